@@ -1,0 +1,188 @@
+"""Frozen values of geometry, in z, y, x order: Spacing, Box, Halo, and the Frame that places voxels in space."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Triple = tuple[int, int, int]
+
+_LPS_FROM_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
+
+
+@dataclass(frozen=True)
+class Spacing:
+    """Distance between voxel centres, in mm. Raises ValueError unless every value is finite and positive."""
+
+    z: float
+    y: float
+    x: float
+
+    def __post_init__(self) -> None:
+        for axis, value in zip("zyx", self, strict=True):
+            if not (math.isfinite(value) and value > 0):
+                raise ValueError(f"spacing along {axis} is {value} mm; it must be finite and greater than 0")
+
+    def __iter__(self) -> Iterator[float]:
+        return iter((self.z, self.y, self.x))
+
+    @property
+    def voxel_mm3(self) -> float:
+        """Volume of one voxel in mm3."""
+        return self.z * self.y * self.x
+
+
+@dataclass(frozen=True)
+class Halo:
+    """Margin, in voxels on each side, that gives a network context and is dropped when results are stitched."""
+
+    z: int = 0
+    y: int = 0
+    x: int = 0
+
+    def __post_init__(self) -> None:
+        if min(self) < 0:
+            raise ValueError(f"halo {tuple(self)} has a negative margin")
+
+    def __iter__(self) -> Iterator[int]:
+        return iter((self.z, self.y, self.x))
+
+
+@dataclass(frozen=True)
+class Box:
+    """Half-open box of voxel indices: `start` is inside, `stop` is not. Empty where stop <= start on any axis."""
+
+    start: Triple
+    stop: Triple
+
+    @classmethod
+    def of_shape(cls, shape: Triple) -> Box:
+        """The box from (0, 0, 0) that holds a whole array of that shape."""
+        return cls((0, 0, 0), shape)
+
+    @property
+    def shape(self) -> Triple:
+        """Voxels along z, y, x; never negative."""
+        z, y, x = (max(0, b - a) for a, b in zip(self.start, self.stop, strict=True))
+        return (z, y, x)
+
+    @property
+    def voxels(self) -> int:
+        """Number of voxels inside."""
+        return math.prod(self.shape)
+
+    @property
+    def slices(self) -> tuple[slice, slice, slice]:
+        """The index of this box in an array whose first voxel is (0, 0, 0)."""
+        z, y, x = (slice(a, b) for a, b in zip(self.start, self.stop, strict=True))
+        return (z, y, x)
+
+    def __and__(self, other: Box) -> Box:
+        """The voxels that are in both."""
+        return Box(_each(max, self.start, other.start), _each(min, self.stop, other.stop))
+
+    def __or__(self, other: Box) -> Box:
+        """The smallest box that holds both; an empty box adds nothing."""
+        if not self.voxels:
+            return other
+        if not other.voxels:
+            return self
+        return Box(_each(min, self.start, other.start), _each(max, self.stop, other.stop))
+
+    def __contains__(self, other: Box) -> bool:
+        return (self & other) == other
+
+    def grown(self, halo: Halo) -> Box:
+        """This box with the halo added on every side; it may reach outside the array."""
+        margin = (halo.z, halo.y, halo.x)
+        return Box(_each(int.__sub__, self.start, margin), _each(int.__add__, self.stop, margin))
+
+    def shifted(self, offset: Triple) -> Box:
+        """This box moved by `offset` voxels."""
+        return Box(_each(int.__add__, self.start, offset), _each(int.__add__, self.stop, offset))
+
+    def relative_to(self, outer: Box) -> Box:
+        """This box in indices that count from the first voxel of `outer`."""
+        z, y, x = outer.start
+        return self.shifted((-z, -y, -x))
+
+    def touches_border(self, shape: Triple) -> bool:
+        """True where the box reaches an outer face of an array of that shape, so that what it holds may be cut off."""
+        return any(a <= 0 or b >= n for a, b, n in zip(self.start, self.stop, shape, strict=True))
+
+
+@dataclass(frozen=True)
+class Frame:
+    """Where voxels lie in space: an affine from voxel index (x, y, z, 1) to NIfTI's world (RAS+, mm).
+
+    The affine is kept as the file gave it, so that what is written has exactly the affine of what was read; spacing,
+    origin and direction, in the LPS+ convention of ITK and DICOM, are derived from it.
+    """
+
+    affine: tuple[tuple[float, ...], ...]
+    """4 x 4, rows; the order is x, y, z as in NIfTI, the world RAS+."""
+
+    def __post_init__(self) -> None:
+        matrix = self.matrix
+        if matrix.shape != (4, 4) or not np.isfinite(matrix).all() or not np.array_equal(matrix[3], (0, 0, 0, 1)):
+            raise ValueError(f"not an affine of 4 x 4 finite values with last row 0 0 0 1: {self.affine}")
+        if abs(np.linalg.det(matrix[:3, :3])) == 0.0:
+            raise ValueError(f"the affine {self.affine} is singular: one axis has no length or two are parallel")
+
+    @classmethod
+    def from_affine(cls, matrix: NDArray[np.floating]) -> Frame:
+        """From a 4 x 4 array, index (x, y, z, 1) to RAS+ mm. Raises ValueError if it is singular or not finite."""
+        return cls(tuple(tuple(float(v) for v in row) for row in np.asarray(matrix)))
+
+    @classmethod
+    def from_lps(
+        cls,
+        spacing: Spacing,
+        origin: tuple[float, float, float] = (0.0, 0.0, 0.0),
+        direction: NDArray[np.floating] | None = None,
+    ) -> Frame:
+        """From ITK's terms: origin (x, y, z) in mm and direction (3 x 3, columns are the x, y, z axes), both LPS+."""
+        matrix = np.eye(4)
+        axes = np.eye(3) if direction is None else np.asarray(direction, dtype=float)
+        matrix[:3, :3] = axes * np.array([spacing.x, spacing.y, spacing.z])
+        matrix[:3, 3] = origin
+        return cls.from_affine(_LPS_FROM_RAS @ matrix)
+
+    @property
+    def matrix(self) -> NDArray[np.float64]:
+        """The affine as a float64 (4, 4) array."""
+        return np.array(self.affine, dtype=np.float64)
+
+    @property
+    def spacing(self) -> Spacing:
+        """Length of each axis' step in mm."""
+        x, y, z = np.linalg.norm(self.matrix[:3, :3], axis=0)
+        return Spacing(z=float(z), y=float(y), x=float(x))
+
+    @property
+    def origin(self) -> tuple[float, float, float]:
+        """Centre of voxel (0, 0, 0): x, y, z in mm, LPS+."""
+        x, y, z = (_LPS_FROM_RAS @ self.matrix)[:3, 3]
+        return (float(x), float(y), float(z))
+
+    @property
+    def direction(self) -> NDArray[np.float64]:
+        """Unit vectors of the x, y and z axes as the columns of a (3, 3) array, LPS+."""
+        axes = (_LPS_FROM_RAS @ self.matrix)[:3, :3]
+        unit: NDArray[np.float64] = axes / np.linalg.norm(axes, axis=0)
+        return unit
+
+    def world_mm(self, index: tuple[float, float, float]) -> tuple[float, float, float]:
+        """World position (x, y, z in mm, RAS+) of a voxel index given as z, y, x; fractions are allowed."""
+        z, y, x = index
+        px, py, pz = (self.matrix @ np.array([x, y, z, 1.0]))[:3]
+        return (float(px), float(py), float(pz))
+
+
+def _each(operation: Callable[[int, int], int], a: Triple, b: Triple) -> Triple:
+    z, y, x = (operation(i, j) for i, j in zip(a, b, strict=True))
+    return (z, y, x)

@@ -1,0 +1,189 @@
+"""ModelManifest: all that a server must know of a model, in a manifest.json beside the model.onnx."""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import hashlib
+import json
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scans.intensity import IntensityRule, Window
+from scans.organs import OrganMap
+
+MODEL_FILE = "model.onnx"
+MANIFEST_FILE = "manifest.json"
+SCHEMA_VERSION = 1
+
+Kind = Literal["segmentation", "quality"]
+
+
+class ManifestError(ValueError):
+    """A manifest that cannot be used; the message names the file and the field."""
+
+
+@dataclass(frozen=True)
+class Golden:
+    """A slice with its expected answer: a server must reproduce it before it serves the model."""
+
+    slice: NDArray[np.float32]
+    """float32 (Y, X): raw grey values."""
+    window: Window
+    """The window of the volume that the slice is from."""
+    segmentation: NDArray[np.uint8]
+    """uint8 (Y, X): a segmentation model's answer; a quality model's input."""
+    good: float | None = None
+    """A quality model's answer, 0..1; None for a segmentation model."""
+
+
+@dataclass(frozen=True)
+class ModelManifest:
+    """What `model.onnx` is, what it was trained on, and how to check it.
+
+    A `segmentation` model takes `slices` (float32 (N, Y, X), raw grey values) and `window` (float32 (N, 2), lower and
+    upper) and gives `segmentation` (uint8 (N, Y, X)) and `confidence` (float32 (N, Y, X)). A `quality` model takes
+    `slices`, `window` and `segmentation`, and gives `good` (float32 (N,), probability).
+    """
+
+    name: str
+    kind: Kind
+    organs: OrganMap
+    intensity: IntensityRule
+    model_sha256: str
+    data_sha256: str
+    """Hash of the volumes that the model was trained and validated on."""
+    spacing_mm: tuple[tuple[float, float], tuple[float, float], tuple[float, float]]
+    """Least and greatest spacing seen in training, along z, y, x."""
+    intensity_range: tuple[float, float]
+    """Least lower and greatest upper window end seen in training, in grey values."""
+    golden: Golden
+    slice_axis: int = 0
+    """The axis of (Z, Y, X) across which slices are taken."""
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    agreement: Mapping[str, float] = field(default_factory=dict)
+    """How the ONNX file was compared with torch: slices, largest share of differing pixels."""
+    threshold: float | None = None
+    """A quality model's limit: a pseudo-label or a segmentation at or above it is good."""
+    git_commit: str = ""
+    git_dirty: bool = False
+    mlflow_run: str = ""
+    schema_version: int = SCHEMA_VERSION
+
+    def write(self, folder: Path) -> Path:
+        """Writes `manifest.json` into the model's folder and returns its path."""
+        path = folder / MANIFEST_FILE
+        path.write_text(json.dumps(self.to_dict(), indent=2) + "\n", encoding="utf-8")
+        return path
+
+    def to_dict(self) -> dict[str, Any]:
+        """What `from_dict` reads back, in types that JSON can hold."""
+        fields = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        fields["organs"] = self.organs.to_mapping()
+        fields["intensity"] = dataclasses.asdict(self.intensity)
+        fields["metrics"] = dict(self.metrics)
+        fields["agreement"] = dict(self.agreement)
+        fields["golden"] = {
+            "slice": _pack(self.golden.slice),
+            "window": dataclasses.asdict(self.golden.window),
+            "segmentation": _pack(self.golden.segmentation),
+            "good": self.golden.good,
+        }
+        return fields
+
+    @classmethod
+    def read(cls, folder: Path) -> ModelManifest:
+        """From `folder/manifest.json`. Raises ManifestError that names the file and the field at fault."""
+        path = folder / MANIFEST_FILE
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise ManifestError(
+                f"{path} does not exist; a model folder holds {MODEL_FILE} and {MANIFEST_FILE}"
+            ) from None
+        except (json.JSONDecodeError, UnicodeDecodeError) as error:
+            raise ManifestError(f"{path} is not JSON: {error}") from error
+        try:
+            return cls.from_dict(content)
+        except ManifestError as error:
+            raise ManifestError(f"{path}: {error}") from error
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any]) -> ModelManifest:
+        """From what `to_dict` gave. Raises ManifestError that names the field at fault."""
+        known = {f.name: f for f in dataclasses.fields(cls)}
+        unknown = sorted(set(content) - set(known))
+        if unknown:
+            raise ManifestError(f"unknown field {', '.join(unknown)}")
+        if content.get("schema_version") != SCHEMA_VERSION:
+            raise ManifestError(f"schema_version is {content.get('schema_version')!r}; this reads {SCHEMA_VERSION}")
+        required = [n for n, f in known.items() if f.default is f.default_factory is dataclasses.MISSING]
+        missing = [name for name in required if name not in content]
+        if missing:
+            raise ManifestError(f"field {', '.join(missing)} is missing")
+        parsed = dict(content)
+        for name, parse in _PARSERS.items():
+            try:
+                parsed[name] = parse(content[name])
+            except (KeyError, TypeError, ValueError, zlib.error) as error:
+                raise ManifestError(f"field {name}: {error}") from error
+        return cls(**parsed)
+
+    def verify(self, folder: Path) -> None:
+        """Raises ManifestError unless `folder/model.onnx` has the hash that this manifest states."""
+        found = file_sha256(folder / MODEL_FILE)
+        if found != self.model_sha256:
+            raise ManifestError(f"{folder / MODEL_FILE} has SHA-256 {found}; the manifest says {self.model_sha256}")
+
+
+def file_sha256(path: Path) -> str:
+    """Hex SHA-256 of a file, read in pieces."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _pack(array: NDArray[Any]) -> dict[str, Any]:
+    data = base64.b64encode(zlib.compress(np.ascontiguousarray(array).tobytes(), 9)).decode("ascii")
+    return {"dtype": array.dtype.str, "shape": list(array.shape), "zlib_base64": data}
+
+
+def _unpack(packed: Mapping[str, Any]) -> NDArray[Any]:
+    raw = zlib.decompress(base64.b64decode(packed["zlib_base64"]))
+    return np.frombuffer(raw, dtype=np.dtype(packed["dtype"])).reshape(packed["shape"]).copy()
+
+
+def _window(content: Mapping[str, float]) -> Window:
+    return Window(lower=float(content["lower"]), upper=float(content["upper"]))
+
+
+def _intensity(content: Mapping[str, Any]) -> IntensityRule:
+    fixed = content["fixed"]
+    return IntensityRule(
+        lower_percentile=float(content["lower_percentile"]),
+        upper_percentile=float(content["upper_percentile"]),
+        fixed=None if fixed is None else _window(fixed),
+    )
+
+
+def _golden(content: Mapping[str, Any]) -> Golden:
+    return Golden(
+        slice=_unpack(content["slice"]),
+        window=_window(content["window"]),
+        segmentation=_unpack(content["segmentation"]),
+        good=content["good"],
+    )
+
+
+_PARSERS: Mapping[str, Any] = {
+    "organs": OrganMap.from_mapping,
+    "intensity": _intensity,
+    "golden": _golden,
+    "spacing_mm": lambda v: tuple((float(low), float(high)) for low, high in v),
+    "intensity_range": lambda v: (float(v[0]), float(v[1])),
+}

@@ -1,0 +1,1 @@
+"""HTTP in, HTTP out: routes translate, the modules beside this folder decide."""

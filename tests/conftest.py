@@ -1,0 +1,17 @@
+"""Fixtures that every part of the tests shares."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The folder of real scans (headneck_ct, formats) that some tests read where it is there."""
+    folder = Path(os.environ.get("RICEFISH_TEST_DATA", REPOSITORY.parent / "shared" / "data"))
+    if not folder.is_dir():
+        pytest.skip(f"no real scans at {folder}; set RICEFISH_TEST_DATA to a folder that holds headneck_ct and formats")
+    return folder

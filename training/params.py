@@ -1,0 +1,290 @@
+"""params.yaml, parsed once and frozen. A key that is unknown, missing or of the wrong type is an error that names it."""
+
+from __future__ import annotations
+
+import dataclasses
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+PARAMS_FILE = Path("params.yaml")
+
+
+class ParamsError(ValueError):
+    """params.yaml cannot be used; the message names the key."""
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How long and how fast a network is trained, with Adam."""
+
+    epochs: int
+    steps_per_epoch: int
+    """Optimiser steps in an epoch; 0: as many as there are slices to learn from, divided by the batch size."""
+    batch_size: int
+    """Patches in a step, over all processes."""
+    learning_rate: float
+    """Adam's; the peak where `one_cycle`."""
+    one_cycle: bool
+    """Warm up and anneal over the whole training (Smith 2018); false: constant, as in the paper."""
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """Which patches of which slices are learnt from."""
+
+    crop: int
+    """Side of a patch in pixels."""
+    organ_share: float
+    """Share of the patches that are centred on an organ, drawn evenly among organs; the rest fall anywhere."""
+    cache_megabytes: int
+    """Decoded slices kept in memory, per process."""
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """Random changes to a patch and its labels; a 0 switches each off."""
+
+    mirror: float
+    """Probability of a reflection along each axis; organs named left_X and right_X then trade places."""
+    rotation_degrees: float
+    """Greatest rotation, either way."""
+    scale: float
+    """Greatest change of size, as a share."""
+    contrast: float
+    """Greatest change of contrast, as a share."""
+    brightness: float
+    """Greatest shift of normalised grey values."""
+    noise: float
+    """Greatest standard deviation of added noise, in normalised grey values."""
+
+
+@dataclass(frozen=True)
+class Phantoms:
+    """Synthetic fish to make; all 0: none, the raw folder holds real volumes."""
+
+    labelled: int
+    """Fish with labels to train on, all from the first beam time."""
+    unlabelled: int
+    """Fish without labels, from the three beam times in turn."""
+    validation: int
+    """Held-out fish with labels, from the three beam times in turn."""
+    depth: int
+    height: int
+    width: int
+    """Voxels along z, y, x."""
+
+
+@dataclass(frozen=True)
+class Prepare:
+    """Stage prepare."""
+
+    raw_dir: Path
+    """organs.yaml, labelled/images/*, labelled/labels/*, unlabelled/images/* or unlabelled/EXPERIMENT/*."""
+    labelled_volumes: int
+    """Training volumes whose labels are used (Table 1: 2, 7, 12, 23); 0: all."""
+    validation_share: float
+    """Share of the labelled volumes that is held out, 0..1."""
+    calibrated: bool
+    """Grey values mean the same in every scan (CT): one window, from the labelled organs of the training volumes.
+    False: each volume has a window of its own."""
+    lower_percentile: float
+    upper_percentile: float
+    """Percentiles, 0..100, of the grey values that become 0 and 1."""
+    phantoms: Phantoms
+
+
+@dataclass(frozen=True)
+class TrainTeacher:
+    """Stage train_teacher."""
+
+    encoder: str
+    """Name of a segmentation-models-pytorch encoder."""
+    encoder_depth: int
+    """Times that the encoder halves its input, 3 to 5."""
+    dice_weight: float
+    """Weight of a Dice term beside the cross-entropy; 0 as in the paper."""
+    workers: int
+    """Processes that prepare batches; 0: in the training process."""
+    schedule: Schedule
+    sampling: Sampling
+    augmentation: Augmentation
+
+
+@dataclass(frozen=True)
+class PseudoLabel:
+    """Stage pseudo_label."""
+
+    batch_size: int
+    """Slices in a forward pass."""
+
+
+@dataclass(frozen=True)
+class LabelQuality:
+    """Stage label_quality: good and bad examples for the Quality Classifier, cross-fitted where nobody reviewed any."""
+
+    slices: int
+    """Examples to make, about."""
+    good_iou: float
+    """A predicted slice with at least this mean IoU over its organs is good, 0..1."""
+    folds: int
+    """Parts of the labelled training volumes; each is predicted by a Teacher trained on the others."""
+    corrupted_share: float
+    """Share of further examples whose masks are true labels, damaged on purpose."""
+    dice_weight: float
+    workers: int
+    schedule: Schedule
+    sampling: Sampling
+    augmentation: Augmentation
+
+
+@dataclass(frozen=True)
+class TrainClassifier:
+    """Stage train_classifier."""
+
+    held_out_share: float
+    """Share of the examples, by whole volumes, that measure the classifier and never train it."""
+    workers: int
+    side: int
+    """Slices and masks are resized to this many pixels a side."""
+    schedule: Schedule
+    augmentation: Augmentation
+
+
+@dataclass(frozen=True)
+class Refine:
+    """Stage refine."""
+
+    quality_classifier: bool
+    """False: every pseudo-label is kept (Table 2)."""
+    threshold: float
+    """Least probability of being good, 0..1."""
+
+
+@dataclass(frozen=True)
+class TrainStudent:
+    """Stage train_student. The three switches are the rows of Table 2."""
+
+    pseudo_labels: bool
+    """Learn from the refined pseudo-labels; false: from labelled slices alone."""
+    distillation: bool
+    """Add the pixel-wise distillation term (eq. 3, 4)."""
+    teacher_checkpoint: bool
+    """Start from the Teacher's weights; false: from new ones."""
+    alpha: float
+    """Weight of the distillation term, 0..1 (eq. 4)."""
+    temperature: float
+    """tau, which softens both sides of the distillation term (eq. 3)."""
+    labelled_share: float
+    """Share of the patches that come from labelled volumes; 0: in proportion to the number of slices."""
+    dice_weight: float
+    workers: int
+    schedule: Schedule
+    sampling: Sampling
+    augmentation: Augmentation
+
+
+@dataclass(frozen=True)
+class Evaluate:
+    """Stage evaluate."""
+
+    batch_size: int
+    figure_slices: int
+    """Slices in the overlay figure."""
+
+
+@dataclass(frozen=True)
+class Export:
+    """Stage export."""
+
+    name: str
+    """The name that the model says of itself."""
+    agreement_slices: int
+    """Real slices on which ONNX and torch are compared."""
+    most_disagreement: float
+    """Greatest share of a slice's pixels that may differ, 0..1."""
+
+
+@dataclass(frozen=True)
+class Register:
+    """Stage register, and the gate of `ricefish models promote`."""
+
+    model: str
+    """Name in the MLflow registry."""
+    greatest_mean_loss: float
+    """How much lower than the champion's the mean Dice may be."""
+    greatest_organ_loss: float
+    """How much lower than the champion's any organ's Dice may be."""
+
+
+@dataclass(frozen=True)
+class Params:
+    """One profile."""
+
+    seed: int
+    prepare: Prepare
+    train_teacher: TrainTeacher
+    pseudo_label: PseudoLabel
+    label_quality: LabelQuality
+    train_classifier: TrainClassifier
+    refine: Refine
+    train_student: TrainStudent
+    evaluate: Evaluate
+    export: Export
+    register: Register
+
+
+def load_params(path: Path = PARAMS_FILE) -> Params:
+    """The active profile of params.yaml. Raises ParamsError that names the key at fault."""
+    content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    if not isinstance(content, Mapping) or set(content) != {"profile", "profiles"}:
+        raise ParamsError(f"{path} must hold the keys profile and profiles, and no others")
+    name, profiles = content["profile"], content["profiles"]
+    if name not in profiles:
+        raise ParamsError(f"{path}: profile is {name!r}; there are {', '.join(profiles)}")
+    parsed = _parse(Params, profiles[name], f"profiles.{name}")
+    assert isinstance(parsed, Params)
+    return parsed
+
+
+def to_dict(section: Any) -> dict[str, Any]:
+    """A section as plain values, for logging."""
+    return {
+        key: str(value) if isinstance(value, Path) else value for key, value in _flat(dataclasses.asdict(section), "")
+    }
+
+
+def _flat(content: Mapping[str, Any], prefix: str) -> list[tuple[str, Any]]:
+    flat: list[tuple[str, Any]] = []
+    for key, value in content.items():
+        flat += _flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else [(prefix + key, value)]
+    return flat
+
+
+def _parse(kind: Any, value: Any, where: str) -> Any:
+    if dataclasses.is_dataclass(kind):
+        return _parse_section(kind, value, where)
+    if kind is Path and isinstance(value, str):
+        return Path(value)
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if type(value) is not kind:
+        raise ParamsError(f"{where} is {value!r}; expected {kind.__name__}")
+    return value
+
+
+def _parse_section(kind: Any, value: Any, where: str) -> Any:
+    if not isinstance(value, Mapping):
+        raise ParamsError(f"{where} is {value!r}; expected a section")
+    hints = typing.get_type_hints(kind)
+    unknown = sorted(set(value) - set(hints))
+    if unknown:
+        raise ParamsError(f"{where}.{unknown[0]} is unknown; {where} has {', '.join(hints)}")
+    missing = [key for key in hints if key not in value]
+    if missing:
+        raise ParamsError(f"{where}.{missing[0]} is missing")
+    return kind(**{key: _parse(hint, value[key], f"{where}.{key}") for key, hint in hints.items()})
