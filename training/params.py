@@ -84,7 +84,8 @@ class Prepare:
     """Stage prepare."""
 
     raw_dir: Path
-    """organs.yaml, labelled/images/*, labelled/labels/*, unlabelled/images/* or unlabelled/EXPERIMENT/*."""
+    """organs.yaml, labelled/images/*, labelled/labels/*, unlabelled/images/* or unlabelled/EXPERIMENT/*; the key
+    `raw_dir` at the top of params.yaml."""
     labelled_volumes: int
     """Training volumes whose labels are used (Table 1: 2, 7, 12, 23); 0: all."""
     validation_share: float
@@ -241,14 +242,23 @@ class Params:
 def load_params(path: Path = PARAMS_FILE) -> Params:
     """The active profile of params.yaml. Raises ParamsError that names the key at fault."""
     content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    if not isinstance(content, Mapping) or set(content) != {"profile", "profiles"}:
-        raise ParamsError(f"{path} must hold the keys profile and profiles, and no others")
+    if not isinstance(content, Mapping) or set(content) != {"profile", "raw_dir", "profiles"}:
+        raise ParamsError(f"{path} must hold the keys profile, raw_dir and profiles, and no others")
     name, profiles = content["profile"], content["profiles"]
     if name not in profiles:
         raise ParamsError(f"{path}: profile is {name!r}; there are {', '.join(profiles)}")
-    parsed = _parse(Params, profiles[name], f"profiles.{name}")
+    parsed = _parse(Params, _with_raw_dir(profiles[name], content["raw_dir"], name), f"profiles.{name}")
     assert isinstance(parsed, Params)
     return parsed
+
+
+def _with_raw_dir(profile: Any, raw_dir: Any, name: str) -> Any:
+    """The profile with the raw folder, which stands outside it: a profile is numbers, data lie anywhere."""
+    if not isinstance(profile, Mapping) or not isinstance(profile.get("prepare"), Mapping):
+        return profile
+    if "raw_dir" in profile["prepare"]:
+        raise ParamsError(f"profiles.{name}.prepare.raw_dir is unknown; raw_dir stands beside `profile`")
+    return {**profile, "prepare": {"raw_dir": raw_dir, **profile["prepare"]}}
 
 
 def to_dict(section: Any) -> dict[str, Any]:
