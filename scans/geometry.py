@@ -164,6 +164,11 @@ class Frame:
         return Spacing(z=float(z), y=float(y), x=float(x))
 
     @property
+    def voxel_mm3(self) -> float:
+        """Volume of one voxel in mm3, also where the axes are not at right angles."""
+        return float(abs(np.linalg.det(self.matrix[:3, :3])))
+
+    @property
     def origin(self) -> tuple[float, float, float]:
         """Centre of voxel (0, 0, 0): x, y, z in mm, LPS+."""
         x, y, z = (_LPS_FROM_RAS @ self.matrix)[:3, 3]

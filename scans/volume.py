@@ -48,7 +48,8 @@ class ArrayVoxels:
     @property
     def dtype(self) -> np.dtype[Any]:
         """Type of one voxel."""
-        return np.dtype(self.array.dtype)
+        dtype: np.dtype[Any] = np.dtype(self.array.dtype)
+        return dtype
 
     def read(self, start: int, stop: int) -> NDArray[Any]:
         """Slices [start, stop)."""

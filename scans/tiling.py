@@ -1,0 +1,110 @@
+"""Tiling: whole slices where they fit, else equal tiles whose halo is dropped when the answers are stitched.
+
+No padding is invented here. A tile never reaches outside its slice: where the grid would, the tile is shifted inwards.
+So every tile has the same shape, and a tile at a border of the slice ends where the slice does: whatever the network
+does at a border (pad with zeros, reflect), it does at the same pixels as it would for the whole slice. For a `forward`
+that does the same at every place and looks no further than `halo` pixels, the stitched answer equals the whole slice's.
+A network that halves its input does the same only at places a multiple of its stride apart, so it comes close instead.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import product
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scans.geometry import Box
+from scans.volume import Volume
+
+Forward = Callable[[NDArray[Any]], NDArray[np.uint8]]
+"""Raw grey values of slices, (N, Y, X), to the class index of every pixel, uint8 (N, Y, X)."""
+
+
+def segment(  # noqa: PLR0913 - the last four are plain numbers of one request, each with its name in the call
+    volume: Volume, forward: Forward, *, slab_slices: int, batch_size: int, tile: int | None = None, halo: int = 0
+) -> Iterator[tuple[Box, NDArray[np.uint8]]]:
+    """Segments a volume upwards, slab by slab: each box with its class indices, uint8 of the box's shape.
+
+    Memory is that of one slab. The answer depends neither on `slab_slices` nor on `batch_size`; for `tile` and `halo`
+    and for what is raised see `segment_slab`.
+    """
+    for box, slab in volume.slabs(slab_slices):
+        yield box, segment_slab(slab, forward, batch_size=batch_size, tile=tile, halo=halo)
+
+
+def segment_slab(
+    slab: NDArray[Any], forward: Forward, *, batch_size: int, tile: int | None = None, halo: int = 0
+) -> NDArray[np.uint8]:
+    """Segments (N, Y, X) grey values; gives uint8 (N, Y, X), every voxel written exactly once.
+
+    `forward` gets at most `batch_size` slices or tiles at a time, all of the same shape: (Y, X), where an axis longer
+    than `tile` is cut to `tile` pixels, of which `halo` on each side inside the slice are context and dropped.
+
+    Raises ValueError if `slab` is not 3-D, if `batch_size` < 1, if `halo` < 0, if a tile of which the halo is dropped
+    holds nothing (`tile` <= 2 `halo`), or if `forward` answers with another shape or type than promised.
+    """
+    _check_request(slab.ndim, batch_size=batch_size, tile=tile, halo=halo)
+    depth, height, width = slab.shape
+    places = list(product(range(depth), _spans(height, tile, halo), _spans(width, tile, halo)))
+    segmentation = np.empty(slab.shape, dtype=np.uint8)
+    for first in range(0, len(places), batch_size):
+        batch = places[first : first + batch_size]
+        tiles = np.stack([slab[z, y.seen, x.seen] for z, y, x in batch])
+        for (z, y, x), answer in zip(batch, _answer(forward, tiles), strict=True):
+            segmentation[z, y.kept, x.kept] = answer[y.kept_of_seen, x.kept_of_seen]
+    return segmentation
+
+
+@dataclass(frozen=True)
+class _Span:
+    """Where a tile lies along one axis."""
+
+    seen: slice
+    """Pixels that the network is given."""
+    kept: slice
+    """Pixels whose answer is used."""
+
+    @property
+    def kept_of_seen(self) -> slice:
+        """`kept`, counted from the tile's first pixel."""
+        return slice(self.kept.start - self.seen.start, self.kept.stop - self.seen.start)
+
+
+def _spans(length: int, tile: int | None, halo: int) -> list[_Span]:
+    """Spans of `tile` pixels (or one of all) whose kept parts follow one another without gap or overlap."""
+    if tile is None or length <= tile:
+        return [_Span(slice(0, length), slice(0, length))]
+    spans: list[_Span] = []
+    kept = 0
+    while kept < length:
+        start = min(max(kept - halo, 0), length - tile)
+        stop = start + tile
+        end = length if stop == length else stop - halo
+        spans.append(_Span(slice(start, stop), slice(kept, end)))
+        kept = end
+    return spans
+
+
+def _answer(forward: Forward, tiles: NDArray[Any]) -> NDArray[np.uint8]:
+    answer = forward(tiles)
+    if answer.shape != tiles.shape or answer.dtype != np.uint8:
+        raise ValueError(
+            f"the network answered {answer.dtype} {answer.shape} to slices of shape {tiles.shape}; "
+            f"expected uint8 of the same shape"
+        )
+    return answer
+
+
+def _check_request(dimensions: int, *, batch_size: int, tile: int | None, halo: int) -> None:
+    if dimensions != 3:
+        raise ValueError(f"a slab has 3 axes (slices, rows, columns); this array has {dimensions}")
+    if batch_size < 1:
+        raise ValueError(f"batch_size is {batch_size}; it must be at least 1")
+    if halo < 0:
+        raise ValueError(f"halo is {halo} pixels; it must be 0 or more")
+    if tile is not None and tile <= 2 * halo:
+        raise ValueError(f"tile is {tile} pixels and halo {halo}; a tile must be wider than twice its halo")
