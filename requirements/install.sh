@@ -47,5 +47,10 @@ tell_uv SSL_CERT_FILE "$(from_pip cert)"
 tell_uv UV_INDEX_STRATEGY unsafe-best-match  # as pip does; the hashes say which file is meant
 export VIRTUAL_ENV=$PWD/$venv UV_PYTHON_DOWNLOADS=never
 
-"$venv/bin/uv" pip sync --require-hashes requirements/all.txt
-"$venv/bin/uv" pip install --quiet --no-deps --no-build-isolation -e .
+uv=("$venv/bin/uv")
+if [ ! -t 2 ]; then  # no progress bars in a log, and not a line for each package
+  uv+=(--quiet)
+  echo "setup: installing $(grep -c == requirements/all.txt) packages; the first time they are several GB"
+fi
+"${uv[@]}" pip sync --require-hashes requirements/all.txt
+"${uv[@]}" pip install --no-deps --no-build-isolation -e .
