@@ -1,0 +1,87 @@
+"""Volumes in files: `open_volume` reads any accepted format slab by slab, `create_volume` writes one.
+
+What is common to all formats: the format is found by the file's first bytes, never by its name. Voxels come in native
+byte order; bool becomes uint8, every floating point type float32. Axes of size 1 beyond z, y, x are dropped. A file
+that states no spacing needs one; a spacing that contradicts the file's is refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import DTypeLike
+
+from scans.formats import flat_writing
+from scans.formats.errors import FormatError, SpacingMissing, guarded
+from scans.formats.names import DOWNLOAD_SUFFIXES, MEDIA_TYPES, SUFFIXES, WRITABLE, stem, writable_suffix
+from scans.formats.signatures import ACCEPTED, reader_of
+from scans.formats.sources import CheckedVoxels, frame_of
+from scans.formats.writing import CheckedWriter, SlabWriter, Target, replacing, writable_dtype
+from scans.geometry import Frame, Spacing, Triple
+from scans.organs import OrganMap
+from scans.volume import Volume
+
+__all__ = [
+    "ACCEPTED",
+    "DOWNLOAD_SUFFIXES",
+    "MEDIA_TYPES",
+    "SUFFIXES",
+    "WRITABLE",
+    "FormatError",
+    "SlabWriter",
+    "SpacingMissing",
+    "create_volume",
+    "open_volume",
+    "stem",
+    "verify",
+]
+
+_CREATORS: dict[str, Callable[[Target, ExitStack], SlabWriter]] = {
+    ".nii": flat_writing.create_nifti,
+    ".nii.gz": flat_writing.create_nifti_gz,
+}
+
+
+@contextmanager
+def open_volume(path: Path, *, spacing: Spacing | None = None) -> Iterator[Volume]:
+    """The volume in a file or folder, lazy; memory is bounded by the slabs that are read.
+
+    `spacing` is for files that state none: DICOM, NIfTI, NRRD and MetaImage nearly always do, TIFF and HDF5 often not.
+    Raises SpacingMissing where it is needed, FormatError for every other fault of the file, also later from the
+    volume's slabs: FormatError is the only exception that a bad file causes.
+    """
+    with ExitStack() as stack:
+        with guarded(path, "reading the header"):
+            opened = reader_of(path)(path, stack)
+            voxels = CheckedVoxels.of(path, opened.source)
+            frame = frame_of(path, opened, spacing)
+        yield Volume(voxels, frame)
+
+
+@contextmanager
+def create_volume(
+    path: Path, *, shape: Triple, dtype: DTypeLike, frame: Frame, organs: OrganMap | None = None
+) -> Iterator[SlabWriter]:
+    """A writer for a new volume, in the format that the path's suffix names (see WRITABLE).
+
+    The file appears under its name when every slice has been written and the block ends, and not otherwise; one that is
+    there is replaced. The bytes depend on the arguments alone. `organs` marks a segmentation: formats that can, carry
+    the names and colours. Raises ValueError for an unknown suffix, a type that is not integer or floating point, and a
+    wrong number of slices.
+    """
+    create = _CREATORS[writable_suffix(path)]
+    with replacing(path) as part:
+        target = Target(part, shape, writable_dtype(np.dtype(dtype)), frame, organs)
+        with ExitStack() as stack:
+            writer = CheckedWriter(target, create(target, stack))
+            yield writer
+            writer.require_complete()
+
+
+def verify(volume: Volume, *, slab_slices: int = 16) -> None:
+    """Reads every voxel once and keeps none; raises FormatError if any of the file is damaged or not finite."""
+    for _ in volume.slabs(slab_slices):
+        pass

@@ -1,0 +1,81 @@
+"""FormatError, the one exception that a file can cause, and the guard that turns library errors into it."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+WHOLE_FILE = "a complete, undamaged file"
+GREY_VALUES = "one real number per voxel: integers of 8 to 64 bits or floating point"
+ONE_VOLUME = "one volume of three axes (z, y, x)"
+
+_NOT_THE_FILES_FAULT = frozenset(
+    {errno.ENOENT, errno.EACCES, errno.EPERM, errno.EIO, errno.ENOSPC, errno.EMFILE, errno.ENFILE, errno.ESTALE}
+)
+
+
+class FormatError(ValueError):
+    """A file that cannot be read as a volume: which, what was found in it, and what is accepted instead."""
+
+    def __init__(self, path: Path, found: str, accepted: str) -> None:
+        super().__init__(f"{path}: {found}; accepted: {accepted}")
+        self.path = path
+        self.found = found
+        self.accepted = accepted
+
+    @property
+    def detail(self) -> str:
+        """The message without the path, for those who know the file by another name."""
+        return f"{self.found}; accepted: {self.accepted}"
+
+    def __reduce__(self) -> tuple[type[FormatError], tuple[Path, str, str]]:
+        return type(self), (self.path, self.found, self.accepted)
+
+
+class SpacingMissing(FormatError):  # noqa: N818 - says what is wrong, as FileNotFoundError does
+    """The file does not say how far apart its voxels are, and nobody else did."""
+
+    def __init__(self, path: Path, found: str, accepted: str = "") -> None:
+        super().__init__(
+            path,
+            found,
+            accepted
+            or "the spacing given with the file, z,y,x in mm: --spacing 0.01,0.005,0.005 on the command line, "
+            "the parameter spacing=0.01,0.005,0.005 over HTTP",
+        )
+
+
+@contextmanager
+def guarded(path: Path, doing: str) -> Iterator[None]:
+    """Whatever a library raises inside becomes a FormatError that says so; its warnings are not shown.
+
+    FormatError passes as it is, as do the errors that are not the file's fault: memory, permissions, a failing disk.
+    `doing` completes "damaged: ... while", such as "reading slices 3 to 7".
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    except (FormatError, MemoryError):
+        raise
+    except OSError as error:
+        if error.errno in _NOT_THE_FILES_FAULT:
+            raise
+        raise _damaged(path, doing, error) from error
+    except Exception as error:
+        raise _damaged(path, doing, error) from error
+
+
+def _damaged(path: Path, doing: str, error: Exception) -> FormatError:
+    reason = " ".join(str(error).split())[:300] or type(error).__name__
+    return FormatError(path, f"damaged or truncated: {reason} (while {doing})", WHOLE_FILE)
+
+
+def silence(*loggers: str) -> None:
+    """Keeps libraries from logging what a FormatError already says."""
+    for name in loggers:
+        logging.getLogger(name).setLevel(logging.CRITICAL + 1)

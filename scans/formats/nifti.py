@@ -1,0 +1,144 @@
+"""NIfTI-1 and NIfTI-2 (.nii, .nii.gz), read slab by slab.
+
+The affine is the one that nibabel reports: sform where its code is set, else qform, else the voxel sizes alone with the
+origin in the middle. Files in micrometres or metres are brought to mm; no unit means mm, as everywhere in practice.
+"""
+
+from __future__ import annotations
+
+import gzip
+from collections.abc import Iterator
+from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from nibabel.nifti1 import Nifti1Header
+from nibabel.nifti2 import Nifti2Header
+from nibabel.spatialimages import HeaderDataError
+from numpy.typing import NDArray
+
+from scans.formats.errors import GREY_VALUES, ONE_VOLUME, WHOLE_FILE, FormatError
+from scans.formats.sources import Opened
+from scans.formats.streams import (
+    DEFLATE_RATIO,
+    ByteStream,
+    DecodedBytes,
+    FlatSource,
+    PlainBytes,
+    Scale,
+    refuse_truncated,
+)
+from scans.geometry import Frame, Triple
+
+HEADER_BYTES = 540
+"""As many as the longer of the two headers has."""
+
+_MM_PER_UNIT = {0: 1.0, 1: 1000.0, 2: 1.0, 3: 0.001}
+_AXES = ("x", "y", "z", "t", "5th", "6th", "7th")
+
+
+def is_nifti(start: bytes) -> bool:
+    """True where the first bytes are those of a NIfTI header, single-file or not."""
+    return start[344:347] in (b"n+1", b"ni1") or start[4:7] in (b"n+2", b"ni2")
+
+
+def open_nifti(path: Path, stack: ExitStack) -> Opened:
+    """A .nii or .nii.gz file. Raises FormatError for what is not one scalar volume."""
+    file = stack.enter_context(path.open("rb"))
+    compressed = file.read(2) == b"\x1f\x8b"
+    stream: ByteStream = PlainBytes(file)
+    if compressed:
+        stream = DecodedBytes(path, partial(gzip.open, path))
+        stack.callback(stream.close)
+    header = _header(path, stream)
+    shape = _shape(path, header)
+    stored = _stored(path, header)
+    offset = _offset(path, header)
+    size = path.stat().st_size
+    refuse_truncated(
+        path,
+        needed=shape[0] * shape[1] * shape[2] * stored.itemsize,
+        present=size * DEFLATE_RATIO if compressed else size - offset,
+    )
+    source = FlatSource(path, stream, offset, shape, stored, _scale(path, header))
+    return Opened(source, _frame(header), "the NIfTI header has neither an affine nor usable voxel sizes (pixdim)")
+
+
+def _header(path: Path, stream: ByteStream) -> Any:
+    start = bytearray(HEADER_BYTES)
+    count = stream.read_into(0, memoryview(start))
+    if start[344:347] == b"ni1" or start[4:7] == b"ni2":
+        raise FormatError(path, "the header of a NIfTI pair (.hdr and .img)", "a single-file NIfTI (.nii, .nii.gz)")
+    kind: Any = Nifti2Header if start[4:7] == b"n+2" else Nifti1Header
+    if count < kind.sizeof_hdr:
+        raise FormatError(path, f"truncated: {count} of {kind.sizeof_hdr} bytes of the NIfTI header", WHOLE_FILE)
+    return kind(bytes(start[: kind.sizeof_hdr]), check=False)
+
+
+def _shape(path: Path, header: Any) -> Triple:
+    axes = int(header["dim"][0])
+    if not 1 <= axes <= 7:
+        raise FormatError(path, f"damaged: the NIfTI header names {axes} axes", ONE_VOLUME)
+    sizes = [int(n) for n in header["dim"][1 : axes + 1]]
+    if min(sizes) < 1:
+        raise FormatError(path, f"empty or damaged: axes of {_named(sizes)}", f"{ONE_VOLUME}, none of them of size 0")
+    if any(n != 1 for n in sizes[3:]):
+        raise FormatError(path, f"{len(sizes)} axes: {_named(sizes)}", ONE_VOLUME)
+    x, y, z = (*sizes, 1, 1)[:3]
+    return (z, y, x)
+
+
+def _named(sizes: list[int]) -> str:
+    return ", ".join(f"{name} {size}" for name, size in zip(_AXES, sizes, strict=False))
+
+
+def _stored(path: Path, header: Any) -> np.dtype[Any]:
+    code = int(header["datatype"])
+    try:
+        stored: np.dtype[Any] = header.get_data_dtype()
+    except HeaderDataError:
+        raise FormatError(path, f"NIfTI data type {code}", GREY_VALUES) from None
+    if stored.itemsize == 0:
+        raise FormatError(path, f"NIfTI data type {code}", GREY_VALUES)
+    return stored
+
+
+def _offset(path: Path, header: Any) -> int:
+    stated, least = float(header["vox_offset"]), int(header.single_vox_offset)
+    if not 0 <= stated < 2**40:
+        raise FormatError(path, f"damaged: the voxels are said to begin at byte {stated}", WHOLE_FILE)
+    return max(int(stated), least)
+
+
+def _scale(path: Path, header: Any) -> Scale | None:
+    slope, intercept = float(header["scl_slope"]), float(header["scl_inter"])
+    if not np.isfinite(slope) or slope == 0 or (slope, intercept) == (1, 0):
+        return None
+    if not np.isfinite(intercept):
+        raise FormatError(path, f"damaged: scl_slope is {slope}, scl_inter is {intercept}", "a finite scl_inter")
+    return Scale(slope, intercept)
+
+
+def _frame(header: Any) -> Frame | None:
+    for affine in _affines(header):
+        if affine is None:
+            continue
+        factor = _MM_PER_UNIT.get(int(header["xyzt_units"]) & 7, 1.0)
+        if factor != 1.0:
+            affine[:3] *= factor
+        try:
+            return Frame.from_affine(affine)
+        except ValueError:
+            continue
+    return None
+
+
+def _affines(header: Any) -> Iterator[NDArray[np.float64] | None]:
+    yield header.get_sform() if header["sform_code"] > 0 else None
+    sizes = header["pixdim"][1:4]
+    if not (np.isfinite(sizes).all() and (sizes > 0).all()):
+        return
+    yield header.get_qform() if header["qform_code"] > 0 else None
+    yield header.get_base_affine()

@@ -1,0 +1,144 @@
+"""What a format's reader hands over, and the voxels that are made of it: checked, native, safe to read from threads."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scans.formats.errors import GREY_VALUES, ONE_VOLUME, FormatError, SpacingMissing, guarded
+from scans.geometry import Frame, Spacing, Triple
+
+_CONTRADICTION = 0.01
+
+
+class Source(Protocol):
+    """Voxels as a file holds them. Whatever its library raises is turned into FormatError by the caller."""
+
+    @property
+    def shape(self) -> Triple:
+        """Voxels along z, y, x."""
+        ...
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Type of what `read` returns, of either byte order."""
+        ...
+
+    def read(self, start: int, stop: int) -> NDArray[Any]:
+        """Slices [start, stop), a (stop - start, Y, X) array."""
+        ...
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A file whose header has been understood."""
+
+    source: Source
+    frame: Frame | None
+    """None where the file states no spacing."""
+    without_spacing: str = "the file states no voxel spacing"
+    """Why there is no frame, for SpacingMissing."""
+
+
+@dataclass(frozen=True)
+class CheckedVoxels:
+    """Voxels of a source in native byte order; bool becomes uint8, every floating point type float32.
+
+    Raises FormatError where a slab cannot be read, or holds a value that is NaN, infinite or beyond float32.
+    """
+
+    path: Path
+    source: Source
+    shape: Triple
+    dtype: np.dtype[Any]
+    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
+
+    @classmethod
+    def of(cls, path: Path, source: Source) -> CheckedVoxels:
+        """Raises FormatError for an axis without voxels and for types that hold no single real number."""
+        shape = source.shape
+        if min(shape) < 1:
+            raise FormatError(
+                path, f"empty: {_product(shape)} voxels (z, y, x)", f"{ONE_VOLUME}, none of them of size 0"
+            )
+        return cls(path, source, shape, native_dtype(path, source.dtype))
+
+    def read(self, start: int, stop: int) -> NDArray[Any]:
+        """Slices [start, stop) as a native (stop - start, Y, X) array."""
+        if not 0 <= start <= stop <= self.shape[0]:
+            raise IndexError(f"slices {start} to {stop} of a volume of {self.shape[0]}")
+        expected = (stop - start, *self.shape[1:])
+        if start == stop:
+            return np.empty(expected, self.dtype)
+        with self._lock, guarded(self.path, f"reading slices {start} to {stop - 1}"):
+            stored = self.source.read(start, stop)
+        if stored.shape != expected:
+            raise FormatError(
+                self.path,
+                f"slices {start} to {stop - 1} are {_product(stored.shape)} voxels where the header says "
+                f"{_product(expected)}",
+                "slices of one size",
+            )
+        with np.errstate(over="ignore"):
+            slab = stored.astype(self.dtype, copy=False)
+        self._refuse_not_finite(slab, start)
+        return slab
+
+    def _refuse_not_finite(self, slab: NDArray[Any], start: int) -> None:
+        if self.dtype.kind != "f":
+            return
+        for offset, plane in enumerate(slab):
+            if not np.isfinite(plane).all():
+                count = int(plane.size - np.isfinite(plane).sum())
+                raise FormatError(
+                    self.path,
+                    f"slice {start + offset} holds {count} voxels that are NaN, infinite or beyond 3.4e38",
+                    "finite grey values; replace the others before the scan is used",
+                )
+
+
+def native_dtype(path: Path, dtype: np.dtype[Any]) -> np.dtype[Any]:
+    """What voxels of a stored type become. Raises FormatError for complex, colour, text and object types."""
+    if dtype.fields is not None:
+        raise FormatError(path, f"each voxel holds {len(dtype.fields)} values ({', '.join(dtype.fields)})", GREY_VALUES)
+    if dtype.kind == "c":
+        raise FormatError(path, f"the voxels are complex numbers ({dtype.name})", GREY_VALUES)
+    if dtype.kind == "b":
+        return np.dtype(np.uint8)
+    if dtype.kind == "f":
+        return np.dtype(np.float32)
+    if dtype.kind in "iu":
+        return dtype.newbyteorder("=")
+    raise FormatError(path, f"the voxels are of type {dtype}", GREY_VALUES)
+
+
+def frame_of(path: Path, opened: Opened, spacing: Spacing | None) -> Frame:
+    """The file's frame; where it states none, one made of `spacing`.
+
+    Raises SpacingMissing if there is neither, and FormatError if both are there and differ by more than 1 %.
+    """
+    if opened.frame is None:
+        if spacing is None:
+            raise SpacingMissing(path, opened.without_spacing)
+        return Frame.from_lps(spacing)
+    stated = opened.frame.spacing
+    if spacing and any(abs(a - b) > _CONTRADICTION * b for a, b in zip(spacing, stated, strict=True)):
+        raise FormatError(
+            path,
+            f"the file says {_millimetres(stated)}, the spacing given with it is {_millimetres(spacing)} (z, y, x)",
+            "a spacing for files that state none, or the same as the file's to 1 %",
+        )
+    return opened.frame
+
+
+def _millimetres(spacing: Spacing) -> str:
+    return " x ".join(f"{value:.6g}" for value in spacing) + " mm"
+
+
+def _product(shape: tuple[int, ...]) -> str:
+    return " x ".join(str(n) for n in shape)

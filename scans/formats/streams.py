@@ -1,0 +1,157 @@
+"""Bytes of a file from any offset: straight from disk, or out of a compressed stream that is decoded once, in order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from io import BufferedIOBase
+from pathlib import Path
+from typing import Any, BinaryIO, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scans.formats.errors import WHOLE_FILE, FormatError
+from scans.geometry import Triple
+
+DEFLATE_RATIO = 1032
+"""No deflate stream grows to more than this many times its size."""
+
+_PIECE = 1 << 20
+_TRAILING_BYTES = 1 << 20
+
+
+class ByteStream(Protocol):
+    """Bytes by offset."""
+
+    def read_into(self, offset: int, buffer: memoryview) -> int:
+        """Fills the buffer from `offset` on; returns how many bytes there were."""
+        ...
+
+    def finish(self) -> None:
+        """Called after the last voxel: checks what can only be checked at the end."""
+        ...
+
+
+@dataclass
+class PlainBytes:
+    """A file as it lies on disk."""
+
+    file: BinaryIO
+
+    def read_into(self, offset: int, buffer: memoryview) -> int:
+        """Fills the buffer from `offset` on; returns how many bytes there were."""
+        self.file.seek(offset)
+        return _fill(self.file, buffer)
+
+    def finish(self) -> None:
+        """Nothing to check: a plain file has no checksum."""
+
+
+@dataclass
+class DecodedBytes:
+    """A compressed file, decoded once from front to back; going backwards starts again. Holds one piece."""
+
+    path: Path
+    restart: Callable[[], BufferedIOBase]
+    """Opens the decoder at the first decoded byte."""
+    _decoder: BufferedIOBase | None = None
+    _position: int = 0
+    _finished: bool = False
+
+    def read_into(self, offset: int, buffer: memoryview) -> int:
+        """Fills the buffer from `offset` on; returns how many bytes there were."""
+        if self._decoder is None or offset < self._position:
+            self.close()
+            self._decoder, self._position = self.restart(), 0
+        while self._position < offset:
+            skipped = len(self._decoder.read(min(_PIECE, offset - self._position)))
+            if not skipped:
+                return 0
+            self._position += skipped
+        count = _fill(self._decoder, buffer)
+        self._position += count
+        return count
+
+    def finish(self) -> None:
+        """Decodes to the end, where the checksum is; raises FormatError if much more than the voxels follows."""
+        if self._finished or self._decoder is None:
+            return
+        beyond = 0
+        while piece := self._decoder.read(_PIECE):
+            beyond += len(piece)
+            self._position += len(piece)
+            if beyond > _TRAILING_BYTES:
+                raise FormatError(self.path, "more data follows after the last voxel that the header names", WHOLE_FILE)
+        self._finished = True
+
+    def close(self) -> None:
+        """Closes the decoder; a later read starts again."""
+        if self._decoder is not None:
+            self._decoder.close()
+        self._decoder = None
+
+
+def _fill(file: BinaryIO | BufferedIOBase, buffer: memoryview) -> int:
+    filled = 0
+    while filled < len(buffer):
+        count = file.readinto(buffer[filled : filled + _PIECE])  # type: ignore[union-attr]
+        if not count:
+            break
+        filled += count
+    return filled
+
+
+@dataclass(frozen=True)
+class Scale:
+    """Grey value = stored value x slope + intercept."""
+
+    slope: float
+    intercept: float
+
+    def apply(self, stored: NDArray[Any]) -> NDArray[np.float32]:
+        """Stored values (Z, Y, X) -> float32 of that shape, worked out in float64 one slice at a time."""
+        scaled = np.empty(stored.shape, np.float32)
+        with np.errstate(over="ignore", invalid="ignore"):
+            for out, plane in zip(scaled, stored, strict=True):
+                out[...] = plane.astype(np.float64) * self.slope + self.intercept
+        return scaled
+
+
+@dataclass(frozen=True)
+class FlatSource:
+    """Voxels that lie one after another, x fastest, from `offset` on: NIfTI, NRRD, MetaImage."""
+
+    path: Path
+    stream: ByteStream
+    offset: int
+    shape: Triple
+    stored: np.dtype[Any]
+    scale: Scale | None = None
+    dtype: np.dtype[Any] = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "dtype", np.dtype(np.float32) if self.scale else self.stored)
+
+    def read(self, start: int, stop: int) -> NDArray[Any]:
+        """Slices [start, stop). Raises FormatError where the file ends too early."""
+        slab = np.empty((stop - start, *self.shape[1:]), self.stored)
+        first = self.offset + start * slab[0].nbytes
+        count = self.stream.read_into(first, slab.reshape(-1).view(np.uint8).data)
+        if count < slab.nbytes:
+            raise FormatError(
+                self.path,
+                f"truncated: the voxels end in slice {start + count // slab[0].nbytes} of {self.shape[0]}",
+                WHOLE_FILE,
+            )
+        if stop == self.shape[0]:
+            self.stream.finish()
+        return self.scale.apply(slab) if self.scale else slab
+
+
+def refuse_truncated(path: Path, *, needed: int, present: int) -> None:
+    """Raises FormatError if `present` bytes are too few for the `needed` ones."""
+    if present < needed:
+        raise FormatError(
+            path, f"truncated: the header announces {needed} bytes of voxels, {present} can be there", WHOLE_FILE
+        )

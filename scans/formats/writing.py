@@ -1,0 +1,103 @@
+"""Writing a volume slab by slab, beside its final name, and renaming it when it is complete."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scans.geometry import Frame, Triple
+from scans.organs import OrganMap
+
+
+class SlabWriter(Protocol):
+    """Takes a volume from the first slice to the last."""
+
+    def write(self, slab: NDArray[Any]) -> None:
+        """The next slices, (any number, Y, X). Raises ValueError for another size, type, or too many."""
+        ...
+
+
+@dataclass(frozen=True)
+class Target:
+    """What is to be written."""
+
+    path: Path
+    """Where the writer writes; not the final name."""
+    shape: Triple
+    dtype: np.dtype[Any]
+    """Integer or floating point, little-endian."""
+    frame: Frame
+    organs: OrganMap | None
+    """Names and colours of the classes, where the volume is a segmentation."""
+
+
+@dataclass
+class CheckedWriter:
+    """Counts slices and refuses what does not fit, before a format's writer sees it."""
+
+    target: Target
+    inner: SlabWriter
+    written: int = 0
+
+    def write(self, slab: NDArray[Any]) -> None:
+        """The next slices, (any number, Y, X). Raises ValueError for another size, type, or too many."""
+        depth, height, width = self.target.shape
+        if slab.ndim != 3 or slab.shape[1:] != (height, width):
+            raise ValueError(f"a slab of shape {slab.shape}; the volume takes (any number, {height}, {width})")
+        if not np.can_cast(slab.dtype, self.target.dtype, "safe"):
+            raise ValueError(f"a slab of {slab.dtype}; the volume holds {self.target.dtype.name}")
+        if self.written + len(slab) > depth:
+            raise ValueError(f"{self.written + len(slab)} slices for a volume of {depth}")
+        if len(slab):
+            self.inner.write(np.ascontiguousarray(slab, self.target.dtype))
+        self.written += len(slab)
+
+    def require_complete(self) -> None:
+        """Raises ValueError unless every slice has been written."""
+        if self.written != self.target.shape[0]:
+            raise ValueError(f"{self.written} slices were written of {self.target.shape[0]}")
+
+
+def writable_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    """The type that is stored: little-endian; bool as uint8. Raises ValueError for what is not a real number."""
+    if dtype.kind == "b":
+        return np.dtype(np.uint8)
+    if dtype.kind not in "iu" and dtype not in (np.dtype(np.float32), np.dtype(np.float64)):
+        raise ValueError(f"voxels of {dtype} cannot be written; integers, float32 and float64 can")
+    return dtype.newbyteorder("<")
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A path beside `path` to write to, file or folder; it takes the final name if nothing is raised, else it goes."""
+    part = path.with_name(f".{path.name}.{uuid.uuid4().hex}.part")
+    try:
+        yield part
+        _sync(part)
+        if path.is_dir():
+            old = part.with_suffix(".old")
+            path.rename(old)
+            part.rename(path)
+            shutil.rmtree(old)
+        else:
+            part.replace(path)
+    finally:
+        if part.is_dir():
+            shutil.rmtree(part, ignore_errors=True)
+        else:
+            part.unlink(missing_ok=True)
+
+
+def _sync(part: Path) -> None:
+    for file in [part] if part.is_file() else [child for child in part.rglob("*") if child.is_file()]:
+        with file.open("rb") as opened:
+            os.fsync(opened.fileno())
