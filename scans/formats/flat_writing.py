@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from io import BufferedIOBase
 from typing import Any, BinaryIO
 
+import numpy as np
 from numpy.typing import NDArray
 
 from scans.formats.nifti_writing import nifti_header
