@@ -21,6 +21,8 @@ from scans.volume import ArrayVoxels, Volume
 PREPARED_DIR = Path("data/prepared")
 VOLUMES_FILE = "volumes.json"
 SHARD_SLICES = 64
+SHARD_BYTES = 256_000_000
+"""A shard is written at once, so it bounds the memory of whoever writes; it holds fewer slices where they are large."""
 CHUNK_SIDE = 256
 
 Split = Literal["train", "validation", "unlabelled", "reserve"]
@@ -107,11 +109,21 @@ def _record(content: Mapping[str, Any]) -> VolumeRecord:
     return VolumeRecord(**{**content, "shape": (z, y, x), "affine": affine, "window": Window(**content["window"])})
 
 
-def create_array(group: zarr.Group, name: str, *, shape: Triple, dtype: np.dtype[Any]) -> zarr.Array[Any]:
-    """A (Z, Y, X) array whose chunks are pieces of single slices, in few files: one shard holds 64 slices."""
+def shard_slices(shape: Triple, dtype: np.dtype[Any]) -> int:
+    """How many slices of an array of that shape and type share a shard: whoever writes so many at a time, from the
+    first slice upwards, writes each file once."""
     z, y, x = shape
+    depth = SHARD_SLICES
+    while depth > 1 and depth * y * x * dtype.itemsize > SHARD_BYTES:
+        depth //= 2
+    return min(depth, z)
+
+
+def create_array(group: zarr.Group, name: str, *, shape: Triple, dtype: np.dtype[Any]) -> zarr.Array[Any]:
+    """A (Z, Y, X) array whose chunks are pieces of single slices, in few files: one for `shard_slices` slices."""
+    _, y, x = shape
     chunk = (1, min(CHUNK_SIDE, y), min(CHUNK_SIDE, x))
-    shard = (min(SHARD_SLICES, z), -(-y // chunk[1]) * chunk[1], -(-x // chunk[2]) * chunk[2])
+    shard = (shard_slices(shape, dtype), -(-y // chunk[1]) * chunk[1], -(-x // chunk[2]) * chunk[2])
     return group.create_array(name, shape=shape, dtype=dtype, chunks=chunk, shards=shard)
 
 
@@ -140,7 +152,11 @@ class SliceReader:
 
     def volume(self, record: VolumeRecord) -> Volume:
         """The lazy image with its frame."""
-        return Volume(ArrayVoxels(self._array(record.id, "image")), record.frame)
+        return self.image_volume(record.id, record.frame)
+
+    def image_volume(self, volume_id: str, frame: Frame) -> Volume:
+        """The lazy image of a volume that is in no catalogue yet."""
+        return Volume(ArrayVoxels(self._array(volume_id, "image")), frame)
 
     def label_volume(self, record: VolumeRecord) -> Volume:
         """The lazy labels with their frame."""

@@ -1,0 +1,50 @@
+"""Which labelled volumes are held out, and in which order a label budget takes the others: whole volumes, always."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+DRAWS = 1000
+"""Random splits that are tried for one in which every organ occurs on both sides."""
+
+Organs = Mapping[str, frozenset[int]]
+"""Class indices of the organs that occur in each volume, by volume id."""
+
+
+def held_out(organs: Organs, *, share: float, seed: int) -> frozenset[str]:
+    """The ids of the validation volumes: a `share` of all, rounded, at least one and not all.
+
+    Of `DRAWS` random splits the first is taken that shows most organs on both sides, so that every organ can be learnt
+    and is measured wherever the data allow it. The same ids, organs, share and seed give the same answer; how many of
+    the other volumes are used has no say in it. Raises ValueError for fewer than two volumes.
+    """
+    ids = sorted(organs)
+    if len(ids) < 2:
+        raise ValueError(f"{len(ids)} labelled volume; two are the least, one to learn from and one to hold out")
+    count = min(max(1, round(share * len(ids))), len(ids) - 1)
+    generator = np.random.default_rng(seed)
+    draws = [frozenset(ids[i] for i in generator.permutation(len(ids))[:count]) for _ in range(DRAWS)]
+    return max(draws, key=lambda out: len(_seen(organs, out) & _seen(organs, frozenset(ids) - out)))
+
+
+def budget_order(organs: Organs, *, seed: int) -> tuple[str, ...]:
+    """The ids in the order in which a label budget takes them: the first k are the budget of k, so budgets are nested.
+
+    Shuffled, except that each place goes to the volume that shows most organs which none before it did, so that a small
+    budget has seen every organ where it can.
+    """
+    ids = sorted(organs)
+    waiting = [ids[i] for i in np.random.default_rng(seed).permutation(len(ids))]
+    order: list[str] = []
+    while waiting:
+        seen = _seen(organs, order)
+        best = max(waiting, key=lambda volume: len(organs[volume] - seen))
+        waiting.remove(best)
+        order.append(best)
+    return tuple(order)
+
+
+def _seen(organs: Organs, ids: Sequence[str] | frozenset[str]) -> frozenset[int]:
+    return frozenset[int]().union(*(organs[volume] for volume in ids))
