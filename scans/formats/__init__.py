@@ -14,9 +14,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import DTypeLike
 
-from scans.formats import flat_writing
 from scans.formats.errors import FormatError, SpacingMissing, guarded
+from scans.formats.flat_writing import create_nifti, create_nifti_gz
+from scans.formats.metaimage_writing import create_metaimage
 from scans.formats.names import DOWNLOAD_SUFFIXES, MEDIA_TYPES, SUFFIXES, WRITABLE, stem, writable_suffix
+from scans.formats.nrrd_writing import create_nrrd
 from scans.formats.signatures import ACCEPTED, reader_of
 from scans.formats.sources import CheckedVoxels, frame_of
 from scans.formats.writing import CheckedWriter, SlabWriter, Target, replacing, writable_dtype
@@ -40,8 +42,11 @@ __all__ = [
 ]
 
 _CREATORS: dict[str, Callable[[Target, ExitStack], SlabWriter]] = {
-    ".nii": flat_writing.create_nifti,
-    ".nii.gz": flat_writing.create_nifti_gz,
+    ".nii": create_nifti,
+    ".nii.gz": create_nifti_gz,
+    ".nrrd": create_nrrd,
+    ".seg.nrrd": create_nrrd,
+    ".mha": create_metaimage,
 }
 
 

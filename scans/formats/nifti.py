@@ -7,11 +7,10 @@ origin in the middle. Files in micrometres or metres are brought to mm; no unit 
 from __future__ import annotations
 
 import gzip
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from nibabel.nifti1 import Nifti1Header
@@ -21,15 +20,7 @@ from numpy.typing import NDArray
 
 from scans.formats.errors import GREY_VALUES, ONE_VOLUME, WHOLE_FILE, FormatError
 from scans.formats.sources import Opened
-from scans.formats.streams import (
-    DEFLATE_RATIO,
-    ByteStream,
-    DecodedBytes,
-    FlatSource,
-    PlainBytes,
-    Scale,
-    refuse_truncated,
-)
+from scans.formats.streams import Layout, Scale
 from scans.geometry import Frame, Triple
 
 HEADER_BYTES = 540
@@ -46,35 +37,36 @@ def is_nifti(start: bytes) -> bool:
 
 def open_nifti(path: Path, stack: ExitStack) -> Opened:
     """A .nii or .nii.gz file. Raises FormatError for what is not one scalar volume."""
-    file = stack.enter_context(path.open("rb"))
-    compressed = file.read(2) == b"\x1f\x8b"
-    stream: ByteStream = PlainBytes(file)
-    if compressed:
-        stream = DecodedBytes(path, partial(gzip.open, path))
-        stack.callback(stream.close)
-    header = _header(path, stream)
-    shape = _shape(path, header)
-    stored = _stored(path, header)
-    offset = _offset(path, header)
-    size = path.stat().st_size
-    refuse_truncated(
+    header, decoder = _header(path)
+    layout = Layout(
         path,
-        needed=shape[0] * shape[1] * shape[2] * stored.itemsize,
-        present=size * DEFLATE_RATIO if compressed else size - offset,
+        offset=0,
+        skip=_offset(path, header),
+        shape=_shape(path, header),
+        stored=_stored(path, header),
+        scale=_scale(path, header),
+        decoder=decoder,
     )
-    source = FlatSource(path, stream, offset, shape, stored, _scale(path, header))
-    return Opened(source, _frame(header), "the NIfTI header has neither an affine nor usable voxel sizes (pixdim)")
+    return Opened(
+        layout.open(stack), _frame(header), "the header has neither an affine nor usable voxel sizes (pixdim)"
+    )
 
 
-def _header(path: Path, stream: ByteStream) -> Any:
-    start = bytearray(HEADER_BYTES)
-    count = stream.read_into(0, memoryview(start))
+def _header(path: Path) -> tuple[Any, Callable[[BinaryIO], Any] | None]:
+    decoder = None
+    with path.open("rb") as file:
+        start = file.read(HEADER_BYTES)
+        if start[:2] == b"\x1f\x8b":
+            decoder = gzip.open
+            file.seek(0)
+            with gzip.open(file) as packed:
+                start = packed.read(HEADER_BYTES)
     if start[344:347] == b"ni1" or start[4:7] == b"ni2":
         raise FormatError(path, "the header of a NIfTI pair (.hdr and .img)", "a single-file NIfTI (.nii, .nii.gz)")
     kind: Any = Nifti2Header if start[4:7] == b"n+2" else Nifti1Header
-    if count < kind.sizeof_hdr:
-        raise FormatError(path, f"truncated: {count} of {kind.sizeof_hdr} bytes of the NIfTI header", WHOLE_FILE)
-    return kind(bytes(start[: kind.sizeof_hdr]), check=False)
+    if len(start) < kind.sizeof_hdr:
+        raise FormatError(path, f"truncated: {len(start)} of {kind.sizeof_hdr} bytes of the NIfTI header", WHOLE_FILE)
+    return kind(start[: kind.sizeof_hdr], check=False), decoder
 
 
 def _shape(path: Path, header: Any) -> Triple:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass, field
-from io import BufferedIOBase
+from functools import partial
+from io import BufferedIOBase, BufferedReader, RawIOBase
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
@@ -14,8 +17,8 @@ from numpy.typing import NDArray
 from scans.formats.errors import WHOLE_FILE, FormatError
 from scans.geometry import Triple
 
-DEFLATE_RATIO = 1032
-"""No deflate stream grows to more than this many times its size."""
+_GREATEST_RATIO = 1100
+"""Deflate packs at most 1032 to 1."""
 
 _PIECE = 1 << 20
 _TRAILING_BYTES = 1 << 20
@@ -149,9 +152,64 @@ class FlatSource:
         return self.scale.apply(slab) if self.scale else slab
 
 
-def refuse_truncated(path: Path, *, needed: int, present: int) -> None:
-    """Raises FormatError if `present` bytes are too few for the `needed` ones."""
-    if present < needed:
-        raise FormatError(
-            path, f"truncated: the header announces {needed} bytes of voxels, {present} can be there", WHOLE_FILE
-        )
+@dataclass(frozen=True)
+class Layout:
+    """Where a file's voxels are, as its header says."""
+
+    path: Path
+    shape: Triple
+    stored: np.dtype[Any]
+    offset: int
+    """Where the voxels, or the compressed stream that holds them, begin."""
+    skip: int = 0
+    """Bytes to leave out after that, once decoded."""
+    scale: Scale | None = None
+    decoder: Callable[[BinaryIO], Any] | None = None
+    """Decodes deflate from where a file stands; None: the voxels are plain."""
+
+    def open(self, stack: ExitStack) -> FlatSource:
+        """The voxels. Raises FormatError where the file is certainly too short for them."""
+        file = stack.enter_context(self.path.open("rb"))
+        present = self.path.stat().st_size - self.offset
+        stream: ByteStream = PlainBytes(file)
+        begin = self.offset
+        if self.decoder:
+            stream = DecodedBytes(self.path, partial(_decode_from, file, self.offset, self.decoder))
+            stack.callback(stream.close)
+            begin, present = 0, present * _GREATEST_RATIO
+        needed = int(np.prod(self.shape, dtype=object)) * self.stored.itemsize + self.skip
+        if self.skip < 0 or present < needed:
+            found = f"truncated: the header announces {needed} bytes of voxels, at most {max(present, 0)} can be there"
+            raise FormatError(self.path, found, WHOLE_FILE)
+        return FlatSource(self.path, stream, begin + self.skip, self.shape, self.stored, self.scale)
+
+
+def _decode_from(file: BinaryIO, offset: int, decoder: Callable[[BinaryIO], Any]) -> BufferedIOBase:
+    file.seek(offset)
+    decoded: BufferedIOBase = decoder(file)
+    return decoded
+
+
+def open_zlib(file: BinaryIO) -> BufferedReader:
+    """The decoded bytes of the zlib stream that begins at the file's position."""
+    return BufferedReader(_ZlibReader(file), _PIECE)
+
+
+class _ZlibReader(RawIOBase):
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._decoder = zlib.decompressobj()
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        while not self._decoder.eof:
+            packed = self._decoder.unconsumed_tail or self._file.read(1 << 16)
+            decoded = self._decoder.decompress(packed, len(buffer))
+            if decoded:
+                buffer[: len(decoded)] = decoded
+                return len(decoded)
+            if not packed:
+                raise EOFError("the compressed voxels end before the end of their stream")
+        return 0

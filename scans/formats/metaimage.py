@@ -1,0 +1,93 @@
+"""MetaImage (.mha, .mhd), read slab by slab. The voxels may be raw or deflated.
+
+Lengths are mm unless the header names another unit.
+"""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from pathlib import Path
+
+import numpy as np
+
+from scans.formats.errors import GREY_VALUES, ONE_VOLUME, WHOLE_FILE, FormatError
+from scans.formats.sources import Opened
+from scans.formats.streams import FlatSource, Layout, open_zlib
+from scans.formats.textheader import TextHeader, data_file, read_text_header, to_mm
+from scans.geometry import Frame, Spacing, Triple
+
+_TYPES = {
+    "MET_CHAR": "i1",
+    "MET_UCHAR": "u1",
+    "MET_SHORT": "i2",
+    "MET_USHORT": "u2",
+    "MET_INT": "i4",
+    "MET_UINT": "u4",
+    "MET_LONG": "i4",
+    "MET_ULONG": "u4",
+    "MET_LONG_LONG": "i8",
+    "MET_ULONG_LONG": "u8",
+    "MET_FLOAT": "f4",
+    "MET_DOUBLE": "f8",
+}
+TYPE_NAMES = {code: name for name, code in _TYPES.items() if name not in ("MET_LONG", "MET_ULONG")}
+"""MetaImage's name of each NumPy type code."""
+
+
+def open_metaimage(path: Path, stack: ExitStack) -> Opened:
+    """A MetaImage with its voxels inside, or in a file beside it. Raises FormatError for what is not one volume."""
+    file = stack.enter_context(path.open("rb"))
+    header = read_text_header(path, file, separator="=", last_field="elementdatafile")
+    sizes = [int(n) for n in header.numbers("dimsize")]
+    channels = int(header.get("elementnumberofchannels", "1"))
+    if len(sizes) != int(header.require("ndims")):
+        raise FormatError(path, f"damaged: NDims {header.require('ndims')}, DimSize {sizes}", WHOLE_FILE)
+    named = ", ".join(f"{name} {size}" for name, size in zip("xyztuvw", sizes, strict=False))
+    if any(size < 1 for size in sizes):
+        raise FormatError(path, f"empty: axes of {named}", f"{ONE_VOLUME}, none of them of size 0")
+    if channels != 1 or len(sizes) < 3 or any(size != 1 for size in sizes[3:]):
+        raise FormatError(path, f"{len(sizes)} axes: {named}, channels {channels}", ONE_VOLUME)
+    x, y, z = sizes[:3]
+    source = _source(path, header, (z, y, x), stack)
+    return Opened(source, _frame(path, header, len(sizes)), "the MetaImage header has no usable ElementSpacing")
+
+
+def _source(path: Path, header: TextHeader, shape: Triple, stack: ExitStack) -> FlatSource:
+    kind = header.require("elementtype")
+    if kind not in _TYPES:
+        raise FormatError(path, f"voxels of MetaImage type {kind}", GREY_VALUES)
+    if not _true(header.get("binarydata", "True")):
+        raise FormatError(path, "voxels written as text", "a MetaImage with BinaryData = True")
+    big = _true(header.get("binarydatabyteordermsb", header.get("elementbyteordermsb", "False")))
+    stored = np.dtype(_TYPES[kind]).newbyteorder(">" if big else "<")
+    name, data_path, offset = header.require("elementdatafile"), path, header.end
+    if name.upper() != "LOCAL":
+        data_path, offset = data_file(path, name), 0
+    skip = int(header.get("headersize", "0"))
+    if skip == -1:
+        skip = data_path.stat().st_size - int(np.prod(shape)) * stored.itemsize - offset
+    decoder = open_zlib if _true(header.get("compresseddata", "False")) else None
+    return Layout(data_path, shape, stored, offset=offset, skip=skip, decoder=decoder).open(stack)
+
+
+def _frame(path: Path, header: TextHeader, axes: int) -> Frame | None:
+    steps = header.get("elementspacing", header.get("elementsize"))
+    if not steps:
+        return None
+    unit = to_mm(path, header.get("distanceunits", "mm"))
+    x, y, z = (float(value) * unit for value in steps.split()[:3])
+    places = header.get("offset", header.get("position", header.get("origin", "0 0 0")))
+    ox, oy, oz = (float(value) * unit for value in places.split()[:3])
+    cosines = header.get("transformmatrix", header.get("rotation", header.get("orientation")))
+    direction = np.eye(3)
+    if cosines:
+        rows = np.array([float(value) for value in cosines.split()]).reshape(axes, axes)
+        direction = rows[:3, :3].T
+    try:
+        return Frame.from_lps(Spacing(z=z, y=y, x=x), (ox, oy, oz), direction)
+    except ValueError:
+        return None
+
+
+def _true(text: str) -> bool:
+    return text.strip().lower() in ("true", "1", "t")

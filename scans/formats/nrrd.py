@@ -1,0 +1,148 @@
+"""NRRD (.nrrd, .seg.nrrd, .nhdr), read slab by slab. The voxels may be raw or gzip.
+
+Lengths are mm unless the header names a unit. Directions in a space that is not named are taken as LPS, as ITK does.
+"""
+
+from __future__ import annotations
+
+import gzip
+import re
+import shlex
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scans.formats.errors import GREY_VALUES, ONE_VOLUME, WHOLE_FILE, FormatError
+from scans.formats.sources import Opened
+from scans.formats.streams import FlatSource, Layout
+from scans.formats.textheader import TextHeader, data_file, read_text_header, to_mm
+from scans.geometry import Frame, Triple
+
+SIGNATURE = b"NRRD000"
+
+_TYPES = {
+    "i1": "signed char|int8|int8_t",
+    "u1": "uchar|unsigned char|uint8|uint8_t",
+    "i2": "short|short int|signed short|signed short int|int16|int16_t",
+    "u2": "ushort|unsigned short|unsigned short int|uint16|uint16_t",
+    "i4": "int|signed int|int32|int32_t",
+    "u4": "uint|unsigned int|uint32|uint32_t",
+    "i8": "longlong|long long|long long int|signed long long|signed long long int|int64|int64_t",
+    "u8": "ulonglong|unsigned long long|unsigned long long int|uint64|uint64_t",
+    "f4": "float",
+    "f8": "double",
+}
+_NAME_OF_CODE = {code: names.split("|")[-2 if "|" in names else 0] for code, names in _TYPES.items()}
+_CODE_OF_TYPE = {name: code for code, names in _TYPES.items() for name in names.split("|")}
+_DECODERS: dict[str, Any] = {"raw": None, "gzip": gzip.open, "gz": gzip.open}
+_SPATIAL_KINDS = {"domain", "space", "???", "none"}
+_RAS_FROM = {
+    "left-posterior-superior": (-1, -1, 1),
+    "lps": (-1, -1, 1),
+    "right-anterior-superior": (1, 1, 1),
+    "ras": (1, 1, 1),
+    "left-anterior-superior": (-1, 1, 1),
+    "las": (-1, 1, 1),
+}
+
+
+def type_name(dtype: np.dtype[Any]) -> str:
+    """NRRD's name of an integer or floating point type."""
+    return _NAME_OF_CODE[dtype.str[1:]]
+
+
+def open_nrrd(path: Path, stack: ExitStack) -> Opened:
+    """A NRRD file with its voxels inside, or in a file beside it. Raises FormatError for what is not one volume."""
+    file = stack.enter_context(path.open("rb"))
+    header = read_text_header(path, file, separator=":", ends_with_blank_line=True)
+    axes = _axes(path, header)
+    x, y, z = (int(header.numbers("sizes")[axis]) for axis in axes)
+    source = _source(path, header, (z, y, x), stack)
+    return Opened(source, _frame(path, header, axes), "the NRRD header has neither space directions nor spacings")
+
+
+def _axes(path: Path, header: TextHeader) -> list[int]:
+    sizes = [int(n) for n in header.numbers("sizes")]
+    kinds = header.get("kinds", " ".join(["domain"] * len(sizes))).lower().split()
+    vectors = _vectors(header) or [np.zeros(3)] * len(sizes)
+    if not len(sizes) == len(kinds) == len(vectors) == int(header.require("dimension")):
+        raise FormatError(path, f"damaged: sizes {sizes}, kinds {kinds}, {len(vectors)} directions", WHOLE_FILE)
+    named = ", ".join(f"{kind} {size}" for kind, size in zip(kinds, sizes, strict=True))
+    if any(size < 1 for size in sizes):
+        raise FormatError(path, f"empty: axes of {named}", f"{ONE_VOLUME}, none of them of size 0")
+    axes = [
+        axis
+        for axis, size in enumerate(sizes)
+        if size > 1 or (vectors[axis] is not None and kinds[axis] in _SPATIAL_KINDS)
+    ]
+    while len(axes) > 3 and sizes[axes[-1]] == 1:
+        axes.pop()
+    if len(axes) != 3 or any(kinds[axis] not in _SPATIAL_KINDS for axis in axes):
+        raise FormatError(path, f"{len(sizes)} axes, fastest first: {named}", ONE_VOLUME)
+    return axes
+
+
+def _source(path: Path, header: TextHeader, shape: Triple, stack: ExitStack) -> FlatSource:
+    kind, encoding = header.require("type").lower(), header.require("encoding").lower()
+    if kind not in _CODE_OF_TYPE:
+        raise FormatError(path, f"voxels of NRRD type {kind}", GREY_VALUES)
+    if encoding not in _DECODERS:
+        raise FormatError(path, f"voxels in {encoding} encoding", "NRRD with encoding raw or gzip")
+    stored = np.dtype(_CODE_OF_TYPE[kind])
+    if stored.itemsize > 1:
+        stored = stored.newbyteorder({"little": "<", "big": ">"}[header.require("endian").lower()])  # type: ignore[arg-type]
+    if int(header.get("line skip", "0")):
+        raise FormatError(path, "a line skip before the voxels", "NRRD without line skip")
+    skip, data_path, offset = int(header.get("byte skip", "0")), path, header.end
+    if name := header.get("data file", header.get("datafile")):
+        data_path, offset = data_file(path, name), 0
+    if skip == -1:
+        skip = data_path.stat().st_size - int(np.prod(shape)) * stored.itemsize - offset
+    layout = Layout(data_path, shape, stored, offset=offset, skip=skip, decoder=_DECODERS[encoding])
+    return layout.open(stack)
+
+
+def _frame(path: Path, header: TextHeader, axes: list[int]) -> Frame | None:
+    vectors = _vectors(header)
+    matrix = np.eye(4)
+    if vectors is not None and all(vectors[axis] is not None for axis in axes):
+        matrix[:3, :3] = np.transpose([vectors[axis] for axis in axes])
+        if origin := header.get("space origin"):
+            matrix[:3, 3] = _vector(origin)
+        matrix[:3] *= _unit(path, header.get("space units"))
+    elif spacings := header.get("spacings"):
+        steps = [float(value) for value in spacings.split()]
+        matrix[:3, :3] = np.diag([steps[axis] for axis in axes])
+        matrix[:3] *= _unit(path, header.get("units"))
+    else:
+        return None
+    flip = np.diag([*_RAS_FROM.get(header.get("space", "").lower(), (-1, -1, 1)), 1.0])
+    try:
+        return Frame.from_affine(flip @ matrix)
+    except ValueError:
+        return None
+
+
+def _vectors(header: TextHeader) -> list[NDArray[np.float64] | None] | None:
+    text = header.get("space directions")
+    if not text:
+        return None
+    return [None if item == "none" else _vector(item) for item in re.findall(r"none|\([^)]*\)", text)]
+
+
+def _vector(text: str) -> NDArray[np.float64]:
+    values = np.array([float(value) for value in text.strip("() ").split(",")])
+    if values.shape != (3,):
+        raise ValueError(f"{text} is not a vector of three values")
+    return values
+
+
+def _unit(path: Path, text: str) -> float:
+    units = {unit for unit in shlex.split(text) if unit not in ("", "???", "none")}
+    factors = {to_mm(path, unit) for unit in units} or {1.0}
+    if len(factors) > 1:
+        raise FormatError(path, f"axes in different units: {', '.join(sorted(units))}", "one unit for all axes")
+    return factors.pop()

@@ -1,0 +1,88 @@
+"""Headers that are lines of text, `key: value` or `key = value`, before binary voxels: NRRD and MetaImage."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import BinaryIO
+
+from scans.formats.errors import WHOLE_FILE, FormatError
+
+_LONGEST_HEADER = 1 << 20
+_MM = {
+    "mm": 1.0, "millimeter": 1.0, "millimetre": 1.0,
+    "cm": 10.0, "centimeter": 10.0, "centimetre": 10.0,
+    "m": 1000.0, "meter": 1000.0, "metre": 1000.0,
+    "um": 1e-3, "µm": 1e-3, "μm": 1e-3, "micron": 1e-3, "microns": 1e-3, "micrometer": 1e-3, "micrometre": 1e-3,
+    "nm": 1e-6, "nanometer": 1e-6, "nanometre": 1e-6, "angstrom": 1e-7, "å": 1e-7, "picometer": 1e-9, "pm": 1e-9,
+    "inch": 25.4, "in": 25.4, "foot": 304.8, "yard": 914.4,
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class TextHeader:
+    """The fields of a header, keys in lower case."""
+
+    path: Path
+    fields: dict[str, str]
+    end: int
+    """Where the voxels begin, in bytes."""
+
+    def get(self, key: str, default: str = "") -> str:
+        """The value, or the default."""
+        return self.fields.get(key, default)
+
+    def require(self, key: str) -> str:
+        """The value. Raises FormatError that names the field."""
+        if key not in self.fields:
+            raise FormatError(self.path, f"damaged: the header has no field {key!r}", WHOLE_FILE)
+        return self.fields[key]
+
+    def numbers(self, key: str) -> list[int]:
+        """The value as whole numbers. Raises FormatError that names the field."""
+        text = self.require(key)
+        try:
+            return [int(word) for word in text.split()]
+        except ValueError:
+            raise FormatError(self.path, f"damaged: {key} is {text[:80]!r}", "whole numbers there") from None
+
+
+def read_text_header(
+    path: Path, file: BinaryIO, *, separator: str, ends_with_blank_line: bool = False, last_field: str = ""
+) -> TextHeader:
+    """The header at the file's beginning, up to a blank line or to its last field. Raises FormatError if it is cut."""
+    fields: dict[str, str] = {}
+    while file.tell() < _LONGEST_HEADER:
+        line = file.readline(_LONGEST_HEADER)
+        if not line:
+            if ends_with_blank_line and fields.get("data file", fields.get("datafile")):
+                return TextHeader(path, fields, file.tell())
+            break
+        text = line.decode("utf-8", "replace").strip()
+        if not text and ends_with_blank_line:
+            return TextHeader(path, fields, file.tell())
+        key, found, value = text.partition(separator)
+        if found and not text.startswith("#") and not value.startswith("="):
+            fields[key.strip().lower()] = value.strip()
+        if last_field in fields:
+            return TextHeader(path, fields, file.tell())
+    raise FormatError(path, "truncated: the header has no end", WHOLE_FILE)
+
+
+def data_file(path: Path, name: str) -> Path:
+    """The file beside the header that holds the voxels. Raises FormatError for lists, patterns and other folders."""
+    plain = PurePosixPath(name).name == name == PureWindowsPath(name).name
+    if not plain or name.split(maxsplit=1)[0] == "LIST" or "%" in name:
+        raise FormatError(path, f"voxels in {name[:80]!r}", "voxels in the file itself, or in one file beside it")
+    found = path.with_name(name)
+    if not found.is_file():
+        raise FormatError(path, f"voxels in {name!r}, which is not there", "voxels in the file itself (.nrrd, .mha)")
+    return found
+
+
+def to_mm(path: Path, unit: str) -> float:
+    """How many mm a unit of length is. Raises FormatError for one that is not known."""
+    factor = _MM.get(unit.strip().lower())
+    if factor is None:
+        raise FormatError(path, f"lengths in {unit!r}", "lengths in mm, um, nm, cm, m or inch")
+    return factor
