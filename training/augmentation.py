@@ -1,0 +1,77 @@
+"""Random changes to a patch and its labels: where it lies and how it is turned, and its grey values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import affine_transform
+
+from training.params import Augmentation
+
+
+@dataclass(frozen=True)
+class Pose:
+    """Which pixels of a slice a square patch shows: patch position p shows start + middle + linear (p - middle).
+
+    `middle` is that of the patch, (side - 1) / 2 along both axes, so that a pose turns a patch around its own middle.
+    """
+
+    side: int
+    """Pixels along each side of the patch."""
+    start: tuple[int, int]
+    """First row and column of the patch before it is turned; it may lie outside the slice."""
+    linear: NDArray[np.float64]
+    """(2, 2), rows and columns in y, x order: rotation, scale and reflection."""
+
+    @property
+    def reflected(self) -> bool:
+        """True where the patch is a mirror image; two reflections make a rotation, and no mirror image."""
+        return bool(np.linalg.det(self.linear) < 0)
+
+    def image(self, slice_: NDArray[Any], *, fill: float) -> NDArray[np.float32]:
+        """(Y, X) grey values -> float32 (side, side), interpolated linearly, `fill` outside the slice."""
+        patch = np.empty((self.side, self.side), dtype=np.float32)
+        self._resample(slice_, patch, order=1, fill=fill)
+        return patch
+
+    def labels(self, slice_: NDArray[np.uint8], *, mirrored: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """uint8 (Y, X) class indices -> uint8 (side, side), each the nearest pixel's, background outside the slice.
+
+        `mirrored` is the class index that each class has in a mirror image, as in OrganMap.mirrored.
+        """
+        patch = np.empty((self.side, self.side), dtype=np.uint8)
+        self._resample(slice_, patch, order=0, fill=0)
+        return mirrored[patch] if self.reflected else patch
+
+    def _resample(self, slice_: NDArray[Any], patch: NDArray[Any], *, order: Literal[0, 1], fill: float) -> None:
+        middle = np.full(2, (self.side - 1) / 2)
+        offset = np.array(self.start) + middle - self.linear @ middle
+        affine_transform(slice_, self.linear, offset, output=patch, order=order, mode="constant", cval=fill)
+
+
+def draw_linear(augmentation: Augmentation, rng: np.random.Generator) -> NDArray[np.float64]:
+    """A random (2, 2) matrix for a Pose: each axis mirrored or not, turned, larger or smaller."""
+    angle = np.deg2rad(rng.uniform(-1, 1) * augmentation.rotation_degrees)
+    size = 1 + rng.uniform(-1, 1) * augmentation.scale
+    signs = np.where(rng.random(2) < augmentation.mirror, -1.0, 1.0)
+    rotation = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    linear: NDArray[np.float64] = rotation / size * signs
+    return linear
+
+
+def change_grey_values(
+    patch: NDArray[np.float32], augmentation: Augmentation, rng: np.random.Generator
+) -> NDArray[np.float32]:
+    """Normalised grey values (any shape) with other contrast, brightness and noise, still 0..1."""
+    contrast = np.float32(1 + rng.uniform(-1, 1) * augmentation.contrast)
+    brightness = np.float32(rng.uniform(-1, 1) * augmentation.brightness)
+    deviation = np.float32(rng.uniform(0, 1) * augmentation.noise)
+    mean = patch.mean()
+    changed = (patch - mean) * contrast + (mean + brightness)
+    if deviation:
+        changed += deviation * rng.standard_normal(patch.shape, dtype=np.float32)
+    normalised: NDArray[np.float32] = np.clip(changed, 0, 1)
+    return normalised

@@ -1,0 +1,72 @@
+"""The losses of the paper, equations 1 to 4, and a Dice term that the paper does not have.
+
+Logits are float (N, classes, H, W), labels integer (N, H, W); every loss is one number, a mean over all pixels.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+
+def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
+    """-log p of the labelled class, p = softmax(logits), mean over pixels (eq. 1)."""
+    log_p = functional.log_softmax(logits.float(), dim=1)
+    return -log_p.gather(1, labels.long().unsqueeze(1)).mean()
+
+
+def log_softened(logits: Tensor, temperature: float) -> Tensor:
+    """Logarithm of the softened probabilities, softmax(logits / tau) over the classes (eq. 2)."""
+    return functional.log_softmax(logits.float() / temperature, dim=1)
+
+
+def distillation(student_logits: Tensor, teacher_logits: Tensor, *, temperature: float) -> Tensor:
+    """KL(p_student || p_teacher), both softened by tau (eq. 3).
+
+    The sum over classes of p_s log(p_s / p_t), mean over pixels. The Student stands first, as in the paper: it is
+    pulled to where the Teacher is sure, and pays little for leaving out what the Teacher holds possible. (Hinton et
+    al. have the Teacher first, and a factor tau^2; here is neither.)
+    """
+    log_student = log_softened(student_logits, temperature)
+    log_teacher = log_softened(teacher_logits, temperature)
+    return (log_student.exp() * (log_student - log_teacher)).sum(dim=1).mean()
+
+
+def dice_loss(logits: Tensor, labels: Tensor) -> Tensor:
+    """1 - soft Dice, mean over the organs that occur in the batch's labels; 0 where none does. Not in the paper.
+
+    Soft Dice of an organ is 2 sum(p t) / (sum(p) + sum(t)) over all pixels of the batch, p its probability and t 1
+    where it is labelled, else 0.
+    """
+    classes = logits.shape[1]
+    probabilities = functional.softmax(logits.float(), dim=1)
+    truth = functional.one_hot(labels.long(), classes).movedim(-1, 1).to(probabilities.dtype)
+    overlap = (probabilities * truth).sum(dim=(0, 2, 3))[1:]
+    truth_pixels = truth.sum(dim=(0, 2, 3))[1:]
+    dice = 2 * overlap / (probabilities.sum(dim=(0, 2, 3))[1:] + truth_pixels).clamp_min(1.0)
+    occurs = (truth_pixels > 0).to(dice.dtype)
+    return ((1 - dice) * occurs).sum() / occurs.sum().clamp_min(1.0)
+
+
+def supervised_loss(logits: Tensor, labels: Tensor, *, dice_weight: float) -> dict[str, Tensor]:
+    """The loss of a Teacher, `loss`, and its parts: cross-entropy, and the Dice term where its weight is not 0."""
+    parts = {"cross_entropy": cross_entropy(logits, labels)}
+    total = parts["cross_entropy"]
+    if dice_weight:
+        parts["dice_loss"] = dice_loss(logits, labels)
+        total = total + dice_weight * parts["dice_loss"]
+    return {"loss": total, **parts}
+
+
+def student_loss(supervised: dict[str, Tensor], kl: Tensor, *, alpha: float) -> dict[str, Tensor]:
+    """The loss of a Student and its parts: (1 - alpha) CE + alpha KL (eq. 4).
+
+    `supervised` is what `supervised_loss` gives, `kl` what `distillation` gives. A Dice term stands beside CE.
+    """
+    return {**supervised, "loss": (1 - alpha) * supervised["loss"] + alpha * kl, "distillation": kl}
+
+
+def good_or_bad_loss(logits: Tensor, good: Tensor) -> Tensor:
+    """Binary cross-entropy of the Quality Classifier: (N,) logits against (N,) 1 for good and 0 for bad."""
+    return functional.binary_cross_entropy_with_logits(logits.float(), good.to(torch.float32))

@@ -1,0 +1,32 @@
+"""Segmentation of raw slices with a torch network; what a server does with the exported model."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from scans.intensity import Window
+from scans.tiling import Forward
+
+
+def predictor(network: nn.Module, *, window: Window, device: torch.device | None = None) -> Forward:
+    """Raw (N, Y, X) slices of a volume with that window -> uint8 (N, Y, X) class indices.
+
+    `network` takes float32 (N, 1, Y, X) in 0..1 and gives (N, classes, Y, X) logits; it is moved to `device`, a GPU
+    where there is one, and set to evaluation.
+    """
+    device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    network.to(device).to(memory_format=torch.channels_last).eval()
+
+    def forward(slices: NDArray[Any]) -> NDArray[np.uint8]:
+        normalised = torch.from_numpy(window.normalise(slices)).unsqueeze(1)
+        with torch.inference_mode():
+            logits: torch.Tensor = network(normalised.to(device))
+            segmentation: NDArray[np.uint8] = logits.argmax(dim=1).to(torch.uint8).cpu().numpy()
+        return segmentation
+
+    return forward

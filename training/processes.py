@@ -1,0 +1,64 @@
+"""The processes that train together: one, or those that torchrun started, each with its part of every batch."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, distributed
+
+
+@dataclass(frozen=True)
+class Processes:
+    """This process, and how many train together."""
+
+    rank: int = 0
+    world_size: int = 1
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+
+    @property
+    def first(self) -> bool:
+        """True in the one process that writes, draws progress and talks to MLflow."""
+        return self.rank == 0
+
+    def mean(self, values: Tensor) -> Tensor:
+        """The mean of the values that each process has, the same in all of them."""
+        if self.world_size > 1:
+            distributed.all_reduce(values)
+            values /= self.world_size
+        return values
+
+
+@contextmanager
+def processes() -> Iterator[Processes]:
+    """Joins the processes that torchrun started, where it did: over NCCL where each has a GPU, else over Gloo.
+
+    Inside, torch uses algorithms that give the same numbers each time, where it has them.
+    """
+    world_size, rank = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("RANK", "0"))
+    local_rank = int(os.environ.get("LOCAL_RANK", "0"))
+    on_gpu = local_rank < torch.cuda.device_count()
+    device = torch.device("cuda", local_rank) if on_gpu else torch.device("cpu")
+    with _reproducible():
+        if world_size == 1:
+            yield Processes(device=device)
+            return
+        distributed.init_process_group("nccl" if on_gpu else "gloo", device_id=device if on_gpu else None)
+        try:
+            yield Processes(rank=rank, world_size=world_size, device=device)
+        finally:
+            distributed.destroy_process_group()
+
+
+@contextmanager
+def _reproducible() -> Iterator[None]:
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # without it cuBLAS gives other sums each time
+    before = torch.are_deterministic_algorithms_enabled()
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before)
