@@ -1,0 +1,1 @@
+"""Measurements: every figure in the README can be made again from here."""

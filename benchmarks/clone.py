@@ -1,0 +1,142 @@
+"""A temporary clone of the repository in which one variant of the pipeline runs, with its own params.yaml.
+
+Clones share the environment and DVC's cache: a stage whose inputs, code and parameters are those of an earlier run is
+restored, not run again. What is measured is a commit, never uncommitted edits.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+LOGS = REPOSITORY / "benchmarks" / "results" / "logs"
+RESTORED = "is cached - skipping run"
+"""What DVC says of a stage that it restores from an earlier run."""
+
+
+class BenchmarkError(RuntimeError):
+    """A measurement that cannot be made; the message says why and where the log is."""
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A profile with other values in some places."""
+
+    profile: str
+    raw_dir: Path
+    """Folder of raw volumes; a relative one lies in the repository."""
+    changes: Mapping[str, Any] = field(default_factory=dict)
+    """Keys of the profile, such as "train_student.alpha", to values."""
+
+    def write(self, path: Path) -> None:
+        """Makes it the active profile of a params.yaml. Raises BenchmarkError for unknown keys."""
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        if self.profile not in content["profiles"]:
+            raise BenchmarkError(f"there is no profile {self.profile}; there are {', '.join(content['profiles'])}")
+        content["profile"] = self.profile
+        content["raw_dir"] = str(self.raw_dir if (path.parent / self.raw_dir).exists() else REPOSITORY / self.raw_dir)
+        for key, value in self.changes.items():
+            *sections, last = key.split(".")
+            section = content["profiles"][self.profile]
+            for part in sections:
+                section = section.get(part, {})
+            if last not in section:
+                raise BenchmarkError(f"profile {self.profile} has no key {key}")
+            section[last] = value
+        path.write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What one run of the pipeline gave."""
+
+    scores: Mapping[str, Any]
+    """metrics/evaluate.json."""
+    seconds: float
+    """How long `dvc repro` took, stages that were restored included."""
+    restored: int
+    """Stages that were restored from an earlier run, and cost no training time here."""
+    training_volumes: int
+    """Labelled volumes that a Teacher could learn from, used or not."""
+
+
+def require_commit() -> str:
+    """The commit that is checked out. Raises BenchmarkError if what decides a result differs from it."""
+    paths = ("scans", "training", "dvc.yaml", "params.yaml", "data", "requirements")
+    changed = _output(["git", "status", "--porcelain", "--untracked-files=no", "--", *paths])
+    if changed:
+        raise BenchmarkError(f"figures belong to a commit, and these files differ from it:\n{changed}")
+    return _output(["git", "rev-parse", "HEAD"])
+
+
+def evaluate(variant: Variant, *, name: str) -> Outcome:
+    """Runs the pipeline up to evaluate; `name` names the log. Raises BenchmarkError if a stage fails."""
+    with temporary_clone() as clone:
+        variant.write(clone / "params.yaml")
+        LOGS.mkdir(parents=True, exist_ok=True)
+        log_path = LOGS / f"{name}.log"
+        started = time.monotonic()
+        with log_path.open("wb") as log:
+            code = subprocess.run(
+                ["dvc", "repro", "evaluate"],
+                cwd=clone,
+                env=_environment(),
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                check=False,
+            ).returncode
+        seconds = time.monotonic() - started
+        if code:
+            raise BenchmarkError(f"{name}: `dvc repro evaluate` ended with exit code {code}; its log is {log_path}")
+        volumes = json.loads((clone / "data/prepared/volumes.json").read_text(encoding="utf-8"))["volumes"]
+        return Outcome(
+            scores=json.loads((clone / "metrics/evaluate.json").read_text(encoding="utf-8")),
+            seconds=seconds,
+            restored=log_path.read_text(encoding="utf-8", errors="replace").count(RESTORED),
+            training_volumes=sum(volume["split"] in {"train", "reserve"} for volume in volumes),
+        )
+
+
+@contextmanager
+def temporary_clone() -> Iterator[Path]:
+    """A clone of HEAD that uses this repository's DVC cache; removed at the end."""
+    cache = _output(["dvc", "cache", "dir"])
+    folder = Path(tempfile.mkdtemp(prefix="ricefish-benchmark-"))
+    try:
+        _output(["git", "clone", "--quiet", "--shared", str(REPOSITORY), str(folder)])
+        (folder / ".dvc/config.local").write_text(f"[cache]\n    dir = {cache}\n", encoding="utf-8")
+        yield folder
+    finally:
+        shutil.rmtree(folder)
+
+
+def active_variant(*, profile: str | None = None, raw_dir: Path | None = None) -> Variant:
+    """What params.yaml names, or what is given instead."""
+    content = yaml.safe_load((REPOSITORY / "params.yaml").read_text(encoding="utf-8"))
+    return Variant(profile or content["profile"], raw_dir.resolve() if raw_dir else Path(content["raw_dir"]))
+
+
+def _output(command: list[str]) -> str:
+    done = subprocess.run(command, cwd=REPOSITORY, env=_environment(), capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise BenchmarkError(f"`{' '.join(command)}` failed: {done.stderr.strip()}")
+    return done.stdout.strip()
+
+
+def _environment() -> dict[str, str]:
+    """Ours, with the tools of this interpreter first, so that DVC's stages run in it; runs go to the clone's MLflow."""
+    kept = {name: value for name, value in os.environ.items() if name != "MLFLOW_TRACKING_URI"}
+    return {**kept, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}", "DVC_NO_ANALYTICS": "1"}
