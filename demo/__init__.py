@@ -1,0 +1,1 @@
+"""`make demo`: the pipeline on synthetic fish, then a held-out fish segmented over HTTP."""

@@ -1,0 +1,75 @@
+"""`ricefish serve` as the demo runs it: on a free loopback port, with a store of its own, stopped whatever happens."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+
+from demo.parts import DemoError, tool_environment
+
+START_SECONDS = 180
+STOP_SECONDS = 20
+
+
+@contextmanager
+def running_server(model: str, *, store: Path, log_path: Path, folder: Path) -> Iterator[str]:
+    """Starts a server of `model` and gives its address once it is ready; stops it at the end.
+
+    Raises DemoError if the server ends or does not get ready; the message holds the end of its log.
+    """
+    port = _free_port()
+    address = f"http://127.0.0.1:{port}"
+    command = ["ricefish", "serve", "--model", model, "--port", str(port)]
+    log_path.parent.mkdir(parents=True, exist_ok=True)
+    with log_path.open("wb") as log:
+        environment = {**tool_environment(), "RICEFISH_STORE": str(store)}
+        server = subprocess.Popen(
+            command, cwd=folder, env=environment, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+        )
+        try:
+            _wait_until_ready(server, address, log_path)
+            yield address
+        finally:
+            _stop(server)
+
+
+def _wait_until_ready(server: subprocess.Popen[bytes], address: str, log_path: Path) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    with httpx.Client(base_url=address, timeout=5, trust_env=False) as client:
+        while time.monotonic() < deadline:
+            if server.poll() is not None:
+                raise DemoError(f"the server ended with exit code {server.returncode}; {_end_of(log_path)}")
+            try:
+                if client.get("/health/ready").is_success:
+                    return
+            except httpx.TransportError:
+                pass
+            time.sleep(0.2)
+    raise DemoError(f"the server was not ready after {START_SECONDS} seconds; {_end_of(log_path)}")
+
+
+def _stop(server: subprocess.Popen[bytes]) -> None:
+    server.terminate()
+    try:
+        server.wait(STOP_SECONDS)
+    except subprocess.TimeoutExpired:
+        server.kill()
+        server.wait()
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _end_of(log_path: Path, lines: int = 15) -> str:
+    end = log_path.read_text(encoding="utf-8", errors="replace").splitlines()[-lines:]
+    return f"its log {log_path} ends with\n" + "\n".join(end)
