@@ -11,6 +11,9 @@ from numpy.typing import NDArray
 
 Triple = tuple[int, int, int]
 
+_LEAST_DETERMINANT = 1e-6
+"""Of the axes' unit vectors: below it they lie in a plane, but for rounding."""
+
 _LPS_FROM_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 
@@ -94,6 +97,8 @@ class Box:
         return Box(_each(min, self.start, other.start), _each(max, self.stop, other.stop))
 
     def __contains__(self, other: Box) -> bool:
+        if not other.voxels:
+            return True
         return (self & other) == other
 
     def grown(self, halo: Halo) -> Box:
@@ -130,7 +135,8 @@ class Frame:
         matrix = self.matrix
         if matrix.shape != (4, 4) or not np.isfinite(matrix).all() or not np.array_equal(matrix[3], (0, 0, 0, 1)):
             raise ValueError(f"not an affine of 4 x 4 finite values with last row 0 0 0 1: {self.affine}")
-        if abs(np.linalg.det(matrix[:3, :3])) == 0.0:
+        lengths = np.linalg.norm(matrix[:3, :3], axis=0)
+        if not lengths.all() or abs(np.linalg.det(matrix[:3, :3] / lengths)) < _LEAST_DETERMINANT:
             raise ValueError(f"the affine {self.affine} is singular: one axis has no length or two are parallel")
 
     @classmethod

@@ -37,27 +37,47 @@ class Window:
 
 @dataclass(frozen=True)
 class IntensityRule:
-    """How the window of a volume is found. Percentiles are of grey values, 0..100."""
+    """How the window of a volume is found. Raises ValueError unless 0 <= lower < upper <= 100 percent."""
 
     lower_percentile: float
+    """Share in percent of a volume's grey values that lies below its window."""
     upper_percentile: float
+    """Share in percent of a volume's grey values that lies below the upper end of its window."""
     fixed: Window | None = None
     """The window of every volume, where grey values are calibrated; None: each volume has its own."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.lower_percentile < self.upper_percentile <= 100:
+            raise ValueError(
+                f"percentiles {self.lower_percentile} and {self.upper_percentile}; expected 0 <= lower < upper <= 100"
+            )
 
     def window(self, volume: Volume) -> Window:
         """The window for this volume; reads an even sample of its voxels unless the window is fixed."""
         return self.fixed if self.fixed else self.window_of(sample(volume))
 
     def window_of(self, values: NDArray[Any]) -> Window:
-        """The window of a sample of grey values (any shape, at least one value)."""
-        lower, upper = np.percentile(values.astype(np.float64), [self.lower_percentile, self.upper_percentile])
-        if upper <= lower:  # a volume of one grey value: any window that holds it will do
-            upper = lower + 1.0
-        return Window(float(np.float32(lower)), float(np.float32(upper)))
+        """The window of a sample of grey values (any shape); both ends are float32 values, as the model computes.
+
+        Percentiles lie between grey values where they must (linearly). A sample of one grey value gets a window of
+        which it is the lower end. Raises ValueError if there is no value or if the window is beyond float32.
+        """
+        if not values.size:
+            raise ValueError("no grey values to take percentiles of; a volume holds at least one voxel")
+        percentiles = np.percentile(values.astype(np.float64), [self.lower_percentile, self.upper_percentile])
+        with np.errstate(over="ignore"):  # Window refuses what becomes infinite
+            lower, upper = percentiles.astype(np.float32)
+        if not lower < upper:
+            upper = max(lower + np.float32(1), np.nextafter(lower, np.float32(np.inf)))
+        return Window(float(lower), float(upper))
 
 
 def sample(volume: Volume, voxels: int = SAMPLE_VOXELS) -> NDArray[Any]:
-    """About `voxels` grey values on an even grid over the volume, 1-D, read slab by slab. The same each time."""
+    """At most `voxels` grey values on an even grid over the volume, 1-D: every `stride`-th along each axis, from 0.
+
+    Slices are read upwards, each once and alone, so that a compressed file is unpacked once and memory is that of a
+    slice. The same volume gives the same sample, whichever file format or slab it is read from.
+    """
     step = stride(volume.shape, voxels)
     rows = [volume.slab(z, z + 1)[0, ::step, ::step].ravel() for z in range(0, volume.shape[0], step)]
     return np.concatenate(rows)

@@ -7,10 +7,10 @@ import dataclasses
 import hashlib
 import json
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,7 +31,10 @@ class ManifestError(ValueError):
 
 @dataclass(frozen=True)
 class Golden:
-    """A slice with its expected answer: a server must reproduce it before it serves the model."""
+    """A slice with its expected answer: a server must reproduce it before it serves the model.
+
+    Raises ValueError unless both arrays are of the same shape, (Y, X), and of their types.
+    """
 
     slice: NDArray[np.float32]
     """float32 (Y, X): raw grey values."""
@@ -41,6 +44,12 @@ class Golden:
     """uint8 (Y, X): a segmentation model's answer; a quality model's input."""
     good: float | None = None
     """A quality model's answer, 0..1; None for a segmentation model."""
+
+    def __post_init__(self) -> None:
+        for name, array, dtype in (("slice", self.slice, np.float32), ("segmentation", self.segmentation, np.uint8)):
+            if array.dtype != dtype or array.ndim != 2 or array.shape != self.slice.shape:
+                found = f"{array.dtype} {array.shape}"
+                raise ValueError(f"{name} is {found}; expected {np.dtype(dtype)} (Y, X), the shape of the slice")
 
 
 @dataclass(frozen=True)
@@ -77,9 +86,9 @@ class ModelManifest:
     schema_version: int = SCHEMA_VERSION
 
     def write(self, folder: Path) -> Path:
-        """Writes `manifest.json` into the model's folder and returns its path."""
+        """Writes `manifest.json` into the model's folder and returns its path; raises ValueError if a metric is NaN."""
         path = folder / MANIFEST_FILE
-        path.write_text(json.dumps(self.to_dict(), indent=2) + "\n", encoding="utf-8")
+        path.write_text(json.dumps(self.to_dict(), indent=2, allow_nan=False) + "\n", encoding="utf-8")
         return path
 
     def to_dict(self) -> dict[str, Any]:
@@ -117,6 +126,8 @@ class ModelManifest:
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> ModelManifest:
         """From what `to_dict` gave. Raises ManifestError that names the field at fault."""
+        if not isinstance(content, Mapping):
+            raise ManifestError(f"a manifest is a JSON object; this is {type(content).__name__}")
         known = {f.name: f for f in dataclasses.fields(cls)}
         unknown = sorted(set(content) - set(known))
         if unknown:
@@ -127,17 +138,22 @@ class ModelManifest:
         missing = [name for name in required if name not in content]
         if missing:
             raise ManifestError(f"field {', '.join(missing)} is missing")
-        parsed = dict(content)
-        for name, parse in _PARSERS.items():
+        parsed: dict[str, Any] = {}
+        for name, value in content.items():
             try:
-                parsed[name] = parse(content[name])
-            except (KeyError, TypeError, ValueError, zlib.error) as error:
+                parsed[name] = _PARSERS[name](value)
+            except KeyError as error:
+                raise ManifestError(f"field {name}: {error} is missing") from error
+            except (AttributeError, TypeError, ValueError, zlib.error) as error:
                 raise ManifestError(f"field {name}: {error}") from error
         return cls(**parsed)
 
     def verify(self, folder: Path) -> None:
-        """Raises ManifestError unless `folder/model.onnx` has the hash that this manifest states."""
-        found = file_sha256(folder / MODEL_FILE)
+        """Raises ManifestError unless `folder/model.onnx` is there and has the hash that this manifest states."""
+        try:
+            found = file_sha256(folder / MODEL_FILE)
+        except FileNotFoundError:
+            raise ManifestError(f"{folder / MODEL_FILE} does not exist; the manifest beside it describes it") from None
         if found != self.model_sha256:
             raise ManifestError(f"{folder / MODEL_FILE} has SHA-256 {found}; the manifest says {self.model_sha256}")
 
@@ -176,14 +192,63 @@ def _golden(content: Mapping[str, Any]) -> Golden:
         slice=_unpack(content["slice"]),
         window=_window(content["window"]),
         segmentation=_unpack(content["segmentation"]),
-        good=content["good"],
+        good=_optional_number(content["good"]),
     )
 
 
-_PARSERS: Mapping[str, Any] = {
+def _exactly(kind: type) -> Callable[[Any], Any]:
+    """A parser that takes a value of that type as it is, and no other."""
+
+    def parse(value: Any) -> Any:
+        if type(value) is not kind:
+            raise ValueError(f"{value!r} is not of type {kind.__name__}")
+        return value
+
+    return parse
+
+
+def _kind(value: Any) -> Kind:
+    if value not in get_args(Kind):
+        raise ValueError(f"{value!r}; expected {' or '.join(get_args(Kind))}")
+    kind: Kind = value
+    return kind
+
+
+def _pair(values: Any) -> tuple[float, float]:
+    low, high = values
+    return (float(low), float(high))
+
+
+def _spacings(values: Any) -> tuple[tuple[float, float], ...]:
+    z, y, x = values
+    return (_pair(z), _pair(y), _pair(x))
+
+
+def _numbers(content: Any) -> dict[str, float]:
+    return {name: float(value) for name, value in dict(content).items()}
+
+
+def _optional_number(value: Any) -> float | None:
+    return None if value is None else float(value)
+
+
+_PARSERS: Mapping[str, Callable[[Any], Any]] = {
+    "name": _exactly(str),
+    "kind": _kind,
     "organs": OrganMap.from_mapping,
     "intensity": _intensity,
+    "model_sha256": _exactly(str),
+    "data_sha256": _exactly(str),
+    "spacing_mm": _spacings,
+    "intensity_range": _pair,
     "golden": _golden,
-    "spacing_mm": lambda v: tuple((float(low), float(high)) for low, high in v),
-    "intensity_range": lambda v: (float(v[0]), float(v[1])),
+    "slice_axis": _exactly(int),
+    "metrics": _numbers,
+    "agreement": _numbers,
+    "threshold": _optional_number,
+    "git_commit": _exactly(str),
+    "git_dirty": _exactly(bool),
+    "mlflow_run": _exactly(str),
+    "schema_version": _exactly(int),
 }
+"""How each field is read; together they are the fields of ModelManifest."""

@@ -60,12 +60,10 @@ class OrganMap:
         """
         entries: dict[int, tuple[str, Any]] = {}
         for key, value in mapping.items():
-            name, colour = (value.get("name"), value.get("colour")) if isinstance(value, Mapping) else (value, None)
-            if isinstance(key, str) and key.isdigit():
-                key = int(key)
-            if isinstance(key, bool) or not isinstance(key, int) or not isinstance(name, str) or not name.strip():
-                raise OrganMapError(f"entry {key!r}: {value!r}; expected a class index and a name, such as `1: heart`")
-            entries[key] = (name.strip(), colour)
+            index, name, colour = _entry(key, value)
+            if index in entries:
+                raise OrganMapError(f"two entries have the index {index}; each may stand once")
+            entries[index] = (name, colour)
         entries.pop(BACKGROUND, None)
         count = max(len(entries), 1)
         return cls(
@@ -79,7 +77,7 @@ class OrganMap:
     def from_yaml(cls, path: Path) -> OrganMap:
         """From an organs.yaml. Raises OrganMapError that names the file."""
         try:
-            content = yaml.safe_load(path.read_text(encoding="utf-8"))
+            content = yaml.load(path.read_text(encoding="utf-8"), _EachKeyOnce)  # noqa: S506 - a SafeLoader
         except FileNotFoundError:
             raise OrganMapError(f"{path} does not exist; a data set needs an organs.yaml, `1: heart` a line") from None
         except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -125,6 +123,30 @@ class OrganMap:
         for organ in self.organs:
             lookup[organ.index] = index_of.get(_other_side(organ.name), organ.index)
         return lookup
+
+
+class _EachKeyOnce(yaml.SafeLoader):
+    """YAML in which a key that stands twice is an error: else the first of two organs would be lost in silence."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        twice = [key for key in keys if keys.count(key) > 1]
+        if twice:
+            raise yaml.constructor.ConstructorError(None, None, f"{twice[0]} stands twice", node.start_mark)
+        return super().construct_mapping(node, deep)
+
+
+def _entry(key: Any, value: Any) -> tuple[int, str, Any]:
+    """Class index, name and what was given as colour."""
+    fields = value if isinstance(value, Mapping) else {"name": value}
+    unknown = set(fields) - {"name", "colour"}
+    if unknown:
+        raise OrganMapError(f"entry {key!r}: {', '.join(map(repr, unknown))} is unknown; there are name and colour")
+    index = int(key) if isinstance(key, str) and key.isdecimal() else key
+    name = fields.get("name")
+    if isinstance(index, bool) or not isinstance(index, int) or not isinstance(name, str) or not name.strip():
+        raise OrganMapError(f"entry {key!r}: {value!r}; expected a class index and a name, such as `1: heart`")
+    return index, name.strip(), fields.get("colour")
 
 
 def _other_side(name: str) -> str:

@@ -27,8 +27,8 @@ def overlay(
 ) -> NDArray[np.uint8]:
     """A slice as grey values through the window, its organs laid over it in their colours, with stronger contours.
 
-    `grey_slice` is (Y, X) raw grey values, `segmentation` uint8 (Y, X) class indices, `palette` uint8 (classes, 3) as in
-    `OrganMap.palette`; `opacity` 0..1 is that of the fill, 0 leaves the slice grey, contours left out too.
+    `grey_slice` is (Y, X) raw grey values, `segmentation` uint8 (Y, X) class indices, `palette` uint8 (classes, 3) as
+    in `OrganMap.palette`; `opacity` 0..1 is that of the fill, 0 leaves the slice grey, contours left out too.
     Gives uint8 (Y, X, 3), red, green, blue. Raises ValueError if the shapes differ or a class index has no colour.
     """
     if grey_slice.ndim != 2 or grey_slice.shape != segmentation.shape:

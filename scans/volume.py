@@ -90,11 +90,17 @@ class Volume:
         return Box.of_shape(self.shape)
 
     def slab(self, start: int, stop: int) -> NDArray[Any]:
-        """Slices [start, stop), clipped to the volume, as a (z, Y, X) array."""
-        return self.voxels.read(max(0, start), min(stop, self.shape[0]))
+        """Slices [start, stop), clipped to the volume, as a (z, Y, X) array; none where that leaves nothing."""
+        first = min(max(0, start), self.shape[0])
+        return self.voxels.read(first, max(first, min(stop, self.shape[0])))
 
     def slabs(self, depth: int) -> Iterator[tuple[Box, NDArray[Any]]]:
-        """The whole volume upwards in slabs of at most `depth` slices, each with the box that it fills."""
+        """The whole volume upwards in slabs of at most `depth` slices, each with the box that it fills.
+
+        Raises ValueError if `depth` < 1.
+        """
+        if depth < 1:
+            raise ValueError(f"a slab of {depth} slices; it must hold at least 1")
         z, y, x = self.shape
         for start in range(0, z, depth):
             stop = min(start + depth, z)

@@ -1,8 +1,9 @@
-"""params.yaml, parsed once and frozen. A key that is unknown, missing or of the wrong type is an error that names it."""
+"""params.yaml, parsed once and frozen. A key that is unknown, missing or of the wrong type is an error naming it."""
 
 from __future__ import annotations
 
 import dataclasses
+import re
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,6 +13,8 @@ from typing import Any
 import yaml
 
 PARAMS_FILE = Path("params.yaml")
+
+_EXPONENT = re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+")  # such as 1e-05, which YAML 1.1 takes for text
 
 
 class ParamsError(ValueError):
@@ -240,16 +243,17 @@ class Params:
 
 
 def load_params(path: Path = PARAMS_FILE) -> Params:
-    """The active profile of params.yaml. Raises ParamsError that names the key at fault."""
-    content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    """The active profile of params.yaml. Raises ParamsError that names the file, or the key at fault."""
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ParamsError(f"{path.absolute()} cannot be read as YAML: {error}") from error
     if not isinstance(content, Mapping) or set(content) != {"profile", "raw_dir", "profiles"}:
         raise ParamsError(f"{path} must hold the keys profile, raw_dir and profiles, and no others")
-    name, profiles = content["profile"], content["profiles"]
-    if name not in profiles:
-        raise ParamsError(f"{path}: profile is {name!r}; there are {', '.join(profiles)}")
-    parsed = _parse(Params, _with_raw_dir(profiles[name], content["raw_dir"], name), f"profiles.{name}")
-    assert isinstance(parsed, Params)
-    return parsed
+    name, raw_dir, profiles = content["profile"], content["raw_dir"], content["profiles"]
+    if name not in (known := list(profiles) if isinstance(profiles, Mapping) else []):
+        raise ParamsError(f"{path}: profile is {name!r}; expected one of {known}")
+    return typing.cast(Params, _parse(Params, _with_raw_dir(profiles[name], raw_dir, name), f"profiles.{name}"))
 
 
 def _with_raw_dir(profile: Any, raw_dir: Any, name: str) -> Any:
@@ -258,29 +262,24 @@ def _with_raw_dir(profile: Any, raw_dir: Any, name: str) -> Any:
         return profile
     if "raw_dir" in profile["prepare"]:
         raise ParamsError(f"profiles.{name}.prepare.raw_dir is unknown; raw_dir stands beside `profile`")
-    return {**profile, "prepare": {"raw_dir": raw_dir, **profile["prepare"]}}
+    return {**profile, "prepare": {"raw_dir": _parse(Path, raw_dir, "raw_dir"), **profile["prepare"]}}
 
 
-def to_dict(section: Any) -> dict[str, Any]:
-    """A section as plain values, for logging."""
-    return {
-        key: str(value) if isinstance(value, Path) else value for key, value in _flat(dataclasses.asdict(section), "")
-    }
-
-
-def _flat(content: Mapping[str, Any], prefix: str) -> list[tuple[str, Any]]:
-    flat: list[tuple[str, Any]] = []
-    for key, value in content.items():
-        flat += _flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else [(prefix + key, value)]
+def to_dict(section: Any, prefix: str = "") -> dict[str, Any]:
+    """A section as plain values for logging, those of its sections under `section.key`."""
+    flat: dict[str, Any] = {}
+    for key, value in vars(section).items():
+        plain = str(value) if isinstance(value, Path) else value
+        flat |= to_dict(value, f"{prefix}{key}.") if dataclasses.is_dataclass(value) else {prefix + key: plain}
     return flat
 
 
 def _parse(kind: Any, value: Any, where: str) -> Any:
-    if dataclasses.is_dataclass(kind):
+    if isinstance(kind, type) and dataclasses.is_dataclass(kind):
         return _parse_section(kind, value, where)
-    if kind is Path and isinstance(value, str):
+    if kind is Path and isinstance(value, str | Path):
         return Path(value)
-    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+    if kind is float and (type(value) is int or (isinstance(value, str) and _EXPONENT.fullmatch(value))):
         return float(value)
     if type(value) is not kind:
         raise ParamsError(f"{where} is {value!r}; expected {kind.__name__}")
@@ -291,7 +290,7 @@ def _parse_section(kind: Any, value: Any, where: str) -> Any:
     if not isinstance(value, Mapping):
         raise ParamsError(f"{where} is {value!r}; expected a section")
     hints = typing.get_type_hints(kind)
-    unknown = sorted(set(value) - set(hints))
+    unknown = [key for key in value if key not in hints]
     if unknown:
         raise ParamsError(f"{where}.{unknown[0]} is unknown; {where} has {', '.join(hints)}")
     missing = [key for key in hints if key not in value]
