@@ -1,0 +1,90 @@
+"""The `ricefish` command. What a subcommand needs is imported when it is called, so that help is there at once."""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+from importlib.metadata import version
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+
+app = typer.Typer(
+    name="ricefish",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    help="Organ segmentation of tomography scans of fish.",
+)
+if find_spec("ricefish.models"):
+    app.add_typer(import_module("ricefish.models").app, name="models")
+
+
+@app.callback()
+def main(
+    show_version: Annotated[bool, typer.Option("--version", help="Print the version and exit.", is_eager=True)] = False,
+) -> None:
+    """Organ segmentation of tomography scans of fish."""
+    if show_version:
+        print(version("ricefish"))
+        raise typer.Exit
+
+
+@app.command()
+def segment(
+    file: Annotated[Path, typer.Argument(help="Scan: a file, or a folder with a DICOM or TIFF series or OME-Zarr.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Segmentation: .nii.gz, .nrrd, .tif, .ome.zarr, ....")],
+    server: Annotated[
+        str, typer.Option(envvar="RICEFISH_SERVER", help="Address of the server.")
+    ] = "http://127.0.0.1:8000",
+    spacing: Annotated[
+        str | None, typer.Option(help="Z,Y,X in mm, for files that do not state their voxel spacing.")
+    ] = None,
+) -> None:
+    """Segments a scan on a server: writes the segmentation and prints a table of organs."""
+    import httpx
+    from rich.console import Console
+
+    from ricefish.client import Client, RicefishError
+    from ricefish.segment import organ_table
+    from ricefish.segment import segment as run
+    from scans.geometry import Spacing
+
+    try:
+        parts = None if spacing is None else [float(part) for part in spacing.split(",")]
+        if parts is not None and len(parts) != 3:
+            raise ValueError(f"--spacing is {spacing!r}; give Z,Y,X in mm, such as 0.01,0.005,0.005")
+        with Client(server) as client:
+            rows = run(client, file, out, spacing=Spacing(*parts) if parts else None)
+    except (RicefishError, OSError, ValueError, httpx.InvalidURL) as error:
+        _fail(error)
+    Console().print(organ_table(rows))
+
+
+@app.command()
+def serve(
+    model: Annotated[
+        str | None, typer.Option(help="Folder of a model, models:/NAME@ALIAS or models:/NAME/VERSION.")
+    ] = None,
+    host: Annotated[str | None, typer.Option(help="Address to listen on; default 127.0.0.1.")] = None,
+    port: Annotated[int | None, typer.Option(help="Port to listen on; default 8000, 0 takes a free one.")] = None,
+    store: Annotated[Path | None, typer.Option(help="Folder of scans and segmentations; default ./store.")] = None,
+) -> None:
+    """Serves a model over HTTP. Every option, and more, is also an environment variable: RICEFISH_MODEL and so on."""
+    try:
+        from serving.server import serve as run
+        from serving.settings import SettingsError, read_settings
+    except ModuleNotFoundError as error:
+        _fail(f"the server is not installed ({error}); install ricefish[serving]")
+    try:
+        settings = read_settings(model=model, host=host, port=port, store=store)
+    except SettingsError as error:
+        _fail(error)
+    raise typer.Exit(run(settings))
+
+
+def _fail(error: object) -> NoReturn:
+    print(f"ricefish: {error}", file=sys.stderr)
+    raise typer.Exit(1)

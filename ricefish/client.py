@@ -1,0 +1,252 @@
+"""Client: a server's scans from Python.
+
+with Client("http://127.0.0.1:8000") as client:
+    scan = client.submit(Path("fish.nii.gz"))
+    for status in client.wait(scan.id):
+        print(status.slices_done, "of", status.slices_total)
+    client.download(scan.id, Path("organs.nii.gz"))
+    print(client.organs(scan.id))
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+import uuid
+import zipfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal
+
+import httpx
+
+from ricefish.upload import pieces, upload_name
+from scans.formats import DOWNLOAD_SUFFIXES
+from scans.geometry import Box, Spacing
+from scans.statistics import OrganRow
+
+State = Literal["queued", "running", "succeeded", "failed", "cancelled"]
+
+PATIENCE_SECONDS = 300.0
+"""How long `wait` tries to reach a server that does not answer, as one that is being restarted."""
+_LONG_SECONDS = 3600.0
+"""For answers that take the server a pass over the whole scan: verifying it, writing its segmentation."""
+
+Report = Callable[[int], None]
+
+
+class RicefishError(RuntimeError):
+    """The server refused, failed, or could not be reached; the message says what and what would be right."""
+
+    def __init__(self, message: str, *, status: int | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+        """HTTP status; None where there was no answer."""
+
+
+@dataclass(frozen=True)
+class ScanStatus:
+    """How far a scan is."""
+
+    id: str
+    state: State
+    slices_done: int
+    slices_total: int
+    slices_per_second: float | None
+    eta_seconds: float | None
+    error: str | None
+    model: str
+    """Name and, from a registry, version."""
+
+    @property
+    def ended(self) -> bool:
+        """True once the state no longer changes."""
+        return self.state in ("succeeded", "failed", "cancelled")
+
+
+class Client:
+    """A server. Use it as a context manager, or `close` it."""
+
+    def __init__(self, url: str = "http://127.0.0.1:8000", *, patience_seconds: float = PATIENCE_SECONDS) -> None:
+        timeout = httpx.Timeout(30.0, read=_LONG_SECONDS, write=_LONG_SECONDS)
+        self._http = httpx.Client(base_url=url, timeout=timeout)
+        self._url = url
+        self._patience_seconds = patience_seconds
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Closes the connections."""
+        self._http.close()
+
+    def submit(self, path: Path, *, spacing: Spacing | None = None, report: Report | None = None) -> ScanStatus:
+        """Sends a file, or a folder (DICOM or TIFF series, OME-Zarr), and returns when the server has accepted it.
+
+        `spacing` is for files that do not state theirs. `report` is called with the bytes sent so far. Raises
+        RicefishError with the server's reason if it refuses, FileNotFoundError if there is no such path.
+        """
+        if not path.exists():
+            raise FileNotFoundError(f"{path} does not exist")
+        parameters = {"filename": upload_name(path)}
+        if spacing is not None:
+            parameters["spacing"] = ",".join(f"{value!r}" for value in spacing)
+        headers = {"Content-Type": "application/octet-stream", "Idempotency-Key": uuid.uuid4().hex}
+        if path.is_file():
+            headers["Content-Length"] = str(path.stat().st_size)
+        answer = self._request(
+            "POST", "/v1/scans", params=parameters, headers=headers, content=_reported(pieces(path), report)
+        )
+        return _status(answer.json())
+
+    def status(self, scan_id: str) -> ScanStatus:
+        """How far a scan is."""
+        return _status(self._request("GET", f"/v1/scans/{scan_id}").json())
+
+    def wait(self, scan_id: str, *, poll_seconds: float = 0.5) -> Iterator[ScanStatus]:
+        """The scan's status again and again until it has ended, whatever the end is.
+
+        A server that does not answer is tried again for `patience_seconds`: scans survive its restart.
+        """
+        unreached_since: float | None = None
+        while True:
+            try:
+                status = self.status(scan_id)
+            except RicefishError as error:
+                now = time.monotonic()
+                unreached_since = unreached_since or now
+                if error.status not in (None, 502, 503, 504) or now - unreached_since > self._patience_seconds:
+                    raise
+            else:
+                unreached_since = None
+                yield status
+                if status.ended:
+                    return
+            time.sleep(poll_seconds)
+
+    def download(self, scan_id: str, path: Path, *, report: Report | None = None) -> Path:
+        """Fetches the segmentation into a file, in the format of its suffix: .nii.gz, .nrrd, .tif, .ome.zarr, .zip.
+
+        The file appears when it is complete. `.ome.zarr` makes a folder. Raises ValueError for another suffix.
+        """
+        format_name = download_format(path)
+        part = path.with_name(f".{path.name}.{uuid.uuid4().hex}.part")
+        try:
+            self._fetch(f"/v1/scans/{scan_id}/segmentation", {"format": format_name}, into=part, report=report)
+            if path.name.lower().endswith(".zarr"):
+                _unpack(part, path)
+            else:
+                part.replace(path)
+        finally:
+            part.unlink(missing_ok=True)
+        return path
+
+    def organs(self, scan_id: str) -> list[OrganRow]:
+        """Size, place and extent of every organ of a finished scan."""
+        content = self._request("GET", f"/v1/scans/{scan_id}/organs").json()
+        return [_row(row) for row in content["organs"]]
+
+    def delete(self, scan_id: str) -> None:
+        """Cancels the scan if it is under way, and removes it from the server."""
+        self._request("DELETE", f"/v1/scans/{scan_id}")
+
+    def _request(self, method: str, path: str, **request: Any) -> httpx.Response:
+        try:
+            answer = self._http.request(method, path, **request)
+        except httpx.HTTPError as error:
+            raise self._unreachable(error) from error
+        _raise_for_problem(answer)
+        return answer
+
+    def _fetch(self, path: str, parameters: dict[str, str], *, into: Path, report: Report | None) -> None:
+        try:
+            with self._http.stream("GET", path, params=parameters) as answer, into.open("wb") as file:
+                if answer.is_error:
+                    answer.read()
+                    _raise_for_problem(answer)
+                for piece in _reported(answer.iter_raw(), report):
+                    file.write(piece)
+        except httpx.HTTPError as error:
+            raise self._unreachable(error) from error
+
+    def _unreachable(self, error: httpx.HTTPError) -> RicefishError:
+        reason = str(error) or type(error).__name__
+        return RicefishError(f"no answer from {self._url}: {reason}; is the server running? (`ricefish serve`)")
+
+
+def download_format(path: Path) -> str:
+    """The server's name for the format of a file to fetch. Raises ValueError that lists the suffixes."""
+    suffixes = {**{suffix: name for name, suffix in DOWNLOAD_SUFFIXES.items()}, ".nrrd": "nrrd", ".tiff": "tif"}
+    suffixes |= {".ome.zarr": "ome-zarr"}
+    for suffix in sorted(suffixes, key=len, reverse=True):
+        if path.name.lower().endswith(suffix):
+            return suffixes[suffix]
+    raise ValueError(f"{path}: a segmentation is fetched as one of {', '.join(sorted(suffixes))}")
+
+
+def _reported(stream: Iterator[bytes], report: Report | None) -> Iterator[bytes]:
+    done = 0
+    for piece in stream:
+        yield piece
+        done += len(piece)
+        if report:
+            report(done)
+
+
+def _raise_for_problem(answer: httpx.Response) -> None:
+    if not answer.is_error:
+        return
+    try:
+        detail = str(answer.json()["detail"])
+    except (ValueError, KeyError, TypeError):
+        detail = f"{answer.request.method} {answer.request.url.path}: {answer.reason_phrase}"
+    raise RicefishError(detail, status=answer.status_code)
+
+
+def _unpack(archive: Path, folder: Path) -> None:
+    if folder.exists():
+        shutil.rmtree(folder)
+    with zipfile.ZipFile(archive) as packed:
+        packed.extractall(folder)
+
+
+def _status(content: dict[str, Any]) -> ScanStatus:
+    model = content["model"]
+    return ScanStatus(
+        id=content["id"],
+        state=content["state"],
+        slices_done=content["slices_done"],
+        slices_total=content["slices_total"],
+        slices_per_second=content["slices_per_second"],
+        eta_seconds=content["eta_seconds"],
+        error=content["error"],
+        model=f"{model['name']} {model['version'] or ''}".strip(),
+    )
+
+
+def _row(content: dict[str, Any]) -> OrganRow:
+    box = content["box"]
+    return OrganRow(
+        index=content["index"],
+        name=content["name"],
+        voxels=content["voxels"],
+        volume_mm3=content["volume_mm3"],
+        centroid_voxels=_point(content["centroid_voxels"]),
+        centroid_mm=_point(content["centroid_mm"]),
+        box=box and Box(tuple(box["start"]), tuple(box["stop"])),
+        touches_border=content["touches_border"],
+    )
+
+
+def _point(values: list[float] | None) -> tuple[float, float, float] | None:
+    if values is None:
+        return None
+    a, b, c = values
+    return (a, b, c)

@@ -1,0 +1,110 @@
+"""`ricefish segment`: a file to a server and back, with a bar on a terminal and a table of organs at the end."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TextColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
+from rich.table import Table
+from rich.text import Text
+
+from ricefish.client import Client, RicefishError, ScanStatus, download_format
+from ricefish.upload import upload_bytes
+from scans.geometry import Spacing
+from scans.statistics import OrganRow
+
+
+def segment(client: Client, path: Path, out: Path, *, spacing: Spacing | None) -> list[OrganRow]:
+    """Sends a file or folder, waits, fetches the segmentation; gives the organs. Draws bars on a terminal's stderr.
+
+    Raises RicefishError if the server refuses or the scan does not succeed, ValueError for a suffix of `out` that is
+    no format, before anything is sent.
+    """
+    download_format(out)
+    console = Console(stderr=True)
+    scan = _upload(client, path, spacing=spacing, console=console)
+    status = _follow(client, scan, console=console)
+    if status.state != "succeeded":
+        raise RicefishError(f"{path}: the scan {status.state}: {status.error or 'somebody deleted or cancelled it'}")
+    with Progress(*_bytes_columns(), console=console, disable=not console.is_terminal) as bar:
+        task = bar.add_task("fetching", total=None)
+        client.download(scan.id, out, report=lambda done: bar.update(task, completed=done))
+    return client.organs(scan.id)
+
+
+def organ_table(rows: list[OrganRow]) -> Table:
+    """Organs with their size and place, as a terminal shows them."""
+    table = Table()
+    table.add_column("organ")
+    for heading in ("voxels", "volume mm³", "centre z, y, x"):
+        table.add_column(heading, justify="right")
+    table.add_column("cut off?")
+    for row in rows:
+        centre = "-" if row.centroid_voxels is None else ", ".join(f"{value:.1f}" for value in row.centroid_voxels)
+        cut = "touches the border" if row.touches_border else ""
+        table.add_row(row.name, f"{row.voxels:,}", f"{row.volume_mm3:.4g}", centre, cut)
+    return table
+
+
+def _upload(client: Client, path: Path, *, spacing: Spacing | None, console: Console) -> ScanStatus:
+    if not path.exists():
+        raise FileNotFoundError(f"{path} does not exist")
+    total = upload_bytes(path)
+    with Progress(*_bytes_columns(), console=console, disable=not console.is_terminal) as bar:
+        task = bar.add_task("sending", total=total)
+
+        def report(done: int) -> None:
+            bar.update(task, completed=done, description="verifying" if done >= total else "sending")
+
+        return client.submit(path, spacing=spacing, report=report)
+
+
+def _follow(client: Client, scan: ScanStatus, *, console: Console) -> ScanStatus:
+    status = scan
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("slices"),
+        _ServersRate(),
+    )
+    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
+        task = bar.add_task(scan.state, total=scan.slices_total, status=scan)
+        for status in client.wait(scan.id):
+            bar.update(task, completed=status.slices_done, description=status.state, status=status)
+    return status
+
+
+class _ServersRate(ProgressColumn):
+    """Rate and remaining time as the server measures them."""
+
+    def render(self, task: Task) -> Text:
+        status: ScanStatus = task.fields["status"]
+        if status.slices_per_second is None:
+            return Text("")
+        rate = f"{status.slices_per_second:.1f} slices/s"
+        if status.eta_seconds is None:
+            return Text(rate)
+        minutes, seconds = divmod(round(status.eta_seconds), 60)
+        return Text(f"{rate}, {minutes // 60}:{minutes % 60:02d}:{seconds:02d} left")
+
+
+def _bytes_columns() -> tuple[ProgressColumn, ...]:
+    return (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(),
+    )

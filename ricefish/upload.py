@@ -1,0 +1,64 @@
+"""What is sent: a file as it is, or a folder (DICOM or TIFF series, OME-Zarr) as a zip that is made on the way."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+PIECE_BYTES = 1 << 20
+
+
+def upload_name(path: Path) -> str:
+    """The name to send a file or folder under."""
+    return f"{path.name}.zip" if path.is_dir() else path.name
+
+
+def upload_bytes(path: Path) -> int:
+    """Bytes on disk: exactly what is sent of a file, nearly what is sent of a folder."""
+    if path.is_dir():
+        return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
+    return path.stat().st_size
+
+
+def pieces(path: Path) -> Iterator[bytes]:
+    """The bytes to send; memory is that of one piece."""
+    if path.is_dir():
+        yield from _zipped(path)
+        return
+    with path.open("rb") as file:
+        while piece := file.read(PIECE_BYTES):
+            yield piece
+
+
+def _zipped(folder: Path) -> Iterator[bytes]:
+    buffer = _Outgoing()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
+        for file in sorted(file for file in folder.rglob("*") if file.is_file()):
+            name = file.relative_to(folder.parent if folder.name else folder).as_posix()
+            entry = zipfile.ZipInfo(name)
+            with file.open("rb") as source, archive.open(entry, "w", force_zip64=True) as target:
+                while piece := source.read(PIECE_BYTES):
+                    target.write(piece)
+                    yield buffer.taken()
+    yield buffer.taken()
+
+
+class _Outgoing(io.RawIOBase):
+    """Where the zip is written: holds what has not been sent yet, and cannot be gone back in."""
+
+    def __init__(self) -> None:
+        self._held = bytearray()
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, piece: bytes) -> int:  # type: ignore[override]  # zipfile writes bytes and nothing else
+        self._held += piece
+        return len(piece)
+
+    def taken(self) -> bytes:
+        piece = bytes(self._held)
+        self._held.clear()
+        return piece

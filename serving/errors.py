@@ -1,0 +1,134 @@
+"""Errors over HTTP: one table says which domain error is which status; every answer is an RFC 9457 problem."""
+
+from __future__ import annotations
+
+import errno
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse, Response
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+
+from scans.formats import ACCEPTED, FormatError, SpacingMissing
+from serving import intake, logs
+from serving.results import SliceNotFound, UnknownFormat
+from serving.store import ScanNotFound
+
+MEDIA_TYPE = "application/problem+json"
+RETRY_SECONDS = 2
+
+
+class NotFinished(ValueError):  # noqa: N818 - says what is wrong
+    """A result was asked for that is not there yet."""
+
+
+class NoResult(ValueError):  # noqa: N818 - says what is wrong
+    """A result was asked for of a scan that failed or was cancelled."""
+
+
+class NotReady(RuntimeError):  # noqa: N818 - says what is wrong
+    """The server takes no work at this moment."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A row of the table."""
+
+    status: int
+    slug: str
+    title: str
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+_WAIT = {"Retry-After": str(RETRY_SECONDS)}
+
+PROBLEMS: Mapping[type[Exception], Problem] = {
+    SpacingMissing: Problem(400, "spacing-missing", "The voxel spacing has to be given"),
+    FormatError: Problem(422, "unreadable-scan", "The file cannot be read as a scan"),
+    intake.RequestRefused: Problem(400, "bad-request", "The request cannot become a scan"),
+    intake.UploadTooLarge: Problem(413, "too-large", "The upload is too large"),
+    intake.UploadStalled: Problem(408, "upload-stalled", "The upload fell silent"),
+    intake.KeyReused: Problem(409, "key-reused", "The Idempotency-Key stands for another scan"),
+    ScanNotFound: Problem(404, "no-such-scan", "There is no such scan"),
+    SliceNotFound: Problem(404, "no-such-slice", "There is no such slice"),
+    UnknownFormat: Problem(400, "unknown-download-format", "The segmentation cannot be had in this format"),
+    NotFinished: Problem(409, "not-finished", "The scan is not finished", _WAIT),
+    NoResult: Problem(409, "no-result", "The scan has no result"),
+    NotReady: Problem(503, "not-ready", "The server is not ready", _WAIT),
+}
+UNKNOWN_FORMAT = Problem(415, "unknown-format", "The file is of no accepted format")
+DISK_FULL = Problem(507, "disk-full", "The server's disk is full")
+INTERNAL = Problem(500, "internal", "The server failed; its log says why")
+
+
+def install(app: FastAPI) -> None:
+    """Makes the app answer every error with a problem."""
+    for kind in PROBLEMS:
+        app.add_exception_handler(kind, _domain)
+    app.add_exception_handler(OSError, _system)
+    app.add_exception_handler(RequestValidationError, _validation)
+    app.add_exception_handler(HTTPException, _http)
+    app.add_exception_handler(ClientDisconnect, _gone)
+    app.add_exception_handler(Exception, _unexpected)
+
+
+def _domain(request: Request, error: Exception) -> Response:
+    problem = next(row for kind, row in PROBLEMS.items() if isinstance(error, kind))
+    extra: dict[str, Any] = {}
+    detail = str(error)
+    if isinstance(error, FormatError):
+        if error.accepted == ACCEPTED:
+            problem = UNKNOWN_FORMAT
+        name = error.path.name
+        detail = f"{name}: {error.detail}"
+        extra = {"file": name, "found": error.found, "accepted": error.accepted}
+    elif isinstance(error, intake.RequestRefused):
+        extra = {"field": error.field}
+    return _answer(request, problem, detail, extra)
+
+
+def _system(request: Request, error: Exception) -> Response:
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return _answer(request, DISK_FULL, "nothing was kept; free some space and try again")
+    return _unexpected(request, error)
+
+
+def _validation(request: Request, error: Exception) -> Response:
+    first = error.errors()[0] if isinstance(error, RequestValidationError) else {"loc": ("request",), "msg": str(error)}
+    name = str(first["loc"][-1])
+    problem = Problem(400, "bad-request", "The request is not valid")
+    return _answer(request, problem, f"{name}: {first['msg']}", {"field": name})
+
+
+def _http(request: Request, error: Exception) -> Response:
+    status = error.status_code if isinstance(error, HTTPException) else 500
+    detail = error.detail if isinstance(error, HTTPException) else str(error)
+    headers = getattr(error, "headers", None) or {}
+    return _answer(request, Problem(status, "http", str(detail), headers), f"{request.method} {request.url.path}")
+
+
+def _gone(request: Request, error: Exception) -> Response:
+    logs.event("client_disconnected", path=request.url.path)
+    return Response(status_code=499)
+
+
+def _unexpected(request: Request, error: Exception) -> Response:
+    logging.getLogger("ricefish").error("internal_error", exc_info=error)
+    return _answer(request, INTERNAL, f"{type(error).__name__} in {request.method} {request.url.path}")
+
+
+def _answer(request: Request, problem: Problem, detail: str, extra: Mapping[str, Any] | None = None) -> Response:
+    content = {
+        "type": f"urn:ricefish:problem:{problem.slug}",
+        "title": problem.title,
+        "status": problem.status,
+        "detail": detail,
+        "instance": request.url.path,
+        **(extra or {}),
+    }
+    return JSONResponse(content, problem.status, headers=dict(problem.headers), media_type=MEDIA_TYPE)

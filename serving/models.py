@@ -1,0 +1,161 @@
+"""Models to serve: from a folder or from the registry, checked before use, kept in the store by what they are.
+
+The store's copy lets a scan end on the model it began with, even when the folder has been retrained in the meantime.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import tempfile
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+
+from scans.manifest import MANIFEST_FILE, MODEL_FILE, ManifestError, ModelManifest, file_sha256
+from serving import logs
+from serving.registry import RegistryError, download_version
+from serving.runtime import GOLDEN_DISAGREEMENT, Device, Runtime, RuntimeRefused
+
+REGISTRY_SCHEME = "models:/"
+
+
+class ModelError(ValueError):
+    """A model that cannot be served; the message names it and says what would be right."""
+
+
+@dataclass(frozen=True)
+class ModelIdentity:
+    """Which model a scan is segmented with; written into the scan, so that no other finishes it."""
+
+    name: str
+    version: str | None
+    """The registry's version; None for a model from a folder."""
+    sha256: str
+    """Hash of model.onnx."""
+    key: str
+    """Hash of model.onnx and manifest.json together: the name of the store's copy."""
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A model that has reproduced its golden slice."""
+
+    identity: ModelIdentity
+    manifest: ModelManifest
+    runtime: Runtime
+
+
+class Models:
+    """Loads models and keeps them: `current` is what new scans get, older ones stay for the scans that need them."""
+
+    def __init__(self, folder: Path, *, device: Device, threads: int) -> None:
+        self._folder = folder
+        self._device: Device = device
+        self._threads = threads
+        self._loaded: dict[str, LoadedModel] = {}
+        self._current: LoadedModel | None = None
+
+    @property
+    def current(self) -> LoadedModel:
+        """The model for new scans. Raises ModelError before `serve`."""
+        if self._current is None:
+            raise ModelError("no model is loaded yet")
+        return self._current
+
+    def serve(self, reference: str) -> LoadedModel:
+        """Makes the model that `reference` names the current one.
+
+        Raises ModelError if it is not there, if its hash is not the manifest's, if the manifest or the graph does not
+        keep to the contract, or if it does not reproduce its golden slice.
+        """
+        self._folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=self._folder, prefix="incoming-") as temporary:
+            fetched, name, version = self._fetch(reference, Path(temporary))
+            identity = self._keep(fetched, name=name, version=version)
+        self._current = self._load(identity)
+        return self._current
+
+    def of_scan(self, identity: ModelIdentity) -> LoadedModel:
+        """The very model that a scan began with. Raises ModelError if the store no longer has it."""
+        if identity.key in self._loaded:
+            return self._loaded[identity.key]
+        if not (self._folder / identity.key).is_dir():
+            raise ModelError(
+                f"the scan began with model {identity.name} (SHA-256 {identity.sha256}), which the store no longer "
+                f"holds; another model must not finish it: delete the scan and post it again"
+            )
+        return self._load(identity)
+
+    def prune(self, needed: Collection[str]) -> None:
+        """Deletes the store's copies that are neither current nor, by key, in `needed`."""
+        for folder in self._folder.iterdir():
+            if folder.name not in needed and folder.name != self.current.identity.key:
+                shutil.rmtree(folder, ignore_errors=True)
+
+    def _fetch(self, reference: str, temporary: Path) -> tuple[Path, str | None, str | None]:
+        if not reference.startswith(REGISTRY_SCHEME):
+            return Path(reference).expanduser(), None, None
+        try:
+            version = download_version(reference.removeprefix(REGISTRY_SCHEME), into=temporary)
+        except RegistryError as error:
+            raise ModelError(f"{reference}: {error}") from error
+        return version.folder, version.name, version.version
+
+    def _keep(self, folder: Path, *, name: str | None, version: str | None) -> ModelIdentity:
+        try:
+            if not folder.is_dir():
+                raise ModelError(
+                    f"{folder} is not a folder; a model is a folder that holds {MODEL_FILE} and its manifest"
+                )
+            manifest = ModelManifest.read(folder)
+            if not (folder / MODEL_FILE).is_file():
+                raise ModelError(f"{folder / MODEL_FILE} does not exist; the folder holds only its manifest")
+            manifest.verify(folder)
+        except ManifestError as error:
+            raise ModelError(str(error)) from error
+        _check_kind(manifest, folder)
+        key = hashlib.sha256(f"{manifest.model_sha256}{file_sha256(folder / MANIFEST_FILE)}".encode()).hexdigest()
+        kept = self._folder / key
+        if not kept.is_dir():
+            copy = Path(tempfile.mkdtemp(dir=self._folder, prefix="incoming-"))
+            for file in (MODEL_FILE, MANIFEST_FILE):
+                shutil.copyfile(folder / file, copy / file)
+            copy.rename(kept)
+        return ModelIdentity(name=name or manifest.name, version=version, sha256=manifest.model_sha256, key=key)
+
+    def _load(self, identity: ModelIdentity) -> LoadedModel:
+        folder = self._folder / identity.key
+        try:
+            manifest = ModelManifest.read(folder)
+            manifest.verify(folder)
+            runtime = Runtime.open(folder / MODEL_FILE, device=self._device, threads=self._threads)
+        except (ManifestError, RuntimeRefused) as error:
+            raise ModelError(str(error)) from error
+        _check_golden(manifest, runtime, identity)
+        logs.event(
+            "model_loaded",
+            model=identity.name,
+            version=identity.version or "-",
+            sha256=identity.sha256[:12],
+            provider=runtime.provider,
+        )
+        self._loaded[identity.key] = LoadedModel(identity, manifest, runtime)
+        return self._loaded[identity.key]
+
+
+def _check_kind(manifest: ModelManifest, folder: Path) -> None:
+    if manifest.kind != "segmentation":
+        raise ModelError(f"{folder} holds a {manifest.kind} model; a server needs a segmentation model")
+    if manifest.slice_axis != 0:
+        raise ModelError(f"{folder / MANIFEST_FILE}: slice_axis is {manifest.slice_axis}; this server slices along 0")
+
+
+def _check_golden(manifest: ModelManifest, runtime: Runtime, identity: ModelIdentity) -> None:
+    disagreement = runtime.golden_disagreement(manifest.golden)
+    if disagreement > GOLDEN_DISAGREEMENT:
+        raise ModelError(
+            f"model {identity.name} (SHA-256 {identity.sha256}) does not reproduce its golden slice on "
+            f"{runtime.provider}: {disagreement:.2%} of the pixels differ, {GOLDEN_DISAGREEMENT:.2%} may; "
+            f"the file or the installation is damaged, so it is not served"
+        )

@@ -1,0 +1,89 @@
+"""Scan: what is fixed about a scan when it is accepted, kept as scan.json in its folder. Its progress is the job's."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from scans.geometry import Box, Frame, Spacing, Triple
+from scans.intensity import Window
+from scans.organs import OrganMap
+from serving.models import ModelIdentity
+
+SCAN_FILE = "scan.json"
+
+
+@dataclass(frozen=True)
+class Upload:
+    """The file as it was received."""
+
+    filename: str
+    """Without any folder, as the sender named it."""
+    sha256: str
+    bytes: int
+    spacing: Spacing | None
+    """As given beside the file, in mm; None where the file's own counts."""
+
+
+@dataclass(frozen=True)
+class Scan:
+    """An accepted scan. Nothing of it ever changes, so a server that starts again goes on exactly as before."""
+
+    id: str
+    """32 hexadecimal digits; also the id of the job."""
+    created_seconds: float
+    """When it was accepted, seconds since 1970."""
+    upload: Upload
+    volume: str
+    """The file or folder to open, relative to the scan's folder."""
+    shape: Triple
+    """Voxels along z, y, x."""
+    dtype: str
+    """Type of the grey values."""
+    frame: Frame
+    window: Window
+    """Grey values that the model maps to 0..1, found while the file was verified."""
+    model: ModelIdentity
+    organs: OrganMap
+    slab_slices: int
+    batch_size: int
+
+    @property
+    def boxes(self) -> list[Box]:
+        """The slabs, upwards; each is one durable step and one chunk of the segmentation."""
+        z, y, x = self.shape
+        starts = range(0, z, self.slab_slices)
+        return [Box((start, 0, 0), (min(start + self.slab_slices, z), y, x)) for start in starts]
+
+    def write(self, folder: Path) -> None:
+        """Writes scan.json into the scan's folder."""
+        content = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        content["upload"] = {**vars(self.upload), "spacing": self.upload.spacing and list(self.upload.spacing)}
+        content["frame"] = self.frame.affine
+        content["window"] = dataclasses.asdict(self.window)
+        content["model"] = dataclasses.asdict(self.model)
+        content["organs"] = self.organs.to_mapping()
+        (folder / SCAN_FILE).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+
+    @classmethod
+    def read(cls, folder: Path) -> Scan:
+        """From the scan's folder. Raises FileNotFoundError if there is none."""
+        content: dict[str, Any] = json.loads((folder / SCAN_FILE).read_text(encoding="utf-8"))
+        upload = content["upload"]
+        z, y, x = content["shape"]
+        return cls(
+            **{
+                **content,
+                "upload": Upload(**{**upload, "spacing": upload["spacing"] and Spacing(*upload["spacing"])}),
+                "shape": (z, y, x),
+                "frame": Frame.from_affine(np.array(content["frame"])),
+                "window": Window(**content["window"]),
+                "model": ModelIdentity(**content["model"]),
+                "organs": OrganMap.from_mapping(content["organs"]),
+            }
+        )

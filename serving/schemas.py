@@ -1,0 +1,130 @@
+"""What the server answers, field by field; the OpenAPI document is made of these."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Literal
+
+from pydantic import BaseModel, Field
+
+Triple = tuple[int, int, int]
+Point = tuple[float, float, float]
+
+
+class ScanParameters(BaseModel, extra="forbid"):
+    """What is said of a scan beside the file itself."""
+
+    filename: str = Field(description="The file's name, such as fish_7.nii.gz.", min_length=1)
+    spacing: str | None = Field(default=None, description="z,y,x in mm, for files that do not state it.")
+
+
+class ModelResponse(BaseModel):
+    """The model that a scan is, or would be, segmented with."""
+
+    name: str
+    version: str | None = Field(description="Version in the registry; null for a model from a folder.")
+    sha256: str = Field(description="SHA-256 of model.onnx.")
+
+
+class OrganResponse(BaseModel):
+    """One class of a model."""
+
+    index: int = Field(description="Class index in the segmentation; 0 is background.")
+    name: str
+    colour: Triple = Field(description="Red, green, blue, 0 to 255.")
+
+
+class ServedModelResponse(ModelResponse):
+    """The model for new scans, with what is known of it."""
+
+    organs: list[OrganResponse]
+    provider: str = Field(description="Where it runs, as ONNX Runtime names it.")
+    spacing_mm: tuple[tuple[float, float], tuple[float, float], tuple[float, float]] = Field(
+        description="Least and greatest voxel spacing seen in training, along z, y, x."
+    )
+    intensity_range: tuple[float, float] = Field(description="Least lower and greatest upper window end in training.")
+    metrics: dict[str, float]
+    git_commit: str
+    mlflow_run: str
+
+
+class Links(BaseModel):
+    """Where to go on."""
+
+    self: str
+    segmentation: str
+    organs: str
+
+
+class ScanResponse(BaseModel):
+    """A scan and how far it is."""
+
+    id: str
+    filename: str
+    created: datetime
+    state: Literal["queued", "running", "succeeded", "failed", "cancelled"]
+    error: str | None = Field(description="Why the scan failed.")
+    slices_done: int
+    slices_total: int
+    slices_per_second: float | None = Field(description="Of the latest slabs; null until two are finished.")
+    eta_seconds: float | None = Field(description="Until the last slab at that rate; null while not running.")
+    finished: datetime | None
+    shape: Triple = Field(description="Voxels along z, y, x.")
+    dtype: str = Field(description="Type of the grey values.")
+    spacing_mm: Point = Field(description="Distance between voxel centres along z, y, x.")
+    model: ModelResponse
+    links: Links
+
+
+class ScansResponse(BaseModel):
+    """All scans, the newest first."""
+
+    scans: list[ScanResponse]
+
+
+class BoxResponse(BaseModel):
+    """Half-open box of voxel indices, z, y, x."""
+
+    start: Triple
+    stop: Triple
+
+
+class OrganRowResponse(BaseModel):
+    """One organ of a finished scan."""
+
+    index: int
+    name: str
+    voxels: int
+    volume_mm3: float
+    centroid_voxels: Point | None = Field(description="z, y, x; null where the organ was not found.")
+    centroid_mm: Point | None = Field(description="x, y, z in the world of the scan (RAS+).")
+    box: BoxResponse | None
+    touches_border: bool = Field(description="True where part of the organ may be cut off.")
+
+
+class OrgansResponse(BaseModel):
+    """The organs of a finished scan, in the order of their indices."""
+
+    scan: str
+    model: ModelResponse
+    organs: list[OrganRowResponse]
+
+
+class HealthResponse(BaseModel):
+    """What a probe reads."""
+
+    status: Literal["live", "ready"]
+
+
+class ProblemResponse(BaseModel):
+    """RFC 9457: what is wrong, and what would be right."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    instance: str
+    file: str | None = None
+    field: str | None = None
+    found: str | None = None
+    accepted: str | None = None

@@ -1,0 +1,74 @@
+"""The server process: uvicorn around the app, from settings to exit status."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ipaddress
+import logging
+import signal
+import socket
+import sys
+
+import uvicorn
+
+from serving import logs
+from serving.app import create_app
+from serving.models import ModelError
+from serving.settings import Settings
+from serving.store import StoreError
+
+GRACE_SECONDS = 30
+"""For requests under way when the server is told to stop; the slab under way is always finished."""
+
+
+def serve(settings: Settings) -> int:
+    """Serves until told to stop (SIGTERM, SIGINT); gives the exit status. Prints the address once it can be used."""
+    logs.configure(settings.log_level)
+    app = create_app(settings)
+    config = uvicorn.Config(
+        app,
+        host=settings.host,
+        port=settings.port,
+        log_config=None,
+        access_log=False,
+        lifespan="on",
+        timeout_graceful_shutdown=GRACE_SECONDS,
+    )
+    logging.getLogger("uvicorn.error").addFilter(_without_traceback)
+    if not _is_loopback(settings.host):
+        logs.event("open_to_the_network", level=logging.WARNING, host=settings.host, reason="no keys are checked")
+    server = _Server(config)
+    signal.signal(signal.SIGTERM, lambda *_: None)  # uvicorn raises it again when it has stopped
+    with contextlib.suppress(KeyboardInterrupt, SystemExit):
+        asyncio.run(server.serve())
+    error: Exception | None = app.state.startup_error
+    if error is not None:
+        if not isinstance(error, ModelError | StoreError):
+            logging.getLogger("ricefish").error("startup_failed", exc_info=error)
+        print(f"ricefish: {error}", file=sys.stderr)
+    return 0 if server.started else 1
+
+
+class _Server(uvicorn.Server):
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started and self.servers:
+            host, port = self.servers[0].sockets[0].getsockname()[:2]
+            host = f"[{host}]" if ":" in host else host
+            print(f"Ricefish serves at http://{host}:{port}", flush=True)
+            logs.event("serving", address=f"http://{host}:{port}")
+
+
+def _without_traceback(record: logging.LogRecord) -> bool:
+    """Drops uvicorn's copy of a failed start, which is reported in one line instead."""
+    return not record.getMessage().startswith("Traceback")
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
