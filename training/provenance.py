@@ -17,8 +17,8 @@ import yaml
 from training.params import PARAMS_FILE
 
 if TYPE_CHECKING:
-    from dvc.output import Output
-    from dvc.stage import Stage
+    from dvc.output import Output  # type: ignore[import-untyped]
+    from dvc.stage import Stage  # type: ignore[import-untyped]
 
 DVC_STAGE = "DVC_STAGE"
 """DVC sets this for the commands that it runs."""
@@ -103,7 +103,7 @@ def tags(process: Process) -> dict[str, str]:
     """What every run says of where it comes from."""
     git = git_state()
     return {
-        "mlflow.user": getpass.getuser(),
+        "mlflow.user": _user(),
         "mlflow.source.type": "LOCAL",
         "mlflow.source.git.commit": git.commit,
         "git.commit": git.commit,
@@ -112,6 +112,13 @@ def tags(process: Process) -> dict[str, str]:
         HOST_TAG: socket.gethostname(),
         PROCESS_TAG: str(process),
     }
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):  # a container's user need not have a name
+        return str(os.getuid())
 
 
 def git_state(root: Path = Path()) -> GitState:
@@ -144,8 +151,8 @@ def written_hashes(stage: str) -> dict[str, str]:
 def _hashes(name: str, *, of: Callable[[Stage], list[Output]]) -> dict[str, str]:
     if not Path(".dvc").is_dir() or not Path("dvc.yaml").exists():
         return {}
-    from dvc.repo import Repo  # noqa: PLC0415  1.5 s, and only where there is a DVC repository
-    from dvc.stage.exceptions import StageNotFound  # noqa: PLC0415
+    from dvc.repo import Repo  # type: ignore[import-untyped]  # noqa: PLC0415  1.5 s, and only where there is a DVC repository
+    from dvc.stage.exceptions import StageNotFound  # type: ignore[import-untyped]  # noqa: PLC0415
 
     with Repo() as repo:
         try:
@@ -156,7 +163,7 @@ def _hashes(name: str, *, of: Callable[[Stage], list[Output]]) -> dict[str, str]
 
 
 def _is_code_or_params(dep: Output) -> bool:
-    return dep.def_path.endswith(".py") or dep.def_path == str(PARAMS_FILE)
+    return str(dep.def_path).endswith(".py") or str(dep.def_path) == str(PARAMS_FILE)
 
 
 def _git(root: Path, *arguments: str) -> str:

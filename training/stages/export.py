@@ -1,0 +1,170 @@
+"""export: Student and Quality Classifier as ONNX files with manifests, compared with torch on real slices."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from scans.manifest import MODEL_FILE, Golden, Kind, ModelManifest, file_sha256
+from training import tracking
+from training.agreement import Agreement, compare_quality, compare_segmentation, spread_slices
+from training.checkpoints import (
+    QUALITY_CLASSIFIER,
+    STUDENT,
+    load_classifier,
+    load_classifier_architecture,
+    load_network,
+)
+from training.golden import golden_slice
+from training.onnx_files import OnnxModel, write_onnx
+from training.onnx_models import QualityModel, SegmentationModel
+from training.params import Export, load_params
+from training.provenance import git_state
+from training.quality import scorer
+from training.volumes import PREPARED_DIR, Catalogue, SliceReader
+
+EVALUATION_FILE = Path("metrics/evaluate.json")
+CLASSIFIER_FILE = Path("metrics/train_classifier.json")
+METRICS_FILE = Path("metrics/export.json")
+
+
+def main() -> None:
+    """Runs the stage in the repository root."""
+    params = load_params()
+    with tracking.stage_run("export", section=params.export, seed=params.seed) as run:
+        report = export(params.export, threshold=params.refine.threshold, mlflow_run=run.run_id)
+        METRICS_FILE.parent.mkdir(parents=True, exist_ok=True)
+        METRICS_FILE.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+        for model, figures in report.items():
+            run.metrics({f"{model}.{name}": value for name, value in figures.items()})
+
+
+@dataclass(frozen=True)
+class Exported:
+    """A model.onnx that has been compared with torch, and what its manifest says of it alone."""
+
+    path: Path
+    name: str
+    kind: Kind
+    agreement: Agreement
+    golden: Golden
+    metrics: Mapping[str, float]
+    threshold: float | None = None
+
+    def manifest(self, catalogue: Catalogue, *, mlflow_run: str) -> ModelManifest:
+        """All that a server must know of the model."""
+        seen = catalogue.split("train") + catalogue.split("unlabelled")
+        least = [min(values) for values in zip(*(record.spacing for record in seen), strict=True)]
+        greatest = [max(values) for values in zip(*(record.spacing for record in seen), strict=True)]
+        z, y, x = zip(least, greatest, strict=True)
+        git = git_state()
+        return ModelManifest(
+            name=self.name,
+            kind=self.kind,
+            organs=catalogue.organs,
+            intensity=catalogue.intensity,
+            model_sha256=file_sha256(self.path),
+            data_sha256=catalogue.data_sha256,
+            spacing_mm=(z, y, x),
+            intensity_range=(min(r.window.lower for r in seen), max(r.window.upper for r in seen)),
+            golden=self.golden,
+            metrics=self.metrics,
+            agreement={name: float(value) for name, value in asdict(self.agreement).items()},
+            threshold=self.threshold,
+            git_commit=git.commit,
+            git_dirty=git.dirty,
+            mlflow_run=mlflow_run,
+        )
+
+
+def export(section: Export, *, threshold: float, mlflow_run: str = "") -> dict[str, dict[str, float]]:
+    """Writes model.onnx and manifest.json of both models; returns, per model, how it compares with torch.
+
+    Reads and writes where the pipeline keeps things in the working directory. Nothing is given its name before both
+    models have been compared. Raises ExportError, which names the slice, where ONNX and torch disagree.
+    """
+    catalogue = Catalogue.read(PREPARED_DIR)
+    with TemporaryDirectory(dir=STUDENT.parent.parent, prefix=".export-") as temporary:
+        student = _export_student(section, catalogue, folder=Path(temporary) / "student")
+        classifier = _export_classifier(
+            section, catalogue, folder=Path(temporary) / "quality_classifier", student=student, threshold=threshold
+        )
+        for exported, checkpoint in ((student, STUDENT), (classifier, QUALITY_CLASSIFIER)):
+            written = exported.manifest(catalogue, mlflow_run=mlflow_run).write(exported.path.parent)
+            for file in (exported.path, written):
+                file.replace(checkpoint.parent / file.name)
+    return {"student": asdict(student.agreement), "quality_classifier": asdict(classifier.agreement)}
+
+
+def _export_student(section: Export, catalogue: Catalogue, *, folder: Path) -> Exported:
+    reader = SliceReader(PREPARED_DIR, cache_megabytes=0)
+    network, path = load_network(STUDENT), folder / MODEL_FILE
+    write_onnx(path, SegmentationModel(network))
+    segmenter = OnnxModel(path)
+    slices = spread_slices(catalogue, section.agreement_slices)
+    agreement = compare_segmentation(segmenter, network, slices=slices, reader=reader, limit=section.most_disagreement)
+    return Exported(
+        path=path,
+        name=section.name,
+        kind="segmentation",
+        agreement=agreement,
+        golden=golden_slice(catalogue, reader, segmenter),
+        metrics=_student_metrics(_read(EVALUATION_FILE)["student"]),
+    )
+
+
+def _export_classifier(
+    section: Export, catalogue: Catalogue, *, folder: Path, student: Exported, threshold: float
+) -> Exported:
+    reader = SliceReader(PREPARED_DIR, cache_megabytes=0)
+    network, path = load_classifier(QUALITY_CLASSIFIER), folder / MODEL_FILE
+    architecture = load_classifier_architecture(QUALITY_CLASSIFIER)
+    organs, side = architecture.organs, architecture.side
+    write_onnx(path, QualityModel(network, organs=organs, side=side))
+    judge = OnnxModel(path)
+    agreement = compare_quality(
+        judge,
+        scorer(network, organs=organs, side=side),
+        segmenter=OnnxModel(student.path),
+        slices=spread_slices(catalogue, section.agreement_slices),
+        reader=reader,
+    )
+    golden = student.golden
+    good = float(judge.good(golden.slice[None], golden.segmentation[None], golden.window)[0])
+    return Exported(
+        path=path,
+        name=f"{section.name}-quality",
+        kind="quality",
+        agreement=agreement,
+        golden=replace(golden, good=good),
+        metrics=_numbers(_read(CLASSIFIER_FILE)),
+        threshold=threshold,
+    )
+
+
+def _student_metrics(scores: Mapping[str, Any]) -> dict[str, float]:
+    """mean_dice, mean_iou, and dice.ORGAN and iou.ORGAN of every organ that could be scored."""
+    organs = {
+        f"{figure}.{organ}": value[figure] for organ, value in scores["organs"].items() for figure in ("dice", "iou")
+    }
+    return _numbers({"mean_dice": scores["mean_dice"], "mean_iou": scores["mean_iou"], **organs})
+
+
+def _numbers(figures: Mapping[str, Any]) -> dict[str, float]:
+    return {
+        name: float(value)
+        for name, value in figures.items()
+        if isinstance(value, int | float) and not isinstance(value, bool)
+    }
+
+
+def _read(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+if __name__ == "__main__":
+    main()
