@@ -1,0 +1,179 @@
+"""label_quality: slices with a mask that is good or bad, for the Quality Classifier to learn from (section 2.1).
+
+In the paper a person judges about 1000 pseudo-labels. Where data/reviews.csv holds such verdicts, they are the
+examples. Where nobody has judged yet, the labelled training volumes are divided into folds; each fold is segmented by a
+Teacher that learnt from the others, and each slice is good or bad by its IoU. Validation volumes take no part.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from training import tracking
+from training.checkpoints import TEACHER, load_architecture
+from training.cross_fitting import Fold, Judge, folds_of
+from training.loop import Epoch
+from training.networks import Architecture
+from training.params import LabelQuality, load_params
+from training.processes import Processes, processes
+from training.pseudo_labels import PSEUDO_LABELS_DIR, PseudoLabelReader
+from training.quality_examples import EXAMPLES_DIR, Candidate, Example, drawn_evenly, write_examples
+from training.reviews import REVIEWS_FILE, Review, read_reviews
+from training.teaching import Teaching
+from training.volumes import PREPARED_DIR, Catalogue, SliceReader, VolumeRecord
+
+METRICS = Path("metrics/label_quality.json")
+QUANTILES = (0, 25, 50, 75, 100)
+CACHE_MEGABYTES = 64
+
+log = logging.getLogger(__name__)
+
+
+def main() -> None:
+    """Runs the stage in the repository root."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    params = load_params()
+    with (
+        processes() as ranks,
+        tracking.stage_run("label_quality", section=params.label_quality, seed=params.seed) as run,
+    ):
+        catalogue = Catalogue.read()
+        reviews = read_reviews(REVIEWS_FILE, slices=_pseudo_labelled_slices(catalogue))
+        EXAMPLES_DIR.mkdir(parents=True, exist_ok=True)
+        if reviews:
+            log.info("%d reviews in %s are the examples", len(reviews), REVIEWS_FILE)
+            examples = write_examples(EXAMPLES_DIR, reviewed(reviews))
+        else:
+            fitting = CrossFitting(params.label_quality, catalogue, load_architecture(TEACHER), params.seed, ranks)
+            examples = fitting.write(
+                EXAMPLES_DIR,
+                report=lambda fold, epoch: run.metrics(
+                    {f"fold_{fold}.{name}": value for name, value in epoch.losses.items()}, step=epoch.number
+                ),
+            )
+        metrics = summary(examples)
+        METRICS.parent.mkdir(parents=True, exist_ok=True)
+        METRICS.write_text(json.dumps(metrics, indent=1) + "\n", encoding="utf-8")
+        run.metrics({name: float(metrics[name]) for name in ("examples", "good", "bad")})
+        run.file(METRICS)
+
+
+def _pseudo_labelled_slices(catalogue: Catalogue) -> dict[str, int]:
+    return {volume.id: volume.shape[0] for volume in catalogue.split("unlabelled")}
+
+
+def reviewed(reviews: Sequence[Review], *, pseudo_labels_dir: Path = PSEUDO_LABELS_DIR) -> Iterator[Candidate]:
+    """The pseudo-labels that people judged."""
+    store = PseudoLabelReader(pseudo_labels_dir)
+    for review in reviews:
+        read_mask = partial(store.labels, review.volume_id, review.slice_index)
+        yield Candidate(review.volume_id, review.slice_index, review.good, None, "review", read_mask)
+
+
+@dataclass(frozen=True)
+class CrossFitting:
+    """Examples from labelled volumes alone."""
+
+    section: LabelQuality
+    catalogue: Catalogue
+    architecture: Architecture
+    """The Teacher's."""
+    seed: int
+    ranks: Processes
+    prepared_dir: Path = PREPARED_DIR
+
+    def write(self, folder: Path, *, report: Callable[[int, Epoch], None]) -> tuple[Example, ...]:
+        """Trains the Teachers of the folds, scores their masks, and writes about `section.slices` of them.
+
+        `report` is called with the fold's number, from 1, and each of its epochs. With one labelled volume there is
+        nothing to cross-fit: all examples are then true labels, damaged on purpose. Raises ValueError where no slice of
+        a labelled training volume holds an organ.
+        """
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        volumes = self.catalogue.split("train")
+        with tempfile.TemporaryDirectory(prefix=".predictions", dir=folder) as predictions:
+            drawn = self._predicted(volumes, folder=Path(predictions), report=report)
+            damaged = round(self.section.corrupted_share * len(drawn)) if len(volumes) > 1 else self.section.slices
+            examples = write_examples(folder, [*drawn, *self._judge().damaged(volumes, damaged, seed=self.seed)])
+        if not examples:
+            raise ValueError("no slice of a labelled training volume holds an organ: there is nothing to score")
+        return examples
+
+    def _predicted(
+        self, volumes: tuple[VolumeRecord, ...], *, folder: Path, report: Callable[[int, Epoch], None]
+    ) -> tuple[Candidate, ...]:
+        if len(volumes) < 2:
+            log.warning(
+                "There is %d labelled training volume, and cross-fitting needs two: the Quality Classifier will learn "
+                "from true labels that are damaged on purpose. Label another volume, or review slices in %s.",
+                len(volumes),
+                REVIEWS_FILE,
+            )
+            return ()
+        folds = folds_of(volumes, self.section.folds, seed=self.seed)
+        candidates: list[Candidate] = []
+        for number, fold in enumerate(folds, start=1):
+            candidates += self._of_fold(fold, number, folder=folder, report=report)
+        for number, fold in enumerate(folds, start=1):  # not before: a stage that is killed finds its finished folds
+            self._teaching(fold, number).resume(self.ranks).remove()
+        return drawn_evenly(candidates, self.section.slices, rng=np.random.default_rng(self.seed))
+
+    def _of_fold(
+        self, fold: Fold, number: int, *, folder: Path, report: Callable[[int, Epoch], None]
+    ) -> Iterator[Candidate]:
+        teaching = self._teaching(fold, number)
+        network = teaching.new_network()
+        for epoch in teaching.epochs(network, self.ranks):
+            report(number, epoch)
+        for record in fold.predicted:
+            yield from self._judge().predicted(network, record, folder=folder)
+
+    def _judge(self) -> Judge:
+        reader = SliceReader(self.prepared_dir, cache_megabytes=CACHE_MEGABYTES)
+        return Judge(reader, self.catalogue.organs.classes, self.section.good_iou)
+
+    def _teaching(self, fold: Fold, number: int) -> Teaching:
+        return Teaching(
+            name=f"label_quality_fold_{number}",
+            volumes=fold.learnt,
+            organs=self.catalogue.organs,
+            architecture=self.architecture,
+            recipe=self.section,
+            seed=self.seed,
+            prepared_dir=self.prepared_dir,
+        )
+
+
+def summary(examples: Sequence[Example]) -> dict[str, Any]:
+    """How many there are of each kind and source, and how their IoU is distributed, for JSON."""
+    scored = [example.iou for example in examples if example.iou is not None]
+    quantiles = np.percentile(scored, QUANTILES).tolist() if scored else []
+    return {
+        "source": ", ".join(sorted({example.source for example in examples})),
+        "examples": len(examples),
+        "good": sum(example.good for example in examples),
+        "bad": sum(not example.good for example in examples),
+        "iou_percentiles": {str(q): round(value, 4) for q, value in zip(QUANTILES, quantiles, strict=False)},
+        "volumes": {
+            volume_id: {
+                "good": sum(example.good for example in examples if example.volume_id == volume_id),
+                "bad": sum(not example.good for example in examples if example.volume_id == volume_id),
+            }
+            for volume_id in sorted({example.volume_id for example in examples})
+        },
+    }
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,139 @@
+"""refine: keeps the pseudo-labels that the Quality Classifier passes (section 2.1 of the paper).
+
+Slices where the Teacher sees no organ at all are left out while the classifier is on. No example of a good one was
+ever made, and nothing tells a slice beside the fish from a fish that the Teacher missed, as it does most in the beam
+times that it was not trained on; what background looks like, the Student learns from the labelled volumes.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from scans.volume import ArrayVoxels, Voxels
+from training import tracking
+from training.checkpoints import QUALITY_CLASSIFIER, load_classifier, load_classifier_architecture
+from training.params import Refine, load_params
+from training.progress import track
+from training.pseudo_labels import PSEUDO_LABELS_DIR, REFINED_DIR, KeptSlice, PseudoLabelReader, write_refined
+from training.quality import Scorer, scorer
+from training.volumes import PREPARED_DIR, Catalogue, SliceReader, VolumeRecord
+
+METRICS_FILE = Path("metrics/refine.json")
+BATCH_SLICES = 16
+
+LOG = logging.getLogger(__name__)
+
+
+def main() -> None:
+    """Runs the stage in the repository root."""
+    params = load_params()
+    with tracking.stage_run("refine", section=params.refine, seed=params.seed) as run:
+        counts = refine(
+            _scorer() if params.refine.quality_classifier else None,
+            params.refine,
+            prepared_dir=PREPARED_DIR,
+            pseudo_labels_dir=PSEUDO_LABELS_DIR,
+            output_dir=REFINED_DIR,
+        )
+        report = summary(counts)
+        METRICS_FILE.parent.mkdir(parents=True, exist_ok=True)
+        METRICS_FILE.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+        run.metrics({name: float(report[name]) for name in ("slices", "empty", "kept", "kept_share")})
+        run.metrics({f"kept_share.{name}": group["kept_share"] for name, group in report["by_experiment"].items()})
+
+
+def _scorer() -> Scorer:
+    architecture = load_classifier_architecture(QUALITY_CLASSIFIER)
+    return scorer(load_classifier(QUALITY_CLASSIFIER), organs=architecture.organs, side=architecture.side)
+
+
+@dataclass(frozen=True)
+class VolumeCounts:
+    """What became of one volume's pseudo-labels."""
+
+    experiment: str
+    slices: int
+    """All of them."""
+    empty: int
+    """Those where the Teacher sees no organ."""
+    kept: int
+    """Those that the Student learns from."""
+
+
+def refine(
+    score: Scorer | None, section: Refine, *, prepared_dir: Path, pseudo_labels_dir: Path, output_dir: Path
+) -> dict[str, VolumeCounts]:
+    """Writes refined.json: slices with at least `section.threshold` of being good; returns the counts of each volume.
+
+    `score` None keeps every slice, those without an organ too. That nothing is kept is a loud warning, no error: a
+    Student can still be trained, on labelled slices alone.
+    """
+    records = Catalogue.read(prepared_dir).split("unlabelled")
+    images, store = SliceReader(prepared_dir, cache_megabytes=0), PseudoLabelReader(pseudo_labels_dir)
+    kept: list[KeptSlice] = []
+    counts: dict[str, VolumeCounts] = {}
+    for record in track(records, description="Refine", total=len(records), unit="volume"):
+        labels = ArrayVoxels(store.array(record.id))
+        own, counts[record.id] = _refined(
+            record, images=images.volume(record).voxels, labels=labels, score=score, threshold=section.threshold
+        )
+        kept += own
+    write_refined(output_dir, kept, volumes={name: asdict(of_volume) for name, of_volume in counts.items()})
+    if records and not kept:
+        LOG.warning(
+            "No pseudo-label of %d volumes reached refine.threshold = %g: the Student will learn from labelled slices "
+            "alone. Lower the threshold, or look at metrics/label_quality.json for how good the Teacher is.",
+            len(records),
+            section.threshold,
+        )
+    return counts
+
+
+def _refined(
+    record: VolumeRecord, *, images: Voxels, labels: Voxels, score: Scorer | None, threshold: float
+) -> tuple[list[KeptSlice], VolumeCounts]:
+    """The slices of one volume that are kept, with their probabilities, and its counts."""
+    depth = record.shape[0]
+    empty, kept = 0, []
+    for start in range(0, depth, BATCH_SLICES):
+        segmentation = labels.read(start, start + BATCH_SLICES)
+        holding = np.flatnonzero(segmentation.any(axis=(1, 2)))
+        empty += len(segmentation) - len(holding)
+        if score is None:
+            kept += [KeptSlice(record.id, start + offset, 1.0) for offset in range(len(segmentation))]
+        elif holding.size:
+            slices = images.read(start, start + BATCH_SLICES)
+            good = score(slices[holding], segmentation[holding], record.window)
+            judged = zip(holding.tolist(), good.tolist(), strict=True)
+            kept += [KeptSlice(record.id, start + offset, p) for offset, p in judged if p >= threshold]
+    return kept, VolumeCounts(record.experiment, slices=depth, empty=empty, kept=len(kept))
+
+
+def summary(counts: dict[str, VolumeCounts]) -> dict[str, Any]:
+    """Slices, empty, kept and the kept share of all: over the whole, per experiment and per volume, for JSON."""
+    experiments = sorted({of_volume.experiment for of_volume in counts.values()})
+    return {
+        **_total(list(counts.values())),
+        "by_experiment": {
+            name: _total([of_volume for of_volume in counts.values() if of_volume.experiment == name])
+            for name in experiments
+        },
+        "volumes": {name: {"experiment": c.experiment, **_total([c])} for name, c in counts.items()},
+    }
+
+
+def _total(counts: Sequence[VolumeCounts]) -> dict[str, float]:
+    slices, kept = sum(c.slices for c in counts), sum(c.kept for c in counts)
+    empty = sum(c.empty for c in counts)
+    return {"slices": slices, "empty": empty, "kept": kept, "kept_share": kept / slices if slices else 0.0}
+
+
+if __name__ == "__main__":
+    main()
