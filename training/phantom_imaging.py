@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from training.phantom_anatomy import Material
+from training.phantom_canvas import Material
 
 _M = Material
 
@@ -50,9 +50,9 @@ def _stain(values: str) -> Mapping[Material, float]:
 
 # in the order of Material: air tube medium, skin muscle septum fat, bone otolith gas, lens retina vitreous, brain heart
 # blood, liver gut-wall gut-content, kidney gonad egg, gill fin cord
-_UNSTAINED = ".02 .44 .30 .50 .45 .38 .35 .84 1.1 .05 .66 .54 .34 .42 .49 .44 .51 .47 .40 .48 .46 .53 .43 .42 .40"
-_PHOSPHOTUNGSTIC = ".02 .42 .31 .60 .55 .42 .36 .78 1.0 .05 .60 .64 .36 .45 .60 .47 .50 .59 .40 .55 .49 .58 .53 .50 .45"
-_IODINE = ".03 .36 .36 .56 .49 .44 .40 .80 1.0 .07 .64 .53 .40 .51 .57 .61 .60 .53 .47 .57 .45 .50 .50 .47 .49"
+_UNSTAINED = ".02 .40 .26 .50 .45 .37 .34 .84 1.1 .05 .68 .55 .31 .41 .50 .44 .52 .48 .38 .48 .46 .54 .43 .40 .39"
+_PHOSPHOTUNGSTIC = ".02 .38 .24 .62 .56 .42 .34 .76 1.0 .05 .60 .66 .33 .45 .62 .46 .50 .60 .38 .55 .48 .59 .53 .46 .44"
+_IODINE = ".03 .33 .30 .58 .51 .44 .38 .80 1.0 .07 .66 .55 .36 .53 .59 .63 .63 .55 .45 .59 .47 .52 .50 .44 .50"
 
 BEAM_TIMES = (
     BeamTime(
@@ -73,13 +73,13 @@ BEAM_TIMES = (
         experiment="beamtime_2",
         stain=_stain(_PHOSPHOTUNGSTIC),
         variation=0.018,
-        texture=0.030,
+        texture=0.026,
         blur_voxels=0.95,
         fringe=0.0,
-        noise=0.055,
+        noise=0.042,
         ring=0.026,
         cupping=0.07,
-        gamma=1.15,
+        gamma=1.2,
         offset=2500.0,
         gain=50000.0,
     ),
@@ -88,9 +88,9 @@ BEAM_TIMES = (
         stain=_stain(_IODINE),
         variation=0.018,
         texture=0.026,
-        blur_voxels=1.2,
+        blur_voxels=1.1,
         fringe=0.0,
-        noise=0.045,
+        noise=0.038,
         ring=0.016,
         cupping=0.04,
         gamma=0.85,
@@ -112,7 +112,8 @@ def image_of(materials: NDArray[np.uint8], beam: BeamTime, rng: np.random.Genera
     scan += _rings(scan.shape, beam.ring, rng)
     scan += _noise(scan, beam.noise, rng)
     grey = beam.offset + beam.gain * np.maximum(scan, 0) ** np.float32(beam.gamma)
-    return np.clip(np.rint(grey), 0, 65535).astype(np.uint16)
+    image: NDArray[np.uint16] = np.clip(np.rint(grey), 0, 65535).astype(np.uint16)
+    return image
 
 
 def _brightness(materials: NDArray[np.uint8], beam: BeamTime, rng: np.random.Generator) -> NDArray[np.float32]:
@@ -132,12 +133,14 @@ def _brightness(materials: NDArray[np.uint8], beam: BeamTime, rng: np.random.Gen
 def _radius(shape: tuple[int, ...]) -> NDArray[np.float32]:
     """Distance (Y, X) in pixels from the axis of rotation."""
     y, x = np.ogrid[: shape[0], : shape[1]]
-    return np.hypot(y - (shape[0] - 1) / 2, x - (shape[1] - 1) / 2).astype(np.float32)
+    radius: NDArray[np.float32] = np.hypot(y - (shape[0] - 1) / 2, x - (shape[1] - 1) / 2).astype(np.float32)
+    return radius
 
 
 def _cupping(shape: tuple[int, ...], strength: float) -> NDArray[np.float32]:
     radius = _radius(shape) / (min(shape) / 2)
-    return (1 - strength * np.maximum(1 - radius**2, 0)).astype(np.float32)
+    factor: NDArray[np.float32] = (1 - strength * np.maximum(1 - radius**2, 0)).astype(np.float32)
+    return factor
 
 
 def _rings(shape: tuple[int, ...], strength: float, rng: np.random.Generator) -> NDArray[np.float32]:
@@ -151,7 +154,8 @@ def _rings(shape: tuple[int, ...], strength: float, rng: np.random.Generator) ->
     below = radius.astype(np.intp)
     share = (radius - below)[None]
     rows = (profile * fading).astype(np.float32)
-    return rows[:, below] * (1 - share) + rows[:, below + 1] * share
+    rings: NDArray[np.float32] = rows[:, below] * (1 - share) + rows[:, below + 1] * share
+    return rings
 
 
 def _noise(scan: NDArray[np.float32], strength: float, rng: np.random.Generator) -> NDArray[np.float32]:

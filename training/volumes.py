@@ -7,7 +7,7 @@ from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import zarr
@@ -27,6 +27,7 @@ CHUNK_SIDE = 256
 
 Split = Literal["train", "validation", "unlabelled", "reserve"]
 """reserve: labelled, but beyond `prepare.labelled_volumes`; nothing learns from it."""
+SPLITS: tuple[Split, ...] = get_args(Split)
 
 
 @dataclass(frozen=True)

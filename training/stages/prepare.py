@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import shutil
-from collections.abc import Iterable, Mapping
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,15 +18,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from scans.formats import FormatError
 from scans.intensity import SAMPLE_VOXELS, IntensityRule, Window
 from scans.organs import OrganMap
 from scans.volume import Volume
 from training.params import Params, Phantoms, Prepare, load_params
-from training.phantom import BEAM_TIME_COUNT, FIRST_FISH, Label, make_phantom
+from training.phantom import BEAM_TIME_COUNT, FIRST_FISH, make_phantom
+from training.phantom_canvas import Label
 from training.progress import track
-from training.split import budget_order
+from training.raw import RawData, RawDataError, RawScan, discover
+from training.split import budget_order, held_out
+from training.tracking import stage_run
 from training.volume_writer import StoredVolume, store_volume
-from training.volumes import PREPARED_DIR, Catalogue, SliceReader, Split, VolumeRecord
+from training.volumes import PREPARED_DIR, SPLITS, Catalogue, SliceReader, Split, VolumeRecord
 
 MARGIN = 0.25
 """A calibrated window is the range between the percentiles of the labelled organs' grey values, and on each side this
@@ -32,6 +38,8 @@ share of it more: what surrounds an organ lies outside the organ's range and mus
 
 ORGAN_SLICES = 128
 """Slices of a volume that the calibrated window is measured on, at most."""
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -48,15 +56,24 @@ class Prepared:
 def prepare(params: Params, out: Path = PREPARED_DIR) -> Catalogue:
     """Writes the prepared data set into `out`, replacing what is there, and returns its catalogue.
 
-    Raises RawDataError, which lists every problem found, and leaves nothing behind.
+    Volumes pass slab by slab. Raises RawDataError, which lists every problem found, and leaves nothing behind.
     """
     section = params.prepare
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir(parents=True)
-    organs = OrganMap.from_yaml(section.raw_dir / "organs.yaml")
-    volumes = _phantoms(section.phantoms, seed=params.seed, organs=organs, out=out)
-    volumes = _within_budget(volumes, budget=section.labelled_volumes, seed=params.seed)
-    catalogue = _catalogue(section, organs=organs, volumes=volumes, out=out)
+    try:
+        if section.phantoms.labelled:
+            organs = OrganMap.from_yaml(section.raw_dir / "organs.yaml")
+            volumes = _phantoms(section.phantoms, seed=params.seed, organs=organs, out=out)
+        else:
+            raw = discover(section.raw_dir)
+            organs, volumes = raw.organs, _raw_volumes(raw, share=section.validation_share, seed=params.seed, out=out)
+        volumes = _within_budget(volumes, budget=section.labelled_volumes, seed=params.seed)
+        _warn_of_gaps(volumes, organs)
+        catalogue = _catalogue(section, organs=organs, volumes=volumes, out=out)
+    except BaseException:
+        shutil.rmtree(out, ignore_errors=True)
+        raise
     catalogue.write(out)
     return catalogue
 
@@ -92,6 +109,62 @@ def _phantoms(wanted: Phantoms, *, seed: int, organs: OrganMap, out: Path) -> li
     return volumes
 
 
+def _raw_volumes(raw: RawData, *, share: float, seed: int, out: Path) -> list[Prepared]:
+    """Stores every scan of a raw data set. Raises RawDataError with all that is wrong with names, files and voxels."""
+    problems = list(raw.problems)
+    stored: dict[RawScan, StoredVolume] = {}
+    for scan in track(raw.scans, description="prepare", total=len(raw.scans), unit="volume"):
+        try:
+            with raw.open(scan) as (image, labels):
+                stored[scan] = store_volume(
+                    out, volume_id=scan.id, image=image, labels=labels, classes=raw.organs.classes
+                )
+        except FormatError as error:
+            problems.append(f"{raw.source(error.path)}: {error.detail}")
+        except RawDataError as error:
+            problems += error.problems
+    problems += [problem for scan, volume in stored.items() for problem in _label_problems(raw, scan, volume)]
+    problems += _duplicates(raw, stored)
+    if problems:
+        raise RawDataError(raw.raw_dir, problems)
+    organs = {scan.id: volume.organs for scan, volume in stored.items() if scan.labels is not None}
+    validation = held_out(organs, share=share, seed=seed)
+    return [
+        Prepared(
+            id=scan.id,
+            experiment=scan.experiment,
+            source=raw.source(scan.image),
+            split="unlabelled" if scan.labels is None else "validation" if scan.id in validation else "train",
+            stored=volume,
+        )
+        for scan, volume in stored.items()
+    ]
+
+
+def _label_problems(raw: RawData, scan: RawScan, volume: StoredVolume) -> Iterator[str]:
+    if scan.labels is None:
+        return
+    if volume.foreign_labels:
+        values = ", ".join(f"{value:g}" for value in volume.foreign_labels)
+        yield (
+            f"{raw.source(scan.labels)} holds {values}; labels are whole numbers, 0 for background "
+            f"and 1 to {len(raw.organs)} as organs.yaml names them"
+        )
+    elif not volume.organs:
+        yield f"{raw.source(scan.labels)} holds no organ: every voxel is 0"
+
+
+def _duplicates(raw: RawData, stored: Mapping[RawScan, StoredVolume]) -> Iterator[str]:
+    """Scans of the same voxels. A copy among the unlabelled, or on both sides of the split, would make every figure
+    of the evaluation too good."""
+    same = defaultdict(list)
+    for scan, volume in stored.items():
+        same[volume.image_sha256].append(raw.source(scan.image))
+    for sources in same.values():
+        if len(sources) > 1:
+            yield f"{' and '.join(sources)} hold the same voxels; keep one"
+
+
 def _within_budget(volumes: list[Prepared], *, budget: int, seed: int) -> list[Prepared]:
     """The volumes with the training volumes beyond the label budget moved to the reserve; a budget of 0 keeps all."""
     organs = {volume.id: volume.stored.organs for volume in volumes if volume.split == "train"}
@@ -102,6 +175,15 @@ def _within_budget(volumes: list[Prepared], *, budget: int, seed: int) -> list[P
         )
     beyond = frozenset(budget_order(organs, seed=seed)[budget:]) if budget else frozenset()
     return [replace(volume, split="reserve") if volume.id in beyond else volume for volume in volumes]
+
+
+def _warn_of_gaps(volumes: Iterable[Prepared], organs: OrganMap) -> None:
+    """Says which organs cannot be learnt, or not be measured, with the labels there are."""
+    for split, consequence in (("train", "no network can learn it"), ("validation", "it cannot be measured")):
+        seen = frozenset[int]().union(*(volume.stored.organs for volume in volumes if volume.split == split))
+        for organ in organs.organs:
+            if organ.index not in seen:
+                logger.warning("%s occurs in no %s volume: %s", organ.name, split, consequence)
 
 
 def _catalogue(section: Prepare, *, organs: OrganMap, volumes: Iterable[Prepared], out: Path) -> Catalogue:
@@ -158,7 +240,11 @@ def _data_sha256(records: Iterable[VolumeRecord], organs: OrganMap) -> str:
 def main() -> None:
     """Runs the stage on params.yaml."""
     params = load_params()
-    prepare(params)
+    with stage_run("prepare", section=params.prepare, seed=params.seed) as run:
+        catalogue = prepare(params)
+        run.tag("data_sha256", catalogue.data_sha256)
+        for split in SPLITS:
+            run.metric(f"volumes_{split}", float(len(catalogue.split(split))))
 
 
 if __name__ == "__main__":

@@ -1,0 +1,222 @@
+"""A raw data set: the folder of scans that a lab brings, and what must hold before anything is learnt from it.
+
+    organs.yaml                  class index to organ name
+    labelled/images/NAME.*       scans
+    labelled/labels/NAME.*       their labels, under the same name, in any format
+    unlabelled/images/*          scans without labels, or
+    unlabelled/EXPERIMENT/*      the same, by beam time or facility
+    spacing.yaml                 z, y, x in mm: only for files that do not state their spacing
+
+A scan is a file of any accepted format, or a folder that holds a TIFF or DICOM series. Hidden files are passed over.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import yaml
+
+from scans.formats import FormatError, SpacingMissing, open_volume, stem
+from scans.geometry import Frame, Spacing, Triple
+from scans.organs import OrganMap
+from scans.volume import Volume
+
+FRAME_TOLERANCE_VOXELS = 0.1
+"""Labels and image may lie this far apart at any corner, in steps of the smallest spacing."""
+SPACING_FILE = "spacing.yaml"
+
+_DETACHED_VOXELS = (".raw", ".zraw", ".raw.gz")
+"""What a MetaImage or NRRD header has beside it."""
+_DETACHED_HEADERS = (".mhd", ".nhdr")
+
+
+class RawDataError(ValueError):
+    """A raw data set that cannot be used. `problems` holds every one that was found; so does the message."""
+
+    def __init__(self, raw_dir: Path, problems: Iterable[str]) -> None:
+        self.problems = tuple(problems)
+        count = f"{len(self.problems)} problem{'s' if len(self.problems) > 1 else ''}"
+        super().__init__("\n  - ".join([f"{raw_dir} cannot be used; {count}:", *self.problems]))
+
+
+@dataclass(frozen=True)
+class RawScan:
+    """One scan of the folder."""
+
+    id: str
+    """Name without suffix; with the experiment before it where there is one."""
+    experiment: str
+    """The folder's name under unlabelled/; "" for `images` and for labelled scans."""
+    image: Path
+    labels: Path | None
+
+
+@dataclass(frozen=True)
+class RawData:
+    """What lies in the folder, by its names alone: no scan has been opened."""
+
+    raw_dir: Path
+    organs: OrganMap
+    spacing: Spacing | None
+    """From spacing.yaml."""
+    scans: tuple[RawScan, ...]
+    problems: tuple[str, ...]
+    """Why it cannot be used."""
+
+    def source(self, path: Path) -> str:
+        """A path as people who know the folder call it."""
+        return path.relative_to(self.raw_dir).as_posix()
+
+    @contextmanager
+    def open(self, scan: RawScan) -> Iterator[tuple[Volume, Volume | None]]:
+        """A scan's image and labels, lazy.
+
+        Labels in a file that states no spacing lie where the image lies. Raises FormatError for a file that cannot be
+        read, RawDataError for labels that do not lie on the image's voxels.
+        """
+        with ExitStack() as stack:
+            image = stack.enter_context(self._opened(scan.image))
+            if scan.labels is None:
+                yield image, None
+                return
+            try:
+                labels = stack.enter_context(open_volume(scan.labels))
+            except SpacingMissing:
+                unplaced = stack.enter_context(open_volume(scan.labels, spacing=image.spacing))
+                labels = Volume(unplaced.voxels, image.frame)
+            problem = _mismatch(image, labels)
+            if problem:
+                raise RawDataError(self.raw_dir, [f"{self.source(scan.labels)} {problem}"])
+            yield image, labels
+
+    @contextmanager
+    def _opened(self, path: Path) -> Iterator[Volume]:
+        with ExitStack() as stack:
+            try:
+                volume = stack.enter_context(open_volume(path))
+            except SpacingMissing as error:
+                if self.spacing is None:
+                    expected = (
+                        f"a file {SPACING_FILE} beside organs.yaml, such as {{z: 0.01, y: 0.005, x: 0.005}}, in mm"
+                    )
+                    raise FormatError(path, error.found, expected) from None
+                volume = stack.enter_context(open_volume(path, spacing=self.spacing))
+            yield volume
+
+
+def discover(raw_dir: Path) -> RawData:
+    """Finds the scans of a raw data set. What is wrong with its names is told in `problems`.
+
+    Raises OrganMapError if organs.yaml cannot be used, RawDataError if spacing.yaml cannot.
+    """
+    organs = OrganMap.from_yaml(raw_dir / "organs.yaml")
+    labelled, problems = _labelled(raw_dir)
+    unlabelled, misplaced = _unlabelled(raw_dir)
+    problems += misplaced
+    by_id = defaultdict(list)
+    for scan in (*labelled, *unlabelled):
+        by_id[scan.id].append(scan.image.relative_to(raw_dir).as_posix())
+    problems += [
+        f"{' and '.join(paths)} have the same name, {volume_id}; rename one, or remove it if they are the same scan"
+        for volume_id, paths in by_id.items()
+        if len(paths) > 1
+    ]
+    if len(labelled) < 2:
+        problems.append(
+            f"labelled/ holds {len(labelled)} scans with labels; it takes two, one to learn from and one to hold out"
+        )
+    return RawData(raw_dir, organs, _spacing(raw_dir), (*labelled, *unlabelled), tuple(problems))
+
+
+def _labelled(raw_dir: Path) -> tuple[list[RawScan], list[str]]:
+    problems: list[str] = []
+    images = _by_stem(raw_dir, "labelled/images", problems)
+    labels = _by_stem(raw_dir, "labelled/labels", problems)
+    problems += [
+        f"labelled/images/{images[name].name} has no labels; expected labelled/labels/{name} with any format's suffix"
+        for name in sorted(set(images) - set(labels))
+    ]
+    problems += [
+        f"labelled/labels/{labels[name].name} has no image; expected labelled/images/{name} with any format's suffix"
+        for name in sorted(set(labels) - set(images))
+    ]
+    both = sorted(set(images) & set(labels))
+    return [RawScan(name, "", images[name], labels[name]) for name in both], problems
+
+
+def _unlabelled(raw_dir: Path) -> tuple[list[RawScan], list[str]]:
+    folder = raw_dir / "unlabelled"
+    scans: list[RawScan] = []
+    problems: list[str] = []
+    for entry in _entries(folder) if folder.is_dir() else []:
+        if not entry.is_dir():
+            problems.append(f"unlabelled/{entry.name} is in no experiment; move it to unlabelled/images/{entry.name}")
+            continue
+        experiment = "" if entry.name == "images" else entry.name
+        prefix = f"{experiment}-" if experiment else ""
+        found = _by_stem(raw_dir, f"unlabelled/{entry.name}", problems)
+        scans += [RawScan(prefix + name, experiment, path, None) for name, path in found.items()]
+    return scans, problems
+
+
+def _by_stem(raw_dir: Path, folder: str, problems: list[str]) -> Mapping[str, Path]:
+    """The scans of a folder by name without suffix; two of one name are a problem."""
+    if not (raw_dir / folder).is_dir():
+        problems.append(f"{folder}/ does not exist")
+        return {}
+    found: dict[str, Path] = {}
+    for path in _entries(raw_dir / folder):
+        name = stem(path)
+        if name in found:
+            problems.append(
+                f"{folder}/{found[name].name} and {folder}/{path.name} have the same name, {name}; keep one"
+            )
+        found.setdefault(name, path)
+    return found
+
+
+def _entries(folder: Path) -> list[Path]:
+    visible = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+    headers = {path.stem for path in visible if path.name.lower().endswith(_DETACHED_HEADERS)}
+    return [p for p in visible if not (p.name.lower().endswith(_DETACHED_VOXELS) and p.name.split(".")[0] in headers)]
+
+
+def _spacing(raw_dir: Path) -> Spacing | None:
+    path = raw_dir / SPACING_FILE
+    if not path.exists():
+        return None
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        return Spacing(z=float(content["z"]), y=float(content["y"]), x=float(content["x"]))
+    except (yaml.YAMLError, UnicodeDecodeError, KeyError, TypeError, ValueError) as error:
+        problem = f"{SPACING_FILE}: {error}; expected {{z: 0.01, y: 0.005, x: 0.005}}, in mm"
+        raise RawDataError(raw_dir, [problem]) from error
+
+
+def _mismatch(image: Volume, labels: Volume) -> str:
+    """Why the labels do not lie on the image's voxels; "" where they do."""
+    if labels.shape != image.shape:
+        return f"has {_sides(labels.shape)} voxels (z x y x x); its image has {_sides(image.shape)}"
+    apart = _apart_mm(image.frame, labels.frame, image.shape)
+    if apart > FRAME_TOLERANCE_VOXELS * min(image.spacing):
+        return (
+            f"lies up to {apart:.3g} mm away from its image, whose smallest spacing is {min(image.spacing):.3g} mm; "
+            f"the affine of the labels is {labels.frame.affine}, that of the image {image.frame.affine}"
+        )
+    return ""
+
+
+def _sides(shape: Triple) -> str:
+    return " x ".join(map(str, shape))
+
+
+def _apart_mm(one: Frame, other: Frame, shape: Triple) -> float:
+    """The greatest distance between the same corner voxels in two frames."""
+    corners = np.array([(x, y, z, 1) for z, y, x in itertools.product(*((0, n - 1) for n in shape))], dtype=np.float64)
+    return float(np.linalg.norm(corners @ (one.matrix - other.matrix).T, axis=1).max())
