@@ -3,9 +3,14 @@
 import os
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[1]
+
+# how long an example takes says how busy the machine is, not whether the code is right
+hypothesis.settings.register_profile("ricefish", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.load_profile("ricefish")
 
 
 @pytest.fixture(scope="session")

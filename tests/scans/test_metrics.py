@@ -137,7 +137,7 @@ def test_summaries_are_json_without_nan() -> None:
 
 def test_nothing_to_score_is_an_error_not_nan() -> None:
     """Background alone in truth and prediction, or no volume at all, cannot have a mean."""
-    with pytest.raises(ValueError, match="nothing can be scored.*empty tube"):
+    with pytest.raises(ValueError, match=r"nothing can be scored.*empty tube"):
         summarise([volume_scores("empty tube", None, None, None)], ORGANS)
     with pytest.raises(ValueError, match="no volume"):
         summarise([], ORGANS)
