@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from training.onnx_files import OnnxModel
+from training.onnx_session import OnnxModel
 from training.prediction import predictor
 from training.quality import Scorer
 from training.volumes import Catalogue, SliceReader, VolumeRecord

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scans.manifest import Golden
-from training.onnx_files import OnnxModel
+from training.onnx_session import OnnxModel
 from training.volumes import Catalogue, SliceReader
 
 GREATEST_SIDE = 256
@@ -37,7 +37,8 @@ def _richness(slice_voxels: NDArray[np.uint32]) -> tuple[int, int, int]:
 
 def _around(mask: NDArray[np.bool_]) -> tuple[slice, slice]:
     """Rows and columns, at most 256 of each, with the middle of the mask in their middle as far as the slice goes."""
-    return _span(mask.any(axis=1)), _span(mask.any(axis=0))
+    rows, columns = np.any(mask, axis=1), np.any(mask, axis=0)
+    return _span(np.asarray(rows)), _span(np.asarray(columns))
 
 
 def _span(occupied: NDArray[np.bool_]) -> slice:

@@ -1,18 +1,12 @@
-"""Writes the exported networks to model.onnx, and runs such files the way a server does."""
+"""Writes networks to model.onnx: one file, the same bytes for the same weights."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import onnx
-import onnxruntime
 import torch
-from numpy.typing import NDArray
 
-from scans.intensity import Window
 from training.onnx_models import QualityModel, SegmentationModel
 
 OPSET = 20
@@ -56,37 +50,3 @@ def _forget_sources(model: onnx.ModelProto) -> None:
         for part in (*graph.node, *graph.value_info, *getattr(graph, "initializer", ())):
             del part.metadata_props[:]
             part.doc_string = ""
-
-
-class OnnxModel:
-    """A model.onnx, run on the CPU, where it gives the same numbers each time."""
-
-    def __init__(self, path: Path) -> None:
-        options = onnxruntime.SessionOptions()
-        options.log_severity_level = 3
-        self._session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-
-    def segment(self, slices: NDArray[Any], window: Window) -> NDArray[np.uint8]:
-        """Raw (N, Y, X) slices of a volume with that window -> uint8 (N, Y, X) class indices."""
-        feed = {"slices": slices.astype(np.float32), "window": _windows(window, len(slices))}
-        return np.asarray(self._run("segmentation", feed), dtype=np.uint8)
-
-    def confidence(self, slices: NDArray[Any], window: Window) -> NDArray[np.float32]:
-        """Raw (N, Y, X) slices of a volume with that window -> float32 (N, Y, X) winning probability."""
-        feed = {"slices": slices.astype(np.float32), "window": _windows(window, len(slices))}
-        return np.asarray(self._run("confidence", feed), dtype=np.float32)
-
-    def good(self, slices: NDArray[Any], segmentation: NDArray[np.uint8], window: Window) -> NDArray[np.float32]:
-        """Raw (N, Y, X) slices and uint8 (N, Y, X) class indices -> float32 (N,) probability of good."""
-        feed = {"slices": slices.astype(np.float32), "window": _windows(window, len(slices))}
-        return np.asarray(self._run("good", {**feed, "segmentation": segmentation}), dtype=np.float32)
-
-    def _run(self, output: str, feed: dict[str, NDArray[Any]]) -> NDArray[Any]:
-        options = onnxruntime.RunOptions()
-        options.only_execute_path_to_fetches = True
-        answer: Sequence[NDArray[Any]] = self._session.run([output], feed, options)
-        return answer[0]
-
-
-def _windows(window: Window, count: int) -> NDArray[np.float32]:
-    return np.tile(np.array([window.lower, window.upper], dtype=np.float32), (count, 1))

@@ -7,7 +7,6 @@ sent later in the stage; all of it stands in metrics/, plots/ and figures/ in an
 
 from __future__ import annotations
 
-import fcntl
 import json
 import logging
 import os
@@ -20,7 +19,10 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from training import provenance
+from training.database import alone, quiet
 from training.params import to_dict
 
 if TYPE_CHECKING:
@@ -34,6 +36,9 @@ SAMPLING_SECONDS = 5
 """Time between two samples of the system metrics."""
 RETRY_SECONDS = 60.0
 """How long a store that did not answer is left alone."""
+
+Tensor = tuple[str, tuple[int, ...]]
+"""NumPy's name of a type, and a shape in which -1 is any number."""
 
 _SETTINGS = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -67,7 +72,7 @@ def connect() -> MlflowClient:
     mlflow.set_registry_uri(uri)
     client = mlflow.MlflowClient(tracking_uri=uri, registry_uri=uri)
     try:
-        with _alone(uri), _quiet():
+        with alone(uri), quiet():
             client.search_experiments(max_results=1)
     except Exception as error:
         raise TrackingError(
@@ -75,33 +80,6 @@ def connect() -> MlflowClient:
             f"Start the server, or unset {TRACKING_URI} to use {DATABASE_FILE} in this folder."
         ) from error
     return client
-
-
-@contextmanager
-def _alone(uri: str) -> Iterator[None]:
-    """Of several first clients of a new SQLite file one makes the tables, and the others wait."""
-    if not uri.startswith("sqlite:///"):
-        yield
-        return
-    path = Path(uri.removeprefix("sqlite:///"))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.with_name(path.name + ".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Making the tables logs a line for each migration, and sets up the root logger: both are undone."""
-    root = logging.getLogger()
-    handlers, level, disabled = root.handlers[:], root.level, logging.root.manager.disable
-    logging.disable(logging.INFO)
-    try:
-        yield
-    finally:
-        logging.disable(disabled)
-        root.handlers[:] = handlers
-        root.setLevel(level)
 
 
 def experiment_id(client: MlflowClient) -> str:
@@ -141,7 +119,7 @@ class StageRun:
         from mlflow.entities import Metric  # noqa: PLC0415
 
         now = int(time.time() * 1000)
-        entries = [Metric(_key(name), float(value), now, step or 0) for name, value in values.items()]
+        entries = [Metric(allowed_name(name), float(value), now, step or 0) for name, value in values.items()]
         self._send(lambda client: client.log_batch(self.run_id, metrics=entries))
 
     def file(self, path: Path, *, folder: str = "") -> None:
@@ -155,7 +133,7 @@ class StageRun:
 
     def tag(self, key: str, value: object) -> None:
         """Sets a tag."""
-        self._send(lambda client: client.set_tag(self.run_id, _key(key), str(value)))
+        self._send(lambda client: client.set_tag(self.run_id, allowed_name(key), str(value)))
 
     def _send(self, call: Callable[[MlflowClient], object]) -> None:
         if self._client is None:
@@ -235,7 +213,7 @@ def _describe(client: MlflowClient, run_id: str, *, stage: str, params: Mapping[
     client.log_batch(
         run_id,
         params=[Param(key, str(value)) for key, value in params.items()],
-        tags=[RunTag(_key(f"dvc.read.{path}"), md5) for path, md5 in hashes.items()],
+        tags=[RunTag(allowed_name(f"dvc.read.{path}"), md5) for path, md5 in hashes.items()],
     )
     context = [InputTag("mlflow.data.context", stage)]
     data = [Dataset(path, md5, "local", json.dumps({"uri": path})) for path, md5 in hashes.items()]
@@ -277,6 +255,28 @@ def _end_what_was_killed(client: MlflowClient, experiment: str) -> None:
             client.set_terminated(run.info.run_id, status="KILLED")
 
 
-def _key(name: str) -> str:
+def allowed_name(name: str) -> str:
     """What MLflow takes as the name of a metric or tag."""
     return re.sub(r"[^\w\-. :/]", "_", name)
+
+
+def download(uri: str, folder: Path) -> Path:
+    """Fetches `models:/NAME/VERSION`, `models:/MODEL_ID` or `runs:/RUN/PATH`, a file or a folder, into `folder`."""
+    from mlflow.artifacts import download_artifacts  # noqa: PLC0415
+
+    folder.mkdir(parents=True, exist_ok=True)
+    return Path(download_artifacts(artifact_uri=uri, dst_path=str(folder)))
+
+
+def write_mlmodel(path: Path, *, inputs: Mapping[str, Tensor], outputs: Mapping[str, Tensor]) -> None:
+    """Writes the MLmodel file that lets MLflow show and load the model.onnx beside it."""
+    from mlflow.models import Model, ModelSignature  # noqa: PLC0415
+    from mlflow.types import Schema, TensorSpec  # noqa: PLC0415
+
+    def schema(tensors: Mapping[str, Tensor]) -> Schema:
+        return Schema([TensorSpec(np.dtype(dtype), shape, name) for name, (dtype, shape) in tensors.items()])
+
+    model = Model(signature=ModelSignature(inputs=schema(inputs), outputs=schema(outputs)))
+    model.add_flavor("onnx", data="model.onnx", providers=["CUDAExecutionProvider", "CPUExecutionProvider"])
+    model.add_flavor("python_function", loader_module="mlflow.onnx", data="model.onnx")
+    model.save(str(path))

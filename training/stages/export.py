@@ -20,8 +20,9 @@ from training.checkpoints import (
     load_network,
 )
 from training.golden import golden_slice
-from training.onnx_files import OnnxModel, write_onnx
+from training.onnx_files import write_onnx
 from training.onnx_models import QualityModel, SegmentationModel
+from training.onnx_session import OnnxModel
 from training.params import Export, load_params
 from training.provenance import git_state
 from training.quality import scorer

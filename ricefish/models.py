@@ -1,0 +1,125 @@
+"""`ricefish models`: which version of a model serves, and which did. Imports the training environment when called."""
+
+# ruff: noqa: PLC0415  the training environment takes seconds to import, and only these commands need it
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from training.gate import Verdict
+    from training.registry import Version
+
+app = typer.Typer(
+    no_args_is_help=True,
+    help="Models in the MLflow registry that MLFLOW_TRACKING_URI names, else in mlflow.db of this folder.",
+)
+
+Name = Annotated[str, typer.Argument(help="Name of the registered model.")]
+
+
+@app.command()
+def promote(
+    name: Name,
+    version: Annotated[int | None, typer.Option(help="Number of the version; else the candidate.")] = None,
+    force: Annotated[
+        str | None, typer.Option(metavar="REASON", help="Promote though the gate says no; the reason is recorded.")
+    ] = None,
+) -> None:
+    """Makes a version the champion, which servers follow, unless it is worse than the champion is.
+
+    The limits are in the `register` section of params.yaml. Exits with 1 where the gate says no.
+    """
+    if force is not None and not force.strip():
+        raise typer.BadParameter("--force needs a reason, which is recorded with the version")
+    with _errors():
+        from training.params import load_params
+        from training.promotion import promote as attempt
+        from training.registry import Registry
+
+        done = attempt(Registry(name), version, limits=load_params().register, force=force)
+    if done.verdict:
+        Console().print(_verdict_table(done.verdict, candidate=done.version, champion=done.before))
+    for failure in done.failures:
+        typer.echo(f"The gate says no: {failure}", err=True)
+    if not done.promoted:
+        typer.echo(f'{done.version} was not promoted. --force "REASON" promotes it all the same.', err=True)
+        raise typer.Exit(1)
+    typer.echo(f"{done.version} is the champion{', by force' if done.failures else ''}.")
+
+
+@app.command()
+def rollback(name: Name) -> None:
+    """Makes the version that was champion before the champion again."""
+    with _errors():
+        from training.registry import Registry
+
+        was, now = Registry(name).rollback()
+    typer.echo(f"{now} is the champion again, instead of version {was.number}.")
+
+
+@app.command(name="list")
+def list_versions(name: Name) -> None:
+    """Shows all versions, the newest first."""
+    with _errors():
+        from training.registry import Registry
+
+        versions = Registry(name).versions()
+    if not versions:
+        typer.echo(f"No version of {name} is registered.", err=True)
+        raise typer.Exit(1)
+    table = Table("Version", "Alias", "Mean Dice", "Mean IoU", "Registered", "Commit", "Note")
+    for version in versions:
+        figures = [f"{version.metrics[key]:.4f}" if key in version.metrics else "" for key in ("mean_dice", "mean_iou")]
+        registered = f"{version.created.astimezone():%Y-%m-%d %H:%M}"
+        alias, commit = ", ".join(version.aliases), version.tags.get("git_commit", "")[:10]
+        table.add_row(str(version.number), alias, *figures, registered, commit, _note(version))
+    Console().print(table)
+
+
+def _note(version: Version) -> str:
+    reason = version.tags.get("forced_because")
+    return f"promoted by force: {reason}" if reason else ""
+
+
+def _verdict_table(verdict: Verdict, *, candidate: Version, champion: Version | None) -> Table:
+    table = Table(
+        "Dice of",
+        f"Candidate ({candidate.number})",
+        f"Champion ({champion.number if champion else ''})",
+        "Change",
+        "Allowed",
+        "Gate",
+        title=f"{candidate.name}, {verdict.volumes} validation volumes",
+    )
+    for row in verdict.rows:
+        change = "" if row.change is None else f"{row.change:+.4f}"
+        verb = "holds" if row.holds else "FAILS"
+        table.add_row(
+            row.figure, _score(row.candidate), _score(row.champion), change, f"{-row.allowed_loss:+.4f}", verb
+        )
+    return table
+
+
+def _score(value: float | None) -> str:
+    return "absent" if value is None else f"{value:.4f}"
+
+
+@contextmanager
+def _errors() -> Iterator[None]:
+    """What the user can put right is one line, not a traceback."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        typer.echo(
+            f"{error}; `ricefish models` needs the training environment: pip install 'ricefish[training]'", err=True
+        )
+        raise typer.Exit(1) from error
+    except (FileNotFoundError, RuntimeError, ValueError) as error:
+        typer.echo(f"ricefish models: {error}", err=True)
+        raise typer.Exit(1) from error

@@ -1,0 +1,47 @@
+"""Runs a model.onnx the way a server does, without torch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+
+from scans.intensity import Window
+
+
+class OnnxModel:
+    """A model.onnx, run on the CPU, where it gives the same numbers each time."""
+
+    def __init__(self, path: Path) -> None:
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 3
+        self._session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+
+    def segment(self, slices: NDArray[Any], window: Window) -> NDArray[np.uint8]:
+        """Raw (N, Y, X) slices of a volume with that window -> uint8 (N, Y, X) class indices."""
+        feed = {"slices": slices.astype(np.float32), "window": _windows(window, len(slices))}
+        return np.asarray(self._run("segmentation", feed), dtype=np.uint8)
+
+    def confidence(self, slices: NDArray[Any], window: Window) -> NDArray[np.float32]:
+        """Raw (N, Y, X) slices of a volume with that window -> float32 (N, Y, X) winning probability."""
+        feed = {"slices": slices.astype(np.float32), "window": _windows(window, len(slices))}
+        return np.asarray(self._run("confidence", feed), dtype=np.float32)
+
+    def good(self, slices: NDArray[Any], segmentation: NDArray[np.uint8], window: Window) -> NDArray[np.float32]:
+        """Raw (N, Y, X) slices and uint8 (N, Y, X) class indices -> float32 (N,) probability of good."""
+        feed = {"slices": slices.astype(np.float32), "window": _windows(window, len(slices))}
+        return np.asarray(self._run("good", {**feed, "segmentation": segmentation}), dtype=np.float32)
+
+    def _run(self, output: str, feed: dict[str, NDArray[Any]]) -> NDArray[Any]:
+        options = onnxruntime.RunOptions()
+        options.only_execute_path_to_fetches = True
+        answer: Sequence[NDArray[Any]] = self._session.run([output], feed, options)
+        return answer[0]
+
+
+def _windows(window: Window, count: int) -> NDArray[np.float32]:
+    return np.tile(np.array([window.lower, window.upper], dtype=np.float32), (count, 1))
