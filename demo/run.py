@@ -29,6 +29,7 @@ from scans.formats import open_volume
 from scans.metrics import OrganCounts, VolumeScores
 from scans.statistics import OrganRow
 from training.params import load_params
+from training.registry import CHAMPION, Registry
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 FOLDER = Path("demo")
@@ -94,9 +95,13 @@ def _require_phantoms() -> None:
 def _promote(console: Console) -> None:
     """Moves `champion` to the new Student where the gate lets it; else the champion of before stays and is served."""
     model = load_params().register.model
-    done = subprocess.run(["ricefish", "models", "promote", model], cwd=REPOSITORY, env=tool_environment(), check=False)
-    if done.returncode:
-        console.print("The new version was not promoted, for the reason above; the champion of before is served.")
+    command = ["ricefish", "models", "promote", model]
+    if subprocess.run(command, cwd=REPOSITORY, env=tool_environment(), check=False).returncode == 0:
+        return
+    champion = Registry(model).at(CHAMPION)
+    if champion is None:
+        raise DemoError(f"`{' '.join(command)}` failed, for the reason above, and there is no champion to serve")
+    console.print(f"The new version was not promoted, for the reason above: {champion} stays champion and is served.")
 
 
 def _segment_over_http(parts: Parts, console: Console, scan_path: Path, *, store: Path) -> list[OrganRow]:
