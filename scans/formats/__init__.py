@@ -7,18 +7,16 @@ that states no spacing needs one; a spacing that contradicts the file's is refus
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import DTypeLike
 
+from scans.formats.creators import WRITABLE, creator_of
 from scans.formats.errors import FormatError, SpacingMissing, guarded
-from scans.formats.flat_writing import create_nifti, create_nifti_gz
-from scans.formats.metaimage_writing import create_metaimage
-from scans.formats.names import DOWNLOAD_SUFFIXES, MEDIA_TYPES, SUFFIXES, WRITABLE, stem, writable_suffix
-from scans.formats.nrrd_writing import create_nrrd
+from scans.formats.names import DOWNLOAD_SUFFIXES, MEDIA_TYPES, SUFFIXES, stem
 from scans.formats.signatures import ACCEPTED, reader_of
 from scans.formats.sources import CheckedVoxels, frame_of
 from scans.formats.writing import CheckedWriter, SlabWriter, Target, replacing, writable_dtype
@@ -40,14 +38,6 @@ __all__ = [
     "stem",
     "verify",
 ]
-
-_CREATORS: dict[str, Callable[[Target, ExitStack], SlabWriter]] = {
-    ".nii": create_nifti,
-    ".nii.gz": create_nifti_gz,
-    ".nrrd": create_nrrd,
-    ".seg.nrrd": create_nrrd,
-    ".mha": create_metaimage,
-}
 
 
 @contextmanager
@@ -77,7 +67,7 @@ def create_volume(
     the names and colours. Raises ValueError for an unknown suffix, a type that is not integer or floating point, and a
     wrong number of slices.
     """
-    create = _CREATORS[writable_suffix(path)]
+    create = creator_of(path)
     with replacing(path) as part:
         target = Target(part, shape, writable_dtype(np.dtype(dtype)), frame, organs)
         with ExitStack() as stack:

@@ -13,11 +13,6 @@ SUFFIXES: tuple[str, ...] = (
 )  # fmt: skip
 """Suffixes of the files that can be read, longer ones first; what a file really is, its first bytes say."""
 
-WRITABLE: tuple[str, ...] = (
-    ".nii", ".nii.gz", ".nrrd", ".seg.nrrd", ".mha", ".tif", ".tiff", ".h5", ".ome.zarr", ".ome.zarr.zip",
-)  # fmt: skip
-"""Suffixes that `create_volume` knows."""
-
 MEDIA_TYPES: Mapping[str, str] = MappingProxyType(
     {
         "nii.gz": "application/gzip",
@@ -41,11 +36,3 @@ def stem(path: Path) -> str:
         if name.lower().endswith(suffix) and len(name) > len(suffix):
             return name[: -len(suffix)]
     return name
-
-
-def writable_suffix(path: Path) -> str:
-    """The longest suffix that names a format to write. Raises ValueError that lists them."""
-    for suffix in sorted(WRITABLE, key=len, reverse=True):
-        if path.name.lower().endswith(suffix):
-            return suffix
-    raise ValueError(f"{path}: no format has this suffix; there are {', '.join(WRITABLE)}")

@@ -23,16 +23,11 @@ from scans.formats.sources import Opened
 from scans.formats.streams import Layout, Scale
 from scans.geometry import Frame, Triple
 
-HEADER_BYTES = 540
+_HEADER_BYTES = 540
 """As many as the longer of the two headers has."""
 
 _MM_PER_UNIT = {0: 1.0, 1: 1000.0, 2: 1.0, 3: 0.001}
 _AXES = ("x", "y", "z", "t", "5th", "6th", "7th")
-
-
-def is_nifti(start: bytes) -> bool:
-    """True where the first bytes are those of a NIfTI header, single-file or not."""
-    return start[344:347] in (b"n+1", b"ni1") or start[4:7] in (b"n+2", b"ni2")
 
 
 def open_nifti(path: Path, stack: ExitStack) -> Opened:
@@ -55,12 +50,12 @@ def open_nifti(path: Path, stack: ExitStack) -> Opened:
 def _header(path: Path) -> tuple[Any, Callable[[BinaryIO], Any] | None]:
     decoder = None
     with path.open("rb") as file:
-        start = file.read(HEADER_BYTES)
+        start = file.read(_HEADER_BYTES)
         if start[:2] == b"\x1f\x8b":
             decoder = gzip.open
             file.seek(0)
             with gzip.open(file) as packed:
-                start = packed.read(HEADER_BYTES)
+                start = packed.read(_HEADER_BYTES)
     if start[344:347] == b"ni1" or start[4:7] == b"ni2":
         raise FormatError(path, "the header of a NIfTI pair (.hdr and .img)", "a single-file NIfTI (.nii, .nii.gz)")
     kind: Any = Nifti2Header if start[4:7] == b"n+2" else Nifti1Header

@@ -8,6 +8,7 @@ out at the same place, in mm.
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from typing import Any
 
 import numpy as np
@@ -15,26 +16,40 @@ from nibabel.nifti1 import Nifti1Header
 from nibabel.nifti2 import Nifti2Header
 from numpy.typing import NDArray
 
-from scans.geometry import Frame, Triple
+from scans.formats.flat_writing import FlatWriter, gzip_stream
+from scans.formats.writing import SlabWriter, Target
 
 _ALIGNED = 2
 _LARGEST_NIFTI1_AXIS = 32767
 
 
-def nifti_header(*, shape: Triple, dtype: np.dtype[Any], frame: Frame, labels: bool) -> bytes:
-    """All that stands before the voxels of a .nii file; NIfTI-2 where an axis is too long for NIfTI-1."""
-    kind: Any = Nifti2Header if max(shape) > _LARGEST_NIFTI1_AXIS else Nifti1Header
+def create_nifti(target: Target, stack: ExitStack) -> SlabWriter:
+    """A .nii file."""
+    file = stack.enter_context(target.path.open("wb"))
+    file.write(_nifti_header(target))
+    return FlatWriter(file)
+
+
+def create_nifti_gz(target: Target, stack: ExitStack) -> SlabWriter:
+    """A .nii.gz file, whose bytes depend on nothing but the volume."""
+    packed = gzip_stream(stack.enter_context(target.path.open("wb")), stack)
+    packed.write(_nifti_header(target))
+    return FlatWriter(packed)
+
+
+def _nifti_header(target: Target) -> bytes:
+    kind: Any = Nifti2Header if max(target.shape) > _LARGEST_NIFTI1_AXIS else Nifti1Header
     header: Any = kind(endianness="<")
-    header.set_data_shape(shape[::-1])
-    header.set_data_dtype(dtype)
+    header.set_data_shape(target.shape[::-1])
+    header.set_data_dtype(target.dtype)
     header.set_xyzt_units("mm")
     header["vox_offset"] = header.single_vox_offset
     header["scl_slope"], header["scl_inter"] = 1, 0
     header["magic"] = header.single_magic
     header["descrip"] = b"Ricefish"
-    if labels:
+    if target.organs:
         header.set_intent("label")
-    _place(header, frame.matrix)
+    _place(header, target.frame.matrix)
     no_extensions = bytes(4)
     block: bytes = header.binaryblock
     return block + no_extensions

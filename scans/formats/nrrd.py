@@ -21,8 +21,6 @@ from scans.formats.streams import FlatSource, Layout
 from scans.formats.textheader import TextHeader, data_file, read_text_header, to_mm
 from scans.geometry import Frame, Triple
 
-SIGNATURE = b"NRRD000"
-
 _TYPES = {
     "i1": "signed char|int8|int8_t",
     "u1": "uchar|unsigned char|uint8|uint8_t",

@@ -1,0 +1,103 @@
+"""Where DICOM slices lie, and whether they are all there."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pydicom
+from numpy.typing import NDArray
+
+from scans.formats.errors import FormatError
+from scans.geometry import Frame, Spacing
+
+EVEN = "slices at even distances, none missing and none twice"
+
+_UNEVEN = 0.02
+"""Share of the usual distance between slices by which one may differ: positions are stored rounded."""
+
+
+@dataclass(frozen=True)
+class SlicePlace:
+    """Position and orientation of one slice, LPS+, in mm."""
+
+    position: tuple[float, float, float]
+    """Centre of the first pixel."""
+    axes: tuple[float, ...]
+    """Directions of increasing column, then row: six cosines."""
+    pixel_mm: tuple[float, float] | None
+    """Distance between rows, then between columns; None where the file does not say."""
+    depth_mm: float | None
+    """Distance to the next slice or else thickness, for a series of a single slice."""
+
+    @classmethod
+    def of(cls, header: pydicom.Dataset) -> SlicePlace:
+        """From a slice's header, which must hold position and orientation."""
+        x, y, z = (float(value) for value in header.ImagePositionPatient)
+        spacing = header.get("PixelSpacing")
+        depth = header.get("SpacingBetweenSlices") or header.get("SliceThickness")
+        axes = tuple(float(value) for value in header.ImageOrientationPatient)
+        if len(axes) != 6 or not np.linalg.norm(np.cross(axes[:3], axes[3:])) > 0.1:
+            raise ValueError(f"ImageOrientationPatient is {axes}")
+        return cls(
+            position=(x, y, z),
+            axes=axes,
+            pixel_mm=(float(spacing[0]), float(spacing[1])) if spacing else None,
+            depth_mm=abs(float(depth)) if depth else None,
+        )
+
+    @property
+    def normal(self) -> NDArray[np.float64]:
+        """Unit vector across the slice."""
+        across = np.cross(self.axes[:3], self.axes[3:])
+        unit: NDArray[np.float64] = across / np.linalg.norm(across)
+        return unit
+
+    @property
+    def height(self) -> float:
+        """Position along the normal, in mm."""
+        return float(self.normal @ np.array(self.position))
+
+
+def check_steps(path: Path, slices: list[tuple[str, SlicePlace]]) -> None:
+    """Raises FormatError that names the files where a slice is missing, doubled or off its place.
+
+    The slices are in order of height.
+    """
+    if len(slices) < 2:
+        return
+    names = [name for name, _ in slices]
+    gaps = np.diff([slices[0][1].normal @ np.array(place.position) for _, place in slices])
+    usual = float(np.median(gaps))
+    for before, after, gap in zip(names, names[1:], gaps, strict=False):
+        if gap <= _UNEVEN * usual or gap == 0:
+            raise FormatError(path, f"{before} and {after} lie at the same place", EVEN)
+        if abs(gap - usual) > _UNEVEN * usual:
+            missing = round(gap / usual) - 1
+            near = abs(gap - (missing + 1) * usual) <= _UNEVEN * (missing + 1) * usual
+            why = f": {missing} missing" if missing > 0 and near else ""
+            found = f"{gap:.6g} mm between {before} and {after}, {usual:.6g} mm between most slices{why}"
+            raise FormatError(path, found, EVEN)
+    positions = np.array([place.position for _, place in slices])
+    ideal = np.linspace(positions[0], positions[-1], len(positions))
+    off = np.linalg.norm(positions - ideal, axis=1)
+    if off.max() > max(0.1 * usual, _UNEVEN * len(slices) * usual):
+        raise FormatError(path, f"{names[int(off.argmax())]} is shifted sideways by {off.max():.6g} mm", EVEN)
+
+
+def frame_of_slices(places: list[SlicePlace]) -> Frame | None:
+    """The frame of slices in order; None where the files state no pixel spacing, or for one slice no depth."""
+    first, last = places[0], places[-1]
+    if first.pixel_mm is None:
+        return None
+    if len(places) > 1:
+        step = (np.array(last.position) - np.array(first.position)) / (len(places) - 1)
+    elif first.depth_mm:
+        step = first.normal * first.depth_mm
+    else:
+        return None
+    length = float(np.linalg.norm(step))
+    row_mm, column_mm = first.pixel_mm
+    direction = np.transpose([first.axes[:3], first.axes[3:], step / length])
+    return Frame.from_lps(Spacing(z=length, y=row_mm, x=column_mm), first.position, direction)

@@ -1,0 +1,122 @@
+"""The files of a folder or of a .zip, as one thing: names in natural order, junk left out, opened one at a time.
+
+Nothing of an archive is ever written to disk, and one entry at most is in memory, so that an archive can neither write
+outside its place nor fill memory or disk. Names that point outside the archive are refused all the same.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import zipfile
+from contextlib import ExitStack
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path, PurePosixPath
+from typing import BinaryIO, Protocol
+
+from scans.formats.errors import FormatError
+
+LARGEST_ENTRY = 1 << 30
+"""Bytes of the largest slice or compressed chunk that is taken from an archive."""
+
+_JUNK = {"thumbs.db", "desktop.ini", "dicomdir", "__macosx"}
+
+
+class Entries(Protocol):
+    """Files under relative names with forward slashes."""
+
+    @property
+    def path(self) -> Path:
+        """The folder or archive."""
+        ...
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All but hidden and junk files, in natural order: slice_2 before slice_10."""
+        ...
+
+    def stream(self, name: str) -> BinaryIO:
+        """The file, for reading onwards from its beginning; to be closed."""
+        ...
+
+    def open(self, name: str) -> BinaryIO:
+        """The file, for reading at any place; to be closed. Raises FormatError for one that is too large to hold."""
+        ...
+
+
+@dataclass(frozen=True)
+class FolderEntries:
+    """The files of a folder and of those inside it; links to other folders are not followed."""
+
+    path: Path
+    names: tuple[str, ...]
+
+    @classmethod
+    def of(cls, path: Path) -> FolderEntries:
+        """Lists the folder."""
+        found = [
+            Path(folder, file).relative_to(path).as_posix()
+            for folder, _, files in os.walk(path, followlinks=False)
+            for file in files
+        ]
+        return cls(path, _useful(found))
+
+    def stream(self, name: str) -> BinaryIO:
+        """The file, to be closed."""
+        return (self.path / name).open("rb")
+
+    open = stream
+
+
+@dataclass(frozen=True)
+class ZipEntries:
+    """The files of an open archive."""
+
+    path: Path
+    names: tuple[str, ...]
+    archive: zipfile.ZipFile
+
+    @classmethod
+    def of(cls, path: Path, stack: ExitStack) -> ZipEntries:
+        """Lists the archive. Raises FormatError for encrypted files and names that point out of it."""
+        archive = stack.enter_context(zipfile.ZipFile(path))
+        members = [member for member in archive.infolist() if not member.is_dir()]
+        for member in members:
+            parts = PurePosixPath(member.filename.replace("\\", "/"))
+            if parts.is_absolute() or ".." in parts.parts or re.match(r"[A-Za-z]:", member.filename):
+                raise FormatError(
+                    path, f"an archive whose entry {member.filename!r} points outside it", "names without .."
+                )
+            if member.flag_bits & 1:
+                raise FormatError(path, f"an archive whose entry {member.filename!r} is encrypted", "an open archive")
+        return cls(path, _useful([member.filename for member in members]), archive)
+
+    def stream(self, name: str) -> BinaryIO:
+        """The entry as it is unpacked, to be closed."""
+        return self.archive.open(name)  # type: ignore[return-value]
+
+    def open(self, name: str) -> BinaryIO:
+        """The entry, unpacked in memory. Raises FormatError for one that is too large for that."""
+        self.require_bounded(name)
+        return BytesIO(self.archive.read(name))
+
+    def require_bounded(self, name: str) -> None:
+        """Raises FormatError for an entry that takes more memory than a slice or a chunk may."""
+        size = self.archive.getinfo(name).file_size
+        if size > LARGEST_ENTRY:
+            raise FormatError(self.path, f"an archive whose entry {name!r} unpacks to {size} bytes", "entries of 1 GiB")
+
+
+def natural_key(name: str) -> list[tuple[int, str]]:
+    """Sorts numbers in names by their value."""
+    return [(int(part), "") if part.isdigit() else (0, part) for part in re.split(r"(\d+)", name)]
+
+
+def _useful(names: list[str]) -> tuple[str, ...]:
+    useful = [name for name in names if not any(_is_junk(part) for part in name.split("/"))]
+    return tuple(sorted(useful, key=natural_key))
+
+
+def _is_junk(part: str) -> bool:
+    return part.startswith(".") or part.lower() in _JUNK

@@ -1,0 +1,98 @@
+"""HDF5: the one data set of three axes, read slab by slab.
+
+Spacing comes from the data set's attributes: `element_size_um` (z, y, x in micrometres, as ilastik and Fiji write it),
+or `spacing` with a `unit`. `affine` (4 x 4, voxel index x, y, z to RAS+ mm), which Ricefish writes, places it as well.
+"""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from scans.formats.errors import FormatError
+from scans.formats.sources import Opened
+from scans.formats.textheader import to_mm
+from scans.geometry import Frame, Spacing, Triple
+
+_CACHE_BYTES = 64 << 20
+
+
+def open_hdf5(path: Path, stack: ExitStack) -> Opened:
+    """An HDF5 file with a single volume. Raises FormatError that lists the data sets where there is not just one."""
+    file = stack.enter_context(h5py.File(path, "r", rdcc_nbytes=_CACHE_BYTES))
+    found: list[h5py.Dataset] = []
+    file.visititems(lambda _, item: found.append(item) if isinstance(item, h5py.Dataset) else None)
+    volumes = [data for data in found if data.shape is not None and _leading_axes(data.shape) is not None]
+    if len(volumes) != 1:
+        candidates = volumes or [data for data in found if data.shape is not None]
+        raise FormatError(path, _listed(candidates, volumes), "HDF5 with one data set of axes z, y, x")
+    data = volumes[0]
+    if data.is_virtual or data.external:
+        raise FormatError(path, f"data set {data.name} lies in other files", "voxels in the file itself")
+    reason = f"data set {data.name} has no attribute element_size_um"
+    return Opened(_Hdf5Source(data, _leading_axes(data.shape) or 0), _frame(path, data), reason)
+
+
+def _leading_axes(sizes: tuple[int, ...]) -> int | None:
+    """How many axes of size 1 stand before z, y, x; others may follow. None where three axes are not all there is."""
+    trailing = 0
+    while len(sizes) - trailing > 3 and sizes[-1 - trailing] == 1:
+        trailing += 1
+    leading = len(sizes) - trailing - 3
+    return leading if leading >= 0 and set(sizes[:leading]) <= {1} else None
+
+
+def _listed(candidates: list[h5py.Dataset], volumes: list[h5py.Dataset]) -> str:
+    listed = ", ".join(f"{data.name} {' x '.join(str(n) for n in data.shape)} {data.dtype}" for data in candidates[:8])
+    return f"{len(volumes)} data sets of three axes: {listed or 'the file is empty'}"
+
+
+def _frame(path: Path, data: h5py.Dataset) -> Frame | None:
+    spacing = _spacing(path, data)
+    affine = data.attrs.get("affine")
+    if affine is not None and np.shape(affine) == (4, 4):
+        written = Frame.from_affine(np.asarray(affine))
+        if spacing is None or np.allclose(list(written.spacing), list(spacing), rtol=1e-4):
+            return written
+    return Frame.from_lps(spacing) if spacing else None
+
+
+def _spacing(path: Path, data: h5py.Dataset) -> Spacing | None:
+    for name, unit in (("element_size_um", "um"), ("spacing", data.attrs.get("unit", data.attrs.get("units")))):
+        values = data.attrs.get(name)
+        if values is None or unit is None or np.shape(values) != (3,):
+            continue
+        text = unit.decode("utf-8") if isinstance(unit, bytes) else str(unit)
+        z, y, x = (float(value) * to_mm(path, text) for value in values)
+        try:
+            return Spacing(z, y, x)
+        except ValueError:
+            return None
+    return None
+
+
+@dataclass(frozen=True)
+class _Hdf5Source:
+    data: h5py.Dataset
+    leading: int
+    """Axes of size 1 before z."""
+
+    @property
+    def shape(self) -> Triple:
+        z, y, x = self.data.shape[self.leading : self.leading + 3]
+        return (z, y, x)
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        stored: np.dtype[Any] = self.data.dtype
+        return stored
+
+    def read(self, start: int, stop: int) -> NDArray[Any]:
+        index = (0,) * self.leading + (slice(start, stop),)
+        return np.asarray(self.data[index]).reshape(stop - start, *self.shape[1:])

@@ -1,0 +1,151 @@
+"""OME-Zarr 0.4 (Zarr v2) and 0.5 (Zarr v3), a folder or a .zip, read slab by slab at full resolution.
+
+Axes t and c are dropped where their size is 1. The translation is taken as the origin in LPS+; `ricefish.affine`
+(4 x 4, voxel index x, y, z to RAS+ mm), which Ricefish writes beside the OME metadata, gives the direction as well.
+"""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import zarr
+from numpy.typing import NDArray
+from ome_zarr_models.v04.multiscales import Multiscale as Multiscale04
+from ome_zarr_models.v05.multiscales import Multiscale as Multiscale05
+from pydantic import ValidationError
+from zarr.storage import LocalStore, ZipStore
+
+from scans.formats.entries import LARGEST_ENTRY, ZipEntries
+from scans.formats.errors import ONE_VOLUME, FormatError
+from scans.formats.sources import Opened
+from scans.formats.textheader import to_mm
+from scans.geometry import Frame, Spacing, Triple
+
+OME_ZARR = "an OME-Zarr image, version 0.4 or 0.5"
+
+Multiscale = Multiscale04 | Multiscale05
+
+
+def open_ome_zarr(path: Path) -> Opened:
+    """An OME-Zarr folder. Raises FormatError for a group without valid OME metadata, channels and time series."""
+    return _open(path, zarr.open_group(LocalStore(path, read_only=True), mode="r"))
+
+
+def open_ome_zarr_zip(entries: ZipEntries, root: str, stack: ExitStack) -> Opened:
+    """An OME-Zarr in an archive, below `root`."""
+    for name in entries.archive.namelist():
+        entries.require_bounded(name)
+    store = ZipStore(entries.path, mode="r")
+    stack.callback(store.close)
+    return _open(entries.path, zarr.open_group(store, path=root, mode="r"))
+
+
+def _open(path: Path, group: zarr.Group) -> Opened:
+    image = _image_group(path, group)
+    multiscale = _multiscale(path, image)
+    array = image[str(multiscale.datasets[0].path)]
+    if not isinstance(array, zarr.Array):
+        raise FormatError(path, f"{multiscale.datasets[0].path} is not an array", OME_ZARR)
+    axes = _spatial_axes(path, multiscale, array)
+    chunk = int(np.prod(array.chunks, dtype=object)) * array.dtype.itemsize
+    if chunk > LARGEST_ENTRY:
+        raise FormatError(path, f"chunks of {chunk} bytes ({array.chunks})", "chunks of at most 1 GiB")
+    frame = _frame(path, image, multiscale, axes)
+    return Opened(_ZarrSource(array, tuple(axes)), frame, "the OME-Zarr axes state no unit of length")
+
+
+def _image_group(path: Path, group: zarr.Group) -> zarr.Group:
+    if _metadata(group) is not None:
+        return group
+    inside = {name: child for name, child in group.groups() if _metadata(child) is not None}
+    if len(inside) != 1:
+        found = f"{len(inside)} images in one OME-Zarr: {', '.join(inside)}" if inside else "Zarr without OME metadata"
+        raise FormatError(path, found, OME_ZARR)
+    return next(iter(inside.values()))
+
+
+def _metadata(group: zarr.Group) -> Any:
+    ome = group.attrs.get("ome", {})
+    return (ome.get("multiscales") if isinstance(ome, dict) else None) or group.attrs.get("multiscales")
+
+
+def _multiscale(path: Path, group: zarr.Group) -> Multiscale:
+    found = _metadata(group)
+    model = Multiscale05 if "ome" in group.attrs else Multiscale04
+    if not isinstance(found, list) or len(found) != 1:
+        count = len(found) if isinstance(found, list) else "no list of"
+        raise FormatError(path, f"{count} multiscales", f"{OME_ZARR}, with one of them")
+    try:
+        return model.model_validate(found[0])
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "multiscales"
+        raise FormatError(path, f"OME metadata that is not valid: {where}: {first['msg']}", OME_ZARR) from error
+
+
+def _spatial_axes(path: Path, multiscale: Multiscale, array: zarr.Array[Any]) -> list[int]:
+    names = [str(axis.name) for axis in multiscale.axes]
+    named = ", ".join(f"{name} {size}" for name, size in zip(names, array.shape, strict=False))
+    if len(names) != array.ndim:
+        raise FormatError(path, f"{len(names)} axes in the metadata, {array.ndim} in the array", OME_ZARR)
+    spatial = [index for index, axis in enumerate(multiscale.axes) if axis.type == "space"]
+    others = [size for index, size in enumerate(array.shape) if index not in spatial]
+    if any(size != 1 for size in others) or len(spatial) != 3:
+        raise FormatError(path, f"axes of {named}", ONE_VOLUME)
+    order = [names[index] for index in spatial]
+    if order != ["z", "y", "x"]:
+        raise FormatError(path, f"axes in the order {', '.join(order)}", "axes in the order z, y, x")
+    return spatial
+
+
+def _frame(path: Path, group: zarr.Group, multiscale: Multiscale, axes: list[int]) -> Frame | None:
+    units = [multiscale.axes[axis].unit for axis in axes]
+    if not all(units):
+        return None
+    factors = np.array([to_mm(path, str(unit)) for unit in units])
+    scale, shift = np.ones(len(multiscale.axes)), np.zeros(len(multiscale.axes))
+    steps = [*multiscale.datasets[0].coordinateTransformations, *(multiscale.coordinateTransformations or ())]
+    for step in steps:
+        if (factor := getattr(step, "scale", None)) is not None:
+            scale, shift = scale * factor, shift * factor
+        elif (offset := getattr(step, "translation", None)) is not None:
+            shift = shift + offset
+        elif getattr(step, "path", None) is not None:
+            raise FormatError(
+                path, "a coordinate transformation that is stored elsewhere", "scale and translation as numbers"
+            )
+    spacing = Spacing(*(float(value) for value in scale[axes] * factors))
+    z, y, x = (float(value) for value in shift[axes] * factors)
+    return _written(group, spacing) or Frame.from_lps(spacing, (x, y, z))
+
+
+def _written(group: zarr.Group, spacing: Spacing) -> Frame | None:
+    own = group.attrs.get("ricefish")
+    affine = own.get("affine") if isinstance(own, dict) else None
+    if affine is None:
+        return None
+    frame = Frame.from_affine(np.array(affine, dtype=np.float64))
+    return frame if np.allclose(list(frame.spacing), list(spacing), rtol=1e-4) else None
+
+
+@dataclass(frozen=True)
+class _ZarrSource:
+    array: zarr.Array[Any]
+    axes: tuple[int, ...]
+
+    @property
+    def shape(self) -> Triple:
+        z, y, x = (int(self.array.shape[axis]) for axis in self.axes)
+        return (z, y, x)
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return np.dtype(self.array.dtype)
+
+    def read(self, start: int, stop: int) -> NDArray[Any]:
+        index = tuple(slice(start, stop) if axis == self.axes[0] else slice(None) for axis in range(self.array.ndim))
+        return np.asarray(self.array[index]).reshape(stop - start, *self.shape[1:])

@@ -1,0 +1,94 @@
+"""TIFF of many pages (plain, BigTIFF, ImageJ, OME-TIFF), read page by page."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tifffile
+from numpy.typing import NDArray
+
+from scans.formats.errors import ONE_VOLUME, WHOLE_FILE, FormatError, silence
+from scans.formats.sources import Opened, Source
+from scans.formats.streams import Layout
+from scans.formats.tiff_pages import count_pages
+from scans.formats.tiff_spacing import NO_SPACING, frame_of_tiff
+from scans.geometry import Triple
+
+_STACK_AXES = "ZIQ"
+"""tifffile's letters for depth, and for pages of which nothing is said."""
+
+
+def open_tiff(path: Path, stack: ExitStack) -> Opened:
+    """A TIFF file whose pages are the slices. Raises FormatError for colour, channels, time and several images."""
+    silence("tifffile")
+    with path.open("rb") as file:
+        pages = count_pages(path, file)
+    tiff = stack.enter_context(tifffile.TiffFile(path, _multifile=False))
+    if len(tiff.pages) != pages:
+        raise FormatError(path, f"damaged: {len(tiff.pages)} of {pages} pages can be read", WHOLE_FILE)
+    if len(tiff.series) != 1:
+        listed = ", ".join(" x ".join(str(n) for n in series.shape) for series in tiff.series[:5])
+        raise FormatError(path, f"{len(tiff.series)} images of different size or type: {listed}", ONE_VOLUME)
+    series = tiff.series[0]
+    shape = _shape(path, series)
+    return Opened(_source(path, tiff, shape, stack), frame_of_tiff(path, tiff), NO_SPACING)
+
+
+def _shape(path: Path, series: tifffile.TiffPageSeries) -> Triple:
+    axes = [(name, int(size)) for name, size in zip(series.axes, series.shape, strict=True)]
+    if any(size == 0 for _, size in axes):
+        raise FormatError(path, f"empty: axes of {_named(axes)}", f"{ONE_VOLUME}, none of them of size 0")
+    long = [(name, size) for name, size in axes if size > 1 or name in "YX"]
+    names = "".join(name for name, _ in long)
+    if len(names) == 2 and names == "YX":
+        return (1, long[0][1], long[1][1])
+    if len(names) != 3 or names[0] not in _STACK_AXES or names[1:] != "YX":
+        raise FormatError(path, f"axes of {_named(axes)}", ONE_VOLUME)
+    z, y, x = (size for _, size in long)
+    return (z, y, x)
+
+
+def _named(axes: list[tuple[str, int]]) -> str:
+    full = {"T": "time", "C": "channels", "S": "samples (colour)", "Z": "z", "Y": "y", "X": "x", "I": "pages", "Q": "?"}
+    return ", ".join(f"{full.get(name, name)} {size}" for name, size in axes)
+
+
+def _source(path: Path, tiff: tifffile.TiffFile, shape: Triple, stack: ExitStack) -> Source:
+    series = tiff.series[0]
+    if series.dataoffset is not None:
+        stored = np.dtype(series.dtype).newbyteorder(">" if tiff.byteorder == ">" else "<")
+        return Layout(path, shape, stored, offset=int(series.dataoffset)).open(stack)
+    if len(series.pages) != shape[0]:
+        raise FormatError(path, f"{len(series.pages)} pages for {shape[0]} slices", "one page per slice")
+    return _PageSource(path, series, shape, np.dtype(series.dtype))
+
+
+@dataclass(frozen=True)
+class _PageSource:
+    path: Path
+    series: tifffile.TiffPageSeries
+    shape: Triple
+    dtype: np.dtype[Any]
+
+    def read(self, start: int, stop: int) -> NDArray[Any]:
+        slab = np.empty((stop - start, *self.shape[1:]), self.dtype)
+        for index, out in enumerate(slab, start):
+            page = self.series.pages[index]
+            if page is None:
+                raise FormatError(self.path, f"the page of slice {index} is not in the file", WHOLE_FILE)
+            out[...] = read_page(self.path, page, self.shape[1:])
+        return slab
+
+
+def read_page(path: Path, page: Any, size: tuple[int, int]) -> NDArray[Any]:
+    """The pixels of one page, (Y, X). Raises FormatError where a part of them lies outside the file."""
+    end = page.parent.filehandle.size
+    for offset, count in zip(page.dataoffsets, page.databytecounts, strict=True):
+        if count == 0 or offset + count > end:
+            raise FormatError(path, f"truncated: page {page.index} lies beyond the end of the file", WHOLE_FILE)
+    pixels: NDArray[Any] = page.asarray(maxworkers=1)
+    return pixels.reshape(size)

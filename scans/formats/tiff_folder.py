@@ -1,0 +1,80 @@
+"""Single-page TIFF files as the slices of a volume, in natural order of their names."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import Any
+
+import numpy as np
+import tifffile
+from numpy.typing import NDArray
+
+from scans.formats.entries import Entries
+from scans.formats.errors import GREY_VALUES, FormatError, silence
+from scans.formats.sources import Opened
+from scans.formats.tiff import read_page
+from scans.formats.tiff_pages import count_pages
+from scans.geometry import Triple
+
+
+def open_tiff_slices(entries: Entries, names: list[str]) -> Opened:
+    """The volume whose slices are these files. A folder of slices states no spacing.
+
+    Raises FormatError for files in several folders, for a gap in their numbers, and, when it is read, for a slice of
+    another size or type.
+    """
+    silence("tifffile")
+    folders = sorted({str(PurePosixPath(name).parent) for name in names})
+    if len(folders) > 1:
+        raise FormatError(entries.path, f"TIFF files in {len(folders)} folders: {', '.join(folders[:4])}", "one folder")
+    _require_no_gap(entries, names)
+    first = _read_slice(entries, names[0])
+    source = _SliceSource(entries, tuple(names), (len(names), *first.shape), first.dtype)
+    return Opened(source, None, "a folder of TIFF slices does not say how far apart they are")
+
+
+def _require_no_gap(entries: Entries, names: list[str]) -> None:
+    numbered = [re.search(r"(.*?)(\d+)(\D*)$", name) for name in names]
+    found = [match for match in numbered if match]
+    if len(found) < len(names) or len({(match[1], match[3]) for match in found}) != 1:
+        return
+    numbers = [int(match[2]) for match in found]
+    steps = np.diff(numbers)
+    if len(steps) and steps.min() != steps.max():
+        at = int(np.argmax(steps != np.min(steps)))
+        raise FormatError(
+            entries.path, f"no slices between {names[at]} and {names[at + 1]}", "slices whose numbers have no gap"
+        )
+
+
+def _read_slice(entries: Entries, name: str) -> NDArray[Any]:
+    path = entries.path / name
+    with entries.open(name) as file:
+        pages = count_pages(path, file)
+        with tifffile.TiffFile(file, name=name, _multifile=False) as tiff:
+            page = tiff.pages[0]
+            if pages != 1:
+                raise FormatError(path, f"{pages} pages in a folder of slices", "one page in each file")
+            if len(page.shape) != 2:
+                raise FormatError(path, f"a colour picture, {page.axes} of {page.shape}", GREY_VALUES)
+            return read_page(path, page, page.shape)
+
+
+@dataclass(frozen=True)
+class _SliceSource:
+    entries: Entries
+    names: tuple[str, ...]
+    shape: Triple
+    dtype: np.dtype[Any]
+
+    def read(self, start: int, stop: int) -> NDArray[Any]:
+        slab = np.empty((stop - start, *self.shape[1:]), self.dtype)
+        for out, name in zip(slab, self.names[start:stop], strict=True):
+            pixels = _read_slice(self.entries, name)
+            if pixels.shape != out.shape or pixels.dtype != self.dtype:
+                found = f"{pixels.shape} {pixels.dtype}, the first slice {out.shape} {self.dtype}"
+                raise FormatError(self.entries.path / name, found, "slices of one size and type")
+            out[...] = pixels
+        return slab

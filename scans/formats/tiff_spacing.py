@@ -1,0 +1,75 @@
+"""The voxel size that a TIFF file states: ImageJ's, OME's, or the one that Ricefish wrote.
+
+Resolution tags alone say nothing of the distance between pages, and are mostly a screen's 72 dpi: they count only
+together with ImageJ's unit and spacing.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tifffile
+
+from scans.formats.textheader import to_mm
+from scans.geometry import Frame, Spacing
+
+NO_SPACING = "the TIFF file states no voxel size with a unit (ImageJ's unit and spacing, or OME's PhysicalSize)"
+AFFINE_KEY = "ricefish_affine"
+"""The line of the description that holds the 4 x 4 affine, JSON, voxel index (x, y, z, 1) to RAS+ mm."""
+
+_NO_UNIT = {"", "pixel", "pixels", "reference frame", "none"}
+
+
+def frame_of_tiff(path: Path, tiff: tifffile.TiffFile) -> Frame | None:
+    """The frame that the first page describes; None where it states no voxel size."""
+    description = str(getattr(tiff.pages.first, "description", ""))
+    spacing = _ome(path, description) if "<OME" in description else _imagej(path, tiff)
+    if spacing is None:
+        return None
+    written = _affine(description)
+    if written and np.allclose(list(written.spacing), list(spacing), rtol=1e-4):
+        return written
+    return Frame.from_lps(spacing)
+
+
+def _affine(description: str) -> Frame | None:
+    found = re.search(rf"^{AFFINE_KEY}=(.*)$", description, re.MULTILINE)
+    return Frame.from_affine(np.array(json.loads(found[1]))) if found else None
+
+
+def _ome(path: Path, description: str) -> Spacing | None:
+    pixels = re.search(r"<(?:\w+:)?Pixels\b([^>]*)>", description)
+    fields: dict[str, str] = dict(re.findall(r'(\w+)="([^"]*)"', pixels[1])) if pixels else {}
+    lengths = []
+    for axis in "ZYX":
+        size, unit = fields.get(f"PhysicalSize{axis}"), fields.get(f"PhysicalSize{axis}Unit", "um")
+        if size is None or unit.replace("&#181;", "µ").lower() in _NO_UNIT:
+            return None
+        lengths.append(float(size) * to_mm(path, unit.replace("&#181;", "µ")))
+    return _spacing(*lengths)
+
+
+def _imagej(path: Path, tiff: tifffile.TiffFile) -> Spacing | None:
+    fields: dict[str, Any] = tiff.imagej_metadata or {}
+    unit, depth = str(fields.get("unit", "")), fields.get("spacing")
+    unit = unit.replace("\\u00B5", "µ").strip()
+    if unit.lower() in _NO_UNIT or depth is None:
+        return None
+    factor = to_mm(path, unit)
+    tags = tiff.pages.first.tags
+    per_unit = [tags.valueof(name) for name in ("YResolution", "XResolution")]
+    if any(not value or not value[0] or not value[1] for value in per_unit):
+        return None
+    y, x = (denominator / numerator * factor for numerator, denominator in per_unit)
+    return _spacing(abs(float(depth)) * factor, y, x)
+
+
+def _spacing(z: float, y: float, x: float) -> Spacing | None:
+    try:
+        return Spacing(z, y, x)
+    except ValueError:
+        return None
