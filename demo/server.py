@@ -14,7 +14,7 @@ import httpx
 from demo.parts import DemoError, tool_environment
 
 START_SECONDS = 180
-STOP_SECONDS = 20
+STOP_SECONDS = 20.0
 
 
 @contextmanager
@@ -39,19 +39,22 @@ def running_server(model: str, *, store: Path, log_path: Path, folder: Path) -> 
             _stop(server)
 
 
+def is_ready(address: str) -> bool:
+    """True where a server answers that scans can be posted to it."""
+    try:
+        return httpx.get(f"{address}/health/ready", timeout=5, trust_env=False).is_success
+    except httpx.TransportError:
+        return False
+
+
 def _wait_until_ready(server: subprocess.Popen[bytes], address: str, log_path: Path) -> None:
     deadline = time.monotonic() + START_SECONDS
-    with httpx.Client(base_url=address, timeout=5, trust_env=False) as client:
-        while time.monotonic() < deadline:
-            if server.poll() is not None:
-                raise DemoError(f"the server ended with exit code {server.returncode}; {_end_of(log_path)}")
-            try:
-                if client.get("/health/ready").is_success:
-                    return
-            except httpx.TransportError:
-                pass
-            time.sleep(0.2)
-    raise DemoError(f"the server was not ready after {START_SECONDS} seconds; {_end_of(log_path)}")
+    while not is_ready(address):
+        if server.poll() is not None:
+            raise DemoError(f"the server ended with exit code {server.returncode}; {_end_of(log_path)}")
+        if time.monotonic() > deadline:
+            raise DemoError(f"the server was not ready after {START_SECONDS} seconds; {_end_of(log_path)}")
+        time.sleep(0.2)
 
 
 def _stop(server: subprocess.Popen[bytes]) -> None:

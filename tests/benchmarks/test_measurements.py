@@ -1,0 +1,122 @@
+"""What the benchmarks change, count and write down; no network is trained here."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from benchmarks import clone, recipe, results, seeds
+
+PARAMS = {
+    "profile": "demo",
+    "raw_dir": "data/phantom",
+    "profiles": {"demo": {"seed": 1, "refine": {"threshold": 0.5}}, "paper": {}},
+}
+
+
+def scores(teacher: float, student: float) -> dict[str, Any]:
+    return {
+        name: {"mean_dice": dice, "mean_iou": dice / 2, "organs": {"heart": {"dice": dice, "iou": dice / 2}}}
+        for name, dice in (("teacher", teacher), ("student", student))
+    }
+
+
+@pytest.fixture
+def params(tmp_path: Path) -> Path:
+    path = tmp_path / "params.yaml"
+    path.write_text(yaml.safe_dump(PARAMS))
+    return path
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[clone.Variant]:
+    """Variants that were asked for, instead of being run; each Student is 0.1 better, there are four fish."""
+    variants: list[clone.Variant] = []
+
+    def evaluate(variant: clone.Variant, *, name: str) -> clone.Outcome:
+        variants.append(variant)
+        return clone.Outcome(scores(0.5, 0.6), seconds=2.0, restored=1, training_volumes=4)
+
+    monkeypatch.setattr(clone, "evaluate", evaluate)
+    monkeypatch.setattr(clone, "require_commit", lambda: "abc")
+    monkeypatch.setattr(results, "RESULTS", tmp_path)
+    monkeypatch.setattr(results, "machine", dict)
+    return variants
+
+
+def test_a_variant_changes_what_it_names_and_nothing_else(params: Path) -> None:
+    """One number of a profile is another one; all else is as it was."""
+    clone.Variant("demo", Path("/raw"), {"refine.threshold": 0.9}).write(params)
+    changed = {"seed": 1, "refine": {"threshold": 0.9}}
+    assert yaml.safe_load(params.read_text()) == {
+        "profile": "demo",
+        "raw_dir": "/raw",
+        "profiles": {"demo": changed, "paper": {}},
+    }
+
+
+@pytest.mark.parametrize(
+    ("profile", "key", "message"),
+    [
+        ("demo", "refine.limit", "no key refine.limit"),
+        ("demo", "student.alpha", "no key"),
+        ("mouse", "seed", "no profile mouse"),
+    ],
+)
+def test_a_variant_that_cannot_be_is_refused(params: Path, profile: str, key: str, message: str) -> None:
+    """A misspelt key or profile is an error that names it, not a row that measures nothing."""
+    with pytest.raises(clone.BenchmarkError, match=message):
+        clone.Variant(profile, Path("/raw"), {key: 1}).write(params)
+
+
+def test_every_switch_of_a_row_is_a_key_of_every_profile(tmp_path: Path) -> None:
+    """The rows of Table 2 can be run on each profile of params.yaml."""
+    content = (clone.REPOSITORY / "params.yaml").read_text(encoding="utf-8")
+    for profile in yaml.safe_load(content)["profiles"]:
+        for row in recipe.ROWS.values():
+            path = tmp_path / "params.yaml"
+            path.write_text(content, encoding="utf-8")
+            clone.Variant(profile, Path("/raw"), {**row.changes, "prepare.labelled_volumes": 2}).write(path)
+
+
+def test_the_control_is_the_teacher_trained_on(tmp_path: Path) -> None:
+    """The control starts from the Teacher's weights and sees labelled slices alone."""
+    changes = recipe.ROWS["control"].changes
+    assert changes["train_student.teacher_checkpoint"] is True
+    assert (changes["train_student.pseudo_labels"], changes["train_student.distillation"]) == (False, False)
+
+
+def test_seeds_are_run_one_by_one_and_written_down(asked: list[clone.Variant], tmp_path: Path) -> None:
+    """Each seed is a variant of the same profile; the file holds commit, both networks' means and the time."""
+    seeds.measure([3, 4], clone.Variant("demo", Path("data/phantom")))
+    assert [variant.changes for variant in asked] == [{"seed": 3}, {"seed": 4}]
+    written = json.loads((tmp_path / "seeds.json").read_text())
+    assert (written["commit"], written["profile"]) == ("abc", "demo")
+    assert written["rows"][0] == {
+        "seed": 3,
+        "teacher": {"mean_dice": 0.5, "mean_iou": 0.25},
+        "student": {"mean_dice": 0.6, "mean_iou": 0.3},
+        "seconds": 2.0,
+        "stages_restored": 1,
+    }
+    assert seeds.wins(written["rows"]) == 2
+
+
+def test_a_student_that_is_as_good_as_its_teacher_has_not_won() -> None:
+    """Only a higher mean Dice counts."""
+    even = {"teacher": {"mean_dice": 0.5}, "student": {"mean_dice": 0.5}}
+    assert seeds.wins([even]) == 0
+
+
+def test_a_budget_that_the_data_set_does_not_have_is_left_out(asked: list[clone.Variant], tmp_path: Path) -> None:
+    """With four labelled volumes a budget of 2 is measured, one of 7 is not: there are no seven."""
+    recipe.Recipe("abc", clone.Variant("demo", Path("data/phantom"))).measure(["supervised", "all"], [2, 7])
+    assert [variant.changes.get("prepare.labelled_volumes") for variant in asked] == [None, None, 2]
+    rows = json.loads((tmp_path / "recipe-demo.json").read_text())["rows"]
+    assert [(row["row"], row["labelled_volumes"], row["mean_dice"]) for row in rows] == [
+        ("supervised", 4, 0.5),
+        ("all", 4, 0.6),
+        ("budget-2", 2, 0.6),
+    ]

@@ -1,0 +1,152 @@
+"""What `make demo` leaves and prints, and that its server never outlives it."""
+
+import json
+import sys
+from io import StringIO
+from pathlib import Path
+
+import numpy as np
+import pytest
+from rich.console import Console
+from rich.table import Table
+
+from demo import picture, report, server
+from demo.parts import DemoError, Parts
+from scans.geometry import Box
+from scans.metrics import VolumeScores
+from scans.statistics import OrganRow
+
+EVALUATION = {
+    "teacher": {
+        "mean_dice": 0.5,
+        "mean_iou": 0.4,
+        "organs": {
+            "heart": {"dice": 0.5, "iou": 0.4, "left_out": 0},
+            "gut": {"dice": None, "iou": None, "left_out": 2},
+        },
+        "volumes": {},
+    },
+    "student": {
+        "mean_dice": 0.75,
+        "mean_iou": 0.625,
+        "organs": {
+            "heart": {"dice": 0.75, "iou": 0.625, "left_out": 0},
+            "gut": {"dice": None, "iou": None, "left_out": 2},
+        },
+        "volumes": {},
+    },
+}
+
+SERVER = """
+import http.server, signal, socketserver, sys
+if {ignore_term}: signal.signal(signal.SIGTERM, signal.SIG_IGN)
+print("loading the model", flush=True)
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200 if self.path == "/health/ready" else 404); self.end_headers()
+socketserver.TCPServer(("127.0.0.1", int(sys.argv[sys.argv.index("--port") + 1])), Handler).serve_forever()
+"""
+
+
+def shown(table: Table) -> str:
+    console = Console(width=200, record=True, file=StringIO())
+    console.print(table)
+    return console.export_text()
+
+
+def fake_ricefish(folder: Path, monkeypatch: pytest.MonkeyPatch, script: str) -> None:
+    """A command of that name, in place of the real server."""
+    command = folder / "ricefish"
+    command.write_text(f"#!{sys.executable}\n{script}", encoding="utf-8")
+    command.chmod(0o755)
+    monkeypatch.setattr(server, "tool_environment", lambda: {"PATH": f"{folder}:/usr/bin:/bin"})
+
+
+def test_metrics_json_holds_the_means_and_two_figures_per_organ_and_nothing_else(tmp_path: Path) -> None:
+    """metrics.json is exactly what the evaluation says, in the documented form; an absent organ is null."""
+    (tmp_path / "evaluate.json").write_text(json.dumps(EVALUATION))
+    report.write_metrics(tmp_path / "metrics.json", report.read_scores(tmp_path / "evaluate.json"))
+    assert json.loads((tmp_path / "metrics.json").read_text()) == {
+        "teacher": {
+            "mean_dice": 0.5,
+            "mean_iou": 0.4,
+            "organs": {"heart": {"dice": 0.5, "iou": 0.4}, "gut": {"dice": None, "iou": None}},
+        },
+        "student": {
+            "mean_dice": 0.75,
+            "mean_iou": 0.625,
+            "organs": {"heart": {"dice": 0.75, "iou": 0.625}, "gut": {"dice": None, "iou": None}},
+        },
+    }
+
+
+def test_the_table_of_organs_shows_the_true_volume_beside_the_served_one() -> None:
+    """An organ that was missed shows 0 voxels, its true volume and a Dice of 0."""
+    served = OrganRow(1, "heart", 0, 0.0, None, None, None, touches_border=False)
+    truth = OrganRow(1, "heart", 4, 0.125, (1.0, 2.0, 3.0), (0, 0, 0), Box((0, 0, 0), (1, 2, 2)), touches_border=False)
+    scores = VolumeScores("fish_1", dice={"heart": 0.0}, iou={"heart": 0.0})
+    line = next(line for line in shown(report.organs_table([served], [truth], scores)).splitlines() if "heart" in line)
+    assert [cell.strip() for cell in line.split("│")[1:7]] == ["heart", "0", "0", "0.125", "0.000", "-"]
+
+
+def test_slices_of_the_picture_show_small_organs_too() -> None:
+    """An organ of one voxel draws a column as one of a thousand does; columns are in order and inside the volume."""
+    truth = np.zeros((40, 10, 10), dtype=np.uint8)
+    truth[30:40] = 1
+    truth[5, 0, 0] = 2
+    chosen = picture.telling_slices(truth, columns=4)
+    assert 5 in chosen
+    assert chosen == sorted(chosen)
+    assert 30 <= chosen[-1] < 40
+
+
+def test_a_volume_without_organs_still_has_a_picture() -> None:
+    """Slices are spread evenly where there is nothing to see, and never more than there are."""
+    assert picture.telling_slices(np.zeros((3, 2, 2), dtype=np.uint8), columns=6) == [0, 1, 2]
+
+
+def test_the_server_is_stopped_however_the_demo_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C while the server runs: it is ended before the demo goes on, and its address answers no more."""
+    fake_ricefish(tmp_path, monkeypatch, SERVER.format(ignore_term=False))
+    addresses = []
+
+    def interrupted() -> None:
+        with server.running_server("m", store=tmp_path, log_path=tmp_path / "log", folder=tmp_path) as address:
+            addresses.append(address)
+            assert server.is_ready(address)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert not server.is_ready(addresses[0])
+
+
+def test_a_server_that_does_not_stop_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server that ignores SIGTERM is gone all the same."""
+    fake_ricefish(tmp_path, monkeypatch, SERVER.format(ignore_term=True))
+    monkeypatch.setattr(server, "STOP_SECONDS", 0.2)
+    with server.running_server("m", store=tmp_path, log_path=tmp_path / "log", folder=tmp_path) as address:
+        pass
+    assert not server.is_ready(address)
+
+
+def test_a_server_that_cannot_start_is_reported_with_its_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The message says how the server ended, where its log is, and what stands at its end."""
+    fake_ricefish(tmp_path, monkeypatch, "import sys; sys.exit('there is no champion')")
+    log = tmp_path / "logs" / "server.log"
+    running = server.running_server("m", store=tmp_path, log_path=log, folder=tmp_path)
+    with pytest.raises(DemoError, match="exit code 1") as caught, running:
+        pytest.fail("it is not ready")
+    assert str(log) in str(caught.value)
+    assert "there is no champion" in str(caught.value)
+
+
+def test_a_part_that_fails_is_the_one_that_is_named() -> None:
+    """The part under way when an error comes is known, and its time is kept."""
+    parts = Parts(Console(file=StringIO()))
+    with parts.part("first"):
+        pass
+    with pytest.raises(DemoError), parts.part("second"):
+        raise DemoError("no")
+    assert parts.current == "second"
+    assert [name in shown(parts.table()) for name in ("first", "second", "in all")] == [True] * 3
