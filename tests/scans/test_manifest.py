@@ -152,7 +152,7 @@ def test_a_golden_answer_of_another_shape_is_refused() -> None:
     with pytest.raises(ValueError, match=r"segmentation is uint8 \(3, 2\)"):
         Golden(np.zeros((2, 2), np.float32), Window(0, 1), np.zeros((3, 2), np.uint8))
     with pytest.raises(ValueError, match="slice is float64"):
-        Golden(np.zeros((2, 2)), Window(0, 1), np.zeros((2, 2), np.uint8))  # type: ignore[arg-type]
+        Golden(np.zeros((2, 2)), Window(0, 1), np.zeros((2, 2), np.uint8))
 
 
 def test_files_that_are_no_manifest_are_named(tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ def test_an_organ_is_tinted_and_its_contour_stronger() -> None:
     picture = overlay(grey, segmentation, window=WINDOW, palette=PALETTE, opacity=0.5)
 
     assert picture[2, 2].tolist() == [178, 51, 51]
-    contour = [picture[y, x].tolist() for y, x in ((1, 1), (1, 2), (2, 1), (3, 3), (2, 3))]
+    contour = [picture[y, x].tolist() for y, x in ((1, 2), (2, 1), (2, 3), (3, 2), (3, 3))]
     assert contour == [[240, 10, 10]] * 5
     assert picture[0, 2].tolist() == [102, 102, 102]
 
