@@ -20,7 +20,7 @@ from scans.intensity import IntensityRule
 from scans.organs import OrganMap
 from scans.overlay import montage, overlay
 from training.phantom_anatomy import build_anatomy
-from training.phantom_canvas import spacing_of
+from training.phantom_canvas import Label, spacing_of
 from training.phantom_imaging import BEAM_TIMES, image_of
 from training.volumes import Split
 
@@ -33,7 +33,8 @@ FIRST_HELD_OUT_FISH = 30_000
 """From this number on a fish is in no split: what a demo or a test may post to a server."""
 
 _PICTURE_SHAPE: Triple = (128, 112, 112)
-_PICTURE_SLICES = (0.18, 0.26, 0.37, 0.45)
+_PICTURE_ORGANS = (Label.LEFT_EYE, Label.BRAIN, Label.LIVER, Label.GONAD)
+"""The picture shows the sections through their middles."""
 _PICTURE_STEP = 12
 """Grey values of the picture are rounded to multiples of this, which halves the file and is not seen in the noise."""
 
@@ -89,11 +90,10 @@ def picture(*, seed: int) -> NDArray[np.uint8]:
         phantom = make_phantom(seed=seed, fish=FIRST_HELD_OUT_FISH, beamtime=beamtime, shape=_PICTURE_SHAPE)
         window = IntensityRule(0.5, 99.8).window_of(phantom.image)
         row = []
-        for share in _PICTURE_SLICES:
-            z = int(share * _PICTURE_SHAPE[0])
-            for opacity in (0.0, 0.45):
-                section = overlay(phantom.image[z], phantom.labels[z], window=window, palette=palette, opacity=opacity)
-                row.append(section)
+        for organ in _PICTURE_ORGANS:
+            z = int(np.median(np.flatnonzero((phantom.labels == organ).any(axis=(1, 2)))))
+            grey, labels = phantom.image[z], phantom.labels[z]
+            row += [overlay(grey, labels, window=window, palette=palette, opacity=opacity) for opacity in (0.0, 0.45)]
         rows.append(row)
     return montage(rows)
 

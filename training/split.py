@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-DRAWS = 1000
+DRAWS = 200
 """Random splits that are tried for one in which every organ occurs on both sides."""
 
 Organs = Mapping[str, frozenset[int]]

@@ -16,6 +16,9 @@ from scans.geometry import Box, Frame, Triple
 from scans.volume import Volume
 from training.volumes import create_array, shard_slices
 
+NAMED_VALUES = 10
+"""Of label values that are no class, about this many are remembered."""
+
 
 @dataclass(frozen=True)
 class StoredVolume:
@@ -43,7 +46,8 @@ def store_volume(folder: Path, *, volume_id: str, image: Volume, labels: Volume 
     dtype = np.dtype(np.float32) if image.dtype == np.float64 else image.dtype
     grey = hashlib.sha256(repr(image.shape).encode())
     for slab in _copied(group, "image", image.slabs(shard_slices(image.shape, dtype)), shape=image.shape, dtype=dtype):
-        grey.update(slab.astype("<f4").data)
+        for plane in slab:
+            grey.update(plane.astype("<f4").data)
     if labels is None:
         digest = grey.hexdigest()
         return StoredVolume(image.shape, image.frame, digest, digest, frozenset(), ())
@@ -78,5 +82,6 @@ def _class_indices(labels: Volume, *, classes: int, foreign: set[float]) -> Slab
         wrong = (slab < 0) | (slab >= classes)
         if slab.dtype.kind == "f":
             wrong |= slab != np.floor(slab)
-        foreign.update(float(value) for value in np.unique(slab[wrong]))
+        if wrong.any() and len(foreign) < NAMED_VALUES:
+            foreign.update(float(value) for value in np.unique(slab[wrong])[:NAMED_VALUES])
         yield box, np.where(wrong, slab.dtype.type(0), slab) if wrong.any() else slab

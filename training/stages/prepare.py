@@ -10,7 +10,7 @@ import json
 import logging
 import shutil
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -62,9 +62,10 @@ def prepare(params: Params, out: Path = PREPARED_DIR) -> Catalogue:
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir(parents=True)
     try:
-        if section.phantoms.labelled:
+        wanted = section.phantoms
+        if wanted.labelled or wanted.validation or wanted.unlabelled:
             organs = OrganMap.from_yaml(section.raw_dir / "organs.yaml")
-            volumes = _phantoms(section.phantoms, seed=params.seed, organs=organs, out=out)
+            volumes = _phantoms(wanted, seed=params.seed, organs=organs, out=out)
         else:
             raw = discover(section.raw_dir)
             organs, volumes = raw.organs, _raw_volumes(raw, share=section.validation_share, seed=params.seed, out=out)
@@ -80,9 +81,16 @@ def prepare(params: Params, out: Path = PREPARED_DIR) -> Catalogue:
 
 def _phantoms(wanted: Phantoms, *, seed: int, organs: OrganMap, out: Path) -> list[Prepared]:
     """Makes the synthetic fish; each has a number of its own, whatever the number of the others."""
+    if not (wanted.labelled and wanted.validation):
+        raise ValueError(
+            f"prepare.phantoms asks for {wanted.labelled} labelled and {wanted.validation} validation fish; "
+            "at least one of each is needed, or none of any kind to read raw_dir"
+        )
     drawn = tuple(label.name.lower() for label in Label)
     if organs.names != drawn:
-        raise ValueError(f"organs.yaml names {', '.join(organs.names)}; the synthetic fish has {', '.join(drawn)}")
+        raise ValueError(
+            f"organs.yaml in raw_dir names {', '.join(organs.names)}; the synthetic fish has {', '.join(drawn)}"
+        )
     counts: Mapping[Split, int] = {
         "train": wanted.labelled,
         "validation": wanted.validation,
@@ -177,13 +185,13 @@ def _within_budget(volumes: list[Prepared], *, budget: int, seed: int) -> list[P
     return [replace(volume, split="reserve") if volume.id in beyond else volume for volume in volumes]
 
 
-def _warn_of_gaps(volumes: Iterable[Prepared], organs: OrganMap) -> None:
+def _warn_of_gaps(volumes: Sequence[Prepared], organs: OrganMap) -> None:
     """Says which organs cannot be learnt, or not be measured, with the labels there are."""
-    for split, consequence in (("train", "no network can learn it"), ("validation", "it cannot be measured")):
+    for split, what in (("train", "training volume: no network can learn it"), ("validation", "validation volume")):
         seen = frozenset[int]().union(*(volume.stored.organs for volume in volumes if volume.split == split))
         for organ in organs.organs:
             if organ.index not in seen:
-                logger.warning("%s occurs in no %s volume: %s", organ.name, split, consequence)
+                logger.warning("%s occurs in no %s", organ.name, what)
 
 
 def _catalogue(section: Prepare, *, organs: OrganMap, volumes: Iterable[Prepared], out: Path) -> Catalogue:
