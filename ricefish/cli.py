@@ -44,13 +44,13 @@ def segment(
     ] = None,
 ) -> None:
     """Segments a scan on a server: writes the segmentation and prints a table of organs."""
-    import httpx
-    from rich.console import Console
+    import httpx  # noqa: PLC0415
+    from rich.console import Console  # noqa: PLC0415
 
-    from ricefish.client import Client, RicefishError
-    from ricefish.segment import organ_table
-    from ricefish.segment import segment as run
-    from scans.geometry import Spacing
+    from ricefish.client import Client, RicefishError  # noqa: PLC0415
+    from ricefish.segment import organ_table  # noqa: PLC0415
+    from ricefish.segment import segment as run  # noqa: PLC0415
+    from scans.geometry import Spacing  # noqa: PLC0415
 
     try:
         parts = None if spacing is None else [float(part) for part in spacing.split(",")]
@@ -74,8 +74,8 @@ def serve(
 ) -> None:
     """Serves a model over HTTP. Every option, and more, is also an environment variable: RICEFISH_MODEL and so on."""
     try:
-        from serving.server import serve as run
-        from serving.settings import SettingsError, read_settings
+        from serving.server import serve as run  # noqa: PLC0415
+        from serving.settings import SettingsError, read_settings  # noqa: PLC0415
     except ModuleNotFoundError as error:
         _fail(f"the server is not installed ({error}); install ricefish[serving]")
     try:

@@ -14,16 +14,15 @@ import shutil
 import time
 import uuid
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import Any, Literal
 
 import httpx
 
 from ricefish.upload import pieces, upload_name
-from scans.formats import DOWNLOAD_SUFFIXES
 from scans.geometry import Box, Spacing
 from scans.statistics import OrganRow
 
@@ -34,7 +33,16 @@ PATIENCE_SECONDS = 300.0
 _LONG_SECONDS = 3600.0
 """For answers that take the server a pass over the whole scan: verifying it, writing its segmentation."""
 
+FETCHED_AS: Mapping[str, str] = MappingProxyType(
+    {
+        **{".nii.gz": "nii.gz", ".nrrd": "nrrd", ".seg.nrrd": "nrrd", ".tif": "tif", ".tiff": "tif"},
+        **{".ome.zarr": "ome-zarr", ".ome.zarr.zip": "ome-zarr"},
+    }
+)
+"""The server's name of the format that each suffix of a downloaded file stands for."""
+
 Report = Callable[[int], None]
+"""Called with the number of bytes that have gone over the wire."""
 
 
 class RicefishError(RuntimeError):
@@ -183,12 +191,10 @@ class Client:
 
 def download_format(path: Path) -> str:
     """The server's name for the format of a file to fetch. Raises ValueError that lists the suffixes."""
-    suffixes = {**{suffix: name for name, suffix in DOWNLOAD_SUFFIXES.items()}, ".nrrd": "nrrd", ".tiff": "tif"}
-    suffixes |= {".ome.zarr": "ome-zarr"}
-    for suffix in sorted(suffixes, key=len, reverse=True):
+    for suffix in sorted(FETCHED_AS, key=len, reverse=True):
         if path.name.lower().endswith(suffix):
-            return suffixes[suffix]
-    raise ValueError(f"{path}: a segmentation is fetched as one of {', '.join(sorted(suffixes))}")
+            return FETCHED_AS[suffix]
+    raise ValueError(f"{path}: a segmentation is fetched as one of {', '.join(sorted(FETCHED_AS))}")
 
 
 def _reported(stream: Iterator[bytes], report: Report | None) -> Iterator[bytes]:

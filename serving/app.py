@@ -44,6 +44,7 @@ def create_app(settings: Settings) -> FastAPI:
         version=version("ricefish"),
         summary="Organ segmentation of tomography scans of fish: post a scan, fetch its organs.",
         lifespan=lifespan,
+        telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
     )
     app.state.resources = None
     app.state.startup_error = None

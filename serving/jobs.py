@@ -6,6 +6,7 @@ starts again, takes the recorded steps as done, and goes on at the first one tha
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Iterable
 from contextlib import ExitStack
@@ -14,11 +15,11 @@ from typing import Any, Literal
 
 from dbos import DBOS, DBOSConfig, DBOSPortableJSONSerializer, SetWorkflowID, StepOptions, WorkflowStatus
 
-from scans.formats import open_volume
+from scans.formats import FormatError, open_volume
 from scans.geometry import Box
 from scans.statistics import OrganStatistics
 from serving import logs
-from serving.models import Models
+from serving.models import ModelError, Models
 from serving.scan import Scan
 from serving.segmentation import SegmentationArray
 from serving.segmenter import SlabReader, segment_box
@@ -84,6 +85,7 @@ class Jobs:
             "serializer": DBOSPortableJSONSerializer(),
             "log_level": "WARNING",
         }
+        logging.getLogger("dbos").addFilter(_news)
         DBOS(config=config)
 
         @DBOS.workflow(name=WORKFLOW, max_recovery_attempts=_RECOVERIES)
@@ -142,7 +144,8 @@ class Jobs:
             logs.event("scan_succeeded", scan=scan_id)
             return statistics.to_dict()
         except Exception as error:
-            logs.event("scan_failed", scan=scan_id, error=error)
+            expected = isinstance(error, FormatError | ModelError)
+            logs.event("scan_failed", level=logging.ERROR, exc_info=not expected, scan=scan_id, error=error)
             raise
         finally:
             idle.set()
@@ -169,6 +172,11 @@ class Jobs:
                 step = StepOptions(name=f"slab_{number}")
                 total += OrganStatistics.from_dict(DBOS.run_step(step, segment, number, box))
         return total
+
+
+def _news(record: logging.LogRecord) -> bool:
+    """Drops what DBOS logs of a workflow that ended in an error or was cancelled: `scan_failed` says it already."""
+    return not record.getMessage().startswith("Exception encountered in background workflow")
 
 
 def _statuses(scan_ids: list[str] | None) -> list[WorkflowStatus]:

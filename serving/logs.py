@@ -23,9 +23,9 @@ def configure(level: str) -> None:
     dbos.propagate = False
 
 
-def event(name: str, *, level: int = logging.INFO, **fields: Any) -> None:
-    """Logs one event of the server, with its fields in the order given."""
-    logging.getLogger("ricefish").log(level, name, extra={FIELDS: fields})
+def event(name: str, *, level: int = logging.INFO, exc_info: bool = False, **fields: Any) -> None:
+    """Logs one event of the server, with its fields in the order given, and the traceback at hand where asked to."""
+    logging.getLogger("ricefish").log(level, name, exc_info=exc_info, extra={FIELDS: fields})
 
 
 class KeyValueFormatter(logging.Formatter):

@@ -53,7 +53,7 @@ def run_offline(folder: Path, slices: NDArray[np.float32], window: Window) -> ND
 
 
 def threshold_model(*, rounds: int, thresholds: Sequence[float]) -> onnx.ModelProto:
-    """The graph: (slices - lower) / (upper - lower), blurred by nothing `rounds` times, compared with the thresholds."""
+    """(slices - lower) / (upper - lower), convolved `rounds` times with the identity, compared with the thresholds."""
     kernel = np.zeros((1, 1, 31, 31), dtype=np.float32)
     kernel[0, 0, 15, 15] = 1.0
     constants = {
@@ -76,9 +76,7 @@ def threshold_model(*, rounds: int, thresholds: Sequence[float]) -> onnx.ModelPr
     ]
     for turn in range(rounds):
         nodes.append(
-            helper.make_node(
-                "Conv", [f"blurred_{turn}", "kernel"], [f"blurred_{turn + 1}"], pads=[15, 15, 15, 15]
-            )
+            helper.make_node("Conv", [f"blurred_{turn}", "kernel"], [f"blurred_{turn + 1}"], pads=[15, 15, 15, 15])
         )
     nodes.append(helper.make_node("Squeeze", [f"blurred_{rounds}", "channel"], ["score"]))
     parts = []

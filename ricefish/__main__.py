@@ -1,0 +1,5 @@
+"""`python -m ricefish` is the `ricefish` command."""
+
+from ricefish.cli import app
+
+app()

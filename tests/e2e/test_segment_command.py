@@ -1,0 +1,147 @@
+"""`ricefish segment` against a real server: file in, segmentation and table out."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from ricefish.client import FETCHED_AS, Client, RicefishError
+from ricefish.upload import pieces
+from scans.formats import DOWNLOAD_SUFFIXES, open_volume
+from scans.intensity import IntensityRule
+from tests.serving.models import run_offline, write_model
+from tests.serving.running import RunningServer
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_model(tmp_path_factory.mktemp("model"))
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory, model: Path) -> Iterator[RunningServer]:
+    running = RunningServer(tmp_path_factory.mktemp("server"), model)
+    yield running.start()
+    running.end()
+
+
+def _ricefish(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "ricefish", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+
+
+def test_a_real_scan_comes_back_as_the_model_gives_it_offline(
+    server: RunningServer, model: Path, real_data: Path, tmp_path: Path
+) -> None:
+    """A patient's CT: same affine, exactly ONNX Runtime's voxels, a table of organs on stdout, no bar in a pipe."""
+    source = sorted((real_data / "headneck_ct" / "labelled" / "images").glob("*.nii.gz"))[0]
+    out = tmp_path / "organs.nii.gz"
+    ended = _ricefish("segment", str(source), "-o", str(out), "--server", server.url)
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stderr == ""
+    assert "heart" in ended.stdout
+    assert "eye" in ended.stdout
+    with open_volume(source) as volume:
+        expected = run_offline(model, volume.read(), IntensityRule(0.0, 100.0).window(volume))
+    image = nib.load(out)
+    np.testing.assert_array_equal(image.affine, nib.load(source).affine)
+    np.testing.assert_array_equal(np.asarray(image.dataobj).T, expected)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["missing.nii", "-o", "out.nii.gz"], "missing.nii does not exist"),
+        (["letter.nii", "-o", "out.nii.gz"], "letter.nii: an unknown format"),
+        (["letter.nii", "-o", "out.docx"], "out.docx: a segmentation is fetched as one of"),
+        (["letter.nii", "-o", "out.nii.gz", "--spacing", "1,1"], "--spacing is '1,1'"),
+    ],
+)
+def test_what_cannot_be_done_is_one_line_and_an_exit_status(
+    server: RunningServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], message: str
+) -> None:
+    """Exit status 1, the server's own reason on one line of stderr, no output file."""
+    monkeypatch.chdir(tmp_path)
+    Path("letter.nii").write_text("Dear Sir or Madam, " * 50)
+    ended = _ricefish("segment", *arguments, "--server", server.url)
+    assert ended.returncode == 1
+    assert message in ended.stderr
+    assert ended.stderr.count("\n") == 1
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["letter.nii"]
+
+
+def test_help_and_version_need_neither_server_nor_models() -> None:
+    """`--version` prints it; importing the command loads no heavy library."""
+    heavy = {"torch", "onnxruntime", "mlflow", "fastapi", "dbos", "numpy", "httpx"}
+    program = f"import sys, ricefish.cli; print(sorted({heavy!r} & set(sys.modules)))"
+    imported = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
+    assert imported.stdout.strip() == "[]", imported.stderr
+    assert _ricefish("--version").stdout.strip() == "0.1.0"
+
+
+def test_a_client_waits_through_a_restart(tmp_path: Path) -> None:
+    """`wait` goes on where the server's answers were missing, and yields the end."""
+    model = write_model(tmp_path / "slow", rounds=8)
+    source = tmp_path / "fish.nii.gz"
+    grey = np.random.default_rng(1).integers(0, 999, (48, 40, 30)).astype(np.int16)
+    nib.save(nib.Nifti1Image(grey, np.eye(4)), source)
+    running = RunningServer(tmp_path, model, slab_slices=1).start()
+    port = running.url.rpartition(":")[2]
+    try:
+        with Client(running.url) as client:
+            sent: list[int] = []
+            scan = client.submit(source, report=sent.append)
+            assert sent[-1] == source.stat().st_size
+            running.until(lambda: len(running.slabs_logged(scan.id)) >= 3)
+            running.end()
+            restart = threading.Timer(0.5, lambda: running.start(port=port))
+            restart.start()
+            states = list(client.wait(scan.id))
+            restart.join()
+            assert states[-1].state == "succeeded"
+            assert states[-1].slices_done == 30
+            assert client.organs(scan.id)[0].name == "heart"
+            client.delete(scan.id)
+            with pytest.raises(RicefishError, match="no scan"):
+                client.status(scan.id)
+    finally:
+        running.end()
+
+
+def test_an_unreachable_server_is_an_error_after_some_patience() -> None:
+    """The message holds the address that was tried."""
+    with Client("http://127.0.0.1:9", patience_seconds=0.1) as client:
+        with pytest.raises(RicefishError, match=r"no answer from http://127\.0\.0\.1:9"):
+            client.status("0" * 32)
+        with pytest.raises(RicefishError, match="no answer"):
+            list(client.wait("0" * 32, poll_seconds=0.05))
+
+
+def test_a_folder_is_sent_as_a_zip(tmp_path: Path) -> None:
+    """What goes over the wire is an archive of the folder's files, byte for byte."""
+    folder = tmp_path / "series"
+    (folder / "deep").mkdir(parents=True)
+    (folder / "a.dcm").write_bytes(b"first" * 1000)
+    (folder / "deep" / "b.dcm").write_bytes(b"second")
+    archive = tmp_path / "sent.zip"
+    archive.write_bytes(b"".join(pieces(folder)))
+    with zipfile.ZipFile(archive) as opened:
+        assert opened.testzip() is None
+        assert {name: opened.read(name) for name in opened.namelist()} == {
+            "series/a.dcm": b"first" * 1000,
+            "series/deep/b.dcm": b"second",
+        }
+
+
+def test_the_client_knows_every_format_of_the_server() -> None:
+    """Each suffix that the server writes stands for the format that the server calls so."""
+    assert {FETCHED_AS[suffix] for suffix in DOWNLOAD_SUFFIXES.values()} == set(DOWNLOAD_SUFFIXES)
+    assert all(FETCHED_AS[suffix] == name for name, suffix in DOWNLOAD_SUFFIXES.items())

@@ -1,0 +1,47 @@
+"""A tiny model, a scan, and one server that most tests share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from tests.serving.models import write_model
+from tests.serving.running import RunningServer
+
+AFFINE = np.array([[-0.5, 0.1, 0, 3], [0, 0.75, 0, -2], [0, 0, 1.5, 7], [0, 0, 0, 1]], dtype=np.float32)
+
+
+@dataclass(frozen=True)
+class Example:
+    """A scan in a file, and its grey values."""
+
+    path: Path
+    grey: NDArray[np.int16]
+    """(Z, Y, X)"""
+
+
+@pytest.fixture(scope="session")
+def model_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_model(tmp_path_factory.mktemp("model"))
+
+
+@pytest.fixture(scope="session")
+def example(tmp_path_factory: pytest.TempPathFactory) -> Example:
+    """11 slices of 24 x 17 pixels, skewed axes, one patient's left to the array's right."""
+    grey = np.random.default_rng(7).integers(-1000, 1000, (11, 24, 17)).astype(np.int16)
+    path = tmp_path_factory.mktemp("scan") / "fish_7.nii.gz"
+    nib.save(nib.Nifti1Image(grey.T, AFFINE), path)
+    return Example(path, grey)
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory, model_dir: Path) -> Iterator[RunningServer]:
+    running = RunningServer(tmp_path_factory.mktemp("server"), model_dir, slab_slices=4, upload_timeout_seconds=2)
+    yield running.start()
+    running.end()

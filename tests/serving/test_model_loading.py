@@ -1,0 +1,178 @@
+"""A model is served only if it is what its manifest says and does what its golden slice says."""
+
+from __future__ import annotations
+
+import dataclasses
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper
+
+from scans.intensity import Window
+from scans.manifest import MODEL_FILE, ModelManifest, file_sha256
+from serving.models import ModelError, ModelIdentity, Models
+from serving.registry import RegistryError, download_version
+from serving.runtime import Runtime, RuntimeRefused
+from tests.serving.models import ORGANS, run_offline, write_model
+
+
+def _models(tmp_path: Path) -> Models:
+    return Models(tmp_path / "kept", device="cpu", threads=1)
+
+
+def _rewritten(folder: Path, **changes: object) -> None:
+    dataclasses.replace(ModelManifest.read(folder), **changes).write(folder)  # type: ignore[arg-type]
+
+
+def _wrong_hash(folder: Path) -> None:
+    with (folder / MODEL_FILE).open("ab") as file:
+        file.write(b"\0")
+
+
+def _wrong_golden(folder: Path) -> None:
+    golden = ModelManifest.read(folder).golden
+    changed = golden.segmentation.copy()
+    changed[:, :5] = 2
+    _rewritten(folder, golden=dataclasses.replace(golden, segmentation=changed))
+
+
+def _quality_model(folder: Path) -> None:
+    _rewritten(folder, kind="quality")
+
+
+def _across_x(folder: Path) -> None:
+    _rewritten(folder, slice_axis=2)
+
+
+def _no_model(folder: Path) -> None:
+    (folder / MODEL_FILE).unlink()
+
+
+def _no_manifest(folder: Path) -> None:
+    (folder / "manifest.json").unlink()
+
+
+def _other_graph(folder: Path) -> None:
+    value = helper.make_tensor_value_info("a", TensorProto.FLOAT, ["N"])
+    result = helper.make_tensor_value_info("b", TensorProto.FLOAT, ["N"])
+    graph = helper.make_graph([helper.make_node("Relu", ["a"], ["b"])], "other", [value], [result])
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10), folder / MODEL_FILE)
+    _rewritten(folder, model_sha256=file_sha256(folder / MODEL_FILE))
+
+
+def _not_onnx(folder: Path) -> None:
+    (folder / MODEL_FILE).write_bytes(b"not a graph")
+    _rewritten(folder, model_sha256=file_sha256(folder / MODEL_FILE))
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (_wrong_hash, "has SHA-256"),
+        (_wrong_golden, "does not reproduce its golden slice"),
+        (_quality_model, "a server needs a segmentation model"),
+        (_across_x, "slice_axis is 2"),
+        (_no_model, "model.onnx does not exist"),
+        (_no_manifest, "manifest.json does not exist"),
+        (_other_graph, "a segmentation model has"),
+        (_not_onnx, "not a model that ONNX Runtime can load"),
+    ],
+)
+def test_a_model_that_is_not_right_is_refused(tmp_path: Path, damage: Callable[[Path], None], message: str) -> None:
+    """Whatever is wrong with a model folder is said, and no model becomes the current one."""
+    folder = write_model(tmp_path / "model")
+    damage(folder)
+    models = _models(tmp_path)
+    with pytest.raises(ModelError, match=message):
+        models.serve(str(folder))
+    with pytest.raises(ModelError, match="no model is loaded"):
+        _ = models.current
+
+
+def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
+    """The message holds the path that was asked for."""
+    with pytest.raises(ModelError, match="nowhere is not a folder"):
+        _models(tmp_path).serve(str(tmp_path / "nowhere"))
+
+
+def test_a_scan_finds_its_model_after_the_folder_was_retrained(tmp_path: Path) -> None:
+    """The store's copy of the first model is still there, exactly, when the folder holds another."""
+    models = _models(tmp_path)
+    first = models.serve(str(write_model(tmp_path / "model"))).identity
+    second = models.serve(str(write_model(tmp_path / "model", thresholds=(0.2, 0.3)))).identity
+    assert first != second
+    again = Models(tmp_path / "kept", device="cpu", threads=1)
+    assert again.of_scan(first).identity == first
+    assert again.of_scan(first).manifest.model_sha256 == first.sha256
+
+
+def test_a_scan_whose_model_is_gone_is_not_finished_by_another(tmp_path: Path) -> None:
+    """The error names the model, and says what to do."""
+    models = _models(tmp_path)
+    models.serve(str(write_model(tmp_path / "model")))
+    with pytest.raises(ModelError, match="another model must not finish it"):
+        models.of_scan(ModelIdentity(name="lost", version="3", sha256="f" * 64, key="e" * 64))
+
+
+def test_pruning_keeps_what_is_needed(tmp_path: Path) -> None:
+    """Of three models kept, the current one and the one that a scan needs stay."""
+    models = _models(tmp_path)
+    keys = [
+        models.serve(str(write_model(tmp_path / f"model_{n}", thresholds=(0.1, 0.2 + n / 10)))).identity.key
+        for n in range(3)
+    ]
+    models.prune({keys[0]})
+    assert {folder.name for folder in (tmp_path / "kept").iterdir()} == {keys[0], keys[2]}
+
+
+def test_confidence_comes_only_when_asked_for(model_dir: Path) -> None:
+    """`segment` and `segment_with_confidence` agree on the classes; the second adds one probability per pixel."""
+    runtime = Runtime.open(model_dir / MODEL_FILE, device="cpu", threads=1)
+    slices = np.random.default_rng(1).uniform(-50, 150, (3, 9, 7)).astype(np.float32)
+    window = Window(0, 100)
+    alone = runtime.segment(slices, window)
+    segmentation, confidence = runtime.segment_with_confidence(slices, window)
+    np.testing.assert_array_equal(alone, segmentation)
+    np.testing.assert_array_equal(alone, run_offline(model_dir, slices, window))
+    assert (confidence.shape, confidence.dtype) == ((3, 9, 7), np.float32)
+    assert alone.max() < ORGANS.classes
+
+
+@pytest.mark.skipif(Path("/dev/nvidiactl").exists(), reason="this machine has a GPU")
+def test_a_gpu_that_is_not_there_is_an_error_when_asked_for(model_dir: Path) -> None:
+    """Device cuda never becomes the CPU in silence."""
+    with pytest.raises(RuntimeRefused, match="device cuda was asked for, but ONNX Runtime offers CPU"):
+        Runtime.open(model_dir / MODEL_FILE, device="cuda")
+
+
+@pytest.mark.parametrize("reference", ["ricefish", "ricefish@", "@champion", "ricefish/latest", "a/b@c", ""])
+def test_a_registry_reference_that_is_none_is_explained(tmp_path: Path, reference: str) -> None:
+    """The message shows how one is written."""
+    with pytest.raises(RegistryError, match="NAME@ALIAS or NAME/VERSION"):
+        download_version(reference, into=tmp_path)
+
+
+def test_a_registry_that_is_not_there_is_explained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without MLFLOW_TRACKING_URI and mlflow.db, the message names both."""
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ModelError, match=r"models:/ricefish@champion: .*MLFLOW_TRACKING_URI.*mlflow\.db"):
+        _models(tmp_path).serve("models:/ricefish@champion")
+
+
+def test_the_command_refuses_in_one_line(tmp_path: Path) -> None:
+    """`ricefish serve` with a damaged model: exit status 1, the reason on stderr, no traceback."""
+    folder = write_model(tmp_path / "model")
+    _wrong_hash(folder)
+    command = [sys.executable, "-m", "ricefish", "serve", "--model", str(folder), "--store", str(tmp_path / "store")]
+    ended = subprocess.run([*command, "--port", "0"], capture_output=True, text=True, timeout=120, check=False)
+    assert ended.returncode == 1
+    assert ended.stdout == ""
+    assert "ricefish: " in ended.stderr.splitlines()[-1]
+    assert "has SHA-256" in ended.stderr.splitlines()[-1]
+    assert "Traceback" not in ended.stderr

@@ -1,0 +1,73 @@
+"""Settings are refused by name; log lines can be read by a machine."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import pytest
+
+from serving.logs import FIELDS, KeyValueFormatter
+from serving.settings import SettingsError, read_settings
+from serving.store import ScanNotFound, Store, StoreError
+
+
+@pytest.fixture(autouse=True)
+def _no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("RICEFISH_TEST_DATA", raising=False)
+
+
+def test_settings_come_from_the_environment_and_options_win(monkeypatch: pytest.MonkeyPatch) -> None:
+    """RICEFISH_PORT counts unless --port is given."""
+    monkeypatch.setenv("RICEFISH_MODEL", "models/student")
+    monkeypatch.setenv("RICEFISH_PORT", "9000")
+    assert read_settings().port == 9000
+    assert read_settings(port=9001, host=None).port == 9001
+    assert read_settings().host == "127.0.0.1"
+
+
+def test_an_unknown_variable_is_refused_with_a_hint(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A slip in a variable's name is not passed over."""
+    monkeypatch.setenv("RICEFISH_SLAB_SLICE", "8")
+    with pytest.raises(SettingsError, match="RICEFISH_SLAB_SLICE is not a setting.*did you mean RICEFISH_SLAB_SLICES"):
+        read_settings(model="m")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("PORT", "70000"), ("SLAB_SLICES", "0"), ("DEVICE", "tpu"), ("UPLOAD_LIMIT_BYTES", "much")]
+)
+def test_a_value_that_does_not_fit_is_refused(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+    """The message names the variable and shows the value."""
+    monkeypatch.setenv(f"RICEFISH_{name}", value)
+    with pytest.raises(SettingsError, match=f"RICEFISH_{name} is '{value}'"):
+        read_settings(model="m")
+
+
+def test_a_missing_model_is_named() -> None:
+    """Both ways to give it are in the message."""
+    with pytest.raises(SettingsError, match=r"RICEFISH_MODEL \(--model\) is not set"):
+        read_settings()
+
+
+def test_a_store_serves_one_server(tmp_path: Path) -> None:
+    """A second server on the same folder is refused; when the first has ended, it is not."""
+    with Store(tmp_path).opened(), pytest.raises(StoreError, match="in use by another server"):
+        Store(tmp_path).opened().__enter__()
+    with Store(tmp_path).opened():
+        pass
+
+
+@pytest.mark.parametrize("scan_id", ["..", "../incoming", "0" * 31, "g" * 32, ""])
+def test_an_id_is_no_path(tmp_path: Path, scan_id: str) -> None:
+    """What is not 32 hexadecimal digits is no scan, whatever lies there."""
+    with Store(tmp_path).opened() as store, pytest.raises(ScanNotFound):
+        store.scan(scan_id)
+
+
+def test_a_log_line_is_key_value_pairs_on_one_line() -> None:
+    """Values with spaces, quotes or newlines are quoted; the rest is bare."""
+    record = logging.LogRecord("ricefish", logging.INFO, __file__, 1, "scan_failed", None, None)
+    setattr(record, FIELDS, {"scan": "ab12", "error": 'no "end"\nof it', "seconds": 0.123456})
+    line = KeyValueFormatter().format(record)
+    assert line.endswith(r'level=info event=scan_failed scan=ab12 error="no \"end\"\nof it" seconds=0.1235')
+    assert line.startswith("time=20")
