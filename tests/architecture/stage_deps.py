@@ -1,4 +1,4 @@
-"""The deps on code of each DVC stage, from what the stage imports. `python -m tests.architecture.stage_deps` writes them."""
+"""The deps on code of each DVC stage: what it imports. `python -m tests.architecture.stage_deps` writes them."""
 
 from __future__ import annotations
 

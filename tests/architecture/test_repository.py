@@ -192,7 +192,9 @@ def test_every_ricefish_command_that_is_written_down_exists() -> None:
 
     root = get_command(app)
     lines = [
-        line for page in pages() for line in re.findall(r"(?:`|^)ricefish ([a-z][^`\n#|]*)", page.read_text(), re.MULTILINE)
+        line
+        for page in pages()
+        for line in re.findall(r"(?:`|^)ricefish ([a-z][^`\n#|]*)", page.read_text(), re.MULTILINE)
     ]
     assert lines
     for line in lines:
