@@ -14,7 +14,7 @@ from scans.geometry import Frame, Spacing
 
 EVEN = "slices at even distances, none missing and none twice"
 
-_UNEVEN = 0.02
+_UNEVEN = 0.05
 """Share of the usual distance between slices by which one may differ: positions are stored rounded."""
 
 

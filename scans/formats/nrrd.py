@@ -106,10 +106,12 @@ def _source(path: Path, header: TextHeader, shape: Triple, stack: ExitStack) -> 
 def _frame(path: Path, header: TextHeader, axes: list[int]) -> Frame | None:
     vectors = _vectors(header)
     matrix = np.eye(4)
-    if vectors is not None and all(vectors[axis] is not None for axis in axes):
-        matrix[:3, :3] = np.transpose([vectors[axis] for axis in axes])
+    spatial = [vectors[axis] for axis in axes] if vectors else []
+    directions = [_in_space("space directions", vector) for vector in spatial if vector is not None]
+    if len(directions) == 3:
+        matrix[:3, :3] = np.transpose(directions)
         if origin := header.get("space origin"):
-            matrix[:3, 3] = _vector(origin)
+            matrix[:3, 3] = _vector(origin)[:3]
         matrix[:3] *= _unit(path, header.get("space units"))
     elif spacings := header.get("spacings"):
         steps = [float(value) for value in spacings.split()]
@@ -132,10 +134,13 @@ def _vectors(header: TextHeader) -> list[NDArray[np.float64] | None] | None:
 
 
 def _vector(text: str) -> NDArray[np.float64]:
-    values = np.array([float(value) for value in text.strip("() ").split(",")])
-    if values.shape != (3,):
-        raise ValueError(f"{text} is not a vector of three values")
-    return values
+    return np.array([float(value) for value in text.strip("() ").split(",")])
+
+
+def _in_space(text: str, vector: NDArray[np.float64]) -> NDArray[np.float64]:
+    if len(vector) < 3 or vector[3:].any():
+        raise ValueError(f"{text} is not a vector in space")
+    return vector[:3]
 
 
 def _unit(path: Path, text: str) -> float:

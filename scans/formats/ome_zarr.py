@@ -92,7 +92,7 @@ def _spatial_axes(path: Path, multiscale: Multiscale, array: zarr.Array[Any]) ->
     named = ", ".join(f"{name} {size}" for name, size in zip(names, array.shape, strict=False))
     if len(names) != array.ndim:
         raise FormatError(path, f"{len(names)} axes in the metadata, {array.ndim} in the array", OME_ZARR)
-    spatial = [index for index, axis in enumerate(multiscale.axes) if axis.type == "space"]
+    spatial = [index for index, axis in enumerate(multiscale.axes) if getattr(axis, "type", None) == "space"]
     others = [size for index, size in enumerate(array.shape) if index not in spatial]
     if any(size != 1 for size in others) or len(spatial) != 3:
         raise FormatError(path, f"axes of {named}", ONE_VOLUME)

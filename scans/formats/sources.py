@@ -13,7 +13,11 @@ from numpy.typing import NDArray
 from scans.formats.errors import GREY_VALUES, ONE_VOLUME, FormatError, SpacingMissing, guarded
 from scans.geometry import Frame, Spacing, Triple
 
+LARGEST_SLICE = 1 << 30
+"""Bytes of the largest slice that is read; a damaged header often announces a larger one."""
+
 _CONTRADICTION = 0.01
+"""Share by which a spacing that is given may differ from the file's."""
 
 
 class Source(Protocol):
@@ -66,7 +70,10 @@ class CheckedVoxels:
             raise FormatError(
                 path, f"empty: {_product(shape)} voxels (z, y, x)", f"{ONE_VOLUME}, none of them of size 0"
             )
-        return cls(path, source, shape, native_dtype(path, source.dtype))
+        dtype = native_dtype(path, source.dtype)
+        if (size := shape[1] * shape[2] * dtype.itemsize) > LARGEST_SLICE:
+            raise FormatError(path, f"damaged, or slices of {size} bytes ({_product(shape)} voxels)", "slices of 1 GiB")
+        return cls(path, source, shape, dtype)
 
     def read(self, start: int, stop: int) -> NDArray[Any]:
         """Slices [start, stop) as a native (stop - start, Y, X) array."""

@@ -53,7 +53,16 @@ def _shape(path: Path, series: tifffile.TiffPageSeries) -> Triple:
 
 
 def _named(axes: list[tuple[str, int]]) -> str:
-    full = {"T": "time", "C": "channels", "S": "samples (colour)", "Z": "z", "Y": "y", "X": "x", "I": "pages", "Q": "?"}
+    full = {
+        "T": "time",
+        "C": "channels",
+        "S": "samples (colour)",
+        "Z": "z",
+        "Y": "y",
+        "X": "x",
+        "I": "pages",
+        "Q": "pages",
+    }
     return ", ".join(f"{full.get(name, name)} {size}" for name, size in axes)
 
 

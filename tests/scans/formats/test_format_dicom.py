@@ -1,0 +1,160 @@
+"""DICOM series: order along the normal, rescaling, and everything that may be wrong with a folder of slices."""
+
+import numpy as np
+import pytest
+
+from scans.formats import FormatError, SpacingMissing, open_volume
+from scans.geometry import Spacing
+
+PLANE = np.array([[0, 1, 2], [3, 4, 5]], np.uint16)
+
+
+def series(folder, dicom_slice, heights, **changes):
+    folder.mkdir(exist_ok=True)
+    for index, height in enumerate(heights):
+        plane = np.full((2, 3), index, np.uint16)
+        dicom_slice(folder / f"{index}.dcm", plane, **{"ImagePositionPatient": [0, 0, height]} | changes)
+    return folder
+
+
+def found(path):
+    with pytest.raises(FormatError) as caught, open_volume(path):
+        pass
+    return caught.value.found
+
+
+def test_slices_are_ordered_by_position_and_not_by_name(tmp_path, dicom_series, voxels):
+    """The lowest slice along the normal is the first; spacing and origin are the slices' own."""
+    with open_volume(dicom_series(tmp_path / "ct", voxels)) as volume:
+        np.testing.assert_array_equal(volume.read(), voxels)
+        assert volume.spacing == Spacing(z=2.0, y=0.5, x=0.25)
+        assert volume.frame.origin == (1.0, 2.0, 3.0)
+
+
+def test_oblique_slices_keep_their_direction(tmp_path, dicom_slice):
+    """Sagittal slices: columns run along y, rows down along -z, the normal is -x; so the greatest x comes first."""
+    folder = tmp_path / "ct"
+    folder.mkdir()
+    for index in range(3):
+        plane = np.full((2, 3), index, np.uint16)
+        place = {"ImageOrientationPatient": [0, 1, 0, 0, 0, -1], "ImagePositionPatient": [4.0 * index, 5.0, 6.0]}
+        dicom_slice(folder / f"{index}.dcm", plane, **place)
+    with open_volume(folder) as volume:
+        assert volume.read()[:, 0, 0].tolist() == [2, 1, 0]
+        assert volume.frame.origin == (8.0, 5.0, 6.0)
+        np.testing.assert_array_equal(volume.frame.direction, [[0, 0, -1], [1, 0, 0], [0, -1, 0]])
+        assert volume.spacing == Spacing(z=4.0, y=0.5, x=0.25)
+
+
+@pytest.mark.parametrize(
+    ("slope", "intercept", "bits", "dtype", "last"),
+    [
+        (1, -1024, 12, np.int16, -1019.0),
+        (1, -1024, 16, np.int32, -1019.0),
+        (None, None, 15, np.int16, 5.0),
+        (0.5, 1, 16, np.float32, 3.5),
+        (1, 0.5, 16, np.float32, 5.5),
+    ],
+)
+def test_values_are_rescaled(slope, intercept, bits, dtype, last, tmp_path, dicom_slice):  # noqa: PLR0917 - a table
+    """Grey value = stored x slope + intercept, in whole numbers where they stay whole: 5 - 1024 = -1019."""
+    changes = {"RescaleSlope": slope, "RescaleIntercept": intercept, "BitsStored": bits, "HighBit": bits - 1}
+    dicom_slice(tmp_path / "a.dcm", PLANE, SliceThickness=2, **changes)
+    with open_volume(tmp_path / "a.dcm") as volume:
+        assert volume.dtype == dtype
+        assert volume.read()[0, 1, 2] == last
+        assert volume.spacing.z == 2.0
+
+
+def test_a_missing_slice_is_named_by_its_neighbours(tmp_path, dicom_slice):
+    """A gap of 4 mm among gaps of 2 mm is one slice too few."""
+    path = series(tmp_path / "ct", dicom_slice, [0, 2, 4, 8, 10])
+    assert found(path) == "4 mm between 2.dcm and 3.dcm, 2 mm between most slices: 1 missing"
+
+
+def test_uneven_gaps_are_named(tmp_path, dicom_slice):
+    """A gap that is no multiple of the others is told as it is."""
+    path = series(tmp_path / "ct", dicom_slice, [0, 2, 4, 7, 9])
+    assert found(path) == "3 mm between 2.dcm and 3.dcm, 2 mm between most slices"
+
+
+def test_rounded_positions_are_even_enough(tmp_path, dicom_slice):
+    """Positions are stored as decimal text; 0.33, 0.34 and 0.33 mm are the same."""
+    with open_volume(series(tmp_path / "ct", dicom_slice, [0, 0.33, 0.67, 1.0])) as volume:
+        assert volume.spacing.z == pytest.approx(1 / 3)
+
+
+def test_doubled_slices_are_named(tmp_path, dicom_slice):
+    """Two slices at one place are two volumes in one folder, or a copy."""
+    path = series(tmp_path / "ct", dicom_slice, [0, 2, 2, 4])
+    assert found(path) == "1.dcm and 2.dcm lie at the same place"
+
+
+def test_slices_that_are_shifted_sideways_are_refused(tmp_path, dicom_slice):
+    """A slice that is off the line through the others would be drawn where it is not."""
+    path = series(tmp_path / "ct", dicom_slice, [0, 2, 4, 6])
+    dicom_slice(path / "2.dcm", PLANE, ImagePositionPatient=[5.0, 0, 4])
+    assert found(path) == "2.dcm is shifted sideways by 5 mm"
+
+
+def test_two_series_are_told_apart(tmp_path, dicom_slice):
+    """Both series are named with how many slices each has."""
+    path = series(tmp_path / "ct", dicom_slice, [0, 2, 4])
+    dicom_slice(path / "other.dcm", PLANE, SeriesInstanceUID="9.9", ImagePositionPatient=[0, 0, 6])
+    assert found(path) == "2 DICOM series: 1.2.3.4 (3 slices), 9.9 (1 slices)"
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"Rows": 3, "Columns": 2}, r"x\.dcm \(3, 2\) pixels"),
+        ({"ImageOrientationPatient": [0, 1, 0, 0, 0, -1]}, "lie at an angle"),
+        ({"PixelSpacing": [0.5, 0.5]}, "differ in PixelSpacing"),
+        ({"SamplesPerPixel": 3, "PhotometricInterpretation": "RGB"}, r"x\.dcm is a colour picture"),
+        ({"NumberOfFrames": 2}, r"x\.dcm holds 2 frames"),
+        ({"ImagePositionPatient": None}, r"x\.dcm does not say where it lies"),
+    ],
+)
+def test_a_slice_that_does_not_belong_is_named(changes, message, tmp_path, dicom_slice):
+    """Another size, angle or pixel size, colour, several frames, no position."""
+    path = series(tmp_path / "ct", dicom_slice, [0, 2])
+    dicom_slice(path / "x.dcm", PLANE, **{"ImagePositionPatient": [0, 0, 4]} | changes)
+    with pytest.raises(FormatError, match=message), open_volume(path):
+        pass
+
+
+def test_junk_notes_and_objects_without_pixels_are_left_out(tmp_path, dicom_slice):
+    """Finder's and Windows' files, a DICOMDIR, a text, and contours lie in many a folder."""
+    path = series(tmp_path / "ct", dicom_slice, [0, 2])
+    for name in (".DS_Store", "Thumbs.db", "DICOMDIR", "notes.txt", "._0.dcm"):
+        (path / name).write_bytes(b"x")
+    dicom_slice(path / "contours.dcm", PLANE, Rows=None, Columns=None, PixelData=None)
+    with open_volume(path) as volume:
+        assert volume.shape == (2, 2, 3)
+
+
+@pytest.mark.parametrize(("content", "message"), [(b"", "5.dcm is empty"), (b"garbage", "5.dcm is no slice")])
+def test_a_damaged_slice_is_not_passed_over(content, message, tmp_path, dicom_slice):
+    """Leaving a bad file out would make a gap that nobody sees."""
+    path = series(tmp_path / "ct", dicom_slice, [0, 2])
+    (path / "5.dcm").write_bytes(content)
+    assert message in found(path)
+
+
+def test_a_slice_with_too_few_pixels_is_named_when_it_is_read(tmp_path, dicom_slice):
+    """The header is whole, the pixels are not."""
+    path = series(tmp_path / "ct", dicom_slice, [0, 2])
+    dicom_slice(path / "1.dcm", PLANE, ImagePositionPatient=[0, 0, 2], PixelData=b"\0\0\0\0")
+    with open_volume(path) as volume:
+        volume.slab(0, 1)
+        with pytest.raises(FormatError, match=r"pixels of 1\.dcm cannot be decoded"):
+            volume.slab(1, 2)
+
+
+def test_slices_without_pixel_spacing_ask_for_it(tmp_path, dicom_slice):
+    """A spacing that is given is then used."""
+    path = series(tmp_path / "ct", dicom_slice, [0, 2], PixelSpacing=None)
+    with pytest.raises(SpacingMissing, match="PixelSpacing"), open_volume(path):
+        pass
+    with open_volume(path, spacing=Spacing(2.0, 1.0, 1.0)) as volume:
+        assert volume.spacing == Spacing(2.0, 1.0, 1.0)
