@@ -3,33 +3,34 @@
 from __future__ import annotations
 
 import sys
-from importlib import import_module
 from importlib.metadata import version
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, NoReturn
 
 import typer
 
+from ricefish import models
+
 app = typer.Typer(
     name="ricefish",
-    no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=False,
     help="Organ segmentation of tomography scans of fish.",
 )
-if find_spec("ricefish.models"):
-    app.add_typer(import_module("ricefish.models").app, name="models")
+app.add_typer(models.app, name="models")
 
 
-@app.callback()
+@app.callback(invoke_without_command=True)
 def main(
+    context: typer.Context,
     show_version: Annotated[bool, typer.Option("--version", help="Print the version and exit.", is_eager=True)] = False,
 ) -> None:
     """Organ segmentation of tomography scans of fish."""
     if show_version:
         print(version("ricefish"))
         raise typer.Exit
+    if context.invoked_subcommand is None:
+        print(context.get_help())
 
 
 @app.command()

@@ -27,23 +27,18 @@ class SegmentationArray:
 
     @classmethod
     def create(cls, scan_dir: Path, shape: Triple, *, slab_slices: int) -> SegmentationArray:
-        """An empty array in a scan's folder. A shard is a slab, its inner chunks are slices."""
+        """An empty array in a scan's folder."""
         _, y, x = shape
-        array = zarr.create_array(
-            store=scan_dir / ARRAY_DIR,
-            shape=shape,
-            shards=(slab_slices, y, x),
-            chunks=(1, y, x),
-            dtype=np.uint8,
-            fill_value=0,
-            config={"write_empty_chunks": True},  # the file of a slab without organs is there all the same
+        zarr.create_array(
+            store=scan_dir / ARRAY_DIR, shape=shape, chunks=(slab_slices, y, x), dtype=np.uint8, fill_value=0
         )
-        return cls(scan_dir / ARRAY_DIR, array, slab_slices)
+        return cls.open(scan_dir, slab_slices=slab_slices)
 
     @classmethod
     def open(cls, scan_dir: Path, *, slab_slices: int) -> SegmentationArray:
         """The array in a scan's folder."""
-        array = zarr.open_array(scan_dir / ARRAY_DIR, mode="r+", config={"write_empty_chunks": True})
+        array = zarr.open_array(scan_dir / ARRAY_DIR, mode="r+")
+        array = array.with_config({"write_empty_chunks": True})  # a slab without organs is a file as well
         return cls(scan_dir / ARRAY_DIR, array, slab_slices)
 
     def write(self, box: Box, slab: NDArray[np.uint8]) -> None:

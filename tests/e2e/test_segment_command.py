@@ -89,7 +89,7 @@ def test_help_and_version_need_neither_server_nor_models() -> None:
 
 def test_a_client_waits_through_a_restart(tmp_path: Path) -> None:
     """`wait` goes on where the server's answers were missing, and yields the end."""
-    model = write_model(tmp_path / "slow", rounds=8)
+    model = write_model(tmp_path / "slow", rounds=3)
     source = tmp_path / "fish.nii.gz"
     grey = np.random.default_rng(1).integers(0, 999, (48, 40, 30)).astype(np.int16)
     nib.save(nib.Nifti1Image(grey, np.eye(4)), source)

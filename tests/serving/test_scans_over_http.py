@@ -127,6 +127,18 @@ def test_slices_are_pictures(
     np.testing.assert_allclose(np.asarray(picture)[..., 0], (grey - low) / (high - low) * 255, atol=1)
 
 
+def test_a_slab_without_organs_is_a_slab_like_any_other(server: RunningServer, tmp_path: Path) -> None:
+    """A scan that is dark but for its last slice succeeds, and only that slice holds an organ."""
+    grey = np.zeros((9, 6, 5), dtype=np.uint8)
+    grey[8, 2:4, 1:4] = 200
+    nib.save(nib.Nifti1Image(grey.T, np.eye(4)), tmp_path / "dark.nii.gz")
+    scan_id = server.post(tmp_path / "dark.nii.gz", "dark.nii.gz").json()["id"]
+    assert server.until_ended(scan_id)["state"] == "succeeded"
+    heart, eye = server.get(f"/v1/scans/{scan_id}/organs").json()["organs"]
+    assert (heart["voxels"], heart["box"], heart["centroid_mm"]) == (0, None, None)
+    assert (eye["voxels"], eye["box"]) == (6, {"start": [8, 2, 1], "stop": [9, 4, 4]})
+
+
 def test_a_slice_beyond_the_scan_is_not_there(server: RunningServer, finished: dict[str, object]) -> None:
     """404, and the message says which slices there are."""
     answer = server.get(f"/v1/scans/{finished['id']}/slices/z/11.png")

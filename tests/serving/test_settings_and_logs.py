@@ -29,7 +29,7 @@ def test_settings_come_from_the_environment_and_options_win(monkeypatch: pytest.
 def test_an_unknown_variable_is_refused_with_a_hint(monkeypatch: pytest.MonkeyPatch) -> None:
     """A slip in a variable's name is not passed over."""
     monkeypatch.setenv("RICEFISH_SLAB_SLICE", "8")
-    with pytest.raises(SettingsError, match="RICEFISH_SLAB_SLICE is not a setting.*did you mean RICEFISH_SLAB_SLICES"):
+    with pytest.raises(SettingsError, match=r"RICEFISH_SLAB_SLICE is not a setting.*did you mean RICEFISH_SLAB_SLICES"):
         read_settings(model="m")
 
 
