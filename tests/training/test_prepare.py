@@ -7,8 +7,6 @@ from pathlib import Path
 import nibabel
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from scans.formats import create_volume
 from scans.geometry import Frame, Spacing
@@ -17,7 +15,6 @@ from scans.volume import Volume
 from tests.conftest import REPOSITORY
 from training.params import Params, Phantoms, load_params
 from training.raw import RawDataError
-from training.split import budget_order, held_out
 from training.stages.prepare import prepare
 from training.volume_writer import store_volume
 from training.volumes import Catalogue, SliceReader
@@ -253,43 +250,6 @@ def test_float64_is_stored_as_float32(tmp_path: Path):
     kept = SliceReader(tmp_path, cache_megabytes=1).image("fish", 0)
     assert kept.dtype == np.float32
     assert kept[0, 0] == np.float32(0.1)
-
-
-def test_the_split_shows_every_organ_on_both_sides_where_it_can():
-    """Organ 2 occurs in two of eight volumes: one of them is always held out, and only one."""
-    organs = {str(i): frozenset({1, 2}) if i < 2 else frozenset({1}) for i in range(8)}
-    for seed in range(20):
-        out = held_out(organs, share=0.25, seed=seed)
-        assert len(out) == 2
-        assert len(out & {"0", "1"}) == 1
-
-
-@settings(max_examples=40, deadline=None)
-@given(
-    organs=st.dictionaries(st.text(min_size=1), st.frozensets(st.integers(1, 4)), min_size=2, max_size=12),
-    share=st.floats(0, 1),
-    seed=st.integers(0, 2**32),
-)
-def test_some_volume_is_always_held_out_and_some_is_always_left(organs, share, seed):
-    """Whatever the share; and the order of the mapping has no say."""
-    out = held_out(organs, share=share, seed=seed)
-    assert 1 <= len(out) < len(organs)
-    assert out == held_out(dict(reversed(organs.items())), share=share, seed=seed)
-
-
-@settings(max_examples=40, deadline=None)
-@given(organs=st.dictionaries(st.text(min_size=1), st.frozensets(st.integers(1, 4)), max_size=12), seed=st.integers(0))
-def test_a_budget_order_takes_every_volume_once(organs, seed):
-    """And does not depend on the order of the mapping."""
-    order = budget_order(organs, seed=seed)
-    assert sorted(order) == sorted(organs)
-    assert order == budget_order(dict(reversed(organs.items())), seed=seed)
-
-
-def test_a_small_budget_sees_every_organ_where_it_can():
-    """The only volume with organ 3 is among the first two, whatever the seed."""
-    organs = {str(i): frozenset({1, 2}) for i in range(9)} | {"rare": frozenset({3})}
-    assert all("rare" in budget_order(organs, seed=seed)[:2] for seed in range(20))
 
 
 def test_real_scans_are_prepared_as_an_independent_reader_sees_them(real_data: Path, tmp_path: Path):
