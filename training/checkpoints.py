@@ -100,7 +100,7 @@ def _read(path: Path, *, kind: str | None) -> dict[str, Any]:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise CheckpointError(f"{path} does not exist; the stage that trains it has to run first") from None
-    except (RuntimeError, pickle.UnpicklingError, EOFError) as error:
+    except (RuntimeError, pickle.UnpicklingError, EOFError, OSError) as error:
         raise CheckpointError(f"{path} is not a checkpoint, or is damaged: {error}") from error
     if not isinstance(content, dict) or not {"kind", "architecture", "weights", "details"} <= set(content):
         raise CheckpointError(f"{path} is a torch file, but not a checkpoint of Ricefish")

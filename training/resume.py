@@ -36,7 +36,7 @@ class ResumeFile:
         try:
             content = torch.load(self.path, map_location="cpu", weights_only=True)
             matches = content["fingerprint"] == self.fingerprint
-        except (RuntimeError, pickle.UnpicklingError, EOFError, KeyError, TypeError) as error:
+        except (RuntimeError, pickle.UnpicklingError, EOFError, OSError, KeyError, TypeError) as error:
             log.warning("%s cannot be read (%s); training starts over", self.path, error)
             return None
         if not matches:

@@ -20,7 +20,7 @@ from scans.organs import OrganMap
 from training.augmentation import Pose, change_grey_values, draw_linear
 from training.params import Augmentation, Sampling
 from training.pseudo_labels import KeptSlice
-from training.volumes import SHARD_SLICES, SliceReader, VolumeRecord
+from training.volumes import SliceReader, VolumeRecord, shard_slices
 
 
 class Batch(NamedTuple):
@@ -100,10 +100,11 @@ def _organs_in(
 ) -> NDArray[np.bool_]:
     """Bool (slices, classes): which of them each of the slices of one volume holds; read shard by shard."""
     held = np.zeros((len(slices), organs.classes), dtype=np.bool_)
-    for shard in np.unique(slices // SHARD_SLICES):
-        slab = reader.label_volume(volume).slab(shard * SHARD_SLICES, (shard + 1) * SHARD_SLICES)
-        for row in np.flatnonzero(slices // SHARD_SLICES == shard):
-            counts = np.bincount(slab[slices[row] % SHARD_SLICES].ravel(), minlength=organs.classes)
+    depth = shard_slices(volume.shape, np.dtype(np.uint8))
+    for shard in np.unique(slices // depth):
+        slab = reader.label_volume(volume).slab(shard * depth, (shard + 1) * depth)
+        for row in np.flatnonzero(slices // depth == shard):
+            counts = np.bincount(slab[slices[row] % depth].ravel(), minlength=organs.classes)
             held[row] = counts[: organs.classes] > 0
     return held
 

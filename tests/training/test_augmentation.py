@@ -1,0 +1,113 @@
+"""Poses of patches, worked out on small slices, and changes of grey values."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from scans.organs import OrganMap
+from training.augmentation import Pose, change_grey_values, draw_linear
+from training.params import Augmentation
+
+NONE = Augmentation(mirror=0.0, rotation_degrees=0.0, scale=0.0, contrast=0.0, brightness=0.0, noise=0.0)
+SLICE = np.arange(16, dtype=np.uint16).reshape(4, 4)
+LABELS = np.array([[1, 0, 0, 2], [1, 0, 0, 2], [3, 3, 3, 3], [0, 0, 0, 0]], dtype=np.uint8)
+SWAP = OrganMap.from_mapping({1: "left_eye", 2: "right_eye", 3: "heart"}).mirrored
+
+
+def pose(*rows: tuple[float, float], side: int = 4, start: tuple[int, int] = (0, 0)) -> Pose:
+    return Pose(side, start, np.array(rows))
+
+
+def test_an_unturned_pose_is_a_crop() -> None:
+    """Rows 1 and 2 of columns 2 and 3, exactly."""
+    crop = pose((1.0, 0.0), (0.0, 1.0), side=2, start=(1, 2))
+    assert crop.image(SLICE, fill=0.0).tolist() == [[6, 7], [10, 11]]
+
+
+def test_what_lies_outside_the_slice_is_fill_and_background() -> None:
+    """A patch that starts one row above and one column left of the slice."""
+    outside = pose((1.0, 0.0), (0.0, 1.0), side=2, start=(-1, -1))
+    assert outside.image(SLICE + np.uint16(5), fill=100.0).tolist() == [[100, 100], [100, 5]]
+    assert outside.labels(LABELS, mirrored=SWAP).tolist() == [[0, 0], [0, 1]]
+
+
+@pytest.mark.parametrize(
+    ("linear", "image", "swapped"),
+    [
+        (((-1.0, 0.0), (0.0, 1.0)), SLICE[::-1], True),
+        (((1.0, 0.0), (0.0, -1.0)), SLICE[:, ::-1], True),
+        (((-1.0, 0.0), (0.0, -1.0)), SLICE[::-1, ::-1], False),
+        (((0.0, 1.0), (1.0, 0.0)), SLICE.T, True),
+    ],
+    ids=["rows", "columns", "both", "diagonal"],
+)
+def test_one_reflection_swaps_left_and_right_and_two_do_not(
+    linear: tuple[tuple[float, float], tuple[float, float]], image: np.ndarray, swapped: bool
+) -> None:
+    """A mirror image has a left eye where a right one was; a half turn, which is two reflections, has not."""
+    turned = pose(*linear)
+    expected = np.array([0, 2, 1, 3] if swapped else [0, 1, 2, 3])[turned.image(LABELS, fill=0).astype(int)]
+    assert np.array_equal(turned.image(SLICE, fill=0.0), image)
+    assert np.array_equal(turned.labels(LABELS, mirrored=SWAP), expected)
+
+
+def test_a_quarter_turn_moves_image_and_labels_alike() -> None:
+    """Nine degrees times ten: interpolation and the nearest label agree where the grid meets itself again."""
+    quarter = pose((0.0, -1.0), (1.0, 0.0))
+    assert np.allclose(quarter.image(SLICE, fill=0.0), np.rot90(SLICE, k=-1))
+    assert np.array_equal(quarter.labels(LABELS, mirrored=SWAP), np.rot90(LABELS, k=-1))
+
+
+def test_a_scaled_pose_interpolates_grey_values_and_takes_the_nearest_label() -> None:
+    """Enlarged twice about the middle of a row 0 10 20 30: 7.5 12.5 17.5 22.5, labels of pixels 1, 1, 2, 2."""
+    line = np.tile(np.array([0, 10, 20, 30], dtype=np.uint16), (4, 1))
+    labels = np.tile(np.array([0, 1, 2, 0], dtype=np.uint8), (4, 1))
+    enlarged = pose((0.5, 0.0), (0.0, 0.5))
+    assert enlarged.image(line, fill=0.0)[0].tolist() == [7.5, 12.5, 17.5, 22.5]
+    assert enlarged.labels(labels, mirrored=SWAP)[0].tolist() == [1, 1, 2, 2]
+
+
+def test_a_turned_patch_shows_what_is_around_it_in_the_slice() -> None:
+    """The corners of a patch that is turned in the middle of a slice are real grey values, not fill."""
+    angle = np.deg2rad(45)
+    turned = Pose(8, (12, 12), np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]))
+    assert (turned.image(np.full((32, 32), 7, dtype=np.uint16), fill=0.0) == 7).all()
+
+
+@given(seed=st.integers(0, 2**32), mirror=st.sampled_from([0.0, 1.0]))
+def test_drawn_poses_stay_within_their_limits(seed: int, mirror: float) -> None:
+    """The determinant is 1 / size^2 within the limits, positive for none and for two reflections; the angle is too."""
+    limits = Augmentation(mirror=mirror, rotation_degrees=10, scale=0.2, contrast=0, brightness=0, noise=0)
+    linear = draw_linear(limits, np.random.default_rng(seed))
+    size = np.linalg.det(linear) ** -0.5
+    angle = np.rad2deg(np.arctan2(linear[1, 0], linear[0, 0]))
+    assert 0.8 <= size <= 1.2
+    assert min(abs(angle), 180 - abs(angle)) <= 10
+
+
+def test_half_of_the_patches_are_mirror_images_when_each_axis_is_mirrored_half_of_the_time() -> None:
+    """1/2 * 1/2 + 1/2 * 1/2 of 400 draws, give or take."""
+    rng = np.random.default_rng(1)
+    half = Augmentation(mirror=0.5, rotation_degrees=0, scale=0, contrast=0, brightness=0, noise=0)
+    mirrored = sum(Pose(4, (0, 0), draw_linear(half, rng)).reflected for _ in range(400))
+    assert 160 <= mirrored <= 240
+
+
+def test_grey_values_are_left_alone_when_everything_is_switched_off() -> None:
+    """A pose without changes and grey values without changes are those of the slice."""
+    patch = np.linspace(0, 1, 16, dtype=np.float32).reshape(4, 4)
+    rng = np.random.default_rng(0)
+    assert np.allclose(change_grey_values(patch, NONE, rng), patch, atol=1e-6)
+    assert np.array_equal(draw_linear(NONE, rng), np.eye(2))
+
+
+@given(seed=st.integers(0, 2**32))
+def test_changed_grey_values_stay_normalised(seed: int) -> None:
+    """Whatever is drawn, the network sees float32 values from 0 to 1, as it will when it serves."""
+    strong = Augmentation(mirror=0, rotation_degrees=0, scale=0, contrast=0.9, brightness=0.9, noise=0.9)
+    rng = np.random.default_rng(seed)
+    changed = change_grey_values(rng.random((8, 8), dtype=np.float32), strong, rng)
+    assert changed.dtype == np.float32
+    assert changed.min() >= 0
+    assert changed.max() <= 1

@@ -1,0 +1,194 @@
+"""Batches depend on seed and step alone, show what was asked for, and read no more than single slices."""
+
+import pickle
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from tiny_volumes import ORGANS, WINDOW, fish, tiny_data_set, write_catalogue, write_volume
+
+from training.params import Augmentation, Sampling
+from training.pseudo_labels import KeptSlice, read_refined
+from training.sampling import Batch, PatchBatches, in_proportion, labelled_pool, refined_pool
+from training.volumes import Catalogue, SliceReader
+
+NONE = Augmentation(mirror=0.0, rotation_degrees=0.0, scale=0.0, contrast=0.0, brightness=0.0, noise=0.0)
+ALL = Augmentation(mirror=0.5, rotation_degrees=20, scale=0.2, contrast=0.2, brightness=0.1, noise=0.05)
+
+
+def batches_of(root: Path, *, crop: int = 16, organ_share: float = 0.5, megabytes: int = 10) -> PatchBatches:
+    prepared = root / "data" / "prepared"
+    catalogue = Catalogue.read(prepared)
+    reader = SliceReader(prepared, cache_megabytes=megabytes)
+    return PatchBatches(
+        pools=(labelled_pool(catalogue.split("train"), catalogue.organs, reader=reader),),
+        shares=(1.0,),
+        organs=catalogue.organs,
+        sampling=Sampling(crop=crop, organ_share=organ_share, cache_megabytes=megabytes),
+        augmentation=NONE,
+        batch_size=4,
+        seed=1,
+    )
+
+
+@pytest.fixture
+def batches(tmp_path: Path) -> PatchBatches:
+    tiny_data_set(tmp_path)
+    return batches_of(tmp_path)
+
+
+def same(a: Batch, b: Batch) -> bool:
+    return torch.equal(a.images, b.images) and torch.equal(a.labels, b.labels)
+
+
+def test_a_step_has_one_batch_whatever_was_drawn_before(batches: PatchBatches, tmp_path: Path) -> None:
+    """Step 7 after steps 0 to 6 and step 7 of a sampler that starts there, in another process: the same."""
+    augmented = replace(batches, augmentation=ALL)
+    elsewhere = pickle.loads(pickle.dumps(augmented))  # noqa: S301 - how a worker process gets it
+    in_order = [augmented[step] for step in range(8)]
+    assert same(in_order[7], elsewhere[7])
+    assert not same(in_order[7], in_order[6])
+    assert not same(in_order[7], replace(augmented, seed=2)[7])
+
+
+def test_processes_that_train_together_share_the_batch_of_one(batches: PatchBatches) -> None:
+    """Two processes draw patches 0, 2 and 1, 3 of the batch that a single one draws."""
+    whole, first, second = batches[3], replace(batches, world_size=2)[3], replace(batches, rank=1, world_size=2)[3]
+    assert same(first, Batch(whole.images[::2], whole.labels[::2]))
+    assert same(second, Batch(whole.images[1::2], whole.labels[1::2]))
+
+
+def test_a_batch_that_cannot_be_shared_evenly_is_refused(batches: PatchBatches) -> None:
+    """Four patches for three processes."""
+    with pytest.raises(ValueError, match="batch_size 4 cannot be shared evenly by 3 processes"):
+        replace(batches, world_size=3)
+
+
+def test_patches_are_normalised_and_of_the_size_asked_for(batches: PatchBatches) -> None:
+    """float32 (N, 1, S, S) from 0 to 1 and uint8 (N, S, S)."""
+    images, labels = batches[0]
+    assert (images.dtype, images.shape) == (torch.float32, (4, 1, 16, 16))
+    assert (labels.dtype, labels.shape) == (torch.uint8, (4, 16, 16))
+    assert 0 <= images.min() <= images.max() <= 1
+
+
+def test_image_and_labels_of_a_patch_are_of_the_same_place(tmp_path: Path) -> None:
+    """Where grey values equal 100 + 1000 * class / 4, normalised ones are class / 4, however patches are turned."""
+    labels = fish(1)[1]
+    prepared = tmp_path / "data" / "prepared"
+    prepared.mkdir(parents=True)
+    image = (100 + 250 * labels.astype(int)).astype(np.uint16)
+    write_catalogue(prepared, write_volume(prepared, "only", image, labels, split="train"))
+    turned = replace(batches_of(tmp_path), augmentation=replace(NONE, rotation_degrees=90.0))
+    for step in range(5):
+        images, patch_labels = turned[step]
+        exact = torch.isclose(images[:, 0] * 4, (images[:, 0] * 4).round(), atol=1e-3)
+        assert exact.float().mean() > 0.7  # the rest are borders, where grey values are interpolated
+        agree = (images[:, 0] * 4).round()[exact] == patch_labels[exact]
+        assert agree.float().mean() > 0.97
+
+
+def test_organs_are_drawn_evenly_however_rare_they_are(tmp_path: Path) -> None:
+    """One slice of twelve holds a heart of a single pixel; a third of the patches show it all the same."""
+    labels = np.zeros((12, 40, 40), dtype=np.uint8)
+    labels[:, :12, :12], labels[:, :12, 28:] = 1, 2
+    labels[5, 30, 20] = 3
+    prepared = tmp_path / "data" / "prepared"
+    prepared.mkdir(parents=True)
+    image = np.full(labels.shape, 500, dtype=np.uint16)
+    write_catalogue(prepared, write_volume(prepared, "only", image, labels, split="train"))
+    batches = replace(batches_of(tmp_path, organ_share=1.0, crop=8), batch_size=60)
+    shown = np.array([np.isin(range(4), patch.unique()) for step in range(5) for patch in batches[step].labels])
+    assert shown[:, 1:].any(axis=1).all()
+    assert np.allclose(shown[:, 1:].mean(axis=0), 1 / 3, atol=0.08)
+
+
+def test_without_an_organ_share_patches_fall_anywhere(tmp_path: Path) -> None:
+    """A heart of one pixel in one of twelve slices is hardly ever met, and every slice is."""
+    labels = np.zeros((12, 40, 40), dtype=np.uint8)
+    labels[5, 30, 20] = 3
+    image = np.repeat(np.arange(12, dtype=np.uint16) * 50 + 200, 1600).reshape(12, 40, 40)
+    prepared = tmp_path / "data" / "prepared"
+    prepared.mkdir(parents=True)
+    write_catalogue(prepared, write_volume(prepared, "only", image, labels, split="train"))
+    images, patches = replace(batches_of(tmp_path, organ_share=0.0, crop=8), batch_size=300)[0]
+    assert (patches == 3).flatten(1).any(dim=1).float().mean() < 0.05
+    assert len(images[:, 0, 0, 0].unique()) == 12
+
+
+def test_a_patch_larger_than_the_slice_is_padded(tmp_path: Path) -> None:
+    """A crop of 64 of a slice of 40: all 1600 of its pixels are there, the rest is background and 0."""
+    prepared = tmp_path / "data" / "prepared"
+    prepared.mkdir(parents=True)
+    image = np.full((2, 40, 40), int(WINDOW.upper), dtype=np.uint16)
+    labels = np.ones(image.shape, dtype=np.uint8)
+    write_catalogue(prepared, write_volume(prepared, "only", image, labels, split="train"))
+    for organ_share in (0.0, 1.0):
+        images, patches = batches_of(tmp_path, crop=64, organ_share=organ_share)[0]
+        assert (images > 0).sum(dim=(1, 2, 3)).tolist() == [1600] * 4
+        assert torch.equal(patches == 1, images[:, 0] == 1)
+
+
+def test_slices_are_forgotten_beyond_the_cache(tmp_path: Path) -> None:
+    """A reader with no room keeps one slice; its batches are those of a reader that keeps all."""
+    tiny_data_set(tmp_path)
+    assert same(batches_of(tmp_path, megabytes=0)[4], batches_of(tmp_path)[4])
+
+
+def test_refined_slices_come_with_their_pseudo_labels_in_the_share_asked_for(tmp_path: Path) -> None:
+    """Kept slices alone are shown: one slice of one volume, a quarter of the patches."""
+    catalogue = tiny_data_set(tmp_path)
+    batches = batches_of(tmp_path)
+    images = SliceReader(tmp_path / "data" / "prepared", cache_megabytes=1)
+    labels = SliceReader(tmp_path / "data" / "pseudo_labels", cache_megabytes=1)
+    kept = (KeptSlice("unlabelled_0", 4, 0.9),)
+    refined = refined_pool(catalogue.split("unlabelled"), kept, ORGANS, images=images, labels=labels)
+    mixed = replace(batches, pools=(*batches.pools, refined), shares=(0.75, 0.25), batch_size=200)
+    assert [len(rows) for rows in refined.holding] == [0, 0, 1]  # slice 4 holds the heart alone
+    alone = replace(mixed, pools=(refined,), shares=(1.0,), batch_size=20)
+    true_image, true_labels = fish(100)
+    positions = {grey_values(patch) for patch in windows(WINDOW.normalise(true_image[4]), 16)}
+    label_positions = {patch.tobytes() for patch in windows(true_labels[4], 16)}
+    batch = alone[0]
+    assert all(grey_values(patch[0].numpy()) in positions for patch in batch.images)
+    assert all(patch.numpy().tobytes() in label_positions for patch in batch.labels)
+    of_refined = [grey_values(patch[0].numpy()) in positions for patch in mixed[0].images]
+    assert 0.15 <= np.mean(of_refined) <= 0.35
+
+
+def grey_values(patch: np.ndarray) -> bytes:
+    """Raw ones: the window of these tests is 1000 wide."""
+    return np.rint(patch * 1000).astype(np.int16).tobytes()
+
+
+def windows(slice_: np.ndarray, side: int) -> list[np.ndarray]:
+    views = np.lib.stride_tricks.sliding_window_view(slice_, (side, side))
+    return [np.ascontiguousarray(view) for row in views for view in row]
+
+
+def test_pools_in_proportion_show_every_slice_as_often(tmp_path: Path) -> None:
+    """Two labelled fish of six slices and one refined one: two thirds and one third."""
+    catalogue = tiny_data_set(tmp_path)
+    batches = batches_of(tmp_path)
+    kept = read_refined(tmp_path / "data" / "refined")
+    labels = SliceReader(tmp_path / "data" / "pseudo_labels", cache_megabytes=1)
+    refined = refined_pool(catalogue.split("unlabelled"), kept, ORGANS, images=batches.pools[0].images, labels=labels)
+    assert in_proportion((batches.pools[0], refined)) == pytest.approx((2 / 3, 1 / 3))
+    assert replace(batches, pools=(batches.pools[0], refined), shares=(0.5, 0.5)).slices == 18
+    assert replace(batches, pools=(batches.pools[0], refined), shares=(1.0, 0.0)).slices == 12
+
+
+def test_a_kept_slice_of_an_unknown_volume_is_refused_by_name(tmp_path: Path) -> None:
+    """Pseudo-labels of another preparation of the data."""
+    catalogue = tiny_data_set(tmp_path)
+    reader = SliceReader(tmp_path, cache_megabytes=1)
+    with pytest.raises(ValueError, match="name volume gone, which is not among the unlabelled ones"):
+        refined_pool(catalogue.split("unlabelled"), (KeptSlice("gone", 0, 1.0),), ORGANS, images=reader, labels=reader)
+
+
+def test_no_labelled_volume_is_an_error_that_says_so(tmp_path: Path) -> None:
+    """Rather than a training that never starts."""
+    with pytest.raises(ValueError, match="there is no labelled volume to learn from"):
+        labelled_pool((), ORGANS, reader=SliceReader(tmp_path, cache_megabytes=1))
