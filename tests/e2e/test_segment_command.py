@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import threading
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -85,35 +84,6 @@ def test_help_and_version_need_neither_server_nor_models() -> None:
     imported = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
     assert imported.stdout.strip() == "[]", imported.stderr
     assert _ricefish("--version").stdout.strip() == "0.1.0"
-
-
-def test_a_client_waits_through_a_restart(tmp_path: Path) -> None:
-    """`wait` goes on where the server's answers were missing, and yields the end."""
-    model = write_model(tmp_path / "slow", rounds=3)
-    source = tmp_path / "fish.nii.gz"
-    grey = np.random.default_rng(1).integers(0, 999, (48, 40, 30)).astype(np.int16)
-    nib.save(nib.Nifti1Image(grey, np.eye(4)), source)
-    running = RunningServer(tmp_path, model, slab_slices=1).start()
-    port = running.url.rpartition(":")[2]
-    try:
-        with Client(running.url) as client:
-            sent: list[int] = []
-            scan = client.submit(source, report=sent.append)
-            assert sent[-1] == source.stat().st_size
-            running.until(lambda: len(running.slabs_logged(scan.id)) >= 3)
-            running.end()
-            restart = threading.Timer(0.5, lambda: running.start(port=port))
-            restart.start()
-            states = list(client.wait(scan.id))
-            restart.join()
-            assert states[-1].state == "succeeded"
-            assert states[-1].slices_done == 30
-            assert client.organs(scan.id)[0].name == "heart"
-            client.delete(scan.id)
-            with pytest.raises(RicefishError, match="no scan"):
-                client.status(scan.id)
-    finally:
-        running.end()
 
 
 def test_an_unreachable_server_is_an_error_after_some_patience() -> None:
