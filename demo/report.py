@@ -64,7 +64,7 @@ def organs_table(served: Sequence[OrganRow], true_rows: Sequence[OrganRow], scor
     """The organ table that the server answered, with the true volumes and this scan's Dice beside."""
     table = Table(title=f"The served scan, {scores.volume_id}", title_justify="left")
     table.add_column("organ")
-    for heading in ("voxels", "mm3", "true mm3", "Dice", "centroid z, y, x"):
+    for heading in ("voxels", "mm3", "true mm3", "Dice", "centre z y x"):
         table.add_column(heading, justify="right")
     table.add_column("cut off")
     by_name = {row.name: row for row in served}
@@ -97,4 +97,4 @@ def _figure(value: float | None) -> str:
 
 
 def _place(centroid: Sequence[float] | None) -> str:
-    return "-" if centroid is None else ", ".join(f"{value:.1f}" for value in centroid)
+    return "-" if centroid is None else " ".join(f"{value:.0f}" for value in centroid)
