@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from scans.formats.creators import WRITABLE, creator_of
-from scans.formats.errors import FormatError, SpacingMissing, guarded
+from scans.formats.errors import FormatError, SpacingMissing, guarded, without_warnings
 from scans.formats.names import DOWNLOAD_SUFFIXES, MEDIA_TYPES, SUFFIXES, stem
 from scans.formats.signatures import ACCEPTED, reader_of
 from scans.formats.sources import CheckedVoxels, frame_of
@@ -49,7 +49,7 @@ def open_volume(path: Path, *, spacing: Spacing | None = None) -> Iterator[Volum
     volume's slabs: FormatError is the only exception that a bad file causes.
     """
     with ExitStack() as stack:
-        with guarded(path, "reading the header"):
+        with guarded(path, "reading the header"), without_warnings():
             opened = reader_of(path)(path, stack)
             voxels = CheckedVoxels.of(path, opened.source)
             frame = frame_of(path, opened, spacing)

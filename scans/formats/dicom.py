@@ -48,6 +48,7 @@ def open_dicom(entries: Entries, names: list[str]) -> Opened:
     doubled or unevenly spaced slices; each names the files.
     """
     silence("pydicom")
+    pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
     slices = [found for name in names if (found := _read_slice(entries, name))]
     if not slices:
         raise FormatError(entries.path, f"{len(names)} DICOM files without an image", "a series of slices")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import logging
+import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +13,8 @@ from pathlib import Path
 WHOLE_FILE = "a complete, undamaged file"
 GREY_VALUES = "one real number per voxel: integers of 8 to 64 bits or floating point"
 ONE_VOLUME = "one volume of three axes (z, y, x)"
+
+_FILTERS = threading.Lock()
 
 _NOT_THE_FILES_FAULT = frozenset(
     {errno.ENOENT, errno.EACCES, errno.EPERM, errno.EIO, errno.ENOSPC, errno.EMFILE, errno.ENFILE, errno.ESTALE}
@@ -51,15 +54,13 @@ class SpacingMissing(FormatError):  # noqa: N818 - says what is wrong, as FileNo
 
 @contextmanager
 def guarded(path: Path, doing: str) -> Iterator[None]:
-    """Whatever a library raises inside becomes a FormatError that says so; its warnings are not shown.
+    """Whatever a library raises inside becomes a FormatError that says so.
 
     FormatError passes as it is, as do the errors that are not the file's fault: memory, permissions, a failing disk.
     `doing` completes "damaged: ... while", such as "reading slices 3 to 7".
     """
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
+        yield
     except (FormatError, MemoryError):
         raise
     except OSError as error:
@@ -73,6 +74,14 @@ def guarded(path: Path, doing: str) -> Iterator[None]:
 def _damaged(path: Path, doing: str, error: Exception) -> FormatError:
     reason = " ".join(str(error).split())[:300] or type(error).__name__
     return FormatError(path, f"damaged or truncated: {reason} (while {doing})", WHOLE_FILE)
+
+
+@contextmanager
+def without_warnings() -> Iterator[None]:
+    """Keeps libraries from warning of what they read. One thread at a time: Python's filters are the process's."""
+    with _FILTERS, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
 
 
 def silence(*loggers: str) -> None:

@@ -8,6 +8,7 @@ out at the same place, in mm.
 
 from __future__ import annotations
 
+import itertools
 from contextlib import ExitStack
 from typing import Any
 
@@ -58,13 +59,44 @@ def _nifti_header(target: Target) -> bytes:
 def _place(header: Any, affine: NDArray[np.float64]) -> None:
     header.set_qform(affine, code=_ALIGNED)
     spacing = np.linalg.norm(affine[:3, :3], axis=0)
-    skewed = not np.allclose(header.get_qform(), affine, rtol=0, atol=1e-4 * spacing.min())
+    skewed = not np.allclose(header.get_qform()[:3, :3] / spacing, affine[:3, :3] / spacing, rtol=0, atol=1e-4)
     header.set_sform(affine, code=_ALIGNED)
     if skewed:
         header["qform_code"] = 0
     if np.array_equal(header.get_sform(), affine):
         return
-    if np.array_equal(header.get_qform(), affine):
+    if _set_exact_qform(header, affine):
         header["qform_code"], header["sform_code"] = _ALIGNED, 0
     elif np.array_equal(header.get_base_affine(), affine):
         header["qform_code"] = header["sform_code"] = 0
+
+
+def _set_exact_qform(header: Any, affine: NDArray[np.float64]) -> bool:
+    """Finds the 32-bit quaternion that gives exactly this affine; leaves the header as it was where there is none."""
+    before = header["quatern_b"], header["quatern_c"], header["quatern_d"]
+    rotation = affine[:3, :3] / header["pixdim"][1:4]
+    rotation[:, 2] *= header["pixdim"][0]
+    near = _quaternion(rotation)[1:].astype(header["quatern_b"].dtype)
+    neighbours = [(value, np.nextafter(value, -2), np.nextafter(value, 2)) for value in near]
+    for candidate in itertools.product(*neighbours):
+        header["quatern_b"], header["quatern_c"], header["quatern_d"] = candidate
+        if np.array_equal(header.get_qform(), affine):
+            return True
+    header["quatern_b"], header["quatern_c"], header["quatern_d"] = before
+    return False
+
+
+def _quaternion(rotation: NDArray[np.float64]) -> NDArray[np.float64]:
+    """w, x, y, z with w >= 0; small components keep their digits, which an orthogonalised matrix would lose."""
+    (a, b, c), (d, e, f), (g, h, i) = rotation
+    products = np.array(
+        [
+            [1 + a + e + i, h - f, c - g, d - b],
+            [h - f, 1 + a - e - i, b + d, c + g],
+            [c - g, b + d, 1 - a + e - i, f + h],
+            [d - b, c + g, f + h, 1 - a - e + i],
+        ]
+    )
+    largest = int(np.argmax(np.diag(products)))
+    quaternion: NDArray[np.float64] = products[largest] / (2 * np.sqrt(products[largest, largest]))
+    return -quaternion if quaternion[0] < 0 else quaternion

@@ -56,7 +56,7 @@ def test_oblique_slices_keep_their_direction(tmp_path, dicom_slice):
         (1, 0.5, 16, np.float32, 5.5),
     ],
 )
-def test_values_are_rescaled(slope, intercept, bits, dtype, last, tmp_path, dicom_slice):  # noqa: PLR0917 - a table
+def test_values_are_rescaled(slope, intercept, bits, dtype, last, tmp_path, dicom_slice):
     """Grey value = stored x slope + intercept, in whole numbers where they stay whole: 5 - 1024 = -1019."""
     changes = {"RescaleSlope": slope, "RescaleIntercept": intercept, "BitsStored": bits, "HighBit": bits - 1}
     dicom_slice(tmp_path / "a.dcm", PLANE, SliceThickness=2, **changes)

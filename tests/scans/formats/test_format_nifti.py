@@ -4,6 +4,7 @@ import gzip
 import tempfile
 import tracemalloc
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import nibabel as nib
@@ -85,7 +86,8 @@ def test_the_affine_survives_bit_for_bit(affine, how):
 def test_sform_and_qform_are_both_set_and_agree(tmp_path):
     """A rigid affine is written both ways, so that readers that know only one find it."""
     turn = np.eye(4)
-    turn[:3, :3] = Rotation.from_euler("z", 30, degrees=True).as_matrix() * (1, 2, 3)
+    turn[:3, :3] = Rotation.from_euler("z", 30, degrees=True).as_matrix() * (0.01, 2, 30)
+    turn[:3, 3] = (500.1, -300.2, 0.3)
     written = copy(save(tmp_path / "a.nii", affine=turn), tmp_path / "b.nii")
     sform, sform_code = written.get_sform(coded=True)
     qform, qform_code = written.get_qform(coded=True)
@@ -203,6 +205,17 @@ def test_slabs_may_be_read_in_any_order(reads):
         with open_volume(Path(folder, "a.nii.gz")) as volume:
             for a, b in reads:
                 np.testing.assert_array_equal(volume.slab(min(a, b), max(a, b)), array.T[min(a, b) : max(a, b)])
+
+
+def test_threads_may_share_a_volume(tmp_path):
+    """Slabs that are asked for at the same time do not mix, although the file is decoded in order."""
+    array = np.random.default_rng(0).integers(0, 99, (40, 30, 64), np.uint8)
+    nib.Nifti1Image(array, np.eye(4)).to_filename(tmp_path / "a.nii.gz")
+    with open_volume(tmp_path / "a.nii.gz") as volume, ThreadPoolExecutor(8) as pool:
+        starts = [(index * 29) % 60 for index in range(60)]
+        slabs = list(pool.map(lambda start: volume.slab(start, start + 4), starts))
+    for start, slab in zip(starts, slabs, strict=True):
+        np.testing.assert_array_equal(slab, array.T[start : start + 4])
 
 
 def test_memory_is_bounded_by_the_slab(tmp_path):
