@@ -56,7 +56,7 @@ def draw_linear(augmentation: Augmentation, rng: np.random.Generator) -> NDArray
     """A random (2, 2) matrix for a Pose: each axis mirrored or not, turned, larger or smaller."""
     angle = np.deg2rad(rng.uniform(-1, 1) * augmentation.rotation_degrees)
     size = 1 + rng.uniform(-1, 1) * augmentation.scale
-    signs = np.where(rng.random(2) < augmentation.mirror, -1.0, 1.0)
+    signs = np.where(rng.random(2) < (augmentation.mirror_y, augmentation.mirror_x), -1.0, 1.0)
     rotation = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
     linear: NDArray[np.float64] = rotation / size * signs
     return linear

@@ -52,8 +52,9 @@ class Sampling:
 class Augmentation:
     """Random changes to a patch and its labels; a 0 switches each off."""
 
-    mirror: float
-    """Probability of a reflection along each axis; organs named left_X and right_X then trade places."""
+    mirror_y: float
+    mirror_x: float
+    """Probability of a reflection along the axis; organs named left_X and right_X then trade places."""
     rotation_degrees: float
     """Greatest rotation, either way."""
     scale: float
