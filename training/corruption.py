@@ -17,7 +17,7 @@ _MOST_DAMAGES = 4
 
 
 def corrupted(labels: NDArray[np.uint8], *, classes: int, rng: np.random.Generator) -> NDArray[np.uint8]:
-    """A damaged copy of uint8 (Y, X) labels: from one to four damages, each to an organ that is still there.
+    """A damaged copy of uint8 (Y, X) labels: from one to four damages, rather few, each to an organ that is there.
 
     How much is damaged varies, from a few pixels of an edge to every organ. Raises ValueError where the slice holds no
     organ, since nothing could be damaged.
@@ -25,7 +25,7 @@ def corrupted(labels: NDArray[np.uint8], *, classes: int, rng: np.random.Generat
     if not labels.any():
         raise ValueError("the slice holds no organ; only slices that hold one can be damaged")
     damaged = labels.copy()
-    for _ in range(int(rng.integers(1, _MOST_DAMAGES + 1))):
+    for _ in range(1 + int(_MOST_DAMAGES * rng.random() ** 2)):
         organs = np.unique(damaged[damaged != BACKGROUND])
         if not organs.size:
             break
@@ -55,7 +55,7 @@ def shift(labels: NDArray[np.uint8], organ: int, _classes: int, rng: np.random.G
     """The organ is displaced by up to its own diameter, at least one pixel, and covers what is there."""
     mask = labels == organ
     reach = max(1, round(2 * np.sqrt(mask.sum() / np.pi)))
-    angle, distance = rng.uniform(0, 2 * np.pi), rng.uniform(1, reach + 1)
+    angle, distance = rng.uniform(0, 2 * np.pi), 1 + reach * rng.random() ** 2
     offset = np.rint([distance * np.sin(angle), distance * np.cos(angle)]).astype(int)
     moved = np.zeros_like(mask)
     rows, columns = (position + step for position, step in zip(np.nonzero(mask), offset, strict=True))

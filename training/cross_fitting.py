@@ -17,7 +17,7 @@ from training.networks import SegmentationNetwork
 from training.prediction import predictor
 from training.pseudo_labels import PseudoLabelReader, PseudoLabelWriter
 from training.quality_examples import Candidate
-from training.volumes import SHARD_SLICES, SliceReader, VolumeRecord
+from training.volumes import SliceReader, VolumeRecord, shard_slices
 
 BATCH_SLICES = 16
 
@@ -62,9 +62,9 @@ class Judge:
         """Segments a volume into `folder`, and gives every slice that holds an organ in prediction or truth."""
         forward = predictor(network, window=record.window)
         volume, truth = self.reader.volume(record), self.reader.label_volume(record)
-        store = PseudoLabelReader(folder)
+        store, slab_slices = PseudoLabelReader(folder), shard_slices(record.shape, np.dtype(np.uint8))
         with PseudoLabelWriter(folder, record.id, record.shape) as writer:
-            for box, labels in segment(volume, forward, slab_slices=SHARD_SLICES, batch_size=BATCH_SLICES):
+            for box, labels in segment(volume, forward, slab_slices=slab_slices, batch_size=BATCH_SLICES):
                 writer.write(box, labels)
                 true = truth.slab(box.start[0], box.stop[0])
                 for index, mask, true_mask in zip(range(box.start[0], box.stop[0]), labels, true, strict=True):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import cycle, islice
 from pathlib import Path
 
 import numpy as np
@@ -43,18 +44,24 @@ def overlay_rows(
 def chosen_slices(
     records: Sequence[VolumeRecord], count: int, *, reader: SliceReader
 ) -> tuple[tuple[VolumeRecord, int], ...]:
-    """At most `count` slices that hold an organ: experiments in turn, then their volumes in turn.
+    """At most `count` slices that hold an organ: experiments in turn, their volumes in turn, no slice twice.
 
-    A volume that is chosen more than once is cut into as many parts of equal height, and each part gives the slice that
-    holds most organs; among those, the one that holds most of them.
+    Of a volume the slice is taken that shows most of those organs that the slices before it showed least: an organ
+    counts by the share that this slice has of what the organ's largest slice has, and a quarter as much each time that
+    it was shown. So that all organs are seen where `count` allows it.
     """
-    turns = _in_turn(records)
-    counts = {record.id: len(range(number, count, len(turns))) for number, record in enumerate(turns)}
-    return tuple(
-        (record, index)
-        for record in turns[:count]
-        for index in _fullest(reader.slice_voxels(record.id), parts=counts[record.id])
-    )
+    chosen: list[tuple[VolumeRecord, int]] = []
+    shown: NDArray[np.float64] | float = 0.0
+    for record in islice(cycle(_in_turn(records)), count):
+        organs = reader.slice_voxels(record.id)[:, 1:].astype(np.float64)
+        shares = organs / np.maximum(organs.max(axis=0), 1)
+        value = (shares * 0.25**shown).sum(axis=1)
+        value[[index for other, index in chosen if other.id == record.id]] = 0
+        if value.max() > 0:
+            best = int(value.argmax())
+            chosen.append((record, best))
+            shown = shown + shares[best]
+    return tuple(chosen)
 
 
 def _in_turn(records: Sequence[VolumeRecord]) -> tuple[VolumeRecord, ...]:
@@ -63,10 +70,3 @@ def _in_turn(records: Sequence[VolumeRecord]) -> tuple[VolumeRecord, ...]:
         of_experiment[record.experiment].append(record)
     longest = max((len(volumes) for volumes in of_experiment.values()), default=0)
     return tuple(volumes[i] for i in range(longest) for volumes in of_experiment.values() if i < len(volumes))
-
-
-def _fullest(slice_voxels: NDArray[np.uint32], *, parts: int) -> tuple[int, ...]:
-    organs = slice_voxels[:, 1:].astype(np.int64)
-    holding = np.flatnonzero(organs.any(axis=1))
-    pieces = (piece for piece in np.array_split(holding, parts) if piece.size)
-    return tuple(int(max(piece, key=lambda z: ((organs[z] > 0).sum(), organs[z].sum()))) for piece in pieces)

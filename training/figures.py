@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import math
+import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ from scans.overlay import overlay
 INK, FAINT, GRID = "#1f2933", "#7b8794", "#e4e7eb"
 COLOURS = {"teacher": "#8fa3b8", "student": "#e0572f", "classifier": "#5b3e96"}
 DPI = 150
+ROW_TITLE_INCHES = 0.75
 _STYLE: Any = {
     "font.family": "DejaVu Sans",
     "font.size": 9,
@@ -70,11 +72,11 @@ def draw_overlays(path: Path, rows: Sequence[OverlayRow], organs: OrganMap) -> N
     legend_columns = min(len(organs), 6)
     legend_inches = 0.24 * math.ceil(len(organs) / legend_columns) + 0.15
     heights = [2.3 * min(max(row.slice.shape[0] / row.slice.shape[1], 0.4), 1.8) + 0.2 for row in rows]
-    size = (2.3 * len(columns) + 0.4, sum(heights) + legend_inches + 0.3)
+    size = (2.3 * len(columns) + ROW_TITLE_INCHES, sum(heights) + legend_inches + 0.3)
     with _figure(path, size, background="#0b0f14") as figure:
         top, bottom = 1 - 0.3 / size[1], legend_inches / size[1]
         grid = figure.add_gridspec(
-            len(rows), len(columns), left=0.4 / size[0], right=0.995, top=top, bottom=bottom,
+            len(rows), len(columns), left=ROW_TITLE_INCHES / size[0], right=0.995, top=top, bottom=bottom,
             wspace=0.02, hspace=0.02, height_ratios=heights,
         )  # fmt: skip
         for number, row in enumerate(rows):
@@ -180,19 +182,18 @@ def draw_roc(path: Path, curve: Path, *, threshold: float, auc: float | None, mi
         left.plot(table["false_positive_rate"], table["true_positive_rate"], color=COLOURS["classifier"], linewidth=2)
         left.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal", title="ROC on held-out examples",
                  xlabel="bad slices kept", ylabel="good slices kept")  # fmt: skip
-        said = f"AUC {auc:.3f}" if auc is not None else f"no AUC:\n{missing}"
-        left.text(0.97, 0.06, said, ha="right", fontweight="bold", wrap=True)
+        said = f"AUC {auc:.3f}" if auc is not None else textwrap.fill(f"No AUC: {missing}", 34)
+        left.text(0.97, 0.06, said, ha="right", fontweight="bold", bbox={"color": "white", "alpha": 0.8})
         kept = [i for i, value in enumerate(table["threshold"]) if value >= threshold]
         if kept:
             at = kept[-1]
             left.plot(table["false_positive_rate"][at], table["true_positive_rate"][at], "o", color=COLOURS["student"])
-        finite = np.array(table["threshold"])
-        finite[~np.isfinite(finite)] = 1.0
+        finite = [*np.minimum(table["threshold"], 1.0), 0.0]
         for name, colour, label in (
             ("precision", COLOURS["classifier"], "good among kept"),
             ("kept_share", COLOURS["teacher"], "kept"),
         ):
-            right.step(finite, table[name], where="pre", color=colour, linewidth=2, label=label)
+            right.step(finite, [*table[name], table[name][-1]], where="post", color=colour, linewidth=2, label=label)
         right.axvline(threshold, color=COLOURS["student"], linewidth=1.2, label=f"threshold {threshold:g}")
         right.set(xlim=(0, 1), ylim=(-0.02, 1.02), title="What a threshold keeps", xlabel="threshold", ylabel="share")
         right.legend(fontsize=7.5, loc="lower left")

@@ -27,7 +27,7 @@ class PseudoLabelError(ValueError):
 class PseudoLabelWriter:
     """One volume's segmentation while it is made: `labels` uint8 (Z, Y, X), and `confidence` float32 (Z,) if given.
 
-    Slabs come upwards; those of SHARD_SLICES slices are written fastest, since each fills a shard.
+    Slabs come upwards; those of `volumes.shard_slices` are written fastest, since each fills a shard.
     """
 
     def __init__(self, folder: Path, volume_id: str, shape: Triple) -> None:

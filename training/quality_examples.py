@@ -13,7 +13,7 @@ import numpy as np
 import zarr
 from numpy.typing import NDArray
 
-from training.volumes import SHARD_SLICES, create_array
+from training.volumes import create_array, shard_slices
 
 EXAMPLES_DIR = Path("data/label_quality")
 EXAMPLES_FILE = "examples.json"
@@ -70,8 +70,9 @@ def _write_masks(path: Path, candidates: Sequence[Candidate]) -> None:
     height, width = candidates[0].read_mask().shape
     shape = (len(candidates), height, width)
     masks = create_array(zarr.open_group(path, mode="w"), "masks", shape=shape, dtype=np.dtype(np.uint8))
-    for start in range(0, len(candidates), SHARD_SLICES):
-        shard = candidates[start : start + SHARD_SLICES]
+    depth = shard_slices(shape, masks.dtype)
+    for start in range(0, len(candidates), depth):
+        shard = candidates[start : start + depth]
         masks[start : start + len(shard)] = np.stack([candidate.read_mask() for candidate in shard])
 
 

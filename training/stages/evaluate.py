@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
@@ -28,7 +29,7 @@ from training.prediction import predictor
 from training.progress import track
 from training.pseudo_labels import PseudoLabelReader, PseudoLabelWriter
 from training.scoring import ScoredVolume, score
-from training.volumes import PREPARED_DIR, SHARD_SLICES, Catalogue, SliceReader, VolumeRecord
+from training.volumes import PREPARED_DIR, Catalogue, SliceReader, VolumeRecord, shard_slices
 
 METRICS = Path("metrics/evaluate.json")
 ORGANS = Path("plots/organs.csv")
@@ -65,7 +66,7 @@ def main() -> None:
             )
             draw_overlays(FIGURES_DIR / "overlays.png", rows, catalogue.organs)
         report = {name: summary(of_network, catalogue.organs) for name, of_network in scores.items()}
-        _write(report)
+        write_report(report)
         _draw(report)
         Console().print(table(report))
         run.metrics({f"{name}.{key}": value for name in report for key, value in _flat(report[name]).items()})
@@ -109,11 +110,10 @@ def evaluate(
 def _segmented(
     record: VolumeRecord, segmenter: Segmenter, *, reader: SliceReader, output_dir: Path, batch_size: int
 ) -> Volume:
+    volume, forward = reader.volume(record), segmenter(record.window)
+    slab_slices = shard_slices(record.shape, np.dtype(np.uint8))
     with PseudoLabelWriter(output_dir, record.id, record.shape) as writer:
-        slabs = segment(
-            reader.volume(record), segmenter(record.window), slab_slices=SHARD_SLICES, batch_size=batch_size
-        )
-        for box, labels in slabs:
+        for box, labels in segment(volume, forward, slab_slices=slab_slices, batch_size=batch_size):
             writer.write(box, labels)
     return Volume(ArrayVoxels(PseudoLabelReader(output_dir).array(record.id)), record.frame)
 
@@ -161,7 +161,8 @@ def _flat(report: Mapping[str, Any]) -> dict[str, float]:
     return flat
 
 
-def _write(report: Mapping[str, Any]) -> None:
+def write_report(report: Mapping[str, Any]) -> None:
+    """Writes metrics/evaluate.json and plots/organs.csv, where a figure that there is none of is null or empty."""
     METRICS.parent.mkdir(parents=True, exist_ok=True)
     METRICS.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
     ORGANS.parent.mkdir(parents=True, exist_ok=True)
@@ -209,8 +210,8 @@ def _each(of_network: Mapping[str, Any], organ: str) -> tuple[float, ...]:
 def table(report: Mapping[str, Any]) -> Table:
     """Teacher and Student per organ, as the terminal shows them."""
     volumes = len(report["student"]["volumes"])
-    drawn = Table(title=f"Mean over {volumes} validation volumes", title_justify="left")
-    drawn.add_column("organ")
+    drawn = Table(title=f"Mean over {volumes} validation volumes", title_justify="left", box=SIMPLE_HEAD, padding=0)
+    drawn.add_column("organ", no_wrap=True)
     for figure in ("Dice", "IoU", "HD95 mm"):
         for name in report:
             drawn.add_column(f"{figure}\n{name.capitalize()}", justify="right")

@@ -22,7 +22,7 @@ from training.params import load_params
 from training.prediction import predictor
 from training.progress import track
 from training.pseudo_labels import PSEUDO_LABELS_DIR, PseudoLabelReader, PseudoLabelWriter
-from training.volumes import PREPARED_DIR, SHARD_SLICES, Catalogue, SliceReader, VolumeRecord
+from training.volumes import PREPARED_DIR, Catalogue, SliceReader, VolumeRecord, shard_slices
 
 
 def main() -> None:
@@ -63,8 +63,9 @@ def _pseudo_labelled(
 ) -> Iterator[int]:
     """Segments and writes one volume, a shard of slices at a time; gives the index of each done slice."""
     forward = predictor(network, window=record.window)
+    slab_slices = shard_slices(record.shape, np.dtype(np.uint8))
     with PseudoLabelWriter(output_dir, record.id, record.shape) as writer, _confidence_of(network) as means:
-        for box, labels in segment(volume, forward, slab_slices=SHARD_SLICES, batch_size=batch_size):
+        for box, labels in segment(volume, forward, slab_slices=slab_slices, batch_size=batch_size):
             writer.write(box, labels, np.concatenate(means))
             means.clear()
             yield from range(box.start[0], box.stop[0])

@@ -1,0 +1,179 @@
+"""Stage evaluate, on networks that are rigged to known answers."""
+
+import json
+import logging
+from dataclasses import replace
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from rich.console import Console
+
+from scans.geometry import Frame, Spacing
+from scans.intensity import Window
+from scans.tiling import Forward
+from scans.volume import Volume
+from tests.training.tiny_volumes import ORGANS, write_catalogue, write_volume
+from training.figure_slices import chosen_slices, overlay_rows
+from training.scoring import score
+from training.stages.evaluate import ORGANS as ORGANS_FILE
+from training.stages.evaluate import Segmenter, evaluate, summary, table, write_report
+from training.volumes import Catalogue, SliceReader, VolumeRecord
+
+LEFT, RIGHT, HEART = 1, 2, 3
+
+
+def grey_of(labels: NDArray[np.uint8]) -> NDArray[np.uint16]:
+    """A scan whose grey values tell the answer: 100 more for each class."""
+    return (100 + 100 * labels.astype(np.uint16)).astype(np.uint16)
+
+
+def told() -> Segmenter:
+    """A network that is always right."""
+
+    def of_window(_window: Window) -> Forward:
+        return lambda slices: ((slices - 100) // 100).astype(np.uint8)
+
+    return of_window
+
+
+def blind_to(organ: int) -> Segmenter:
+    """A network that is right but for one organ, which it never sees."""
+
+    def of_window(window: Window) -> Forward:
+        def forward(slices: NDArray[Any]) -> NDArray[np.uint8]:
+            labels = told()(window)(slices)
+            return np.where(labels == organ, np.uint8(0), labels)
+
+        return forward
+
+    return of_window
+
+
+def two_fish(tmp_path: Path) -> tuple[Catalogue, Path]:
+    """Validation: `a` of spring with a left eye and a heart, `b` of autumn with a heart; and a training fish."""
+    prepared = tmp_path / "prepared"
+    a = np.zeros((4, 6, 8), dtype=np.uint8)
+    a[1, 1:3, 1:3] = LEFT
+    a[2:4, 2:5, 2:6] = HEART
+    b = np.zeros((3, 6, 8), dtype=np.uint8)
+    b[1, 2:4, 2:4] = HEART
+    records = [
+        replace(write_volume(prepared, "a", grey_of(a), a, split="validation"), experiment="spring"),
+        replace(write_volume(prepared, "b", grey_of(b), b, split="validation"), experiment="autumn"),
+        write_volume(prepared, "t", grey_of(b), b, split="train"),
+    ]
+    return write_catalogue(prepared, *records), prepared
+
+
+def reports(tmp_path: Path) -> dict[str, dict[str, Any]]:
+    """Of a Teacher that misses every heart and a Student that is always right."""
+    catalogue, prepared = two_fish(tmp_path)
+    networks = {"teacher": blind_to(HEART), "student": told()}
+    scores = evaluate(networks, catalogue, prepared_dir=prepared, output_dir=tmp_path / "out", batch_size=3)
+    return {name: summary(of_network, catalogue.organs) for name, of_network in scores.items()}
+
+
+def test_a_missed_organ_lowers_the_mean(tmp_path: Path) -> None:
+    """Left eye 1, heart 0 twice, right eye nowhere: the mean is 1/2, not 1, and its absences are counted."""
+    report = reports(tmp_path)
+    teacher, student = report["teacher"], report["student"]
+    assert (teacher["mean_dice"], teacher["mean_iou"]) == (0.5, 0.5)
+    assert (student["mean_dice"], student["mean_iou"]) == (1.0, 1.0)
+    assert teacher["organs"] == {
+        "left_eye": {"dice": 1.0, "iou": 1.0, "left_out": 1},
+        "right_eye": {"dice": None, "iou": None, "left_out": 2},
+        "heart": {"dice": 0.0, "iou": 0.0, "left_out": 0},
+    }
+    assert set(teacher["volumes"]) == {"a", "b"}
+    heart = teacher["volumes"]["a"]["organs"]["heart"]
+    diagonal = 0.1 * (4**2 + 6**2 + 8**2) ** 0.5
+    assert heart["hd95_mm"] == heart["assd_mm"] == pytest.approx(diagonal)
+    assert student["volumes"]["a"]["organs"]["heart"] == {"dice": 1.0, "iou": 1.0, "hd95_mm": 0.0, "assd_mm": 0.0}
+    assert teacher["volumes"]["b"]["experiment"] == "autumn"
+
+
+def test_experiments_are_scored_apart(tmp_path: Path) -> None:
+    """The autumn fish has a heart alone: blind to it the Teacher has 0 there, and 1/2 on the spring fish."""
+    teacher = reports(tmp_path)["teacher"]
+    assert teacher["by_experiment"]["autumn"]["mean_dice"] == 0.0
+    assert teacher["by_experiment"]["autumn"]["organs"]["left_eye"]["left_out"] == 1
+    assert teacher["by_experiment"]["spring"]["mean_dice"] == 0.5
+
+
+def test_what_is_written_and_printed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """JSON as it was summarised, a CSV line per network and organ with empty fields for none, and a table."""
+    monkeypatch.chdir(tmp_path)
+    report = reports(tmp_path)
+    write_report(report)
+    assert json.loads(Path("metrics/evaluate.json").read_text()) == report
+    rows = [line.split(",") for line in ORGANS_FILE.read_text(encoding="utf-8").splitlines()]
+    assert rows[0] == ["network", "organ", "dice", "iou", "hd95_mm", "assd_mm", "left_out"]
+    assert rows[2] == ["teacher", "right_eye", "", "", "", "", "2"]
+    assert rows[6] == ["student", "heart", "1.0", "1.0", "0.0", "0.0", "0"]
+    assert len(rows) == 7
+    console = Console(width=80, record=True, file=StringIO())
+    console.print(table(report))
+    lines = {line.split()[0]: line.split()[1:] for line in console.export_text().splitlines() if line.strip()}
+    assert lines["heart"][:4] == ["0.000", "1.000", "0.000", "1.000"]
+    assert lines["right_eye"] == ["none"] * 6 + ["2"]
+    assert lines["mean"] == ["0.500", "1.000", "0.500", "1.000"]
+
+
+def test_no_validation_volume_is_an_error(tmp_path: Path) -> None:
+    """A data set without validation volumes cannot be measured on, and the message names the folder."""
+    labels = np.ones((1, 4, 4), dtype=np.uint8)
+    catalogue = write_catalogue(tmp_path, write_volume(tmp_path, "t", grey_of(labels), labels, split="train"))
+    with pytest.raises(ValueError, match="holds no validation volume"):
+        evaluate({"student": told()}, catalogue, prepared_dir=tmp_path, output_dir=tmp_path / "out", batch_size=1)
+
+
+def test_a_volume_is_scored_over_slab_borders() -> None:
+    """A heart across the border of two slabs, found one slice lower: Dice by hand, surfaces one voxel apart at most."""
+    truth = np.zeros((130, 5, 5), dtype=np.uint8)
+    truth[62:66, 1:4, 1:4] = HEART
+    prediction = np.roll(truth, -1, axis=0)
+    frame = Frame.from_lps(Spacing(z=0.5, y=0.1, x=0.1))
+    record = VolumeRecord("v", "", "validation", (130, 5, 5), frame.affine, Window(0, 1), source="", sha256="")
+    found = score(
+        record, prediction=Volume.from_array(prediction, frame), truth=Volume.from_array(truth, frame), organs=ORGANS
+    )
+    assert found.scores.dice["heart"] == 2 * 3 / (4 + 4)
+    assert found.scores.iou["heart"] == 3 / 5
+    assert found.scores.dice["left_eye"] is None
+    assert found.distances["left_eye"].assd_mm is None
+    assert found.distances["heart"].hd95_mm == pytest.approx(0.5)
+    with pytest.raises(ValueError, match=r"v: the prediction has shape \(2, 5, 5\)"):
+        score(
+            record,
+            prediction=Volume.from_array(prediction[:2], frame),
+            truth=Volume.from_array(truth, frame),
+            organs=ORGANS,
+        )
+
+
+def test_the_overlay_shows_what_was_not_shown_yet(tmp_path: Path) -> None:
+    """Experiments take turns, no slice comes twice, and an organ not seen yet comes before one seen already."""
+    catalogue, prepared = two_fish(tmp_path)
+    reader = SliceReader(prepared, cache_megabytes=1)
+    chosen = [(record.id, index) for record, index in chosen_slices(catalogue.split("validation"), 6, reader=reader)]
+    assert chosen == [("a", 1), ("b", 1), ("a", 2), ("a", 3)]
+
+
+def test_overlay_rows_hold_truth_and_every_network(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Rows carry the slice, the labels, what each network said of it, and its IoU where there is one."""
+    catalogue, prepared = two_fish(tmp_path)
+    out = tmp_path / "out"
+    networks = {"teacher": blind_to(HEART), "student": told()}
+    with caplog.at_level(logging.WARNING):
+        evaluate(networks, catalogue, prepared_dir=prepared, output_dir=out, batch_size=2)
+    first, second, *_ = overlay_rows(catalogue, ("teacher", "student"), out, prepared_dir=prepared, count=4)
+    assert first.title == "a\nspring\nslice 1"
+    assert list(second.segmentations) == ["truth", "Teacher", "Student"]
+    assert not second.segmentations["Teacher"].any()
+    assert np.array_equal(second.segmentations["Student"], second.segmentations["truth"])
+    assert second.captions == {"Teacher": "IoU 0.00", "Student": "IoU 1.00"}
+    assert not caplog.records

@@ -1,0 +1,60 @@
+"""Stage pseudo_label, with a network that is known."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from scans.geometry import Box
+from tests.training.tiny_volumes import write_catalogue, write_volume
+from training.pseudo_labels import PseudoLabelReader, PseudoLabelWriter
+from training.stages.pseudo_label import pseudo_label
+
+
+class Bright(nn.Module):
+    """Sees a heart (class 3) where the normalised grey value is above a half; as sure as the value is far from it."""
+
+    def forward(self, normalised: Tensor) -> Tensor:
+        batch, _, height, width = normalised.shape
+        logits = torch.full((batch, 4, height, width), -1000.0)
+        logits[:, 0] = 0.0
+        logits[:, 3] = 20 * (normalised[:, 0] - 0.5)
+        return logits
+
+
+def test_every_slice_of_every_unlabelled_volume_is_labelled(tmp_path: Path) -> None:
+    """Batches that do not divide the slices, two volumes: each pixel as the network says, confidence its mean."""
+    prepared, out = tmp_path / "prepared", tmp_path / "pseudo"
+    image = np.full((5, 4, 6), 100, dtype=np.uint16)
+    image[3, 1:3, 2:5] = 1100
+    records = [
+        write_volume(prepared, "fish_1", image, None, split="unlabelled"),
+        write_volume(prepared, "fish_2", image[:2], None, split="unlabelled"),
+        write_volume(prepared, "seen", image, np.zeros(image.shape, dtype=np.uint8), split="train"),
+    ]
+    write_catalogue(prepared, *records)
+    confidence = pseudo_label(Bright(), prepared_dir=prepared, output_dir=out, batch_size=2)
+    reader = PseudoLabelReader(out)
+    expected = np.zeros((4, 6), dtype=np.uint8)
+    expected[1:3, 2:5] = 3
+    assert np.array_equal(reader.labels("fish_1", 3), expected)
+    assert not reader.labels("fish_1", 2).any()
+    assert not reader.labels("fish_2", 1).any()
+    assert sorted(path.name for path in out.iterdir()) == ["fish_1.zarr", "fish_2.zarr"]
+    sure = 1 / (1 + np.exp(-10))  # logits 10 apart, both at 0 and at 1 in grey
+    np.testing.assert_allclose(reader.confidence("fish_1"), np.full(5, sure), rtol=1e-6)
+    assert set(confidence) == {"fish_1", "fish_2"}
+
+
+def test_what_an_interrupted_run_left_is_replaced(tmp_path: Path) -> None:
+    """Pseudo-labels of a volume that is no longer there, and half of one that is, are gone after the next run."""
+    prepared, out = tmp_path / "prepared", tmp_path / "pseudo"
+    record = write_volume(prepared, "fish", np.full((2, 4, 6), 100, dtype=np.uint16), None, split="unlabelled")
+    write_catalogue(prepared, record)
+    for name in ("fish", "gone"):
+        half = np.full((1, 4, 6), 2, dtype=np.uint8)
+        PseudoLabelWriter(out, name, (2, 4, 6)).write(Box((0, 0, 0), (1, 4, 6)), half)
+    pseudo_label(Bright(), prepared_dir=prepared, output_dir=out, batch_size=2)
+    assert [path.name for path in out.iterdir()] == ["fish.zarr"]
+    assert not PseudoLabelReader(out).labels("fish", 0).any()

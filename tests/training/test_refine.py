@@ -1,0 +1,93 @@
+"""Stage refine: which pseudo-labels the Student gets, with a classifier that is known."""
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from scans.geometry import Box
+from scans.intensity import Window
+from tests.training.tiny_volumes import write_catalogue, write_volume
+from training.params import Refine
+from training.pseudo_labels import KeptSlice, PseudoLabelWriter, read_refined
+from training.stages.refine import BATCH_SLICES, VolumeCounts, refine, summary
+
+
+def by_grey_value(slices: NDArray[Any], masks: NDArray[np.uint8], window: Window) -> NDArray[np.float32]:
+    """As good as the slice is bright; asked about an empty mask it fails, since it must never be."""
+    assert masks.any(axis=(1, 2)).all()
+    good: NDArray[np.float32] = window.normalise(slices).mean(axis=(1, 2))
+    return good
+
+
+def data(tmp_path: Path, grey: list[int], holds: list[bool]) -> None:
+    """One unlabelled volume: a grey value for each slice, and whether the Teacher sees an organ there."""
+    image = np.broadcast_to(np.array(grey, dtype=np.uint16)[:, None, None], (len(grey), 4, 4)).copy()
+    record = write_volume(tmp_path / "prepared", "fish", image, None, split="unlabelled")
+    write_catalogue(tmp_path / "prepared", record)
+    labels = np.zeros(image.shape, dtype=np.uint8)
+    labels[holds, 1, 1] = 2
+    with PseudoLabelWriter(tmp_path / "pseudo", "fish", record.shape) as writer:
+        writer.write(Box.of_shape(record.shape), labels)
+
+
+def run(tmp_path: Path, section: Refine, *, classifier: bool = True) -> dict[str, VolumeCounts]:
+    return refine(
+        by_grey_value if classifier else None,
+        section,
+        prepared_dir=tmp_path / "prepared",
+        pseudo_labels_dir=tmp_path / "pseudo",
+        output_dir=tmp_path / "refined",
+    )
+
+
+def test_slices_at_or_above_the_threshold_are_kept(tmp_path: Path) -> None:
+    """With threshold 0.5: 0.25 goes, 0.5 and 0.75 stay, each under its own index and with its own probability."""
+    data(tmp_path, grey=[350, 600, 850], holds=[True, True, True])
+    counts = run(tmp_path, Refine(quality_classifier=True, threshold=0.5))
+    assert read_refined(tmp_path / "refined") == (KeptSlice("fish", 1, 0.5), KeptSlice("fish", 2, 0.75))
+    assert counts == {"fish": VolumeCounts("", slices=3, empty=0, kept=2)}
+
+
+def test_slices_without_an_organ_are_left_out(tmp_path: Path) -> None:
+    """Bright slices where the Teacher sees nothing are not kept, and do not shift the others' indices."""
+    holds = [False] * (BATCH_SLICES + 1) + [True, False, True]
+    data(tmp_path, grey=[1100] * len(holds), holds=holds)
+    counts = run(tmp_path, Refine(quality_classifier=True, threshold=0.5))
+    kept = [slice_.slice_index for slice_ in read_refined(tmp_path / "refined")]
+    assert kept == [BATCH_SLICES + 1, BATCH_SLICES + 3]
+    assert counts["fish"].empty == BATCH_SLICES + 2
+
+
+def test_switched_off_it_keeps_everything(tmp_path: Path) -> None:
+    """Without the classifier (Table 2) dark slices and empty ones are kept, each with probability 1."""
+    data(tmp_path, grey=[100, 100], holds=[True, False])
+    run(tmp_path, Refine(quality_classifier=False, threshold=0.5), classifier=False)
+    assert read_refined(tmp_path / "refined") == (KeptSlice("fish", 0, 1.0), KeptSlice("fish", 1, 1.0))
+
+
+def test_nothing_kept_is_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A threshold that nothing reaches leaves an empty list and says loudly which parameter it is."""
+    data(tmp_path, grey=[350], holds=[True])
+    with caplog.at_level(logging.WARNING):
+        run(tmp_path, Refine(quality_classifier=True, threshold=0.9))
+    assert read_refined(tmp_path / "refined") == ()
+    assert "refine.threshold = 0.9" in caplog.text
+
+
+def test_counts_are_added_up_by_experiment() -> None:
+    """Of 10 + 30 slices of one beam time 5 + 15 are kept, of 20 of another none: shares 1/2, 0, and 1/3 of all."""
+    report = summary(
+        {
+            "a": VolumeCounts("spring", slices=10, empty=1, kept=5),
+            "b": VolumeCounts("spring", slices=30, empty=2, kept=15),
+            "c": VolumeCounts("autumn", slices=20, empty=20, kept=0),
+        }
+    )
+    assert report["by_experiment"]["spring"] == {"slices": 40, "empty": 3, "kept": 20, "kept_share": 0.5}
+    assert report["by_experiment"]["autumn"]["kept_share"] == 0.0
+    assert (report["slices"], report["kept"], report["kept_share"]) == (60, 20, 1 / 3)
+    assert report["volumes"]["c"]["experiment"] == "autumn"

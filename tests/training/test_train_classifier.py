@@ -1,0 +1,251 @@
+"""Stage train_classifier: what the Quality Classifier is shown, how it is measured, and that it learns."""
+
+import json
+import math
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from tests.training.tiny_volumes import ORGANS, WINDOW, fish, write_catalogue, write_volume
+from training.checkpoints import QUALITY_CLASSIFIER, load_classifier, read_details
+from training.figures import read_columns
+from training.held_out import hold_out
+from training.params import Augmentation, Schedule, TrainClassifier
+from training.processes import Processes
+from training.quality import area_weights, classifier_input, scorer
+from training.quality_batches import QualityBatches, ResizedExamples, augmented
+from training.quality_examples import Candidate, Example, MaskReader, write_examples
+from training.roc import RocCurve, at_threshold
+from training.stages.train_classifier import METRICS, ROC, Learning, figures, train_classifier
+from training.volumes import SliceReader
+
+NO_CHANGE = Augmentation(mirror_y=0, mirror_x=0, rotation_degrees=0, scale=0, contrast=0, brightness=0, noise=0)
+
+
+def test_pixels_are_averaged_by_the_area_they_cover() -> None:
+    """Six pixels become two of three each; three become two: the middle one gives half of itself to either."""
+    assert torch.equal(area_weights(6, 2) * 3, torch.tensor([[1.0, 1, 1, 0, 0, 0], [0, 0, 0, 1, 1, 1]]))
+    torch.testing.assert_close(area_weights(3, 2), torch.tensor([[2 / 3, 1 / 3, 0], [0, 1 / 3, 2 / 3]]))
+
+
+@given(st.integers(1, 300), st.integers(1, 64))
+def test_averaging_neither_adds_nor_loses_grey(length: int, side: int) -> None:
+    """For any sizes the weights of each part add up to 1, and each pixel counts as much as any other."""
+    weights = area_weights(length, side)
+    assert (weights >= 0).all()
+    torch.testing.assert_close(weights.sum(dim=1), torch.ones(side), atol=1e-4, rtol=0)
+    torch.testing.assert_close(weights.sum(dim=0), torch.full((length,), side / length), atol=1e-4, rtol=1e-4)
+
+
+def test_each_organ_has_its_channel() -> None:
+    """A 2 x 4 slice shown as 2 x 2: grey values are means, and each channel is the share that its organ covers."""
+    slices = torch.tensor([[[0.0, 1.0, 0.5, 0.5], [0.0, 0.0, 1.0, 1.0]]])
+    labels = torch.tensor([[[1, 2, 2, 2], [0, 0, 3, 0]]], dtype=torch.uint8)
+    image, masks = classifier_input(slices, labels, organs=3, side=2)
+    assert torch.equal(image, torch.tensor([[[[0.5, 0.5], [0.0, 1.0]]]]))
+    assert torch.equal(masks[0, 0], torch.tensor([[0.5, 0.0], [0.0, 0.0]]))
+    assert torch.equal(masks[0, 1], torch.tensor([[0.5, 1.0], [0.0, 0.0]]))
+    assert torch.equal(masks[0, 2], torch.tensor([[0.0, 0.0], [0.0, 0.5]]))
+
+
+def test_left_and_right_trade_channels_in_a_mirror() -> None:
+    """Reflected along one axis the left eye's mask stands mirrored in the right eye's channel; along none it stays."""
+    image = np.arange(9, dtype=np.float32).reshape(3, 3) / 10
+    masks = np.zeros((3, 3, 3), dtype=np.float32)
+    masks[0, 0, 0] = masks[2, 2, 1] = 1.0
+    shown = (image, masks)
+    kept = augmented(shown, NO_CHANGE, organs=ORGANS, rng=np.random.default_rng(0))
+    np.testing.assert_allclose(kept[0], image, atol=1e-6)
+    np.testing.assert_allclose(kept[1], masks, atol=1e-6)
+    seen = set()
+    for seed in range(30):
+        mirrored = replace(NO_CHANGE, mirror_y=0.5, mirror_x=0.5)
+        turned, organs = augmented(shown, mirrored, organs=ORGANS, rng=np.random.default_rng(seed))
+        channel, y, x = (int(v) for v in np.argwhere(organs > 0.5)[0])
+        seen.add((channel, y, x))
+        assert (organs[2] > 0.5).any()
+        assert turned[y, x] == pytest.approx(image[0, 0], abs=1e-6)
+    assert seen == {(0, 0, 0), (1, 0, 2), (1, 2, 0), (0, 2, 2)}  # two reflections are a half turn: no mirror image
+
+
+def test_auc_and_points_of_four_slices() -> None:
+    """Good 0.9 and 0.4, bad 0.6 and 0.1: of four pairs three are in order, so the area is 3/4."""
+    probabilities, good = np.array([0.9, 0.6, 0.4, 0.1]), np.array([True, False, True, False])
+    roc = RocCurve.of(probabilities, good)
+    assert roc.auc == 0.75
+    assert [(p.threshold, p.false_positive_rate, p.true_positive_rate) for p in roc.points] == [
+        (math.inf, 0.0, 0.0),
+        (0.9, 0.0, 0.5),
+        (0.6, 0.5, 0.5),
+        (0.4, 0.5, 1.0),
+        (0.1, 1.0, 1.0),
+    ]
+    at_half = at_threshold(probabilities, good, 0.5)
+    assert (at_half.precision, at_half.true_positive_rate, at_half.kept_share) == (0.5, 0.5, 0.5)
+    assert at_threshold(probabilities, good, 0.6) == replace(at_half, threshold=0.6)
+
+
+def test_ties_count_half() -> None:
+    """One probability for all is worth no more than chance."""
+    assert RocCurve.of(np.full(5, 0.3), np.array([True, True, False, False, False])).auc == 0.5
+
+
+@given(st.lists(st.tuples(st.integers(0, 5), st.booleans()), min_size=2, max_size=30))
+def test_auc_is_the_share_of_pairs_in_order(pairs: list[tuple[int, bool]]) -> None:
+    """The area is the share of (good, bad) pairs with the good one above, ties half; none without both kinds."""
+    probabilities, good = np.array([p / 5 for p, _ in pairs]), np.array([g for _, g in pairs])
+    roc = RocCurve.of(probabilities, good)
+    if good.all() or not good.any():
+        assert roc.auc is None
+        assert roc.auc_missing
+        return
+    differences = probabilities[good][:, None] - probabilities[~good][None, :]
+    assert roc.auc == pytest.approx(((differences > 0) + 0.5 * (differences == 0)).mean())
+
+
+def test_figures_that_the_held_out_part_does_not_give_are_none(tmp_path: Path) -> None:
+    """All bad and none kept: no AUC, with a reason, no precision, no recall; and a curve that can still be read."""
+    probabilities, good = np.array([0.1, 0.2]), np.array([False, False])
+    report = figures(probabilities, good, threshold=0.5)
+    assert (report["auc"], report["precision"], report["recall"]) == (None, None, None)
+    assert report["auc_missing"] == "the held-out examples are not of both kinds: all 2 are bad"
+    assert (report["kept_share"], report["base_rate"]) == (0.0, 0.0)
+    RocCurve.of(probabilities, good).write(tmp_path / "roc.csv")
+    table = read_columns(tmp_path / "roc.csv")
+    assert table["kept_share"] == [0.0, 0.5, 1.0]
+    assert all(math.isnan(value) for value in table["true_positive_rate"])
+
+
+def example(volume_id: str, slice_index: int, *, good: bool, source: str = "cross_fit") -> Example:
+    assert source in ("cross_fit", "corrupted")
+    kind = "corrupted" if source == "corrupted" else "cross_fit"
+    return Example(volume_id, slice_index, row=slice_index, good=good, iou=0.5, source=kind)
+
+
+@given(st.integers(2, 8), st.floats(0.05, 0.95), st.integers(0, 9))
+def test_no_volume_is_on_both_sides(volumes: int, share: float, seed: int) -> None:
+    """For any share and number of volumes both sides have some, they share no volume, and no example is lost."""
+    examples = [example(f"v{v}", z, good=(v + z) % 2 == 0) for v in range(volumes) for z in range(3)]
+    split = hold_out(examples, share, seed=seed)
+    assert split.by == "volumes"
+    assert not {e.volume_id for e in split.train} & {e.volume_id for e in split.held_out}
+    assert sorted((*split.train, *split.held_out), key=repr) == sorted(examples, key=repr)
+    assert split.train
+    assert split.held_out
+
+
+def test_the_held_out_part_has_both_kinds_where_it_can() -> None:
+    """Of three volumes one alone holds bad and good, besides one of each kind: every seed measures on that one."""
+    examples = [
+        example("mixed", 0, good=True),
+        example("mixed", 1, good=False),
+        example("good", 0, good=True),
+        example("bad", 0, good=False),
+    ]
+    for seed in range(6):
+        assert {e.volume_id for e in hold_out(examples, 0.3, seed=seed).held_out} == {"mixed"}
+
+
+def test_damaged_labels_train_but_do_not_measure() -> None:
+    """Of a held-out volume the damaged labels are on neither side, those of other volumes train."""
+    examples = [example(v, z, good=z < 2, source=s) for v in "ab" for z, s in enumerate(["cross_fit", "corrupted"] * 2)]
+    split = hold_out(examples, 0.5, seed=0)
+    assert [e.source for e in split.held_out] == ["cross_fit", "cross_fit"]
+    assert len(split.train) == 4
+
+
+def test_of_one_volume_the_upper_slices_are_held_out() -> None:
+    """Neighbours look alike: ten slices of one volume are cut in two runs, and the split says that it is by slices."""
+    examples = [example("only", z, good=z % 2 == 0) for z in range(10)]
+    split = hold_out(examples, 0.3, seed=0)
+    assert split.by == "slices"
+    assert [e.slice_index for e in split.train] == list(range(7))
+    assert [e.slice_index for e in split.held_out] == [7, 8, 9]
+
+
+@pytest.mark.parametrize("share", [0.0, 1.0])
+def test_a_share_that_leaves_one_side_empty_is_refused(share: float) -> None:
+    """Nothing held out, or everything, is a wrong parameter, which is named."""
+    with pytest.raises(ValueError, match=r"train_classifier\.held_out_share"):
+        hold_out([example("a", 0, good=True), example("b", 0, good=False)], share, seed=0)
+
+
+SECTION = TrainClassifier(
+    held_out_share=0.3,
+    workers=0,
+    side=32,
+    schedule=Schedule(epochs=1, steps_per_epoch=40, batch_size=8, learning_rate=0.001, one_cycle=True),
+    augmentation=replace(NO_CHANGE, contrast=0.2, brightness=0.1, noise=0.02),
+)
+
+
+def intact_and_shifted(root: Path, *, volumes: int = 4) -> Learning:
+    """Fish whose masks are right in every second example, and seven pixels too low in the others."""
+
+    def shifted(mask: NDArray[np.uint8], rows: int) -> NDArray[np.uint8]:
+        return np.roll(mask, rows, axis=0)
+
+    records, candidates = [], []
+    for number in range(volumes):
+        image, labels = fish(number, slices=8)
+        name = f"train_{number}"
+        records.append(write_volume(root / "prepared", name, image, labels, split="train"))
+        for z in range(8):
+            good = z % 2 == 0
+            read_mask = partial(shifted, labels[z], 0 if good else 7)
+            candidates.append(Candidate(name, z, good, None, "review", read_mask))
+    write_catalogue(root / "prepared", *records)
+    write_examples(root / "examples", candidates)
+    return Learning.read(SECTION, seed=1, prepared_dir=root / "prepared", examples_dir=root / "examples")
+
+
+def test_good_and_bad_are_drawn_as_often(tmp_path: Path) -> None:
+    """With one good example among eight, batches are half good all the same, and each is shown with its own mask."""
+    learning = intact_and_shifted(tmp_path, volumes=2)
+    of_one = [e for e in learning.split.train if not e.good] + [e for e in learning.split.train if e.good][:1]
+    images, masks = SliceReader(tmp_path / "prepared", cache_megabytes=1), MaskReader(tmp_path / "examples")
+    windows = {e.volume_id: WINDOW for e in of_one}
+    resized = ResizedExamples(of_one, images, masks, windows, organs=3, side=40)
+    batches = QualityBatches(resized, ORGANS, NO_CHANGE, batch_size=64, seed=3)
+    first, again = batches[5], batches[5]
+    assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
+    assert first.slices.shape == (64, 1, 40, 40)
+    assert first.masks.shape == (64, 3, 40, 40)
+    assert 20 < int(first.good.sum()) < 44
+    mask = masks.mask(of_one[-1])
+    of_good = first.masks[first.good == 1]
+    assert torch.equal(of_good, torch.from_numpy(mask == np.array([1, 2, 3])[:, None, None]).float().expand_as(of_good))
+
+
+def test_it_learns_to_tell_intact_from_shifted_masks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After forty steps it ranks nine of ten held-out pairs right, and what is written is what it was measured as."""
+    monkeypatch.chdir(tmp_path)
+    learning = intact_and_shifted(tmp_path)
+    losses: list[float] = []
+    report = train_classifier(
+        learning, threshold=0.5, ranks=Processes(), report=lambda epoch: losses.append(epoch.losses["loss"])
+    )
+    assert len(losses) == 1
+    assert report["auc"] > 0.9
+    assert report["held_out_examples"] == {"good": 4, "bad": 4}
+    assert report["train_examples"] == {"good": 12, "bad": 12}
+    assert report["base_rate"] == 0.5
+    assert json.loads(METRICS.read_text()) == report
+    assert read_details(QUALITY_CLASSIFIER)["auc"] == report["auc"]
+    assert not list(Path(".resume").iterdir())
+    score = scorer(load_classifier(QUALITY_CLASSIFIER), organs=3, side=32)
+    held_out = learning.split.held_out
+    images, masks = SliceReader(tmp_path / "prepared", cache_megabytes=1), MaskReader(tmp_path / "examples")
+    shown = np.stack([images.image(e.volume_id, e.slice_index) for e in held_out])
+    good = score(shown, np.stack([masks.mask(e) for e in held_out]), WINDOW)
+    again = figures(good.astype(np.float64), np.array([e.good for e in held_out]), threshold=0.5)
+    assert again["auc"] == report["auc"]
+    assert again["recall"] == report["recall"]
+    assert read_columns(ROC)["kept_share"][-1] == 1.0
