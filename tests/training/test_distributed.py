@@ -1,0 +1,60 @@
+"""torchrun on two processes trains Teacher and Student with DistributedDataParallel, as the stages are really run."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from tiny_volumes import tiny_data_set
+
+from training.checkpoints import STUDENT, TEACHER, load_network, read_details
+
+PARAMS = Path(__file__).parents[2] / "params.yaml"
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A few small fish and a params.yaml with a short schedule."""
+    folder = tmp_path_factory.mktemp("distributed")
+    tiny_data_set(folder)
+    content = yaml.safe_load(PARAMS.read_text(encoding="utf-8"))
+    demo = content["profiles"]["demo"]
+    for stage in ("train_teacher", "train_student"):
+        schedule = {"epochs": 2, "steps_per_epoch": 2, "batch_size": 4, "learning_rate": 0.001, "one_cycle": True}
+        demo[stage] |= {"workers": 0, "schedule": schedule, "sampling": demo[stage]["sampling"] | {"crop": 32}}
+    demo["train_teacher"]["encoder_depth"] = 3
+    (folder / "params.yaml").write_text(yaml.safe_dump({**content, "profile": "demo", "profiles": {"demo": demo}}))
+    return folder
+
+
+def torchrun(stage: str, *, root: Path) -> str:
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    environment.pop("MLFLOW_TRACKING_URI", None)
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    ended = subprocess.run(
+        [*command, "-m", f"training.stages.{stage}"],
+        cwd=root,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+    assert ended.returncode == 0, ended.stdout
+    return ended.stdout
+
+
+def test_two_processes_train_teacher_and_student(root: Path) -> None:
+    """One checkpoint, one line an epoch, the steps of one process; the Student starts from the Teacher's file."""
+    for stage, checkpoint in (("train_teacher", TEACHER), ("train_student", STUDENT)):
+        output = torchrun(stage, root=root)
+        assert output.count(f"{stage}: epoch 1 of 2") == 1
+        assert output.count(f"{stage}: epoch 2 of 2") == 1
+        assert json.loads((root / "metrics" / f"{stage}.json").read_text())["steps"] == 4
+        assert read_details(root / checkpoint)["stage"] == stage
+        assert not load_network(root / checkpoint).training
+    assert list((root / ".resume").iterdir()) == []
