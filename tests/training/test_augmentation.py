@@ -9,7 +9,9 @@ from scans.organs import OrganMap
 from training.augmentation import Pose, change_grey_values, draw_linear
 from training.params import Augmentation
 
-NONE = Augmentation(mirror=0.0, rotation_degrees=0.0, scale=0.0, contrast=0.0, brightness=0.0, noise=0.0)
+NONE = Augmentation(
+    mirror_y=0.0, mirror_x=0.0, rotation_degrees=0.0, scale=0.0, contrast=0.0, brightness=0.0, noise=0.0
+)
 SLICE = np.arange(16, dtype=np.uint16).reshape(4, 4)
 LABELS = np.array([[1, 0, 0, 2], [1, 0, 0, 2], [3, 3, 3, 3], [0, 0, 0, 0]], dtype=np.uint8)
 SWAP = OrganMap.from_mapping({1: "left_eye", 2: "right_eye", 3: "heart"}).mirrored
@@ -78,7 +80,9 @@ def test_a_turned_patch_shows_what_is_around_it_in_the_slice() -> None:
 @given(seed=st.integers(0, 2**32), mirror=st.sampled_from([0.0, 1.0]))
 def test_drawn_poses_stay_within_their_limits(seed: int, mirror: float) -> None:
     """The determinant is 1 / size^2 within the limits, positive for none and for two reflections; the angle is too."""
-    limits = Augmentation(mirror=mirror, rotation_degrees=10, scale=0.2, contrast=0, brightness=0, noise=0)
+    limits = Augmentation(
+        mirror_y=mirror, mirror_x=mirror, rotation_degrees=10, scale=0.2, contrast=0, brightness=0, noise=0
+    )
     linear = draw_linear(limits, np.random.default_rng(seed))
     size = np.linalg.det(linear) ** -0.5
     angle = np.rad2deg(np.arctan2(linear[1, 0], linear[0, 0]))
@@ -89,7 +93,7 @@ def test_drawn_poses_stay_within_their_limits(seed: int, mirror: float) -> None:
 def test_half_of_the_patches_are_mirror_images_when_each_axis_is_mirrored_half_of_the_time() -> None:
     """1/2 * 1/2 + 1/2 * 1/2 of 400 draws, give or take."""
     rng = np.random.default_rng(1)
-    half = Augmentation(mirror=0.5, rotation_degrees=0, scale=0, contrast=0, brightness=0, noise=0)
+    half = Augmentation(mirror_y=0.5, mirror_x=0.5, rotation_degrees=0, scale=0, contrast=0, brightness=0, noise=0)
     mirrored = sum(Pose(4, (0, 0), draw_linear(half, rng)).reflected for _ in range(400))
     assert 160 <= mirrored <= 240
 
@@ -105,7 +109,7 @@ def test_grey_values_are_left_alone_when_everything_is_switched_off() -> None:
 @given(seed=st.integers(0, 2**32))
 def test_changed_grey_values_stay_normalised(seed: int) -> None:
     """Whatever is drawn, the network sees float32 values from 0 to 1, as it will when it serves."""
-    strong = Augmentation(mirror=0, rotation_degrees=0, scale=0, contrast=0.9, brightness=0.9, noise=0.9)
+    strong = Augmentation(mirror_y=0, mirror_x=0, rotation_degrees=0, scale=0, contrast=0.9, brightness=0.9, noise=0.9)
     rng = np.random.default_rng(seed)
     changed = change_grey_values(rng.random((8, 8), dtype=np.float32), strong, rng)
     assert changed.dtype == np.float32

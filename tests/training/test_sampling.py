@@ -14,8 +14,10 @@ from training.pseudo_labels import KeptSlice, read_refined
 from training.sampling import Batch, PatchBatches, in_proportion, labelled_pool, refined_pool
 from training.volumes import Catalogue, SliceReader
 
-NONE = Augmentation(mirror=0.0, rotation_degrees=0.0, scale=0.0, contrast=0.0, brightness=0.0, noise=0.0)
-ALL = Augmentation(mirror=0.5, rotation_degrees=20, scale=0.2, contrast=0.2, brightness=0.1, noise=0.05)
+NONE = Augmentation(
+    mirror_y=0.0, mirror_x=0.0, rotation_degrees=0.0, scale=0.0, contrast=0.0, brightness=0.0, noise=0.0
+)
+ALL = Augmentation(mirror_y=0.5, mirror_x=0.5, rotation_degrees=20, scale=0.2, contrast=0.2, brightness=0.1, noise=0.05)
 
 
 def batches_of(root: Path, *, crop: int = 16, organ_share: float = 0.5, megabytes: int = 10) -> PatchBatches:

@@ -76,7 +76,9 @@ def tiny_data_set(root: Path, *, labelled: int = 2, unlabelled: int = 1) -> Cata
     return write_catalogue(prepared, *records)
 
 
-STILL = Augmentation(mirror=0.0, rotation_degrees=0.0, scale=0.0, contrast=0.0, brightness=0.0, noise=0.0)
+STILL = Augmentation(
+    mirror_y=0.0, mirror_x=0.0, rotation_degrees=0.0, scale=0.0, contrast=0.0, brightness=0.0, noise=0.0
+)
 SAMPLING = Sampling(crop=32, organ_share=0.8, cache_megabytes=8)
 
 TEACHER_SECTION = TrainTeacher(
