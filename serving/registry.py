@@ -10,6 +10,12 @@ from scans.manifest import MANIFEST_FILE
 
 REFERENCE = "NAME@ALIAS or NAME/VERSION"
 
+_MLFLOW_SETTINGS = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",  # the default tries for minutes
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+}
+
 
 class RegistryError(ValueError):
     """A model that the registry does not give; the message says what was asked of which registry."""
@@ -32,7 +38,7 @@ def download_version(reference: str, *, into: Path) -> FetchedVersion:
     """
     name, alias, version = _parse(reference)
     uri = tracking_uri()
-    for variable, value in (("MLFLOW_DISABLE_TELEMETRY", "true"), ("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")):
+    for variable, value in _MLFLOW_SETTINGS.items():
         os.environ.setdefault(variable, value)
     import mlflow.artifacts  # noqa: PLC0415  mlflow takes seconds to import and only a registry needs it
     from mlflow.exceptions import MlflowException  # noqa: PLC0415
@@ -46,13 +52,12 @@ def download_version(reference: str, *, into: Path) -> FetchedVersion:
         )
     except (MlflowException, ImportError, OSError) as error:
         raise RegistryError(f"the registry {_without_password(uri)} does not give it: {error}") from error
-    manifests = sorted(Path(downloaded).rglob(MANIFEST_FILE))
-    if len(manifests) != 1:
+    folder = Path(downloaded)
+    if not (folder / MANIFEST_FILE).is_file():
         raise RegistryError(
-            f"version {version} of {name} holds {len(manifests)} files {MANIFEST_FILE}; a version that "
-            f"`ricefish` can serve holds one, beside its model"
+            f"version {version} of {name} has no {MANIFEST_FILE} beside its model: not registered by this project"
         )
-    return FetchedVersion(name=name, version=str(version), folder=manifests[0].parent)
+    return FetchedVersion(name=name, version=str(version), folder=folder)
 
 
 def tracking_uri() -> str:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
+import re
 from pathlib import Path
 
 import pytest
 
 from serving.logs import FIELDS, KeyValueFormatter
-from serving.settings import SettingsError, read_settings
+from serving.settings import Settings, SettingsError, read_settings
 from serving.store import ScanNotFound, Store, StoreError
 
 
@@ -71,3 +72,10 @@ def test_a_log_line_is_key_value_pairs_on_one_line() -> None:
     line = KeyValueFormatter().format(record)
     assert line.endswith(r'level=info event=scan_failed scan=ab12 error="no \"end\"\nof it" seconds=0.1235')
     assert line.startswith("time=20")
+
+
+def test_every_setting_is_documented() -> None:
+    """docs/serving.md names each variable that the server reads, and no other of its prefix."""
+    page = (Path(__file__).resolve().parents[2] / "docs" / "serving.md").read_text(encoding="utf-8")
+    written = set(re.findall(r"`(RICEFISH_[A-Z_]+[A-Z])`", page))
+    assert written == {f"RICEFISH_{name.upper()}" for name in Settings.model_fields}
