@@ -6,6 +6,7 @@ from pathlib import Path
 
 import onnx
 import torch
+from torch.export import Dim
 
 from training.onnx_models import QualityModel, SegmentationModel
 
@@ -23,7 +24,7 @@ def write_onnx(path: Path, model: SegmentationModel | QualityModel) -> None:
     slices, window = torch.rand(2, SIZE, SIZE), torch.tensor([[0.0, 1.0], [0.0, 1.0]])
     quality = isinstance(model, QualityModel)
     arguments = (slices, window, torch.zeros(2, SIZE, SIZE, dtype=torch.uint8)) if quality else (slices, window)
-    image = {0: "batch", 1: "height", 2: "width"}
+    named, free = {0: "batch", 1: "height", 2: "width"}, Dim.DYNAMIC
     program = torch.onnx.export(
         model.eval(),
         arguments,
@@ -31,7 +32,7 @@ def write_onnx(path: Path, model: SegmentationModel | QualityModel) -> None:
         opset_version=OPSET,
         input_names=["slices", "window", "segmentation"][: len(arguments)],
         output_names=["good"] if quality else ["segmentation", "confidence"],
-        dynamic_shapes=(image, {0: "batch"}, image)[: len(arguments)],
+        dynamic_shapes=(named, {0: free}, {0: free, 1: free, 2: free})[: len(arguments)],
         verbose=False,
     )
     if program is None:

@@ -37,9 +37,7 @@ class OnnxModel:
         return np.asarray(self._run("good", {**feed, "segmentation": segmentation}), dtype=np.float32)
 
     def _run(self, output: str, feed: dict[str, NDArray[Any]]) -> NDArray[Any]:
-        options = onnxruntime.RunOptions()
-        options.only_execute_path_to_fetches = True
-        answer: Sequence[NDArray[Any]] = self._session.run([output], feed, options)
+        answer: Sequence[NDArray[Any]] = self._session.run([output], feed)
         return answer[0]
 
 

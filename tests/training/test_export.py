@@ -1,0 +1,208 @@
+"""Export of small untrained networks: files that agree with torch and say what they are, and one that is refused."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+
+from scans.intensity import Window
+from scans.manifest import ModelManifest, file_sha256
+from tests.training.tiny_volumes import ORGANS, WINDOW, fish, write_catalogue, write_volume
+from training.agreement import ExportError, compare_quality, compare_segmentation, spread_slices
+from training.checkpoints import QUALITY_CLASSIFIER, STUDENT, save_checkpoint
+from training.golden import golden_slice
+from training.networks import (
+    Architecture,
+    ClassifierArchitecture,
+    QualityClassifier,
+    SegmentationNetwork,
+    build_classifier,
+    build_unet,
+)
+from training.onnx_files import write_onnx
+from training.onnx_models import SegmentationModel, normalise
+from training.onnx_session import OnnxModel
+from training.params import Export
+from training.quality import scorer
+from training.stages.export import export
+from training.volumes import Catalogue, SliceReader
+
+SECTION = Export(name="fish", agreement_slices=10, most_disagreement=0.001)
+UNET = Architecture(encoder="resnet18", encoder_depth=3, organs=3)
+CLASSIFIER = ClassifierArchitecture(organs=3, side=32)
+ORGAN_FIGURES = {name: {"dice": 0.8, "iou": 0.7, "left_out": 0} for name in ORGANS.names}
+
+
+@dataclass(frozen=True)
+class Exported:
+    """A working directory where the stage has done its work."""
+
+    root: Path
+    catalogue: Catalogue
+    network: SegmentationNetwork
+    classifier: QualityClassifier
+    report: dict[str, dict[str, float]]
+
+    @property
+    def reader(self) -> SliceReader:
+        return SliceReader(self.root / "data/prepared", cache_megabytes=1)
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Exported]:
+    """Two validation fish, one to train on and one without labels; networks with random weights."""
+    root = tmp_path_factory.mktemp("export")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(root)
+        catalogue = _prepared(root / "data/prepared")
+        torch.manual_seed(3)
+        network, classifier = build_unet(UNET), build_classifier(CLASSIFIER)
+        save_checkpoint(STUDENT, network, UNET, details={})
+        save_checkpoint(QUALITY_CLASSIFIER, classifier, CLASSIFIER, details={})
+        (root / "metrics").mkdir()
+        student = {"mean_dice": 0.8, "mean_iou": 0.7, "organs": ORGAN_FIGURES, "volumes": {}}
+        (root / "metrics/evaluate.json").write_text(json.dumps({"student": student}))
+        (root / "metrics/train_classifier.json").write_text('{"roc_auc": 0.9, "auc_missing": null}')
+        report = export(SECTION, threshold=0.4, mlflow_run="a run")
+        yield Exported(root, catalogue, network.eval(), classifier.eval(), report)
+
+
+def _prepared(folder: Path) -> Catalogue:
+    folder.mkdir(parents=True)
+    records = [write_volume(folder, f"validation_{n}", *fish(n), split="validation") for n in range(2)]
+    records.append(write_volume(folder, "train_0", *fish(5), split="train"))
+    records.append(write_volume(folder, "unlabelled_0", fish(6)[0], None, split="unlabelled"))
+    return write_catalogue(folder, *records)
+
+
+def test_both_models_agree_with_torch_on_real_slices(exported: Exported) -> None:
+    """As many slices as were asked for were compared, and next to nothing differed."""
+    student, classifier = exported.report["student"], exported.report["quality_classifier"]
+    assert (student["slices"], student["odd_batches"]) == (10, 3)
+    assert student["largest_difference"] <= SECTION.most_disagreement
+    assert classifier["slices"] == 10
+    assert classifier["largest_difference"] < 1e-4
+
+
+def test_the_manifests_say_what_the_models_are(exported: Exported) -> None:
+    """Hashes, organs, ranges seen in training, figures, agreement, commit and run; the files hold what they state."""
+    student, quality = (ModelManifest.read(exported.root / path.parent) for path in (STUDENT, QUALITY_CLASSIFIER))
+    student.verify(exported.root / STUDENT.parent)
+    quality.verify(exported.root / QUALITY_CLASSIFIER.parent)
+    assert (student.name, student.kind, student.threshold) == ("fish", "segmentation", None)
+    assert (quality.name, quality.kind, quality.threshold) == ("fish-quality", "quality", 0.4)
+    assert student.organs == quality.organs == ORGANS
+    assert student.data_sha256 == "of the test's volumes"
+    assert student.mlflow_run == "a run"
+    assert student.intensity_range == (WINDOW.lower, WINDOW.upper)
+    assert student.spacing_mm[0] == pytest.approx((0.1, 0.1))
+    assert student.metrics["mean_dice"] == 0.8
+    assert student.metrics["iou.heart"] == 0.7
+    assert quality.metrics == {"roc_auc": 0.9}
+    assert student.agreement["slices"] == 10
+
+
+def test_the_golden_slice_is_answered_as_the_manifest_says(exported: Exported) -> None:
+    """A server that runs the file on it gets exactly the stated segmentation, and the stated probability."""
+    for path in (STUDENT, QUALITY_CLASSIFIER):
+        folder = exported.root / path.parent
+        golden, model = ModelManifest.read(folder).golden, OnnxModel(folder / "model.onnx")
+        image, segmentation = golden.slice[None], golden.segmentation[None]
+        if golden.good is None:
+            np.testing.assert_array_equal(model.segment(image, golden.window), segmentation)
+        else:
+            assert model.good(image, segmentation, golden.window)[0] == pytest.approx(golden.good, abs=1e-6)
+
+
+def test_the_golden_slice_is_the_one_with_most_organs(exported: Exported) -> None:
+    """The first three slices of a fish hold two eyes, the others one heart: it is one of the first."""
+    segmenter = OnnxModel(exported.root / "models/student/model.onnx")
+    golden = golden_slice(exported.catalogue, exported.reader, segmenter)
+    held_out = [(record.id, z) for record in exported.catalogue.split("validation") for z in range(3)]
+    assert any(np.array_equal(exported.reader.image(*place), golden.slice) for place in held_out)
+
+
+def test_a_golden_slice_of_a_large_scan_is_cut_around_its_organs(exported: Exported, tmp_path: Path) -> None:
+    """Of 300 x 400 pixels 256 x 256 are kept, with the organ at the far edge among them."""
+    labels = np.zeros((1, 300, 400), dtype=np.uint8)
+    labels[0, 290:295, 380:390] = 2
+    image = np.where(labels == 2, 900, 300).astype(np.uint16)
+    catalogue = write_catalogue(tmp_path, write_volume(tmp_path, "large", image, labels, split="validation"))
+    segmenter = OnnxModel(exported.root / "models/student/model.onnx")
+    golden = golden_slice(catalogue, SliceReader(tmp_path, cache_megabytes=0), segmenter)
+    assert golden.slice.shape == golden.segmentation.shape == (256, 256)
+    assert int((golden.slice == 900).sum()) == 50
+
+
+def test_a_file_of_another_network_is_refused(exported: Exported) -> None:
+    """The error names the slice and the share of its pixels that differ."""
+    torch.manual_seed(4)
+    another = build_unet(UNET)
+    segmenter = OnnxModel(exported.root / "models/student/model.onnx")
+    slices = spread_slices(exported.catalogue, 4)
+    with pytest.raises(ExportError, match=r"slice 0 of volume validation_0, .* differ in \d+\.\d+% of the pixels"):
+        compare_segmentation(segmenter, another, slices=slices, reader=exported.reader, limit=0.001)
+    judge = OnnxModel(exported.root / "models/quality_classifier/model.onnx")
+    other = scorer(build_classifier(CLASSIFIER), organs=3, side=32)
+    with pytest.raises(ExportError, match="slice 0 of volume validation_0: the Quality Classifier says"):
+        compare_quality(judge, other, segmenter=segmenter, slices=slices, reader=exported.reader)
+
+
+def test_slices_are_spread_over_volumes_that_nothing_learnt_labels_from(exported: Exported) -> None:
+    """Eighteen slices of the validation and unlabelled volumes: four of them are the first, two between, the last."""
+    chosen = spread_slices(exported.catalogue, 4)
+    assert [(c.record.id, c.slice_index) for c in chosen] == [
+        ("validation_0", 0),
+        ("validation_1", 0),
+        ("validation_1", 5),
+        ("unlabelled_0", 5),
+    ]
+    assert len(spread_slices(exported.catalogue, 1000)) == 18
+
+
+def test_the_file_stands_alone_and_takes_any_size(exported: Exported) -> None:
+    """One file that the ONNX checker passes, without paths of this machine; batch, height and width are free."""
+    folder = exported.root / "models/student"
+    assert {path.name for path in folder.iterdir()} == {"checkpoint.pt", "manifest.json", "model.onnx"}
+    model = onnx.load(folder / "model.onnx")
+    onnx.checker.check_model(model, full_check=True)
+    assert b"site-packages" not in model.SerializeToString()
+    shapes = {
+        tensor.name: [axis.dim_param or axis.dim_value for axis in tensor.type.tensor_type.shape.dim]
+        for tensor in (*model.graph.input, *model.graph.output)
+    }
+    image = ["batch", "height", "width"]
+    assert shapes == {"slices": image, "window": ["batch", 2], "segmentation": image, "confidence": image}
+
+
+def test_confidence_is_the_winning_probability(exported: Exported) -> None:
+    """It is what softmax gives to the class that was chosen."""
+    model = OnnxModel(exported.root / "models/student/model.onnx")
+    image = exported.reader.image("validation_0", 0)[None]
+    with torch.inference_mode():
+        logits = exported.network(torch.from_numpy(WINDOW.normalise(image)).unsqueeze(1))
+    expected = logits.softmax(dim=1).amax(dim=1).numpy()
+    np.testing.assert_allclose(model.confidence(image, WINDOW), expected, atol=1e-5)
+
+
+def test_the_same_weights_give_the_same_bytes(exported: Exported, tmp_path: Path) -> None:
+    """So a rerun registers no second version of the same model."""
+    write_onnx(tmp_path / "again.onnx", SegmentationModel(exported.network))
+    assert file_sha256(tmp_path / "again.onnx") == file_sha256(exported.root / "models/student/model.onnx")
+
+
+def test_the_window_inside_the_model_is_that_of_scans() -> None:
+    """Window 10..20: 5, 10, 15, 20, 25 become 0, 0, 0.5, 1, 1; and on any grey values both give the same bits."""
+    window = torch.tensor([[10.0, 20.0]])
+    values = torch.tensor([[[5.0, 10.0, 15.0, 20.0, 25.0]]])
+    assert normalise(values, window).tolist() == [[[0.0, 0.0, 0.5, 1.0, 1.0]]]
+    grey = np.random.default_rng(0).normal(0, 1000, (1, 50, 50)).astype(np.float32)
+    inside = normalise(torch.from_numpy(grey), torch.tensor([[-123.4, 777.7]])).numpy()
+    np.testing.assert_array_equal(inside, Window(-123.4, 777.7).normalise(grey))

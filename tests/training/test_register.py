@@ -1,0 +1,194 @@
+"""Versions, aliases and the champion in a real SQLite registry, with figures worked out by hand."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from ricefish.models import app
+from scans.intensity import IntensityRule, Window
+from scans.manifest import Golden, ManifestError, ModelManifest, file_sha256
+from scans.organs import OrganMap
+from training import provenance, tracking
+from training.params import Register
+from training.promotion import promote
+from training.registry import CANDIDATE, CHAMPION, Registry, RegistryError, Version
+from training.stages.register import EVALUATION_FILE, QUALITY_DIR, STUDENT_DIR, register
+
+LIMITS = Register(model="fish", greatest_mean_loss=0.0, greatest_organ_loss=0.03)
+ORGANS = OrganMap.from_mapping({1: "heart", 2: "liver"})
+
+
+@dataclass(frozen=True)
+class Pipeline:
+    """What export and evaluate leave behind, registered as often as a test wants."""
+
+    registry: Registry
+    run_id: str
+
+    def export(self, content: bytes, *, heart: float, liver: float, data: str = "first data") -> None:
+        """Writes both models, and the Student's Dice on the one validation volume."""
+        _model(STUDENT_DIR, content, kind="segmentation", dice=(heart + liver) / 2, data=data)
+        _model(QUALITY_DIR, b"judge", kind="quality", dice=0.0, data=data)
+        organs = {"heart": {"dice": heart, "iou": 0.5}, "liver": {"dice": liver, "iou": 0.5}}
+        EVALUATION_FILE.parent.mkdir(exist_ok=True)
+        EVALUATION_FILE.write_text(json.dumps({"student": {"volumes": {"fish_1": {"organs": organs}}}}))
+
+    def register(self, content: bytes, *, heart: float, liver: float, data: str = "first data") -> Version:
+        """Exports and registers."""
+        self.export(content, heart=heart, liver=liver, data=data)
+        return register(self.registry.name, run_id=self.run_id)
+
+    @property
+    def champion(self) -> int | None:
+        found = self.registry.at(CHAMPION)
+        return found.number if found else None
+
+
+def _model(folder: Path, content: bytes, *, kind: str, dice: float, data: str) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "model.onnx").write_bytes(content)
+    blank = np.zeros((2, 2))
+    ModelManifest(
+        name="fish",
+        kind="quality" if kind == "quality" else "segmentation",
+        organs=ORGANS,
+        intensity=IntensityRule(0.0, 100.0),
+        model_sha256=file_sha256(folder / "model.onnx"),
+        data_sha256=data,
+        spacing_mm=((0.1, 0.1), (0.1, 0.1), (0.1, 0.1)),
+        intensity_range=(0.0, 1.0),
+        golden=Golden(blank.astype(np.float32), Window(0.0, 1.0), blank.astype(np.uint8)),
+        metrics={"mean_dice": dice},
+        git_commit="0123456789abcdef",
+    ).write(folder)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The id of one run, in a store that the tests of this file share: each has a registered model of its own."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path_factory.mktemp("registry"))
+        for name in (tracking.TRACKING_URI, "RANK", provenance.DVC_STAGE):
+            patch.delenv(name, raising=False)
+        client = tracking.connect()
+        patch.setenv(tracking.TRACKING_URI, tracking.tracking_uri())
+        experiment = client.create_experiment("ricefish", artifact_location=(Path.cwd() / "mlruns").as_uri())
+        yield client.create_run(experiment).info.run_id
+
+
+@pytest.fixture
+def pipeline(run: str, request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pipeline:
+    monkeypatch.chdir(tmp_path)
+    return Pipeline(Registry(request.node.name.removeprefix("test_")[:60]), run)
+
+
+def test_a_version_holds_the_files_byte_for_byte(pipeline: Pipeline, tmp_path: Path) -> None:
+    """model.onnx and manifest.json of both models, MLflow's own file with the signature, and tags that say whence."""
+    version = pipeline.register(b"student", heart=0.8, liver=0.6)
+    stored = pipeline.registry.fetch(version, tmp_path / "stored")
+    for name in ("model.onnx", "manifest.json"):
+        assert (stored / name).read_bytes() == (STUDENT_DIR / name).read_bytes()
+        assert (stored / "quality_classifier" / name).read_bytes() == (QUALITY_DIR / name).read_bytes()
+    ModelManifest.read(stored).verify(stored)
+    assert (version.number, version.aliases) == (1, (CANDIDATE,))
+    assert version.sha256 == file_sha256(STUDENT_DIR / "model.onnx")
+    assert (version.data_sha256, version.tags["git_commit"]) == ("first data", "0123456789abcdef")
+    assert version.metrics == {"mean_dice": pytest.approx(0.7)}
+    signature = (stored / "MLmodel").read_text()
+    assert all(f'"{name}"' in signature for name in ("slices", "window", "segmentation", "confidence"))
+
+
+def test_the_same_model_is_registered_once(pipeline: Pipeline) -> None:
+    """A second time makes no version; another model does, and then the first is the candidate again, as version 1."""
+    assert pipeline.register(b"one", heart=0.8, liver=0.6).number == 1
+    assert pipeline.register(b"one", heart=0.8, liver=0.6).number == 1
+    assert pipeline.register(b"two", heart=0.8, liver=0.6).number == 2
+    again = pipeline.register(b"one", heart=0.8, liver=0.6)
+    assert (again.number, again.aliases) == (1, (CANDIDATE,))
+    assert [version.number for version in pipeline.registry.versions()] == [2, 1]
+
+
+def test_a_file_that_is_not_the_manifests_is_not_registered(pipeline: Pipeline) -> None:
+    """Something changed model.onnx after the export."""
+    pipeline.export(b"one", heart=0.8, liver=0.6)
+    (STUDENT_DIR / "model.onnx").write_bytes(b"tampered")
+    with pytest.raises(ManifestError, match="has SHA-256"):
+        register(pipeline.registry.name, run_id=pipeline.run_id)
+    assert pipeline.registry.versions() == ()
+
+
+def test_the_champion_moves_when_the_gate_holds_and_back_again(pipeline: Pipeline) -> None:
+    """First 0.70; 0.71 passes; 0.72 with a worse liver does not, by force it does; then back, and back again."""
+    pipeline.register(b"one", heart=0.80, liver=0.60)
+    first = promote(pipeline.registry, None, limits=LIMITS)
+    assert (first.promoted, first.verdict, pipeline.champion) == (True, None, 1)
+
+    pipeline.register(b"two", heart=0.83, liver=0.59)
+    second = promote(pipeline.registry, None, limits=LIMITS)
+    assert (second.promoted, second.failures, pipeline.champion) == (True, (), 2)
+
+    pipeline.register(b"three", heart=0.90, liver=0.54)
+    third = promote(pipeline.registry, None, limits=LIMITS)
+    assert third.failures == ("Dice of liver falls from 0.5900 to 0.5400; a loss of 0.03 is allowed",)
+    assert (third.promoted, pipeline.champion) == (False, 2)
+
+    assert promote(pipeline.registry, None, limits=LIMITS, force="the liver was mislabelled").promoted
+    tags = pipeline.registry.version(3).tags
+    assert (pipeline.champion, tags["promotion"]) == (3, "forced")
+    assert tags["forced_because"] == "the liver was mislabelled"
+
+    assert [version.number for version in pipeline.registry.rollback()] == [3, 2]
+    assert [version.number for version in pipeline.registry.rollback()] == [2, 1]
+    with pytest.raises(RegistryError, match="version 1 is the first champion"):
+        pipeline.registry.rollback()
+    assert pipeline.champion == 1
+
+
+def test_an_older_version_is_promoted_by_its_number(pipeline: Pipeline) -> None:
+    """And one that does not exist is an error that says which there are."""
+    pipeline.register(b"one", heart=0.8, liver=0.6)
+    pipeline.register(b"two", heart=0.8, liver=0.6)
+    assert promote(pipeline.registry, 1, limits=LIMITS).promoted
+    assert pipeline.champion == 1
+    with pytest.raises(RegistryError, match="has no version 7; there are 2, 1"):
+        promote(pipeline.registry, 7, limits=LIMITS)
+
+
+def test_models_of_different_data_are_not_compared_by_their_own_scores(pipeline: Pipeline) -> None:
+    """Validated on other volumes, and those of the candidate are not here: the gate says so and promotes nothing."""
+    pipeline.register(b"one", heart=0.8, liver=0.6)
+    promote(pipeline.registry, None, limits=LIMITS)
+    pipeline.register(b"two", heart=0.9, liver=0.9, data="second data")
+    done = promote(pipeline.registry, None, limits=LIMITS)
+    assert not done.promoted
+    assert "was validated on other volumes" in done.failures[0]
+    assert pipeline.champion == 1
+
+
+def test_the_command_says_which_condition_failed(pipeline: Pipeline) -> None:
+    """promote prints a table and exits with 1; --force without a reason is refused; rollback and list say what is."""
+    name, runner = pipeline.registry.name, CliRunner()
+    Path("params.yaml").write_text((Path(__file__).resolve().parents[2] / "params.yaml").read_text())
+    pipeline.register(b"one", heart=0.80, liver=0.60)
+    assert "version 1 is the champion" in runner.invoke(app, ["promote", name]).output
+    pipeline.register(b"two", heart=0.70, liver=0.62)
+    refused = runner.invoke(app, ["promote", name])
+    assert refused.exit_code == 1
+    assert "Dice of heart falls from 0.8000 to 0.7000" in refused.output
+    assert "mean Dice falls from 0.7000 to 0.6600" in refused.output
+    assert "FAILS" in refused.output
+    assert runner.invoke(app, ["promote", name, "--force", " "]).exit_code == 2
+    assert "by force" in runner.invoke(app, ["promote", name, "--force", "it is urgent"]).output
+    listed = runner.invoke(app, ["list", name])
+    assert listed.exit_code == 0
+    assert "champion" in listed.output
+    assert "version 1 is the champion again" in runner.invoke(app, ["rollback", name]).output
+    assert runner.invoke(app, ["rollback", name]).exit_code == 1
+    assert runner.invoke(app, ["list", "unheard of"]).exit_code == 1
