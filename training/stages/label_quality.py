@@ -3,6 +3,9 @@
 In the paper a person judges about 1000 pseudo-labels. Where data/reviews.csv holds such verdicts, they are the
 examples. Where nobody has judged yet, the labelled training volumes are divided into folds; each fold is segmented by a
 Teacher that learnt from the others, and each slice is good or bad by its IoU. Validation volumes take no part.
+
+A verdict in reviews.csv is on the pseudo-label that the person saw: when the Teacher is trained anew its masks are
+others, and slices that it now segments differently should be judged again.
 """
 
 from __future__ import annotations
@@ -49,9 +52,9 @@ def main() -> None:
     ):
         catalogue = Catalogue.read()
         reviews = read_reviews(REVIEWS_FILE, slices=_pseudo_labelled_slices(catalogue))
-        EXAMPLES_DIR.mkdir(parents=True, exist_ok=True)
         if reviews:
             log.info("%d reviews in %s are the examples", len(reviews), REVIEWS_FILE)
+            shutil.rmtree(EXAMPLES_DIR, ignore_errors=True)
             examples = write_examples(EXAMPLES_DIR, reviewed(reviews))
         else:
             fitting = CrossFitting(params.label_quality, catalogue, load_architecture(TEACHER), params.seed, ranks)
