@@ -83,8 +83,8 @@ def list_versions(name: Name) -> None:
 
 
 def _note(version: Version) -> str:
-    reason = version.tags.get("forced_because")
-    return f"promoted by force: {reason}" if reason else ""
+    forced = version.tags.get("promotion") == "forced"
+    return f"promoted by force: {version.tags['forced_because']}" if forced else ""
 
 
 def _verdict_table(verdict: Verdict, *, candidate: Version, champion: Version | None) -> Table:

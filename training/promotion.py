@@ -48,7 +48,7 @@ def promote(registry: Registry, number: int | None, *, limits: Register, force: 
     promoted = not failures or force is not None
     if promoted:
         said = "first" if before is None else "forced" if failures else "passed"
-        registry.promote(version, verdict=said, forced_because=force or "")
+        registry.promote(version, verdict=said, forced_because=force or "" if failures else "")
     return Promotion(version, before, verdict, failures, promoted)
 
 

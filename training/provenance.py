@@ -17,8 +17,8 @@ import yaml
 from training.params import PARAMS_FILE
 
 if TYPE_CHECKING:
-    from dvc.output import Output  # type: ignore[import-untyped]
-    from dvc.stage import Stage  # type: ignore[import-untyped]
+    from dvc.output import Output
+    from dvc.stage import Stage
 
 DVC_STAGE = "DVC_STAGE"
 """DVC sets this for the commands that it runs."""
@@ -151,8 +151,8 @@ def written_hashes(stage: str) -> dict[str, str]:
 def _hashes(name: str, *, of: Callable[[Stage], list[Output]]) -> dict[str, str]:
     if not Path(".dvc").is_dir() or not Path("dvc.yaml").exists():
         return {}
-    from dvc.repo import Repo  # type: ignore[import-untyped]  # noqa: PLC0415  1.5 s, and only where there is a DVC repository
-    from dvc.stage.exceptions import StageNotFound  # type: ignore[import-untyped]  # noqa: PLC0415
+    from dvc.repo import Repo  # noqa: PLC0415  1.5 s, and only where there is a DVC repository
+    from dvc.stage.exceptions import StageNotFound  # noqa: PLC0415
 
     with Repo() as repo:
         try:

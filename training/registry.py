@@ -52,7 +52,7 @@ class Version:
 
     @property
     def metrics(self) -> dict[str, float]:
-        """The Student's figures, as in its manifest."""
+        """The Student's mean_dice and mean_iou, where it has been evaluated."""
         return {key: float(self.tags[key]) for key in ("mean_dice", "mean_iou") if key in self.tags}
 
     @property
@@ -85,7 +85,7 @@ class Registry:
         version = next((v for v in self.versions() if _is_same(v, tags)), None)
         if version is None:
             version = self._create(student, quality, manifest=manifests[0], tags=tags, run_id=run_id)
-        self._client.log_artifact(run_id, str(evaluation))
+        self._client.log_artifact(run_id, str(evaluation), _evaluation_folder(version))
         self._tag(version, evaluation_run=run_id)
         self._client.set_registered_model_alias(self.name, CANDIDATE, str(version.number))
         return self.version(version.number)
@@ -136,7 +136,7 @@ class Registry:
         """What `evaluate` measured of a version on its validation volumes. Raises RegistryError if it is not there."""
         run = version.tags.get("evaluation_run", "")
         try:
-            path = tracking.download(f"runs:/{run}/{EVALUATION_FILE}", folder)
+            path = tracking.download(f"runs:/{run}/{_evaluation_folder(version)}/{EVALUATION_FILE}", folder)
         except Exception as error:
             raise RegistryError(f"{version} has no evaluation (run {run or 'unknown'}): {error}") from error
         student: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))["student"]
@@ -195,6 +195,10 @@ class Registry:
         return by_number
 
 
+def _evaluation_folder(version: Version) -> str:
+    return f"evaluation/{version.number}"
+
+
 def _version(entry: Any, aliases: Mapping[int, tuple[str, ...]]) -> Version:
     number = int(entry.version)
     created = datetime.fromtimestamp(entry.creation_timestamp / 1000, tz=UTC)
@@ -202,7 +206,7 @@ def _version(entry: Any, aliases: Mapping[int, tuple[str, ...]]) -> Version:
 
 
 def _tags(student: ModelManifest, quality: ModelManifest) -> dict[str, str]:
-    figures = {key: str(student.metrics[key]) for key in ("mean_dice", "mean_iou") if key in student.metrics}
+    figures = {tracking.allowed_name(key): str(value) for key, value in student.metrics.items()}
     return {
         "onnx_sha256": student.model_sha256,
         "quality_sha256": quality.model_sha256,
