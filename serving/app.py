@@ -10,6 +10,7 @@ from contextlib import ExitStack, asynccontextmanager
 from importlib.metadata import version
 
 from fastapi import FastAPI
+from fastapi_offline import FastAPIOffline
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serving import errors, logs
@@ -39,7 +40,8 @@ def create_app(settings: Settings) -> FastAPI:
             app.state.resources = None
             await asyncio.to_thread(stack.close)
 
-    app = FastAPI(
+    app = FastAPIOffline(
+        redoc_url=None,
         title="Ricefish",
         version=version("ricefish"),
         summary="Organ segmentation of tomography scans of fish: post a scan, fetch its organs.",

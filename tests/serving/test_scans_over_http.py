@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 import socket
 import time
 from pathlib import Path
@@ -225,3 +226,13 @@ def _half_a_post(server: RunningServer, body: bytes) -> socket.socket:
     connection.sendall(head.encode() + body[: len(body) // 2])
     time.sleep(0.1)
     return connection
+
+
+def test_the_interface_page_loads_nothing_from_elsewhere(server: RunningServer) -> None:
+    """`/docs` works on a machine without a way out: every script and style it names is the server's own."""
+    page = server.get("/docs").text
+    named = re.findall(r'(?:src|href)="([^"]+)"', page)
+    assert any(path.endswith(".js") for path in named)
+    for path in named:
+        assert path.startswith("/")
+        assert server.get(path).status_code == 200
