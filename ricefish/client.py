@@ -30,6 +30,8 @@ State = Literal["queued", "running", "succeeded", "failed", "cancelled"]
 
 PATIENCE_SECONDS = 300.0
 """How long `wait` tries to reach a server that does not answer, as one that is being restarted."""
+_DIRECT = {"all://127.0.0.1": None, "all://localhost": None, "all://[::1]": None}
+"""No proxy stands between a machine and itself, whatever the environment says of proxies."""
 _LONG_SECONDS = 3600.0
 """For answers that take the server a pass over the whole scan: verifying it, writing its segmentation."""
 
@@ -79,7 +81,7 @@ class Client:
 
     def __init__(self, url: str = "http://127.0.0.1:8000", *, patience_seconds: float = PATIENCE_SECONDS) -> None:
         timeout = httpx.Timeout(30.0, read=_LONG_SECONDS, write=_LONG_SECONDS)
-        self._http = httpx.Client(base_url=url, timeout=timeout)
+        self._http = httpx.Client(base_url=url, timeout=timeout, mounts=_DIRECT)
         self._url = url
         self._patience_seconds = patience_seconds
 
