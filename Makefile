@@ -24,7 +24,7 @@ export HF_HUB_DISABLE_TELEMETRY := 1
 export HF_HUB_OFFLINE := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help setup demo test lint format serve mlflow repro bench bench-recipe lock clean
+.PHONY: help setup demo test lint format serve mlflow repro bench bench-recipe deps lock clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /  make \1\t/' | expand -t 22
@@ -70,6 +70,9 @@ bench-recipe: setup  ## each part of the recipe alone, and each label budget (Ta
 
 COMPILE := uv pip compile --universal --python-version 3.11 --generate-hashes --no-header \
 	--no-emit-index-url --no-emit-find-links --quiet
+
+deps: setup  ## write into dvc.yaml which modules each stage imports
+	@python -m tests.architecture.stage_deps
 
 lock: setup  ## resolve the dependencies of pyproject.toml anew
 	@$(COMPILE) --all-extras pyproject.toml -o requirements/all.txt

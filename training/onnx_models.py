@@ -28,8 +28,8 @@ class SegmentationModel(nn.Module):
     def forward(self, slices: Tensor, window: Tensor) -> tuple[Tensor, Tensor]:
         """float32 (N, Y, X) grey values, float32 (N, 2) -> uint8 (N, Y, X) class index, float32 (N, Y, X) confidence.
 
-        Confidence is the winning probability, 1 / sum(exp(logits - highest)): softmax over all classes takes ONNX
-        Runtime ten times as long, and it computes both outputs whichever is fetched.
+        Confidence is the winning probability, 1 / sum(exp(logits - highest)), which needs no softmax over all classes:
+        ONNX Runtime on the CPU computes both outputs whichever is fetched.
         """
         logits: Tensor = self.network(normalise(slices, window).unsqueeze(1))
         confidence = (logits - logits.amax(dim=1, keepdim=True)).exp().sum(dim=1).reciprocal()
