@@ -104,7 +104,8 @@ def test_simpleitk_reads_the_same(suffix, array, frame):
     spacing = frame.spacing
     np.testing.assert_allclose(image.GetSpacing(), (spacing.x, spacing.y, spacing.z), rtol=1e-5)
     np.testing.assert_allclose(image.GetOrigin(), frame.origin, rtol=1e-5, atol=1e-3)
-    np.testing.assert_allclose(np.reshape(image.GetDirection(), (3, 3)), frame.direction, atol=1e-4)
+    # ITK may take the direction from NIfTI's quaternion, which is of single precision.
+    np.testing.assert_allclose(np.reshape(image.GetDirection(), (3, 3)), frame.direction, atol=2e-3)
 
 
 @pytest.mark.parametrize("suffix", [".nrrd", ".mha", ".nii.gz"])
