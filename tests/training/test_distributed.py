@@ -41,13 +41,14 @@ def torchrun(stage: str, *, root: Path) -> str:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        timeout=240,
+        timeout=420,
         check=False,
     )
     assert ended.returncode == 0, ended.stdout
     return ended.stdout
 
 
+@pytest.mark.timeout(900)  # four processes import torch, which takes minutes where others want the cores too
 def test_two_processes_train_teacher_and_student(root: Path) -> None:
     """One checkpoint, one line an epoch, the steps of one process; the Student starts from the Teacher's file."""
     for stage, checkpoint in (("train_teacher", TEACHER), ("train_student", STUDENT)):
