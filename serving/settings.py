@@ -12,6 +12,7 @@ from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 PREFIX = "RICEFISH_"
+S3_SCHEME = "s3://"
 
 NOT_THE_SERVERS = frozenset({"RICEFISH_SERVER", "RICEFISH_TEST_DATA"})
 """Variables of the same prefix that the client and the tests read, and the server leaves alone."""
@@ -32,29 +33,61 @@ class Settings(BaseSettings):
     """Address to listen on. There are no keys yet: leave it on loopback unless the network is trusted."""
     port: int = Field(default=8000, ge=0, le=65535)
     """Port to listen on; 0 takes a free one, which is printed."""
-    store: Path = Path("store")
-    """Folder of scans, segmentations and, unless `database_url` is set, of the jobs' database."""
+    store: str = "store"
+    """Where scans and segmentations are kept: a folder, or s3://BUCKET/PREFIX."""
+    scratch: Path | None = None
+    """Folder on a local disk for what is on its way in or out; default: `scratch` in the store, if that is a folder."""
     database_url: str | None = None
-    """Database of the jobs, such as sqlite:////var/lib/ricefish/jobs.sqlite; default: jobs.sqlite in the store."""
+    """The queue: sqlite:////PATH or postgresql://USER@HOST/NAME; default: jobs.sqlite in the store."""
+    worker_id: str | None = None
+    """Name of this process in the queue, different for each and the same after a restart; default: made of host and
+    process number, so that what a killed process left is taken up when its lease has run out."""
+    lease_seconds: float = Field(default=15.0, ge=1.0)
+    """A process that has not renewed its lease for this long loses its scans to the others."""
+    concurrent_scans: int = Field(default=2, ge=1)
+    """Scans of one priority that a process works on at once: one is read or written while another is inferred."""
+    attempts: int = Field(default=5, ge=1)
+    """How often a scan is begun before what might have passed counts as a failure."""
+    retention_days: float | None = Field(default=None, gt=0)
+    """Ended scans are removed after this many days; None: kept until deleted."""
     device: Literal["auto", "cuda", "cpu"] = "auto"
     """Where the model runs. `cuda` refuses to start without a GPU; `auto` falls back to the CPU and says so."""
+    precision: Literal["auto", "float32", "float16", "int8"] = "auto"
+    """Arithmetic of the model; `auto`: the fastest of those whose accuracy was checked when the model was exported."""
     threads: int = Field(default=0, ge=0)
-    """Threads of one inference on the CPU; 0: one per core."""
-    slab_slices: int = Field(default=16, ge=1)
-    """Slices read, segmented and written as one durable step: memory, and work lost at most when killed."""
-    batch_size: int = Field(default=4, ge=1)
-    """Slices that go through the model at once."""
+    """Threads of inference on the CPU; 0: found by measuring."""
+    batch_size: int = Field(default=0, ge=0)
+    """Slices that go through the model at once; 0: found by measuring."""
+    tile: int | None = Field(default=None, ge=64)
+    """Slices longer or wider than this many pixels go through the model in tiles; None: only if memory runs out."""
+    slab_slices: int = Field(default=32, ge=1, le=256)
+    """Slices read, segmented and written as one durable step, a power of two: memory, and work lost when killed."""
     upload_limit_bytes: int | None = Field(default=None, ge=1)
     """Largest accepted scan in bytes, packed or unpacked; None: what the disk holds."""
     upload_timeout_seconds: float = Field(default=120.0, gt=0)
-    """An upload that sends nothing for this long is dropped."""
+    """An upload in one request that sends nothing for this long is dropped."""
+    upload_expiry_hours: float = Field(default=48.0, gt=0)
+    """A resumable upload that was not continued for this long is removed."""
+    source_roots: tuple[Path, ...] = ()
+    """Folders from which `source.uri` may name files, as a JSON list."""
+    source_buckets: tuple[str, ...] = ()
+    """S3 buckets from which `source.uri` may name objects, as a JSON list."""
+    s3_endpoint: str | None = None
+    """Address of an S3-compatible store; None: Amazon's. Keys come from the usual AWS_ variables."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """Least level of what is logged to stderr."""
 
     @field_validator("store")
     @classmethod
-    def _absolute(cls, store: Path) -> Path:
-        return store.expanduser().absolute()
+    def _absolute(cls, store: str) -> str:
+        return store.rstrip("/") if store.startswith(S3_SCHEME) else str(Path(store).expanduser().absolute())
+
+    @field_validator("slab_slices")
+    @classmethod
+    def _power_of_two(cls, slices: int) -> int:
+        if slices & (slices - 1):
+            raise ValueError("give a power of two, such as 16 or 32, so that every level of the pyramid is whole")
+        return slices
 
 
 def read_settings(environment: Mapping[str, str] | None = None, **given: Any) -> Settings:
