@@ -25,6 +25,11 @@ class Voxels(Protocol):
         """Native-endian bool-free integer or float type of what `read` returns."""
         ...
 
+    @property
+    def random_access(self) -> bool:
+        """False where a slab can only be had by decoding everything before it."""
+        ...
+
     def read(self, start: int, stop: int) -> NDArray[Any]:
         """Slices [start, stop) as a (stop - start, Y, X) array; raises FormatError where the file is damaged.
 
@@ -50,6 +55,11 @@ class ArrayVoxels:
         """Type of one voxel."""
         dtype: np.dtype[Any] = np.dtype(self.array.dtype)
         return dtype
+
+    @property
+    def random_access(self) -> bool:
+        """Any slab is as near as any other."""
+        return True
 
     def read(self, start: int, stop: int) -> NDArray[Any]:
         """Slices [start, stop)."""

@@ -10,11 +10,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import DTypeLike
 
-from scans.formats.creators import WRITABLE, creator_of
+from scans.formats.creators import STREAMED, WRITABLE, creator_of
 from scans.formats.errors import FormatError, SpacingMissing, guarded, without_warnings
 from scans.formats.names import DOWNLOAD_SUFFIXES, MEDIA_TYPES, SUFFIXES, stem
 from scans.formats.signatures import ACCEPTED, reader_of
@@ -28,6 +29,7 @@ __all__ = [
     "ACCEPTED",
     "DOWNLOAD_SUFFIXES",
     "MEDIA_TYPES",
+    "STREAMED",
     "SUFFIXES",
     "WRITABLE",
     "FormatError",
@@ -36,6 +38,7 @@ __all__ = [
     "create_volume",
     "open_volume",
     "stem",
+    "stream_volume",
     "verify",
 ]
 
@@ -74,6 +77,30 @@ def create_volume(
             writer = CheckedWriter(target, create(target, stack))
             yield writer
             writer.require_complete()
+
+
+@contextmanager
+def stream_volume(  # noqa: PLR0913 - what a volume is, each with its name in the call
+    stream: BinaryIO,
+    *,
+    suffix: str,
+    shape: Triple,
+    dtype: DTypeLike,
+    frame: Frame,
+    organs: OrganMap | None = None,
+) -> Iterator[SlabWriter]:
+    """Like `create_volume`, to a stream that is only ever appended to; the same bytes as the file would have.
+
+    Raises ValueError for a suffix that is not in STREAMED, and as `create_volume` does.
+    """
+    if suffix not in STREAMED:
+        raise ValueError(f"{suffix} cannot be written as a stream; {', '.join(sorted(STREAMED))} can")
+    path = Path(f"volume{suffix}")
+    target = Target(path, shape, writable_dtype(np.dtype(dtype)), frame, organs, stream)
+    with ExitStack() as stack:
+        writer = CheckedWriter(target, creator_of(path)(target, stack))
+        yield writer
+        writer.require_complete()
 
 
 def verify(volume: Volume, *, slab_slices: int = 16) -> None:

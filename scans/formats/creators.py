@@ -82,5 +82,8 @@ _CREATORS: dict[str, Creator] = {
     ".ome.zarr.zip": _ome_zarr_zip,
 }
 
+STREAMED = frozenset({".nii", ".nii.gz", ".nrrd", ".seg.nrrd", ".tif", ".tiff"})
+"""Suffixes of the formats that are written from front to back, so that they can be sent while they are made."""
+
 WRITABLE: tuple[str, ...] = tuple(_CREATORS)
 """Suffixes that `create_volume` knows."""

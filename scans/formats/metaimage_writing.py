@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import zlib
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO
 
 import numpy as np
+from isal import isal_zlib
 from numpy.typing import NDArray
 
-from scans.formats.flat_writing import GZIP_LEVEL
+from scans.formats.flat_writing import DEFLATE_LEVEL
 from scans.formats.metaimage import TYPE_NAMES
 from scans.formats.writing import SlabWriter, Target
 
@@ -23,7 +23,7 @@ class _DeflateWriter:
     size_at: int
     """Where the header leaves room for the number of compressed bytes."""
     begin: int
-    _encoder: Any = field(default_factory=lambda: zlib.compressobj(GZIP_LEVEL))
+    _encoder: Any = field(default_factory=lambda: isal_zlib.compressobj(DEFLATE_LEVEL))
 
     def write(self, slab: NDArray[Any]) -> None:
         self.file.write(self._encoder.compress(slab.reshape(-1).view(np.uint8).data))

@@ -6,13 +6,13 @@ origin in the middle. Files in micrometres or metres are brought to mm; no unit 
 
 from __future__ import annotations
 
-import gzip
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
+from isal import igzip
 from nibabel.nifti1 import Nifti1Header
 from nibabel.nifti2 import Nifti2Header
 from nibabel.spatialimages import HeaderDataError
@@ -52,9 +52,9 @@ def _header(path: Path) -> tuple[Any, Callable[[BinaryIO], Any] | None]:
     with path.open("rb") as file:
         start = file.read(_HEADER_BYTES)
         if start[:2] == b"\x1f\x8b":
-            decoder = gzip.open
+            decoder = igzip.open
             file.seek(0)
-            with gzip.open(file) as packed:
+            with igzip.open(file) as packed:  # type: ignore[no-untyped-call]
                 start = packed.read(_HEADER_BYTES)
     if start[344:347] == b"ni1" or start[4:7] == b"ni2":
         raise FormatError(path, "the header of a NIfTI pair (.hdr and .img)", "a single-file NIfTI (.nii, .nii.gz)")

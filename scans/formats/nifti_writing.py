@@ -26,14 +26,14 @@ _LARGEST_NIFTI1_AXIS = 32767
 
 def create_nifti(target: Target, stack: ExitStack) -> SlabWriter:
     """A .nii file."""
-    file = stack.enter_context(target.path.open("wb"))
+    file = target.output(stack)
     file.write(_nifti_header(target))
     return FlatWriter(file)
 
 
 def create_nifti_gz(target: Target, stack: ExitStack) -> SlabWriter:
     """A .nii.gz file, whose bytes depend on nothing but the volume."""
-    packed = gzip_stream(stack.enter_context(target.path.open("wb")), stack)
+    packed = gzip_stream(target.output(stack), stack)
     packed.write(_nifti_header(target))
     return FlatWriter(packed)
 

@@ -5,7 +5,6 @@ Lengths are mm unless the header names a unit. Directions in a space that is not
 
 from __future__ import annotations
 
-import gzip
 import re
 import shlex
 from contextlib import ExitStack
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from isal import igzip
 from numpy.typing import NDArray
 
 from scans.formats.errors import GREY_VALUES, ONE_VOLUME, WHOLE_FILE, FormatError
@@ -35,7 +35,7 @@ _TYPES = {
 }
 _NAME_OF_CODE = {code: names.split("|")[-2 if "|" in names else 0] for code, names in _TYPES.items()}
 _CODE_OF_TYPE = {name: code for code, names in _TYPES.items() for name in names.split("|")}
-_DECODERS: dict[str, Any] = {"raw": None, "gzip": gzip.open, "gz": gzip.open}
+_DECODERS: dict[str, Any] = {"raw": None, "gzip": igzip.open, "gz": igzip.open}
 _SPATIAL_KINDS = {"domain", "space", "???", "none"}
 _RAS_FROM = {
     "left-posterior-superior": (-1, -1, 1),

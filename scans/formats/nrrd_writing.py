@@ -18,7 +18,7 @@ _LPS_FROM_RAS = (-1.0, -1.0, 1.0)
 
 def create_nrrd(target: Target, stack: ExitStack) -> SlabWriter:
     """A .nrrd or .seg.nrrd file, gzip-encoded, whose bytes depend on nothing but the volume."""
-    file = stack.enter_context(target.path.open("wb"))
+    file = target.output(stack)
     file.write(("\n".join(_lines(target)) + "\n\n").encode("utf-8"))
     return FlatWriter(gzip_stream(file, stack))
 

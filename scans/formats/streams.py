@@ -133,6 +133,11 @@ class FlatSource:
     scale: Scale | None = None
     dtype: np.dtype[Any] = field(init=False)
 
+    @property
+    def random_access(self) -> bool:
+        """False where a slab can only be had by decoding everything before it."""
+        return isinstance(self.stream, PlainBytes)
+
     def __post_init__(self) -> None:
         object.__setattr__(self, "dtype", np.dtype(np.float32) if self.scale else self.stored)
 

@@ -1,52 +1,152 @@
-"""TIFF, one page per slice, deflated; voxel size as ImageJ states it, in mm. BigTIFF where 4 GB might not do."""
+"""TIFF, one page per slice, deflated; voxel size as ImageJ states it, in mm. BigTIFF where 4 GB might not do.
+
+Written from front to back: a page's pixels, then its directory. A directory says where the next one is, which depends
+on how small the next page's pixels become; so the writer is one compressed page ahead of what it writes.
+"""
 
 from __future__ import annotations
 
 import json
+import struct
 from contextlib import ExitStack
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
-import tifffile
+from isal import isal_zlib
 from numpy.typing import NDArray
 
+from scans.formats.flat_writing import DEFLATE_LEVEL
 from scans.formats.tiff_spacing import AFFINE_KEY
 from scans.formats.writing import SlabWriter, Target
 
 _CLASSIC_BYTES = 2**32 - 2**26
 _MOST = 2**32 - 1
+_SAMPLE_FORMATS = {"u": 1, "i": 2, "f": 3}
+
+_ASCII, _SHORT, _LONG, _RATIONAL, _LONG8 = 2, 3, 4, 5, 16
+_BYTES = {_ASCII: 1, _SHORT: 2, _LONG: 4, _RATIONAL: 8, _LONG8: 8}
+_CODES = {_SHORT: "H", _LONG: "I", _LONG8: "Q"}
+
+Tag = tuple[int, int, Any]
+"""Number, type and value."""
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """The differences between TIFF and BigTIFF."""
+
+    big: bool
+
+    @property
+    def header_bytes(self) -> int:
+        return 16 if self.big else 8
+
+    @property
+    def offset_type(self) -> int:
+        return _LONG8 if self.big else _LONG
+
+    def header(self, first_directory: int) -> bytes:
+        """The start of the file."""
+        if self.big:
+            return struct.pack("<2sHHHQ", b"II", 43, 8, 0, first_directory)
+        return struct.pack("<2sHI", b"II", 42, first_directory)
+
+    def directory(self, tags: list[Tag], *, at: int, following: int) -> bytes:
+        """A directory that stands at offset `at`, its long values behind it, and the offset of the next one in it."""
+        inline, count_code, offset_code = (8, "Q", "Q") if self.big else (4, "H", "I")
+        head = struct.calcsize(f"<{count_code}")
+        beyond = at + head + len(tags) * (12 + 2 * (inline - 4)) + inline
+        entries, values = [], b""
+        for number, kind, value in sorted(tags):
+            content = _packed(kind, value)
+            count = len(content) // _BYTES[kind]
+            if len(content) <= inline:
+                place = content.ljust(inline, b"\0")
+            else:
+                place = struct.pack(f"<{offset_code}", beyond + len(values))
+                values += content + b"\0" * (len(content) % 2)
+            entries.append(struct.pack(f"<HH{offset_code}", number, kind, count) + place)
+        chain = struct.pack(f"<{offset_code}", following)
+        return struct.pack(f"<{count_code}", len(tags)) + b"".join(entries) + chain + values
+
+
+def _packed(kind: int, value: Any) -> bytes:
+    if kind == _ASCII:
+        return str(value).encode() + b"\0"
+    if kind == _RATIONAL:
+        return struct.pack("<II", *value)
+    return struct.pack(f"<{_CODES[kind]}", value)
 
 
 @dataclass
-class _TiffWriter:
-    tiff: tifffile.TiffWriter
-    description: str | None
-    resolution: tuple[tuple[int, int], tuple[int, int]]
+class _PageWriter:
+    stream: BinaryIO
+    layout: _Layout
+    common: list[Tag]
+    """Tags of every page."""
+    description: str
+    """Of the first page."""
+    _position: int = 0
+    _pages: int = 0
+    _waiting: bytes | None = None
 
     def write(self, slab: NDArray[Any]) -> None:
         for plane in slab:
-            self.tiff.write(
-                plane,
-                photometric="minisblack",
-                compression="zlib",
-                description=self.description,
-                metadata=None,
-                resolution=self.resolution,
-                resolutionunit="NONE",
-                software="Ricefish",
-            )
-            self.description = None
+            pixels = isal_zlib.compress(plane.reshape(-1).view(np.uint8).data, level=DEFLATE_LEVEL)
+            pixels += b"\0" * (len(pixels) % 2)  # directories begin at even offsets
+            if self._waiting is None:
+                self._append(self.layout.header(self.layout.header_bytes + len(pixels)))
+            else:
+                self._append_page(following=pixels)
+            self._waiting = pixels
+
+    def finish(self) -> None:
+        """The last page, which points to no other."""
+        if self._waiting is not None:
+            self._append_page(following=None)
+
+    def _append_page(self, *, following: bytes | None) -> None:
+        pixels, self._waiting = self._waiting or b"", None
+        offset_type = self.layout.offset_type
+        tags = [*self.common, (273, offset_type, self._position), (279, offset_type, len(pixels))]
+        if self._pages == 0:
+            tags.append((270, _ASCII, self.description))
+        at = self._position + len(pixels)
+        length = len(self.layout.directory(tags, at=at, following=0))
+        target = 0 if following is None else at + length + len(following)
+        self._append(pixels)
+        self._append(self.layout.directory(tags, at=at, following=target))
+        self._pages += 1
+
+    def _append(self, content: bytes) -> None:
+        self.stream.write(content)
+        self._position += len(content)
 
 
 def create_tiff(target: Target, stack: ExitStack) -> SlabWriter:
     """A .tif file that ImageJ, Fiji and napari open as one stack with its voxel size."""
     size = int(np.prod(target.shape, dtype=object)) * target.dtype.itemsize
-    tiff = tifffile.TiffWriter(target.path, bigtiff=size > _CLASSIC_BYTES, byteorder="<")
-    stack.enter_context(tiff)
+    _, height, width = target.shape
     spacing = target.frame.spacing
-    return _TiffWriter(tiff, _description(target), (_per_mm(spacing.x), _per_mm(spacing.y)))
+    common: list[Tag] = [
+        (256, _LONG, width),
+        (257, _LONG, height),
+        (258, _SHORT, 8 * target.dtype.itemsize),
+        (259, _SHORT, 8),  # deflate
+        (262, _SHORT, 1),  # 0 is black
+        (277, _SHORT, 1),
+        (278, _LONG, height),
+        (282, _RATIONAL, _per_mm(spacing.x)),
+        (283, _RATIONAL, _per_mm(spacing.y)),
+        (296, _SHORT, 1),  # the unit is in the description
+        (305, _ASCII, "Ricefish"),
+        (339, _SHORT, _SAMPLE_FORMATS[target.dtype.kind]),
+    ]
+    writer = _PageWriter(target.output(stack), _Layout(big=size > _CLASSIC_BYTES), common, _description(target))
+    stack.callback(writer.finish)
+    return writer
 
 
 def _description(target: Target) -> str:

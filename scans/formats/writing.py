@@ -6,10 +6,10 @@ import os
 import shutil
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, BinaryIO, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,13 +31,19 @@ class Target:
     """What is to be written."""
 
     path: Path
-    """Where the writer writes; not the final name."""
+    """Where the writer writes; not the final name. For a stream, only its suffix counts."""
     shape: Triple
     dtype: np.dtype[Any]
     """Integer or floating point, little-endian."""
     frame: Frame
     organs: OrganMap | None
     """Names and colours of the classes, where the volume is a segmentation."""
+    stream: BinaryIO | None = None
+    """Where to write instead of a file: bytes are appended to it, and it is never gone back in."""
+
+    def output(self, stack: ExitStack) -> BinaryIO:
+        """The stream, or the file opened for writing; for formats that are written from front to back."""
+        return self.stream or stack.enter_context(self.path.open("wb"))
 
 
 @dataclass

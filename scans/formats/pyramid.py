@@ -1,0 +1,150 @@
+"""The OME-Zarr pyramid of a volume that is filled slab by slab, in any order, by whoever has a slab.
+
+Level k holds every 2^k-th voxel along each axis, so that labels stay labels. A slab is a power of two of slices, so
+each level's part of it is one shard, one file: slab n touches no file of any other slab.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import zarr
+from numpy.typing import DTypeLike, NDArray
+from ome_zarr_models.v05.image_label import ImageLabelAttrs
+from zarr.codecs import ZstdCodec
+
+from scans.geometry import Frame, Triple
+from scans.organs import OrganMap
+
+_CHUNK_DEPTH = 32
+_CHUNK_SIDE = 128
+_SMALLEST_LEVEL = 128
+"""Levels are added until no axis is longer, at most five in all."""
+_MOST_LEVELS = 5
+_ZSTD_LEVEL = 1
+
+
+@dataclass(frozen=True)
+class Pyramid:
+    """The arrays of a volume, finest first. Slabs are counted from 0; the last one may be thinner."""
+
+    levels: tuple[zarr.Array[Any], ...]
+    slab_slices: int
+    """Slices of a slab, a power of two."""
+
+    @classmethod
+    def create(  # noqa: PLR0913 - what a volume is, each with its name in the call
+        cls,
+        folder: Path,
+        *,
+        shape: Triple,
+        dtype: DTypeLike,
+        frame: Frame,
+        organs: OrganMap | None,
+        slab_slices: int,
+    ) -> Pyramid:
+        """An empty pyramid: metadata, and no voxel yet. Raises ValueError unless `slab_slices` is a power of two.
+
+        With organs it is an OME image label as well: colours, and names as properties.
+        """
+        if slab_slices < 1 or slab_slices & (slab_slices - 1):
+            raise ValueError(f"slabs of {slab_slices} slices; a pyramid needs a power of two")
+        halvings = max(0, math.ceil(math.log2(max(shape) / _SMALLEST_LEVEL)))
+        count = min(halvings + 1, _MOST_LEVELS)
+        group = zarr.create_group(folder, zarr_format=3, attributes=_attributes(count, frame, organs))
+        for level in range(count):
+            z, y, x = (-(-size >> level) for size in shape)
+            depth = max(1, slab_slices >> level)
+            chunk = (min(_CHUNK_DEPTH, depth), min(_CHUNK_SIDE, y), min(_CHUNK_SIDE, x))
+            group.create_array(
+                str(level),
+                shape=(z, y, x),
+                dtype=dtype,
+                chunks=chunk,
+                shards=(depth, -(-y // chunk[1]) * chunk[1], -(-x // chunk[2]) * chunk[2]),
+                compressors=ZstdCodec(level=_ZSTD_LEVEL),
+                fill_value=0,
+                dimension_names=["z", "y", "x"],
+            )
+        return cls.open(folder)
+
+    @classmethod
+    def open(cls, store: Any) -> Pyramid:
+        """A pyramid that `create` made, from a folder or anything else that zarr opens."""
+        group = zarr.open_group(store, mode="r+" if isinstance(store, Path) else "r")
+        names = sorted((name for name, _ in group.arrays()), key=int)
+        levels = [group[name] for name in names]
+        arrays = tuple(
+            level.with_config({"write_empty_chunks": True}) for level in levels if isinstance(level, zarr.Array)
+        )
+        shards = arrays[0].shards
+        if shards is None:
+            raise ValueError(f"{store} is not stored in slabs")
+        return cls(arrays, shards[0])
+
+    @property
+    def shape(self) -> Triple:
+        """Voxels of the volume along z, y, x."""
+        z, y, x = self.levels[0].shape
+        return (z, y, x)
+
+    def write(self, number: int, slab: NDArray[Any]) -> list[str]:
+        """Writes slab `number` into every level; gives the files that it filled, relative to the pyramid."""
+        start, files = number * self.slab_slices, []
+        for level, array in enumerate(self.levels):
+            stride = 2**level
+            if start % stride:
+                continue
+            part = slab[::stride, ::stride, ::stride]
+            first = start // stride
+            array[first : first + len(part)] = part
+            depth = max(1, self.slab_slices >> level)
+            files.append(f"{level}/c/{first // depth}/0/0")
+        return files
+
+    def read(self, start: int, stop: int) -> NDArray[Any]:
+        """Slices [start, stop) of the finest level."""
+        return np.asarray(self.levels[0][start:stop])
+
+    def slabs(self) -> Iterator[NDArray[Any]]:
+        """The finest level, slab by slab, upwards."""
+        for start in range(0, self.shape[0], self.slab_slices):
+            yield self.read(start, start + self.slab_slices)
+
+
+def _attributes(levels: int, frame: Frame, organs: OrganMap | None) -> dict[str, Any]:
+    origin = [float(value) for value in reversed(frame.origin)]
+    datasets = [
+        {
+            "path": str(level),
+            "coordinateTransformations": [
+                {"type": "scale", "scale": [step * 2**level for step in frame.spacing]},
+                {"type": "translation", "translation": origin},
+            ],
+        }
+        for level in range(levels)
+    ]
+    axes = [{"name": name, "type": "space", "unit": "millimeter"} for name in "zyx"]
+    ome: dict[str, Any] = {
+        "version": "0.5",
+        "multiscales": [{"name": "volume", "axes": axes, "datasets": datasets, "type": "stride"}],
+    }
+    if organs:
+        ome["image-label"] = _image_label(organs)
+        ome["multiscales"][0]["name"] = "segmentation"
+    ImageLabelAttrs.model_validate(ome)
+    affine = [list(row) for row in frame.affine]
+    return {"ome": ome, "ricefish": {"affine": affine, "world": "RAS+, mm, of voxel index x, y, z"}}
+
+
+def _image_label(organs: OrganMap) -> dict[str, Any]:
+    return {
+        "version": "0.5",
+        "colors": [{"label-value": organ.index, "rgba": [*organ.colour, 255]} for organ in organs.organs],
+        "properties": [{"label-value": organ.index, "name": organ.name} for organ in organs.organs],
+    }
