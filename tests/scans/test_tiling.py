@@ -40,44 +40,38 @@ def test_four_by_four_in_tiles_of_two() -> None:
     def forward(tiles: NDArray[Any]) -> NDArray[np.uint8]:
         return np.stack([np.full(tile.shape, next(numbers), np.uint8) for tile in tiles])
 
-    stitched = segment_slab(np.zeros((1, 4, 4), np.int16), forward, batch_size=1, tile=2)
+    stitched = segment_slab(np.zeros((1, 4, 4), np.int16), forward, batch_size=1, tile=2, stride=1)
 
     expected = [[1, 1, 2, 2], [1, 1, 2, 2], [3, 3, 4, 4], [3, 3, 4, 4]]
     np.testing.assert_array_equal(stitched[0], expected)
 
 
 def test_halo_is_dropped_inside_and_kept_at_the_border() -> None:
-    """A 4 x 4 slice in tiles of 3 with halo 1: the inner rim of each tile is wrong, and none of it comes back."""
+    """A 6 x 6 slice in tiles of 4 with halo 1: the inner rim of each tile is wrong, and none of it comes back."""
 
     def forward(tiles: NDArray[Any]) -> NDArray[np.uint8]:
         answer = tiles.astype(np.uint8)
         for tile, truth in zip(answer, tiles, strict=True):
-            if truth[0, 0] % 4 == 0:
-                tile[:, 2] = 99  # a left tile: its right column is halo
-            else:
-                tile[:, 0] = 99
-            if truth[0, 0] < 4:
-                tile[2] = 99  # an upper tile: its lower row is halo
-            else:
-                tile[0] = 99
+            tile[:, 3 if truth[0, 0] % 6 == 0 else 0] = 99  # a left tile: its right column is halo
+            tile[3 if truth[0, 0] < 6 else 0] = 99  # an upper tile: its lower row is halo
         return answer
 
-    slab = np.arange(16, dtype=np.int32).reshape(1, 4, 4)
-    np.testing.assert_array_equal(segment_slab(slab, forward, batch_size=3, tile=3, halo=1), slab)
+    slab = np.arange(36, dtype=np.int32).reshape(1, 6, 6)
+    np.testing.assert_array_equal(segment_slab(slab, forward, batch_size=3, tile=4, halo=1, stride=1), slab)
 
 
-def test_the_last_tile_is_shifted_inwards() -> None:
-    """5 pixels in tiles of 3 without halo are read as 0-2 and 2-4, and pixel 2 is the first tile's."""
+def test_tiles_begin_where_the_stride_allows() -> None:
+    """11 pixels in tiles of 8 with stride 2 and halo 2: the second begins at 4, which is even, and ends at the border."""
     seen: list[list[int]] = []
 
     def forward(tiles: NDArray[Any]) -> NDArray[np.uint8]:
         seen.extend(tile[0].tolist() for tile in tiles)
         return np.full(tiles.shape, len(seen), np.uint8)
 
-    stitched = segment_slab(np.arange(5).reshape(1, 1, 5), forward, batch_size=1, tile=3)
+    stitched = segment_slab(np.arange(11).reshape(1, 1, 11), forward, batch_size=1, tile=8, halo=2, stride=2)
 
-    assert seen == [[0, 1, 2], [2, 3, 4]]
-    assert stitched.tolist() == [[[1, 1, 1, 2, 2]]]
+    assert seen == [[0, 1, 2, 3, 4, 5, 6, 7], [4, 5, 6, 7, 8, 9, 10]]
+    assert stitched.tolist() == [[[1, 1, 1, 1, 1, 1, 2, 2, 2, 2, 2]]]
 
 
 def test_slices_that_fit_are_not_cut() -> None:
@@ -89,48 +83,77 @@ def test_slices_that_fit_are_not_cut() -> None:
         return identity(slices)
 
     slab = random_slab(0, (5, 6, 8))
-    np.testing.assert_array_equal(segment_slab(slab, forward, batch_size=2, tile=8, halo=3), slab)
+    np.testing.assert_array_equal(segment_slab(slab, forward, batch_size=2, tile=8, halo=3, stride=1), slab)
     assert shapes == [(2, 6, 8), (2, 6, 8), (1, 6, 8)]
 
 
 @given(
-    shape=st.tuples(st.integers(0, 4), st.integers(1, 23), st.integers(1, 23)),
-    tile=st.integers(1, 12),
+    shape=st.tuples(st.integers(0, 4), st.integers(1, 40), st.integers(1, 40)),
+    more=st.integers(0, 12),
     halo=st.integers(0, 5),
+    stride=st.integers(1, 4),
     batch_size=st.integers(1, 40),
     seed=st.integers(0, 9),
 )
-def test_tiles_of_one_shape_cover_every_voxel_once(
-    shape: tuple[int, int, int], tile: int, halo: int, batch_size: int, seed: int
+def test_tiles_cover_every_voxel_once(  # noqa: PLR0917
+    shape: tuple[int, int, int], more: int, halo: int, stride: int, batch_size: int, seed: int
 ) -> None:
-    """For a pointwise network tiling changes nothing, and all tiles have the same shape, so that it compiles once."""
-    tile += 2 * halo
-    shapes: set[tuple[int, ...]] = set()
+    """For a pointwise network tiling changes nothing, and no tile is larger than was allowed."""
+    tile = 2 * (halo + stride) + more
     slab = random_slab(seed, shape)
 
     def forward(tiles: NDArray[Any]) -> NDArray[np.uint8]:
-        assert len(tiles) <= batch_size
-        shapes.add(tiles.shape[1:])
+        assert len(tiles) <= batch_size and max(tiles.shape[1:]) <= tile
         return identity(tiles)
 
-    np.testing.assert_array_equal(segment_slab(slab, forward, batch_size=batch_size, tile=tile, halo=halo), slab)
-    assert shapes == ({(min(tile, shape[1]), min(tile, shape[2]))} if shape[0] else set())
+    stitched = segment_slab(slab, forward, batch_size=batch_size, tile=tile, halo=halo, stride=stride)
+    np.testing.assert_array_equal(stitched, slab)
+
+
+def pyramid_network(tiles: NDArray[Any]) -> NDArray[np.uint8]:
+    """Pools by 4 what it padded to a multiple of 4, smooths the pooled grid, and brings it back: like a small U-Net."""
+    _, height, width = tiles.shape
+    padded = np.pad(tiles.astype(np.int64), ((0, 0), (0, -height % 4), (0, -width % 4)), mode="edge")
+    pooled = padded.reshape(len(tiles), padded.shape[1] // 4, 4, padded.shape[2] // 4, 4).sum(axis=(2, 4))
+    smooth = ndimage.convolve(pooled, np.ones((1, 3, 3), np.int64), mode="constant")
+    coarse = smooth.repeat(4, axis=1).repeat(4, axis=2)[:, :height, :width]
+    return (tiles.astype(np.int64) * 144 > coarse).astype(np.uint8)
+
+
+@given(
+    shape=st.tuples(st.integers(1, 2), st.integers(1, 70), st.integers(1, 70)),
+    more=st.integers(0, 20),
+    seed=st.integers(0, 9),
+)
+def test_a_network_that_halves_its_input_answers_the_same_in_tiles(
+    shape: tuple[int, int, int], more: int, seed: int
+) -> None:
+    """Tiles lie on its grid of 4 pixels, so with a halo of two grid cells nothing differs, borders included."""
+    slab = random_slab(seed, shape)
+    tiled = segment_slab(slab, pyramid_network, batch_size=3, tile=24 + more, halo=8, stride=4)
+    np.testing.assert_array_equal(tiled, pyramid_network(slab))
+
+
+def test_a_stride_that_is_ignored_shows() -> None:
+    """The same network with tiles off its grid differs, so the agreement above is the stride's doing."""
+    slab = random_slab(1, (1, 70, 70))
+    assert (segment_slab(slab, pyramid_network, batch_size=3, tile=27, halo=9, stride=1) != pyramid_network(slab)).any()
 
 
 @given(
     shape=st.tuples(st.integers(1, 3), st.integers(1, 20), st.integers(1, 20)),
-    tile=st.integers(1, 8),
+    more=st.integers(0, 8),
     radius=st.integers(0, 3),
     batch_size=st.integers(1, 20),
     seed=st.integers(0, 9),
 )
 def test_a_halo_as_wide_as_the_network_sees_gives_the_whole_slice_answer(
-    shape: tuple[int, int, int], tile: int, radius: int, batch_size: int, seed: int
+    shape: tuple[int, int, int], more: int, radius: int, batch_size: int, seed: int
 ) -> None:
     """With a receptive field within the halo, tiled and whole answers agree everywhere, borders included."""
     slab, forward = random_slab(seed, shape), above_mean(radius)
 
-    tiled = segment_slab(slab, forward, batch_size=batch_size, tile=tile + 2 * radius, halo=radius)
+    tiled = segment_slab(slab, forward, batch_size=batch_size, tile=2 + more + 2 * radius, halo=radius, stride=1)
 
     np.testing.assert_array_equal(tiled, forward(slab))
 
@@ -139,7 +162,7 @@ def test_a_halo_that_is_too_narrow_shows() -> None:
     """The same network with a halo one pixel short differs, so the agreement above is the halo's doing."""
     slab, forward = random_slab(3, (2, 20, 20)), above_mean(3)
 
-    assert (segment_slab(slab, forward, batch_size=4, tile=9, halo=2) != forward(slab)).any()
+    assert (segment_slab(slab, forward, batch_size=4, tile=9, halo=2, stride=1) != forward(slab)).any()
 
 
 @given(slab_slices=st.integers(1, 9), batch_size=st.integers(1, 9))
@@ -148,7 +171,7 @@ def test_volumes_are_segmented_upwards_whatever_the_slab(slab_slices: int, batch
     grey = random_slab(1, (7, 6, 5))
     volume, forward = Volume.from_array(grey, Spacing(1, 1, 1)), above_mean(1)
 
-    parts = list(segment(volume, forward, slab_slices=slab_slices, batch_size=batch_size, tile=4, halo=1))
+    parts = list(segment(volume, forward, slab_slices=slab_slices, batch_size=batch_size, tile=4, halo=1, stride=1))
 
     starts = range(0, 7, slab_slices)
     assert [box for box, _ in parts] == [Box((z, 0, 0), (min(z + slab_slices, 7), 6, 5)) for z in starts]
@@ -159,7 +182,8 @@ def test_volumes_are_segmented_upwards_whatever_the_slab(slab_slices: int, batch
     ("request_", "message"),
     [
         ({"batch_size": 0}, "batch_size is 0"),
-        ({"batch_size": 1, "tile": 4, "halo": 2}, "wider than twice its halo"),
+        ({"batch_size": 1, "tile": 69, "halo": 3}, "twice as wide as halo and stride together"),
+        ({"batch_size": 1, "stride": 0}, "stride is 0"),
         ({"batch_size": 1, "halo": -1}, "halo is -1"),
     ],
 )
