@@ -86,6 +86,21 @@ def serve(
     raise typer.Exit(run(settings))
 
 
+@app.command()
+def worker() -> None:
+    """Works on the scans of servers that share this RICEFISH_DATABASE_URL and RICEFISH_STORE."""
+    try:
+        from serving.settings import SettingsError, read_settings  # noqa: PLC0415
+        from serving.worker_process import work  # noqa: PLC0415
+    except ModuleNotFoundError as error:
+        _fail(f"the server is not installed ({error}); install ricefish[serving]")
+    try:
+        settings = read_settings(needs_model=False)
+    except SettingsError as error:
+        _fail(error)
+    raise typer.Exit(work(settings))
+
+
 def _fail(error: object) -> NoReturn:
     print(f"ricefish: {error}", file=sys.stderr)
     raise typer.Exit(1)

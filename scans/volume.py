@@ -90,6 +90,11 @@ class Volume:
         return self.voxels.dtype
 
     @property
+    def random_access(self) -> bool:
+        """False where a slab can only be had by decoding everything before it."""
+        return self.voxels.random_access
+
+    @property
     def spacing(self) -> Spacing:
         """Distance between voxel centres in mm."""
         return self.frame.spacing

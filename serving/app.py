@@ -13,9 +13,8 @@ from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from serving import errors, logs
-from serving.resources import opened
-from serving.routes import health, scans
+from serving import errors, logs, resources
+from serving.routes import health, intake, results, scans, uploads
 from serving.settings import Settings
 
 _QUIET = ("/health/",)
@@ -24,15 +23,14 @@ _QUIET = ("/health/",)
 def create_app(settings: Settings) -> FastAPI:
     """The application for these settings. Nothing is opened before its lifespan begins.
 
-    Starting raises StoreError or ModelError, which is also left on `app.state.startup_error`. There is one such
-    app at a time in a process: DBOS, which runs the jobs, allows no more.
+    Starting raises StoreError, DatabaseError or ModelError, which is also left on `app.state.startup_error`.
     """
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         with ExitStack() as stack:
             try:
-                app.state.resources = await asyncio.to_thread(stack.enter_context, opened(settings))
+                app.state.resources = await asyncio.to_thread(stack.enter_context, resources.server(settings))
             except Exception as error:
                 app.state.startup_error = error
                 raise
@@ -51,7 +49,8 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.resources = None
     app.state.startup_error = None
     app.include_router(health.router)
-    app.include_router(scans.router)
+    for routes in (intake, scans, results, uploads):
+        app.include_router(routes.router)
     app.add_middleware(RequestLog)
     errors.install(app)
     return app

@@ -11,13 +11,21 @@ from typing import Any
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
+from sqlalchemy.exc import SQLAlchemyError
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from scans.formats import ACCEPTED, FormatError, SpacingMissing
-from serving import intake, logs
+from serving import logs
+from serving.asked import RequestRefused
+from serving.intake import BeingAccepted, KeyReused
+from serving.jobs import ScanNotFound, WrongState
+from serving.limits import UploadTooLarge
+from serving.multipart import FormRefused
+from serving.receiving import DigestMismatch, DigestUnreadable, UploadStalled
 from serving.results import SliceNotFound, UnknownFormat
-from serving.store import ScanNotFound
+from serving.sources import SourceRefused
+from serving.uploads import ChecksumMismatch, OffsetConflict, UploadIncomplete, UploadNotFound, UploadRefused
 
 MEDIA_TYPE = "application/problem+json"
 RETRY_SECONDS = 2
@@ -50,11 +58,22 @@ _WAIT = {"Retry-After": str(RETRY_SECONDS)}
 PROBLEMS: Mapping[type[Exception], Problem] = {
     SpacingMissing: Problem(400, "spacing-missing", "The voxel spacing has to be given"),
     FormatError: Problem(422, "unreadable-scan", "The file cannot be read as a scan"),
-    intake.RequestRefused: Problem(400, "bad-request", "The request cannot become a scan"),
-    intake.UploadTooLarge: Problem(413, "too-large", "The upload is too large"),
-    intake.UploadStalled: Problem(408, "upload-stalled", "The upload fell silent"),
-    intake.KeyReused: Problem(409, "key-reused", "The Idempotency-Key stands for another scan"),
+    RequestRefused: Problem(400, "bad-request", "The request cannot become a scan"),
+    FormRefused: Problem(400, "bad-form", "The form cannot become a scan"),
+    SourceRefused: Problem(403, "source-refused", "The source may not be read"),
+    DigestMismatch: Problem(400, "digest-mismatch", "The file arrived damaged"),
+    DigestUnreadable: Problem(400, "bad-digest", "The digest cannot be read"),
+    UploadTooLarge: Problem(413, "too-large", "The scan is too large"),
+    UploadStalled: Problem(408, "upload-stalled", "The upload fell silent"),
+    UploadNotFound: Problem(404, "no-such-upload", "There is no such upload"),
+    UploadIncomplete: Problem(409, "upload-incomplete", "The upload is not complete"),
+    UploadRefused: Problem(400, "bad-upload", "The upload request cannot be understood"),
+    OffsetConflict: Problem(409, "offset-conflict", "The upload stands elsewhere"),
+    ChecksumMismatch: Problem(460, "checksum-mismatch", "The part arrived damaged"),
+    KeyReused: Problem(409, "key-reused", "The Idempotency-Key stands for another scan"),
+    BeingAccepted: Problem(503, "being-accepted", "The same scan is being accepted", _WAIT),
     ScanNotFound: Problem(404, "no-such-scan", "There is no such scan"),
+    WrongState: Problem(409, "wrong-state", "The scan is not in a state for this"),
     SliceNotFound: Problem(404, "no-such-slice", "There is no such slice"),
     UnknownFormat: Problem(400, "unknown-download-format", "The segmentation cannot be had in this format"),
     NotFinished: Problem(409, "not-finished", "The scan is not finished", _WAIT),
@@ -63,6 +82,7 @@ PROBLEMS: Mapping[type[Exception], Problem] = {
 }
 UNKNOWN_FORMAT = Problem(415, "unknown-format", "The file is of no accepted format")
 DISK_FULL = Problem(507, "disk-full", "The server's disk is full")
+NO_DATABASE = Problem(503, "no-database", "The server's database does not answer", _WAIT)
 INTERNAL = Problem(500, "internal", "The server failed; its log says why")
 
 
@@ -71,6 +91,7 @@ def install(app: FastAPI) -> None:
     for kind in PROBLEMS:
         app.add_exception_handler(kind, _domain)
     app.add_exception_handler(OSError, _system)
+    app.add_exception_handler(SQLAlchemyError, _database)
     app.add_exception_handler(RequestValidationError, _validation)
     app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(ClientDisconnect, _gone)
@@ -87,7 +108,7 @@ def _domain(request: Request, error: Exception) -> Response:
         name = error.path.name
         detail = f"{name}: {error.detail}"
         extra = {"file": name, "found": error.found, "accepted": error.accepted}
-    elif isinstance(error, intake.RequestRefused):
+    elif isinstance(error, RequestRefused):
         extra = {"field": error.field}
     return _answer(request, problem, detail, extra)
 
@@ -96,6 +117,11 @@ def _system(request: Request, error: Exception) -> Response:
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return _answer(request, DISK_FULL, "nothing was kept; free some space and try again")
     return _unexpected(request, error)
+
+
+def _database(request: Request, error: Exception) -> Response:
+    logging.getLogger("ricefish").error("database_failed", exc_info=error)
+    return _answer(request, NO_DATABASE, "nothing that was accepted is lost; try again when the database answers")
 
 
 def _validation(request: Request, error: Exception) -> Response:

@@ -1,192 +1,212 @@
-"""Intake: a stream of bytes becomes an accepted scan, verified to its last voxel, or leaves nothing behind."""
+"""Intake: bytes become an accepted scan, verified to its last voxel, or leave nothing behind.
+
+In this order, so that what is accepted is never lost: received, verified, reserved in the queue, stored, queued.
+"""
 
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import re
 import time
 import uuid
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 
-from scans.formats import open_volume
-from scans.geometry import Frame, Spacing, Triple
-from scans.intensity import IntensityRule, Window, stride
+from scans.manifest import file_sha256
 from serving import logs
-from serving.jobs import Jobs
+from serving.asked import Asked, RequestRefused, asked_in_form
+from serving.jobs import Jobs, ScanNotFound
+from serving.limits import Limits
 from serving.models import Models
+from serving.multipart import Form
+from serving.receiving import check_digest, not_silent, receive
 from serving.scan import Scan, Upload
-from serving.segmentation import SegmentationArray
-from serving.settings import Settings
-from serving.store import Store
+from serving.segmentation import create_segmentation
+from serving.sources import Sources
+from serving.store import Scratch, Store
+from serving.uploads import Uploads
+from serving.verification import slab_slices, verify
 
 SOURCE_DIR = "source"
-_NAMESPACE = uuid.UUID("5b0c5a0e-6d0f-4c38-9a43-8f7c1d1b7d3e")
-_BUFFER_BYTES = 1 << 20
-_LONGEST_NAME_BYTES = 200
-
-
-class RequestRefused(ValueError):  # noqa: N818 - says what happened
-    """A request that cannot become a scan, whatever the file holds. `field` names the part at fault."""
-
-    def __init__(self, message: str, *, field: str) -> None:
-        super().__init__(message)
-        self.field = field
-
-
-class UploadTooLarge(ValueError):  # noqa: N818 - says what is wrong
-    """The body is larger than the server takes."""
-
-
-class UploadStalled(ValueError):  # noqa: N818 - says what is wrong
-    """The sender fell silent in the middle of the body."""
+WORKING_COPY = "voxels.nii"
+_ACCEPTING_SECONDS = 60.0
 
 
 class KeyReused(ValueError):  # noqa: N818 - says what is wrong
     """An Idempotency-Key came back with another body or another spacing."""
 
 
-@dataclass(frozen=True)
-class Verified:
-    """What a file turned out to be when all of it was read."""
-
-    shape: Triple
-    dtype: str
-    frame: Frame
-    window: Window
+class BeingAccepted(RuntimeError):  # noqa: N818 - says what is wrong
+    """The same request is being answered at this moment."""
 
 
 class Intake:
-    """Takes scans in: stream to disk, verify, store, queue; in this order, so that what is accepted is never lost."""
+    """Takes scans in, whichever way they come. All ways raise FormatError for a bad file, and what their parts do."""
 
-    def __init__(self, *, store: Store, models: Models, jobs: Jobs, settings: Settings) -> None:
+    def __init__(  # noqa: PLR0913 - the parts of a server that taking in needs, each with its name in the call
+        self,
+        *,
+        store: Store,
+        scratch: Scratch,
+        models: Models,
+        jobs: Jobs,
+        uploads: Uploads,
+        sources: Sources,
+        limits: Limits,
+        silence_seconds: float,
+        slab_slices: int,
+    ) -> None:
         self._store = store
+        self._scratch = scratch
         self._models = models
         self._jobs = jobs
-        self._settings = settings
+        self._uploads = uploads
+        self._sources = sources
+        self._limits = limits
+        self._silence_seconds = silence_seconds
+        self._slab_slices = slab_slices
 
-    async def receive(
-        self, body: AsyncIterator[bytes], *, filename: str, spacing: Spacing | None, key: str | None
-    ) -> Scan:
-        """Streams a scan to disk, verifies it and queues it.
+    async def receive(self, body: AsyncIterator[bytes], asked: Asked, *, length: int | None) -> Scan:
+        """From the body of a request, of `length` bytes where that is known."""
+        name = asked.safe_filename
+        self._limits.check_size(length or 0, name=name)
+        self._limits.check_room(length or 0)
+        with self._scratch.passing("incoming") as incoming:
+            upload = await self._write(body, incoming, name=name, asked=asked)
+            return await asyncio.to_thread(self._admit, incoming, upload, asked)
 
-        `key` is the Idempotency-Key: the same key with the same body gives the same scan. Raises FormatError for a bad
-        file, RequestRefused, UploadTooLarge, UploadStalled, KeyReused, and whatever ends the stream early.
-        """
-        name = safe_filename(filename)
-        with self._store.passing("incoming") as incoming:
-            source = incoming / SOURCE_DIR / name
-            source.parent.mkdir()
-            sha256, size = await self._stream(body, source)
-            upload = Upload(filename=name, sha256=sha256, bytes=size, spacing=spacing)
-            logs.event("upload_received", file=name, bytes=size, sha256=sha256[:12])
-            return await asyncio.to_thread(self._admit, incoming, upload, key)
+    async def receive_form(self, body: AsyncIterator[bytes], asked: Asked, *, content_type: str) -> Scan:
+        """From a multipart form, whose fields count where the query says nothing."""
+        form = Form()
+        with self._scratch.passing("incoming") as incoming:
+            file = form.file(body, content_type=content_type)
+            upload = await self._write(file, incoming, name="form", asked=replace(asked, sha256=None))
+            asked = asked_in_form(form, asked)
+            check_digest(upload.sha256, asked.sha256, name=asked.safe_filename)
+            (incoming / SOURCE_DIR / "form").rename(incoming / SOURCE_DIR / asked.safe_filename)
+            upload = replace(upload, filename=asked.safe_filename, spacing=asked.spacing)
+            return await asyncio.to_thread(self._admit, incoming, upload, asked)
 
-    async def _stream(self, body: AsyncIterator[bytes], path: Path) -> tuple[str, int]:
-        digest, size, buffer = hashlib.sha256(), 0, bytearray()
-        limit = self._settings.upload_limit_bytes
-        with path.open("wb") as file:
+    async def take_upload(self, upload_id: str, asked: Asked) -> Scan:
+        """From a resumable upload, which is gone afterwards; one that is refused stays, to be asked for differently."""
+        return await asyncio.to_thread(self._take_upload, upload_id, asked)
 
-            def flush() -> None:
-                digest.update(buffer)
-                file.write(buffer)
-                buffer.clear()
+    async def fetch(self, uri: str, asked: Asked) -> Scan:
+        """From where it lies."""
+        return await asyncio.to_thread(self._fetch, uri, asked)
 
-            chunks = aiter(body)
-            while (chunk := await self._next(chunks)) is not None:
-                size += len(chunk)
-                if limit is not None and size > limit:
-                    raise UploadTooLarge(f"{path.name} is larger than the {limit} bytes that are accepted")
-                buffer += chunk
-                if len(buffer) >= _BUFFER_BYTES:
-                    await asyncio.to_thread(flush)
-            await asyncio.to_thread(flush)
+    async def _write(self, body: AsyncIterator[bytes], incoming: Path, *, name: str, asked: Asked) -> Upload:
+        path = incoming / SOURCE_DIR / name
+        path.parent.mkdir()
+        sha256, size = await receive(not_silent(body, self._silence_seconds), path, limits=self._limits)
         if size == 0:
-            raise RequestRefused(f"{path.name}: the body is empty; send the file itself as the body", field="body")
-        return digest.hexdigest(), size
+            raise RequestRefused(f"{name}: the body is empty; send the file itself as the body", field="body")
+        check_digest(sha256, asked.sha256, name=name)
+        logs.event("upload_received", file=name, bytes=size, sha256=sha256[:12])
+        return Upload(filename=name, sha256=sha256, bytes=size, spacing=asked.spacing)
 
-    async def _next(self, chunks: AsyncIterator[bytes]) -> bytes | None:
-        seconds = self._settings.upload_timeout_seconds
-        try:
-            async with asyncio.timeout(seconds):
-                return await anext(chunks, None)
-        except TimeoutError:
-            raise UploadStalled(f"nothing was received for {seconds:g} seconds") from None
+    def _take_upload(self, upload_id: str, asked: Asked) -> Scan:
+        key = asked.key or f"upload {upload_id}"
+        if (known := self._jobs.of_key(key)) is not None:
+            return self._accepted(known)
+        info, data = self._uploads.complete(upload_id)
+        asked = replace(asked, key=key, filename=asked.filename or info.filename)
+        name = asked.safe_filename
+        with self._scratch.passing("incoming") as incoming:
+            path = incoming / SOURCE_DIR / name
+            path.parent.mkdir()
+            path.hardlink_to(data)
+            sha256 = file_sha256(path)
+            check_digest(sha256, asked.sha256, name=name)
+            upload = Upload(filename=name, sha256=sha256, bytes=data.stat().st_size, spacing=asked.spacing)
+            scan = self._admit(incoming, upload, asked)
+        self._uploads.remove(upload_id)
+        return scan
 
-    def _admit(self, incoming: Path, upload: Upload, key: str | None) -> Scan:
-        scan_id = uuid.uuid4().hex if key is None else uuid.uuid5(_NAMESPACE, key).hex
+    def _fetch(self, uri: str, asked: Asked) -> Scan:
+        source = self._sources.open(uri)
+        asked = replace(asked, filename=asked.filename or source.name)
+        self._limits.check_size(source.size, name=source.name)
+        self._limits.check_room(source.size)
+        with self._scratch.passing("incoming") as incoming:
+            folder = incoming / SOURCE_DIR
+            folder.mkdir()
+            sha256 = source.fetch(folder)
+            check_digest(sha256, asked.sha256, name=source.name)
+            name = asked.safe_filename
+            if name != source.name:
+                (folder / source.name).rename(folder / name)
+            upload = Upload(filename=name, sha256=sha256, bytes=source.size, spacing=asked.spacing)
+            return self._admit(incoming, upload, asked)
+
+    def _admit(self, incoming: Path, upload: Upload, asked: Asked) -> Scan:
         model = self._models.current
-        path = incoming / SOURCE_DIR / upload.filename
+        if (known := self._known(upload, asked, model.identity.key)) is not None:
+            return self._accepted(known)
+        source = incoming / SOURCE_DIR / upload.filename
         found = verify(
-            path, spacing=upload.spacing, rule=model.manifest.intensity, slab_slices=self._settings.slab_slices
+            source,
+            spacing=upload.spacing,
+            rule=model.manifest.intensity,
+            copy=incoming / WORKING_COPY,
+            limits=self._limits,
         )
+        if found.copied:
+            source.unlink()
         scan = Scan(
-            id=scan_id,
+            id=uuid.uuid4().hex,
             created_seconds=time.time(),
             upload=upload,
-            volume=f"{SOURCE_DIR}/{upload.filename}",
+            volume=WORKING_COPY if found.copied else f"{SOURCE_DIR}/{upload.filename}",
             shape=found.shape,
             dtype=found.dtype,
             frame=found.frame,
             window=found.window,
             model=model.identity,
             organs=model.manifest.organs,
-            slab_slices=min(self._settings.slab_slices, found.shape[0]),
-            batch_size=self._settings.batch_size,
+            slab_slices=slab_slices(found.shape, np.dtype(found.dtype), most=self._slab_slices),
         )
-        SegmentationArray.create(incoming, scan.shape, slab_slices=scan.slab_slices)
-        if not self._store.accept(incoming, scan):
-            scan = _same(self._store.scan(scan_id), upload)
+        create_segmentation(incoming, scan)
+        return self._store_and_queue(incoming, scan, asked)
+
+    def _known(self, upload: Upload, asked: Asked, model_key: str) -> Scan | None:
+        """The scan that this request asks for again, by its key or by its bytes. Raises KeyReused."""
+        if asked.key is not None and (known := self._jobs.of_key(asked.key)) is not None:
+            return _same(known, upload)
+        if asked.fresh:
+            return None
+        same = self._jobs.find(sha256=upload.sha256, spacing=upload.spacing, model_key=model_key)
+        if same is not None and asked.key is not None:
+            self._jobs.add_key(asked.key, same.id)
+        return same
+
+    def _store_and_queue(self, incoming: Path, scan: Scan, asked: Asked) -> Scan:
+        if not self._jobs.reserve(scan, priority=asked.priority, key=asked.key):
+            known = self._jobs.of_key(asked.key or "")
+            if known is None:
+                raise BeingAccepted("the scan of this key was removed at this moment; send it again")
+            return self._accepted(_same(known, scan.upload))
+        try:
+            self._store.accept(incoming, scan.id)
+        except BaseException:
+            self._store.remove(scan.id)
+            self._jobs.abandon(scan.id)
+            raise
         self._jobs.enqueue(scan.id)
-        logs.event("scan_accepted", scan=scan.id, file=upload.filename, shape="x".join(map(str, scan.shape)))
+        logs.event("scan_accepted", scan=scan.id, file=scan.upload.filename, shape="x".join(map(str, scan.shape)))
         return scan
 
-
-def verify(path: Path, *, spacing: Spacing | None, rule: IntensityRule, slab_slices: int) -> Verified:
-    """Reads every slice of a file once, slab by slab, and finds its window on the way, as `rule.window` would.
-
-    Raises FormatError for every fault, SpacingMissing where a spacing has to be given.
-    """
-    with open_volume(path, spacing=spacing) as volume:
-        step = stride(volume.shape)
-        rows = []
-        for box, slab in volume.slabs(slab_slices):
-            rows += [
-                slab[z - box.start[0], ::step, ::step].flatten() for z in _multiples(step, box.start[0], box.stop[0])
-            ]
-        window = rule.fixed or rule.window_of(np.concatenate(rows))
-        return Verified(volume.shape, volume.dtype.name, volume.frame, window)
-
-
-def safe_filename(filename: str) -> str:
-    """The last component of what the sender calls the file. Raises RequestRefused if nothing usable is left."""
-    name = PurePosixPath(filename.replace("\\", "/")).name
-    name = re.sub(r"[\x00-\x1f\x7f]", "", name).strip()
-    if not name or set(name) == {"."}:
-        raise RequestRefused(
-            f"filename is {filename!r}; it must be a file's name, such as fish.nii.gz", field="filename"
-        )
-    if len(name.encode()) > _LONGEST_NAME_BYTES:
-        raise RequestRefused(f"filename is longer than {_LONGEST_NAME_BYTES} bytes", field="filename")
-    return name
-
-
-def parse_spacing(text: str | None) -> Spacing | None:
-    """`z,y,x` in mm, such as 0.01,0.005,0.005. Raises RequestRefused that says what is wrong."""
-    if text is None:
-        return None
-    try:
-        z, y, x = (float(part) for part in text.split(","))
-        return Spacing(z, y, x)
-    except ValueError as error:
-        reason = str(error) if str(error).startswith("spacing") else "three numbers are needed"
-        raise RequestRefused(
-            f"spacing is {text!r}; give z,y,x in mm, such as 0.01,0.005,0.005: {reason}", field="spacing"
-        ) from None
+    def _accepted(self, scan: Scan) -> Scan:
+        """The scan once it is accepted, should another request of the same key be at it. Raises BeingAccepted."""
+        deadline = time.monotonic() + _ACCEPTING_SECONDS
+        while time.monotonic() < deadline:
+            try:
+                return self._jobs.scan(scan.id)
+            except ScanNotFound:
+                time.sleep(0.05)
+        raise BeingAccepted("the same scan is being accepted; ask again")
 
 
 def _same(scan: Scan, upload: Upload) -> Scan:
@@ -196,7 +216,3 @@ def _same(scan: Scan, upload: Upload) -> Scan:
             f"use a new key for a new scan"
         )
     return scan
-
-
-def _multiples(step: int, start: int, stop: int) -> range:
-    return range(-(-start // step) * step, stop, step)

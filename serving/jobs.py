@@ -1,196 +1,265 @@
-"""Jobs: a scan is a durable workflow, a slab of slices one step of it. The only file that imports DBOS.
+"""Jobs: the queue as those see it who put scans in and ask after them. `leases` is how workers see it.
 
-A step's result is recorded once its chunk is on disk. A server that was killed finds its unfinished workflows when it
-starts again, takes the recorded steps as done, and goes on at the first one that is not.
+A scan's row is there before its files and goes after them: whatever is killed in between, no file is without a row.
 """
 
 from __future__ import annotations
 
-import logging
-import threading
-from collections.abc import Iterable
-from contextlib import ExitStack
-from dataclasses import dataclass
-from typing import Any, Literal
+import contextlib
+import json
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import Any, Literal, get_args
 
-from dbos import DBOS, DBOSConfig, DBOSPortableJSONSerializer, SetWorkflowID, StepOptions, WorkflowStatus
+from sqlalchemy import Row, and_, delete, insert, or_, select, true, update
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.sql import ColumnElement
 
-from scans.formats import FormatError, open_volume
-from scans.geometry import Box
+from scans.geometry import Spacing
 from scans.statistics import OrganStatistics
-from serving import logs
-from serving.models import ModelError, Models
+from serving.database import Database, keys, scans
 from serving.scan import Scan
-from serving.segmentation import SegmentationArray
-from serving.segmenter import SlabReader, segment_box
-from serving.store import Store
 
 State = Literal["queued", "running", "succeeded", "failed", "cancelled"]
 
-QUEUE = "scans"
-WORKFLOW = "segment_scan"
-EXECUTOR = "server"
-"""Stable, so that a server that starts again finds what it left unfinished."""
-APPLICATION_VERSION = "1"
-"""Of the sequence of steps, not of the code: raised only when an old job could no longer be finished as it began."""
-_POLLING_SECONDS = 0.2
-_RECOVERIES = 50
-
-_STATES: dict[str, State] = {
-    "DELAYED": "queued",
-    "ENQUEUED": "queued",
-    "PENDING": "running",
-    "SUCCESS": "succeeded",
-    "ERROR": "failed",
-    "MAX_RECOVERY_ATTEMPTS_EXCEEDED": "failed",
-    "CANCELLED": "cancelled",
-}
+UNFINISHED: tuple[State, ...] = ("queued", "running")
+ENDED: tuple[State, ...] = ("succeeded", "failed", "cancelled")
+_SHOWN = get_args(State)
+_ARRIVAL_SECONDS = 3600
+"""A scan whose files are not in the store after this long was being accepted by a process that died."""
 
 
-class _Stopping(BaseException):
-    """The server stops between two slabs. Not an Exception: DBOS leaves the workflow unfinished, for the next start."""
+class Priority(IntEnum):
+    """Which scans go first."""
+
+    INTERACTIVE = 0
+    """Somebody waits for it."""
+    NORMAL = 1
+    BACKLOG = 2
+    """May wait until there is nothing else to do."""
+
+
+class ScanNotFound(LookupError):  # noqa: N818 - says what is wrong, as FileNotFoundError does
+    """No scan has that id."""
+
+    def __init__(self, scan_id: str) -> None:
+        super().__init__(f"no scan {scan_id!r}; it may have been deleted")
+
+
+class WrongState(ValueError):  # noqa: N818 - says what is wrong
+    """What was asked for cannot be done with a scan in its present state."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """How far a scan's workflow is."""
+    """How far a scan is."""
 
     state: State
+    priority: Priority = Priority.NORMAL
     error: str | None = None
-    """Why it failed."""
+    """Why it failed, or why it is to be tried again."""
+    failures: int = 0
+    """Errors since the last finished slab."""
+    slabs_done: int = 0
+    slices_per_second: float | None = None
+    """Of the latest slabs; None until two are finished."""
     finished_seconds: float | None = None
     """When it ended, seconds since 1970."""
     statistics: OrganStatistics | None = None
     """Of the whole scan, once it succeeded."""
+    timings: dict[str, float] = field(default_factory=dict)
+    """Seconds by activity: read, wait, infer, write."""
+    worker: str | None = None
+    """The process that works, or worked, on it."""
 
 
 class Jobs:
-    """The queue of scans and the workflow that takes one after the other. DBOS allows one of these per process."""
+    """Scans in and out of the queue. Safe to use from several threads and processes."""
 
-    def __init__(self, *, store: Store, models: Models, database_url: str) -> None:
-        self._store = store
-        self._models = models
-        self._database_url = database_url
-        self._stopping = threading.Event()
-        self._running: dict[str, threading.Event] = {}
-        """Per scan under way in this process, an event set once nothing of it is written any more."""
+    def __init__(self, database: Database, *, owner: str, on_change: Callable[[], None] = lambda: None) -> None:
+        """`owner` names this process. `on_change` is called when its worker may have something to begin or to stop."""
+        self._database = database
+        self._owner = owner
+        self._on_change = on_change
 
-    def start(self) -> None:
-        """Opens the database, goes on with unfinished scans and takes up what was accepted but not yet queued."""
-        config: DBOSConfig = {
-            "name": "ricefish",
-            "system_database_url": self._database_url,
-            "application_version": APPLICATION_VERSION,
-            "executor_id": EXECUTOR,
-            "serializer": DBOSPortableJSONSerializer(),
-            "log_level": "WARNING",
+    def reserve(self, scan: Scan, *, priority: Priority, key: str | None = None) -> bool:
+        """Makes the row of a scan whose files are about to be stored, found again by its Idempotency-Key.
+
+        False if there is a scan of that id or key already.
+        """
+        row = {
+            "id": scan.id,
+            "created": scan.created_seconds,
+            "content": json.dumps(scan.to_dict()),
+            "sha256": scan.upload.sha256,
+            "model_key": scan.model.key,
+            "priority": int(priority),
+            "state": "arriving",
+            "owner": self._owner,
         }
-        logging.getLogger("dbos").addFilter(_news)
-        DBOS(config=config)
-
-        @DBOS.workflow(name=WORKFLOW, max_recovery_attempts=_RECOVERIES)
-        def workflow(scan_id: str) -> dict[str, Any]:
-            return self._segment_scan(scan_id)
-
-        self._workflow = workflow
-        DBOS.launch()
-        DBOS.register_queue(QUEUE, worker_concurrency=1, polling_interval_sec=_POLLING_SECONDS)
-        stored = {scan.id for scan in self._store.scans()}
-        known = {status.workflow_id for status in _statuses(None)}
-        if known - stored:
-            DBOS.delete_workflows(sorted(known - stored))
-        for scan_id in sorted(stored - known):
-            self.enqueue(scan_id)
-
-    def stop(self) -> None:
-        """Lets the running slab finish; its scan goes on at the next start."""
-        self._stopping.set()
-        for idle in list(self._running.values()):
-            idle.wait()
-        DBOS.destroy(destroy_registry=True)
+        try:
+            with self._database.writing() as connection:
+                connection.execute(insert(scans).values(row))
+                if key is not None:
+                    connection.execute(insert(keys).values(key=key, scan_id=scan.id))
+        except IntegrityError:
+            return False
+        return True
 
     def enqueue(self, scan_id: str) -> None:
-        """Queues an accepted scan, durably; once only, however often it is called."""
-        with SetWorkflowID(scan_id):
-            DBOS.enqueue_workflow(QUEUE, self._workflow, scan_id)
+        """Queues a reserved scan, durably, now that its files are stored. Raises ScanNotFound if it was given up."""
+        with self._database.writing() as connection:
+            changed = connection.execute(
+                update(scans)
+                .where(scans.c.id == scan_id, scans.c.state == "arriving")
+                .values(state="queued", owner=None)
+            )
+        if not changed.rowcount:
+            raise ScanNotFound(scan_id)
+        self._on_change()
 
-    def jobs(self, scan_ids: Iterable[str]) -> dict[str, Job]:
-        """The job of each scan that has one."""
-        return {status.workflow_id: _job(status) for status in _statuses(list(scan_ids))}
+    def abandon(self, scan_id: str) -> None:
+        """Gives a reservation back."""
+        with self._database.writing() as connection:
+            connection.execute(delete(keys).where(keys.c.scan_id == scan_id))
+            connection.execute(delete(scans).where(scans.c.id == scan_id, scans.c.state == "arriving"))
 
-    def job(self, scan_id: str) -> Job:
-        """The job of a scan; one that is accepted and about to be queued is queued."""
-        return self.jobs([scan_id]).get(scan_id, Job("queued"))
+    def of_key(self, key: str) -> Scan | None:
+        """The scan that an Idempotency-Key stands for, be it still arriving; None if there is none."""
+        query = select(scans.c.content).join(keys, keys.c.scan_id == scans.c.id)
+        with self._database.reading() as connection:
+            row = connection.execute(query.where(keys.c.key == key, scans.c.state != "deleted")).one_or_none()
+        return None if row is None else _scan(row)
 
-    def unfinished(self) -> list[str]:
-        """Ids of the scans that are queued or running."""
-        return [status.workflow_id for status in _statuses(None) if _STATES[status.status] in ("queued", "running")]
+    def add_key(self, key: str, scan_id: str) -> None:
+        """Lets a key stand for a scan that is there already; nothing if it stands for one."""
+        with contextlib.suppress(IntegrityError), self._database.writing() as connection:
+            connection.execute(insert(keys).values(key=key, scan_id=scan_id))
+
+    def find(self, *, sha256: str, spacing: Spacing | None, model_key: str) -> Scan | None:
+        """A scan of the same bytes, read in the same way, with the same model, that has not failed; the oldest."""
+        query = select(scans.c.content).where(
+            scans.c.sha256 == sha256,
+            scans.c.model_key == model_key,
+            scans.c.state.in_(("queued", "running", "succeeded")),
+        )
+        with self._database.reading() as connection:
+            found = [_scan(row) for row in connection.execute(query.order_by(scans.c.created))]
+        return next((scan for scan in found if scan.upload.spacing == spacing), None)
+
+    def scan(self, scan_id: str) -> Scan:
+        """The scan of that id. Raises ScanNotFound."""
+        return self.get(scan_id)[0]
+
+    def get(self, scan_id: str) -> tuple[Scan, Job]:
+        """A scan and how far it is. Raises ScanNotFound."""
+        with self._database.reading() as connection:
+            row = connection.execute(
+                select(scans).where(scans.c.id == scan_id, scans.c.state.in_(_SHOWN))
+            ).one_or_none()
+        if row is None:
+            raise ScanNotFound(scan_id)
+        return _scan(row), _job(row)
+
+    def page(
+        self, *, limit: int, before: float | None = None, states: Collection[State] = _SHOWN
+    ) -> list[tuple[Scan, Job]]:
+        """At most `limit` scans, the newest first, accepted before `before` (seconds since 1970)."""
+        query = select(scans).where(scans.c.state.in_(states)).order_by(scans.c.created.desc()).limit(limit)
+        if before is not None:
+            query = query.where(scans.c.created < before)
+        with self._database.reading() as connection:
+            return [(_scan(row), _job(row)) for row in connection.execute(query)]
 
     def cancel(self, scan_id: str) -> None:
-        """Cancels a scan; when this returns, no slab of it is under way."""
-        DBOS.cancel_workflow(scan_id)
-        if idle := self._running.get(scan_id):
-            idle.wait()
+        """Ends a scan that is queued or running; its files stay, so that `retry` can begin it again.
 
-    def forget(self, scan_id: str) -> None:
-        """Drops all that the database holds of a cancelled or ended scan."""
-        DBOS.delete_workflow(scan_id)
+        Raises ScanNotFound, and WrongState if it has ended already.
+        """
+        self._move(scan_id, UNFINISHED, to="cancelled", do="cancel", finished=self._database.now, owner=None)
 
-    def _segment_scan(self, scan_id: str) -> dict[str, Any]:
-        idle = self._running[scan_id] = threading.Event()
-        try:
-            scan = self._store.scan(scan_id)
-            statistics = self._segment_slabs(scan)
-            logs.event("scan_succeeded", scan=scan_id)
-            return statistics.to_dict()
-        except Exception as error:
-            expected = isinstance(error, FormatError | ModelError)
-            logs.event("scan_failed", level=logging.ERROR, exc_info=not expected, scan=scan_id, error=error)
-            raise
-        finally:
-            idle.set()
-            self._running.pop(scan_id, None)
+    def retry(self, scan_id: str) -> None:
+        """Queues a failed or cancelled scan again, at the slab where it stopped. Raises ScanNotFound, WrongState."""
+        self._move(
+            scan_id,
+            ("failed", "cancelled"),
+            to="queued",
+            do="retry",
+            finished=None,
+            failures=0,
+            starts=0,
+            error=None,
+            not_before=0.0,
+        )
 
-    def _segment_slabs(self, scan: Scan) -> OrganStatistics:
-        folder = self._store.folder_of(scan.id)
-        model = self._models.of_scan(scan.model)
-        array = SegmentationArray.open(folder, slab_slices=scan.slab_slices)
-        boxes = scan.boxes
-        total = OrganStatistics.empty(scan.organs.classes)
-        with ExitStack() as stack:
-            volume = stack.enter_context(open_volume(folder / scan.volume, spacing=scan.upload.spacing))
-            reader = stack.enter_context(SlabReader(volume, boxes))
+    def remove(self, scan_id: str) -> None:
+        """Cancels a scan and hides it; the files go next, then `forget`. Raises ScanNotFound."""
+        self._move(scan_id, _SHOWN, to="deleted", do="delete", owner=None)
 
-            def segment(number: int, box: Box) -> dict[str, Any]:
-                statistics = segment_box(box, scan=scan, model=model, reader=reader, array=array)
-                logs.event("slab_finished", scan=scan.id, slab=number, slabs=len(boxes), slices=box.shape[0])
-                return statistics.to_dict()
+    def forget(self, scan_ids: Iterable[str]) -> None:
+        """Drops the rows of removed scans, whose files are gone."""
+        gone = list(scan_ids)
+        with self._database.writing() as connection:
+            connection.execute(delete(keys).where(keys.c.scan_id.in_(gone)))
+            connection.execute(delete(scans).where(scans.c.id.in_(gone), scans.c.state == "deleted"))
 
-            for number, box in enumerate(boxes):
-                if self._stopping.is_set():
-                    raise _Stopping
-                step = StepOptions(name=f"slab_{number}")
-                total += OrganStatistics.from_dict(DBOS.run_step(step, segment, number, box))
-        return total
+    def leftovers(self, *, starting: bool = False, alone: bool = False) -> list[str]:
+        """Scans whose files are to be deleted: removed ones, and ones whose acceptance was cut off, which this removes.
+
+        `starting` says that this process accepts nothing yet, so that arrivals in its name are an earlier one's;
+        `alone` that no other process accepts scans either.
+        """
+        given_up: list[ColumnElement[bool]] = [scans.c.created < self._database.now - _ARRIVAL_SECONDS]
+        if starting:
+            given_up.append(true() if alone else scans.c.owner == self._owner)
+        cut_off = and_(scans.c.state == "arriving", or_(*given_up))
+        with self._database.writing() as connection:
+            connection.execute(update(scans).where(cut_off).values(state="deleted"))
+            return list(connection.scalars(select(scans.c.id).where(scans.c.state == "deleted")))
+
+    def older_than(self, seconds: float) -> list[str]:
+        """Scans that ended so long ago."""
+        query = select(scans.c.id).where(scans.c.state.in_(ENDED), scans.c.finished < self._database.now - seconds)
+        with self._database.reading() as connection:
+            return list(connection.scalars(query))
+
+    def needed_models(self) -> set[str]:
+        """Keys of the models that unfinished scans began with, or may be begun with again."""
+        query = select(scans.c.model_key).distinct().where(scans.c.state.not_in(("succeeded", "deleted")))
+        with self._database.reading() as connection:
+            return set(connection.scalars(query))
+
+    def _move(self, scan_id: str, states: Collection[str], *, to: str, do: str, **values: Any) -> None:
+        with self._database.writing() as connection:
+            changed = connection.execute(
+                update(scans)
+                .where(scans.c.id == scan_id, scans.c.state.in_(states))
+                .values(state=to, epoch=scans.c.epoch + 1, lease_until=None, **values)
+            )
+            row = connection.execute(select(scans.c.state).where(scans.c.id == scan_id)).one_or_none()
+        if row is None or (not changed.rowcount and row.state not in _SHOWN):
+            raise ScanNotFound(scan_id)
+        if not changed.rowcount:
+            raise WrongState(f"scan {scan_id} is {row.state}: only {' or '.join(states)} scans can be {do}ed")
+        self._on_change()
 
 
-def _news(record: logging.LogRecord) -> bool:
-    """Drops what DBOS logs of a workflow that ended in an error or was cancelled: `scan_failed` says it already."""
-    return not record.getMessage().startswith("Exception encountered in background workflow")
+def _scan(row: Row[Any]) -> Scan:
+    return Scan.from_dict(json.loads(row.content))
 
 
-def _statuses(scan_ids: list[str] | None) -> list[WorkflowStatus]:
-    return DBOS.list_workflows(name=WORKFLOW, workflow_ids=scan_ids, load_input=False)
-
-
-def _job(status: WorkflowStatus) -> Job:
-    state = _STATES[status.status]
-    error = str(status.error) if status.error else None
-    if status.status == "MAX_RECOVERY_ATTEMPTS_EXCEEDED":
-        error = f"the server ended {_RECOVERIES} times while it was at this scan; its log says why"
+def _job(row: Row[Any]) -> Job:
+    whole = row.state == "succeeded" and row.statistics
     return Job(
-        state=state,
-        error=error if state == "failed" else None,
-        finished_seconds=status.completed_at / 1000 if status.completed_at else None,
-        statistics=OrganStatistics.from_dict(status.output) if status.output else None,
+        state=row.state,
+        priority=Priority(row.priority),
+        error=row.error,
+        failures=row.failures,
+        slabs_done=row.slabs_done,
+        slices_per_second=row.rate,
+        finished_seconds=row.finished,
+        statistics=OrganStatistics.from_dict(json.loads(row.statistics)) if whole else None,
+        timings=json.loads(row.timings) if row.timings else {},
+        worker=row.owner,
     )

@@ -18,9 +18,6 @@ def configure(level: str) -> None:
     root.handlers[:] = [handler]
     root.setLevel(logging.WARNING)
     logging.getLogger("ricefish").setLevel(level.upper())
-    dbos = logging.getLogger("dbos")
-    dbos.handlers[:] = [handler]  # else DBOS adds one of its own
-    dbos.propagate = False
 
 
 def event(name: str, *, level: int = logging.INFO, exc_info: bool = False, **fields: Any) -> None:

@@ -6,16 +6,19 @@ The store's copy lets a scan end on the model it began with, even when the folde
 from __future__ import annotations
 
 import hashlib
+import logging
 import shutil
 import tempfile
-from collections.abc import Collection
+import threading
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 
 from scans.manifest import MANIFEST_FILE, MODEL_FILE, ManifestError, ModelManifest, file_sha256
 from serving import logs
 from serving.registry import RegistryError, download_version
-from serving.runtime import GOLDEN_DISAGREEMENT, Device, Runtime, RuntimeRefused
+from serving.runtime import CPU, GOLDEN_DISAGREEMENT, Device, Runtime, RuntimeRefused
+from serving.tuning import Tuner, Tuning
 
 REGISTRY_SCHEME = "models:/"
 
@@ -44,15 +47,21 @@ class LoadedModel:
     identity: ModelIdentity
     manifest: ModelManifest
     runtime: Runtime
+    tuning: Tuning
 
 
 class Models:
     """Loads models and keeps them: `current` is what new scans get, older ones stay for the scans that need them."""
 
-    def __init__(self, folder: Path, *, device: Device, threads: int) -> None:
+    def __init__(
+        self, folder: Path, *, device: Device, tuner: Tuner, fetch: Callable[[str], None] = lambda key: None
+    ) -> None:
+        """`folder` holds copies by key; `fetch` brings one into it that another process put into the store."""
         self._folder = folder
         self._device: Device = device
-        self._threads = threads
+        self._tuner = tuner
+        self._fetch_copy = fetch
+        self._loading = threading.Lock()
         self._loaded: dict[str, LoadedModel] = {}
         self._current: LoadedModel | None = None
 
@@ -78,14 +87,16 @@ class Models:
 
     def of_scan(self, identity: ModelIdentity) -> LoadedModel:
         """The very model that a scan began with. Raises ModelError if the store no longer has it."""
-        if identity.key in self._loaded:
-            return self._loaded[identity.key]
-        if not (self._folder / identity.key).is_dir():
-            raise ModelError(
-                f"the scan began with model {identity.name} (SHA-256 {identity.sha256}), which the store no longer "
-                f"holds; another model must not finish it: delete the scan and post it again"
-            )
-        return self._load(identity)
+        with self._loading:
+            if identity.key in self._loaded:
+                return self._loaded[identity.key]
+            self._fetch_copy(identity.key)
+            if not (self._folder / identity.key).is_dir():
+                raise ModelError(
+                    f"the scan began with model {identity.name} (SHA-256 {identity.sha256}), which the store no longer "
+                    f"holds; another model must not finish it: delete the scan and post it again"
+                )
+            return self._load(identity)
 
     def prune(self, needed: Collection[str]) -> None:
         """Deletes the store's copies that are neither current nor, by key, in `needed`."""
@@ -129,10 +140,18 @@ class Models:
         try:
             manifest = ModelManifest.read(folder)
             manifest.verify(folder)
-            runtime = Runtime.open(folder / MODEL_FILE, device=self._device, threads=self._threads)
+            file, sha256 = folder / MODEL_FILE, manifest.model_sha256
+
+            def opened(threads: int, lanes: int) -> Runtime:
+                return Runtime.open(file, device=self._device, threads=threads, lanes=lanes)
+
+            tuning = self._tuner.tune(opened, manifest.golden, model_sha256=sha256)
+            runtime = opened(tuning.threads, tuning.lanes)
         except (ManifestError, RuntimeRefused) as error:
             raise ModelError(str(error)) from error
         _check_golden(manifest, runtime, identity)
+        if self._device == "auto" and runtime.provider == CPU:
+            logs.event("model_on_cpu", level=logging.WARNING, model=identity.name, reason="no usable GPU was found")
         logs.event(
             "model_loaded",
             model=identity.name,
@@ -140,7 +159,7 @@ class Models:
             sha256=identity.sha256[:12],
             provider=runtime.provider,
         )
-        self._loaded[identity.key] = LoadedModel(identity, manifest, runtime)
+        self._loaded[identity.key] = LoadedModel(identity, manifest, runtime, tuning)
         return self._loaded[identity.key]
 
 

@@ -1,52 +1,175 @@
-"""Resources: what a running server consists of, opened in order and closed in reverse."""
+"""Resources: what a running server or worker consists of, opened in order and closed in reverse."""
 
 from __future__ import annotations
 
+import os
+import socket
+import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
+from serving import logs
+from serving.batching import Batcher
+from serving.database import Database
 from serving.intake import Intake
+from serving.janitor import Janitor
 from serving.jobs import Jobs
+from serving.leases import Leases
+from serving.limits import Limits
 from serving.models import Models
 from serving.results import Results
-from serving.settings import Settings
-from serving.store import Store
+from serving.segmenter import Segmenter
+from serving.settings import S3_SCHEME, Settings
+from serving.sources import Sources
+from serving.store import Scratch, Store, StoreError, open_store
+from serving.tuning import Tuner, Wanted
+from serving.uploads import Uploads
+from serving.worker import Worker
 
 DATABASE_FILE = "jobs.sqlite"
+_MOST_GPU_LANES = 16
 
 
 @dataclass(frozen=True)
 class Resources:
     """What routes are handed; on `app.state.resources` while the app runs."""
 
-    store: Store
     models: Models
+    batcher: Batcher
     jobs: Jobs
+    janitor: Janitor
     intake: Intake
+    uploads: Uploads
     results: Results
 
 
 @contextmanager
-def opened(settings: Settings) -> Iterator[Resources]:
+def server(settings: Settings) -> Iterator[Resources]:
     """The resources of a server, open for as long as the context lasts.
 
-    In this order: the store, the model (checked on its golden slice), then the jobs, which may need both at once.
-    Raises StoreError or ModelError.
+    In this order: scratch, database, store, the model (checked on its golden slice), then the worker, which may need
+    all of them at once. Raises StoreError, DatabaseError or ModelError.
     """
-    with Store(settings.store).opened() as store:
-        models = Models(store.models_dir, device=settings.device, threads=settings.threads)
-        models.serve(settings.model)
-        jobs = Jobs(
-            store=store,
-            models=models,
-            database_url=settings.database_url or f"sqlite:///{settings.store / DATABASE_FILE}",
+    with ExitStack() as stack:
+        scratch = stack.enter_context(Scratch(scratch_dir(settings)).opened())
+        parts = stack.enter_context(_parts(settings, scratch))
+        parts.models.serve(settings.model)
+        limits = Limits(scratch.root, settings.upload_limit_bytes)
+        uploads = Uploads(scratch.uploads_dir, limits=limits, expiry_seconds=settings.upload_expiry_hours * 3600)
+        uploads.expire(starting=True)
+        parts.janitor.also(uploads.expire)
+        parts.janitor.sweep(starting=True, alone=parts.alone)
+        parts.models.prune(parts.jobs.needed_models())
+        stack.enter_context(_running(parts.janitor))
+        if parts.worker is not None:
+            stack.enter_context(_running(parts.worker))
+        intake = Intake(
+            store=parts.store,
+            scratch=scratch,
+            models=parts.models,
+            jobs=parts.jobs,
+            uploads=uploads,
+            sources=Sources(settings.source_roots, settings.source_buckets, settings.s3_endpoint),
+            limits=limits,
+            silence_seconds=settings.upload_timeout_seconds,
+            slab_slices=settings.slab_slices,
         )
-        jobs.start()
-        try:
-            unfinished = set(jobs.unfinished())
-            models.prune({scan.model.key for scan in store.scans() if scan.id in unfinished})
-            intake = Intake(store=store, models=models, jobs=jobs, settings=settings)
-            yield Resources(store, models, jobs, intake, Results(store))
-        finally:
-            jobs.stop()
+        yield Resources(parts.models, parts.batcher, parts.jobs, parts.janitor, intake, uploads, Results(parts.store))
+
+
+@contextmanager
+def worker(settings: Settings) -> Iterator[str]:
+    """The resources of a process that only works on the queue; gives its name there.
+
+    Raises as `server`, and StoreError without a queue that can be shared.
+    """
+    if settings.database_url is None or not Database(settings.database_url).shared:
+        raise StoreError("a worker shares a server's queue: give both the same RICEFISH_DATABASE_URL, PostgreSQL's")
+    with ExitStack() as stack:
+        folder = settings.scratch or stack.enter_context(_worker_scratch(settings.worker_id))
+        scratch = stack.enter_context(Scratch(folder).opened())
+        parts = stack.enter_context(_parts(settings, scratch))
+        if parts.worker is None:
+            raise StoreError("RICEFISH_CONCURRENT_SCANS is 0; a worker needs at least 1")
+        stack.enter_context(_running(parts.worker))
+        yield parts.owner
+
+
+@dataclass(frozen=True)
+class _Parts:
+    """What servers and workers have in common."""
+
+    store: Store
+    models: Models
+    batcher: Batcher
+    jobs: Jobs
+    janitor: Janitor
+    worker: Worker | None
+    owner: str
+    alone: bool
+
+
+@contextmanager
+def _parts(settings: Settings, scratch: Scratch) -> Iterator[_Parts]:
+    with ExitStack() as stack:
+        database = Database(settings.database_url or _default_database(settings, scratch))
+        alone = not database.shared
+        store = open_store(settings)
+        stack.enter_context(store.open(alone=alone))
+        database.open()
+        stack.callback(database.close)
+        tuner = Tuner(scratch.root, wanted=Wanted(threads=settings.threads, batch_size=settings.batch_size))
+        models = Models(store.models_dir, device=settings.device, tuner=tuner, fetch=store.fetch_model)
+        batcher = Batcher(lanes=max(os.cpu_count() or 1, _MOST_GPU_LANES))
+        stack.callback(batcher.close)
+        owner = settings.worker_id or f"{socket.gethostname()}-{os.getpid()}"
+        leases = Leases(database, owner=owner, seconds=settings.lease_seconds)
+        if left := leases.take_back(alone=alone):
+            logs.event("scans_taken_back", scans=left)
+        work = None
+        if settings.concurrent_scans:
+            segmenter = Segmenter(store=store, scratch=scratch, models=models, batcher=batcher, tile=settings.tile)
+            work = Worker(
+                leases,
+                segment=segmenter.segment,
+                concurrent_scans=settings.concurrent_scans,
+                attempts=settings.attempts,
+            )
+        jobs = Jobs(database, owner=owner, on_change=work.look if work else lambda: None)
+        janitor = Janitor(store=store, jobs=jobs, retention_days=settings.retention_days)
+        yield _Parts(store, models, batcher, jobs, janitor, work, owner, alone)
+
+
+@contextmanager
+def _worker_scratch(worker_id: str | None) -> Iterator[Path]:
+    """Among the temporary files: always the same for a worker with a name, which finds and clears what it left."""
+    if worker_id is not None:
+        yield Path(tempfile.gettempdir()) / f"ricefish-{worker_id}"
+        return
+    with tempfile.TemporaryDirectory(prefix="ricefish-") as folder:
+        yield Path(folder)
+
+
+def scratch_dir(settings: Settings) -> Path:
+    """Where a server keeps what is on its way in or out. Raises StoreError where that has to be said."""
+    if settings.scratch is not None:
+        return settings.scratch
+    if settings.store.startswith(S3_SCHEME):
+        raise StoreError(f"the store {settings.store} is not on this machine: set RICEFISH_SCRATCH to a local folder")
+    return Path(settings.store) / "scratch"
+
+
+def _default_database(settings: Settings, scratch: Scratch) -> str:
+    folder = scratch.root if settings.store.startswith(S3_SCHEME) else Path(settings.store)
+    return f"sqlite:///{folder / DATABASE_FILE}"
+
+
+@contextmanager
+def _running(part: Janitor | Worker) -> Iterator[None]:
+    part.start()
+    try:
+        yield
+    finally:
+        part.stop()

@@ -1,11 +1,10 @@
-"""Scan: what is fixed about a scan when it is accepted, kept as scan.json in its folder. Its progress is the job's."""
+"""Scan: what is fixed about a scan when it is accepted. What changes is its job's."""
 
 from __future__ import annotations
 
 import dataclasses
-import json
+from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,8 +13,6 @@ from scans.geometry import Box, Frame, Spacing, Triple
 from scans.intensity import Window
 from scans.organs import OrganMap
 from serving.models import ModelIdentity
-
-SCAN_FILE = "scan.json"
 
 
 @dataclass(frozen=True)
@@ -51,29 +48,28 @@ class Scan:
     model: ModelIdentity
     organs: OrganMap
     slab_slices: int
-    batch_size: int
+    """Slices of one durable step, a power of two."""
 
     @property
     def boxes(self) -> list[Box]:
-        """The slabs, upwards; each is one durable step and one chunk of the segmentation."""
+        """The slabs, upwards; each is one durable step."""
         z, y, x = self.shape
         starts = range(0, z, self.slab_slices)
         return [Box((start, 0, 0), (min(start + self.slab_slices, z), y, x)) for start in starts]
 
-    def write(self, folder: Path) -> None:
-        """Writes scan.json into the scan's folder."""
+    def to_dict(self) -> dict[str, Any]:
+        """What `from_dict` reads back, in types that JSON can hold."""
         content = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         content["upload"] = {**vars(self.upload), "spacing": self.upload.spacing and list(self.upload.spacing)}
         content["frame"] = self.frame.affine
         content["window"] = dataclasses.asdict(self.window)
         content["model"] = dataclasses.asdict(self.model)
         content["organs"] = self.organs.to_mapping()
-        (folder / SCAN_FILE).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+        return content
 
     @classmethod
-    def read(cls, folder: Path) -> Scan:
-        """From the scan's folder. Raises FileNotFoundError if there is none."""
-        content: dict[str, Any] = json.loads((folder / SCAN_FILE).read_text(encoding="utf-8"))
+    def from_dict(cls, content: Mapping[str, Any]) -> Scan:
+        """From what `to_dict` gave, through JSON."""
         upload = content["upload"]
         z, y, x = content["shape"]
         return cls(

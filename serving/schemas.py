@@ -5,17 +5,42 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Literal
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, model_validator
 
 Triple = tuple[int, int, int]
 Point = tuple[float, float, float]
+PriorityName = Literal["interactive", "normal", "backlog"]
 
 
 class ScanParameters(BaseModel, extra="forbid"):
     """What is said of a scan beside the file itself."""
 
-    filename: str = Field(description="The file's name, such as fish_7.nii.gz.", min_length=1)
+    filename: str | None = Field(default=None, description="The file's name, such as fish_7.nii.gz.", min_length=1)
     spacing: str | None = Field(default=None, description="z,y,x in mm, for files that do not state it.")
+    priority: PriorityName = Field(default="normal", description="Which scans go first.")
+    fresh: bool = Field(default=False, description="Segment it even if the same file was segmented with this model.")
+    sha256: str | None = Field(
+        default=None, pattern="^[0-9a-fA-F]{64}$", description="Of the file; it is refused if it arrives as another."
+    )
+
+
+class SourceRequest(BaseModel, extra="forbid"):
+    """Where a scan is that does not come with the request."""
+
+    uri: str | None = Field(default=None, description="file:///FOLDER/FILE or s3://BUCKET/KEY, where it is allowed.")
+    upload: str | None = Field(default=None, description="The id of a finished resumable upload.")
+
+    @model_validator(mode="after")
+    def _one(self) -> SourceRequest:
+        if (self.uri is None) == (self.upload is None):
+            raise ValueError("give either uri or upload")
+        return self
+
+
+class ScanRequest(ScanParameters):
+    """The JSON form of a post: a source, and what the query would say."""
+
+    source: SourceRequest
 
 
 class ModelResponse(BaseModel):
@@ -52,6 +77,7 @@ class Links(BaseModel):
     """Where to go on."""
 
     self: str
+    events: str
     segmentation: str
     organs: str
 
@@ -61,14 +87,19 @@ class ScanResponse(BaseModel):
 
     id: str
     filename: str
+    sha256: str = Field(description="SHA-256 of the file.")
     created: datetime
     state: Literal["queued", "running", "succeeded", "failed", "cancelled"]
-    error: str | None = Field(description="Why the scan failed.")
+    priority: PriorityName
+    error: str | None = Field(description="Why the scan failed, or why it is to be tried again.")
+    failures: int = Field(description="Errors since the last finished slab.")
     slices_done: int
     slices_total: int
     slices_per_second: float | None = Field(description="Of the latest slabs; null until two are finished.")
     eta_seconds: float | None = Field(description="Until the last slab at that rate; null while not running.")
     finished: datetime | None
+    seconds: dict[str, float] = Field(description="By activity, in threads side by side: read, infer, write, waits.")
+    worker: str | None = Field(description="The process that works, or worked, on it.")
     shape: Triple = Field(description="Voxels along z, y, x.")
     dtype: str = Field(description="Type of the grey values.")
     spacing_mm: Point = Field(description="Distance between voxel centres along z, y, x.")
@@ -77,7 +108,7 @@ class ScanResponse(BaseModel):
 
 
 class ScansResponse(BaseModel):
-    """All scans, the newest first."""
+    """Scans, the newest first."""
 
     scans: list[ScanResponse]
 

@@ -1,65 +1,253 @@
-"""Segmenter: a slab of a volume in, its segmentation on disk and its organ statistics out. No HTTP, no jobs."""
+"""Segmenter: a scan as a stream. Reading, inference and writing overlap; what lies between them is bounded.
+
+reader thread       slab n + 1 from the file
+this thread         batches of slab n into the batching queue, their answers out of it
+writer thread       slab n - 1: statistics, shards, then the note in the database that it is done
+"""
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Sequence
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from types import TracebackType
-from typing import Any
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
+import numpy as np
 from numpy.typing import NDArray
 
+from scans.formats import open_volume
 from scans.geometry import Box
 from scans.statistics import OrganStatistics
 from scans.tiling import segment_slab
-from scans.volume import Volume
-from serving.models import LoadedModel
+from serving.batching import Batcher, Urgency
+from serving.jobs import Priority
+from serving.models import LoadedModel, Models
 from serving.scan import Scan
-from serving.segmentation import SegmentationArray
+from serving.segmentation import SegmentationWriter
+from serving.store import Scratch, Store
+from serving.worker import Run
+
+_RECENT_SLABS = 16
+_AHEAD = 1
+"""Slabs that wait between two activities."""
+
+ACTIVITIES = ("read", "infer", "write", "wait for read", "wait for write")
+
+HALO = 256
+"""Pixels around a tile that the network is shown beside it."""
+
+URGENCY = {
+    Priority.INTERACTIVE: Urgency.INTERACTIVE,
+    Priority.NORMAL: Urgency.NORMAL,
+    Priority.BACKLOG: Urgency.BACKLOG,
+}
+
+Item = TypeVar("Item")
+Made = TypeVar("Made")
+Slab = tuple[int, Box, NDArray[Any]]
+"""Number, place and voxels, (z, Y, X)."""
 
 
-class SlabReader:
-    """Reads a volume's slabs in a thread of its own, the next one while the caller is busy with this one."""
+@dataclass
+class Stopwatch:
+    """Seconds by activity. Each is added to by one thread alone."""
 
-    def __init__(self, volume: Volume, boxes: Sequence[Box]) -> None:
-        self._volume = volume
-        self._next = dict(itertools.pairwise(boxes))
-        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="slab-reader")
-        self._ahead: tuple[Box, Future[NDArray[Any]]] | None = None
+    seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(ACTIVITIES, 0.0))
 
-    def __enter__(self) -> SlabReader:
-        return self
+    @contextmanager
+    def measuring(self, activity: str) -> Iterator[None]:
+        """Adds the time that the context takes."""
+        began = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[activity] += time.perf_counter() - began
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+
+class Segmenter:
+    """Segments scans with the models, the batching queue and the store of a process."""
+
+    def __init__(self, *, store: Store, scratch: Scratch, models: Models, batcher: Batcher, tile: int | None) -> None:
+        self._store = store
+        self._scratch = scratch
+        self._models = models
+        self._batcher = batcher
+        self._tile = tile
+
+    def segment(self, run: Run) -> None:
+        """Segments what is left of a scan. When this returns, all of it is in the store and noted in the database.
+
+        Raises Interrupted, LeaseLost or Fenced where it must stop, FormatError where the file is damaged, ModelError
+        where the model is gone, and what the device raises.
+        """
+        scan = run.lease.scan
+        model = self._models.of_scan(scan.model)
+        batch_size = run.lease.batch_size or model.tuning.batch_size(*scan.shape[1:])
+        watch = Stopwatch({**dict.fromkeys(ACTIVITIES, 0.0), **run.lease.timings})
+        with ExitStack() as stack:
+            attempt = stack.enter_context(self._store.begin(scan.id, run.lease.epoch))
+            folder = stack.enter_context(self._scratch.passing("staging"))
+            path = stack.enter_context(self._store.source(scan.id, scan.volume))
+            volume = stack.enter_context(open_volume(path, spacing=scan.upload.spacing))
+            reading, writing = (stack.enter_context(_thread(name)) for name in ("slab-reader", "slab-writer"))
+            numbered = [(number, box) for number, box in enumerate(scan.boxes) if number >= run.lease.slabs_done]
+
+            def read(item: tuple[int, Box]) -> Slab:
+                number, box = item
+                with watch.measuring("read"):
+                    return number, box, volume.slab(box.start[0], box.stop[0])
+
+            inference = _Inference(self._batcher, run, model, batch_size=batch_size, tile=self._tile, watch=watch)
+            writer = _Writer(run, SegmentationWriter(attempt, folder, scan), batch_size=batch_size, watch=watch)
+            slabs = _ahead(reading, read, numbered, waiting=watch, activity="wait for read")
+            for _ in _ahead(writing, writer.write, inference.of(slabs), waiting=watch, activity="wait for write"):
+                run.check()
+
+
+class _Inference:
+    """Slabs of grey values in, slabs of class indices out; the next batches are queued before an answer is awaited."""
+
+    def __init__(  # noqa: PLR0913 - the parts of one run, each with its name in the call
+        self, batcher: Batcher, run: Run, model: LoadedModel, *, batch_size: int, tile: int | None, watch: Stopwatch
     ) -> None:
-        self._thread.shutdown(wait=True, cancel_futures=True)
+        self._batcher = batcher
+        self._run = run
+        self._model = model
+        self._batch_size = batch_size
+        self._tile = tile
+        self._watch = watch
+        self._scan: Scan = run.lease.scan
 
-    def read(self, box: Box) -> NDArray[Any]:
-        """Grey values of a slab, (z, Y, X). Raises FormatError where the file is damaged."""
-        ahead, self._ahead = self._ahead, None
-        slab = (ahead[1] if ahead and ahead[0] == box else self._submit(box)).result()
-        if box in self._next:
-            self._ahead = (self._next[box], self._submit(self._next[box]))
-        return slab
+    def of(self, slabs: Iterable[Slab]) -> Iterator[Slab]:
+        """Class indices, uint8 (z, Y, X), of each slab."""
+        if self._tile is not None and max(self._scan.shape[1:]) > self._tile:
+            yield from ((number, box, self._tiled(slab, self._tile)) for number, box, slab in slabs)
+            return
+        asked: deque[_Asked] = deque()
+        try:
+            for batch in self._ask(slabs):
+                asked.append(batch)
+                if len(asked) > self._model.runtime.lanes:
+                    yield from self._answered(asked.popleft())
+            while asked:
+                yield from self._answered(asked.popleft())
+        finally:
+            for batch in asked:
+                batch.future.cancel()
 
-    def _submit(self, box: Box) -> Future[NDArray[Any]]:
-        return self._thread.submit(self._volume.slab, box.start[0], box.stop[0])
+    def _ask(self, slabs: Iterable[Slab]) -> Iterator[_Asked]:
+        for number, box, slab in slabs:
+            answers = np.empty(slab.shape, np.uint8)
+            for first in range(0, len(slab), self._batch_size):
+                part = slice(first, first + self._batch_size)
+                last = part.stop >= len(slab)
+                future = self._submit(slab[part])
+                yield _Asked(future, answers[part], finishes=(number, box, answers) if last else None)
+
+    def _answered(self, batch: _Asked) -> Iterator[Slab]:
+        with self._watch.measuring("infer"):
+            batch.place[...] = batch.future.result()
+        if batch.finishes:
+            yield batch.finishes
+
+    def _tiled(self, slab: NDArray[Any], tile: int) -> NDArray[np.uint8]:
+        with self._watch.measuring("infer"):
+            return segment_slab(
+                slab,
+                lambda tiles: self._submit(tiles).result(),
+                batch_size=self._batch_size,
+                tile=tile,
+                halo=HALO,
+            )
+
+    def _submit(self, slices: NDArray[Any]) -> Future[NDArray[np.uint8]]:
+        self._run.check()
+        return self._batcher.submit(
+            slices,
+            window=self._scan.window,
+            network=self._model.runtime,
+            urgency=URGENCY[self._run.lease.priority],
+            stream=self._scan.id,
+            halo=HALO,
+        )
 
 
-def segment_box(
-    box: Box, *, scan: Scan, model: LoadedModel, reader: SlabReader, array: SegmentationArray
-) -> OrganStatistics:
-    """Segments one slab; when this returns, its chunk is on disk. Gives the slab's organ statistics.
+@dataclass(frozen=True)
+class _Asked:
+    """A batch in the queue."""
 
-    Raises FormatError where the file is damaged, and what ONNX Runtime raises.
-    """
-    segmentation = segment_slab(
-        reader.read(box),
-        lambda slices: model.runtime.segment(slices, scan.window),
-        batch_size=scan.batch_size,
-    )
-    statistics = OrganStatistics.of(segmentation, box=box, classes=scan.organs.classes)
-    array.write(box, segmentation)
-    return statistics
+    future: Future[NDArray[np.uint8]]
+    place: NDArray[np.uint8]
+    """Where its answer goes."""
+    finishes: Slab | None
+    """The slab that is whole once the answer is there."""
+
+
+class _Writer:
+    """Segmented slabs into the store, upwards, each noted in the database once it is there."""
+
+    def __init__(self, run: Run, segmentation: SegmentationWriter, *, batch_size: int, watch: Stopwatch) -> None:
+        self._run = run
+        self._segmentation = segmentation
+        self._batch_size = batch_size
+        self._watch = watch
+        self._statistics = run.lease.statistics
+        self._classes = run.lease.scan.organs.classes
+        self._finished: deque[tuple[float, int]] = deque(maxlen=_RECENT_SLABS)
+
+    def write(self, slab: Slab) -> None:
+        """Raises Fenced or LeaseLost where another has taken the scan up."""
+        number, box, segmentation = slab
+        with self._watch.measuring("write"):
+            self._statistics += OrganStatistics.of(segmentation, box=box, classes=self._classes)
+            self._segmentation.write(number, segmentation)
+        self._finished.append((time.monotonic(), box.shape[0]))
+        self._run.commit(
+            slabs_done=number + 1,
+            statistics=self._statistics,
+            timings=dict(self._watch.seconds),
+            batch_size=self._batch_size,
+            rate=self._rate(),
+        )
+
+    def _rate(self) -> float | None:
+        if len(self._finished) < 2:
+            return None
+        (began, _), *later = self._finished
+        seconds = later[-1][0] - began
+        return sum(slices for _, slices in later) / seconds if seconds > 0 else None
+
+
+def _ahead(
+    thread: ThreadPoolExecutor,
+    work: Callable[[Item], Made],
+    items: Iterable[Item],
+    *,
+    waiting: Stopwatch,
+    activity: str,
+) -> Iterator[Made]:
+    """`work` of each item in order, done by the thread while the consumer is busy with earlier ones."""
+    begun: deque[Future[Made]] = deque()
+
+    def oldest() -> Made:
+        with waiting.measuring(activity):
+            return begun.popleft().result()
+
+    for item in items:
+        begun.append(thread.submit(work, item))
+        if len(begun) > _AHEAD:
+            yield oldest()
+    while begun:
+        yield oldest()
+
+
+@contextmanager
+def _thread(name: str) -> Iterator[ThreadPoolExecutor]:
+    thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix=name)
+    try:
+        yield thread
+    finally:
+        thread.shutdown(wait=True, cancel_futures=True)

@@ -14,12 +14,13 @@ import uvicorn
 
 from serving import logs
 from serving.app import create_app
+from serving.database import DatabaseError
 from serving.models import ModelError
 from serving.settings import Settings
 from serving.store import StoreError
 
 GRACE_SECONDS = 30
-"""For requests under way when the server is told to stop; the slab under way is always finished."""
+"""For requests under way when the server is told to stop; scans stop at the end of a batch."""
 
 
 def serve(settings: Settings) -> int:
@@ -44,7 +45,7 @@ def serve(settings: Settings) -> int:
         asyncio.run(server.serve())
     error: Exception | None = app.state.startup_error
     if error is not None:
-        if not isinstance(error, ModelError | StoreError):
+        if not isinstance(error, DatabaseError | ModelError | StoreError):
             logging.getLogger("ricefish").error("startup_failed", exc_info=error)
         print(f"ricefish: {error}", file=sys.stderr)
     return 0 if server.started else 1

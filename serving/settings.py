@@ -27,8 +27,9 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, extra="forbid", frozen=True)
 
-    model: str = Field(min_length=1)
-    """The model to serve: a folder with model.onnx and manifest.json, models:/NAME@ALIAS or models:/NAME/VERSION."""
+    model: str = ""
+    """The model to serve: a folder with model.onnx and manifest.json, models:/NAME@ALIAS or models:/NAME/VERSION.
+    A server needs one; a worker takes those of the scans."""
     host: str = "127.0.0.1"
     """Address to listen on. There are no keys yet: leave it on loopback unless the network is trusted."""
     port: int = Field(default=8000, ge=0, le=65535)
@@ -44,8 +45,8 @@ class Settings(BaseSettings):
     process number, so that what a killed process left is taken up when its lease has run out."""
     lease_seconds: float = Field(default=15.0, ge=1.0)
     """A process that has not renewed its lease for this long loses its scans to the others."""
-    concurrent_scans: int = Field(default=2, ge=1)
-    """Scans of one priority that a process works on at once: one is read or written while another is inferred."""
+    concurrent_scans: int = Field(default=2, ge=0)
+    """Scans of one priority that a process works on at once; 0: it leaves them to `ricefish worker`s."""
     attempts: int = Field(default=5, ge=1)
     """How often a scan is begun before what might have passed counts as a failure."""
     retention_days: float | None = Field(default=None, gt=0)
@@ -77,9 +78,10 @@ class Settings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """Least level of what is logged to stderr."""
 
-    @field_validator("store")
+    @field_validator("store", mode="before")
     @classmethod
-    def _absolute(cls, store: str) -> str:
+    def _absolute(cls, store: str | Path) -> str:
+        store = str(store)
         return store.rstrip("/") if store.startswith(S3_SCHEME) else str(Path(store).expanduser().absolute())
 
     @field_validator("slab_slices")
@@ -90,7 +92,7 @@ class Settings(BaseSettings):
         return slices
 
 
-def read_settings(environment: Mapping[str, str] | None = None, **given: Any) -> Settings:
+def read_settings(environment: Mapping[str, str] | None = None, *, needs_model: bool = True, **given: Any) -> Settings:
     """Settings from the environment, overridden by what is given and not None.
 
     Raises SettingsError for an unknown RICEFISH_ variable and for a value that does not fit, naming the variable.
@@ -103,13 +105,14 @@ def read_settings(environment: Mapping[str, str] | None = None, **given: Any) ->
             hint = f"did you mean {close[0]}?" if close else f"known are {', '.join(sorted(known))}"
             raise SettingsError(f"{name} is not a setting of this server; {hint}")
     try:
-        return Settings(**{key: value for key, value in given.items() if value is not None})
+        settings = Settings(**{key: value for key, value in given.items() if value is not None})
     except ValidationError as error:
         raise SettingsError("; ".join(_reason(dict(e)) for e in error.errors())) from None
+    if needs_model and not settings.model:
+        raise SettingsError(f"{PREFIX}MODEL (--model) is not set; it is needed")
+    return settings
 
 
 def _reason(error: dict[str, Any]) -> str:
     field = str(error["loc"][0]) if error["loc"] else "settings"
-    if error["type"] == "missing":
-        return f"{PREFIX}{field.upper()} (--{field.replace('_', '-')}) is not set; it is needed"
     return f"{PREFIX}{field.upper()} is {error['input']!r}: {error['msg']}"

@@ -1,11 +1,10 @@
-"""ONNX Runtime: the only file that imports it. A model file in, the class index of every pixel out."""
+"""ONNX Runtime, which only this package imports: a model file in, the class index of every pixel out."""
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import onnxruntime
@@ -13,59 +12,79 @@ from numpy.typing import NDArray
 
 from scans.intensity import Window
 from scans.manifest import Golden
-from serving import logs
+from serving.runtime.binding import BoundSession
+from serving.runtime.memory import OutOfDeviceMemory, is_out_of_memory
+from serving.runtime.session import CPU, CUDA, Device, RuntimeRefused, cuda_devices, open_session
 
-Device = Literal["auto", "cuda", "cpu"]
-
-CUDA = "CUDAExecutionProvider"
-CPU = "CPUExecutionProvider"
+__all__ = ["CPU", "CUDA", "GOLDEN_DISAGREEMENT", "Device", "OutOfDeviceMemory", "Runtime", "RuntimeRefused", "version"]
 
 GOLDEN_DISAGREEMENT = 0.001
 """Share of the golden slice's pixels that may differ: rounding differs from processor to processor, as at export."""
 
-_INPUTS = {"slices": "tensor(float)", "window": "tensor(float)"}
-_OUTPUTS = {"segmentation": "tensor(uint8)", "confidence": "tensor(float)"}
-
-
-class RuntimeRefused(ValueError):  # noqa: N818 - says what happened
-    """A model that cannot be run as asked; the message names the file and what would be right."""
+_LANES_PER_GPU = 2
+"""One copies while the other computes."""
 
 
 @dataclass(frozen=True)
 class Runtime:
-    """One ONNX Runtime session of a segmentation model. Safe to call from several threads."""
+    """A segmentation model on its device, or on all GPUs. Safe to call from several threads."""
 
-    session: onnxruntime.InferenceSession
+    sessions: tuple[onnxruntime.InferenceSession, ...]
+    """One on the CPU; several per GPU."""
     provider: str
     """The execution provider that the model runs on."""
+    lanes: int
+    """Batches that are best computed at once."""
+    _bound: tuple[BoundSession, ...] = ()
+    """Buffers on the GPU, one set per session."""
 
     @classmethod
-    def open(cls, path: Path, *, device: Device = "auto", threads: int = 0) -> Runtime:
-        """Loads a model onto the device.
+    def open(cls, path: Path, *, device: Device = "auto", threads: int = 0, lanes: int = 1) -> Runtime:
+        """Loads a model. `threads` are those of one batch and `lanes` the batches at once, both on the CPU alone.
 
         Raises RuntimeRefused if the file is not a model of the contract, or if `device` is "cuda" and it would run
         elsewhere; ONNX Runtime itself would fall back to the CPU with a mere warning.
         """
-        session = _session(path, device=device, threads=threads)
-        provider = session.get_providers()[0]
-        if device == "cuda" and provider != CUDA:
-            raise RuntimeRefused(
-                f"{path}: device cuda was asked for, but ONNX Runtime offers {provider}; "
-                f"a GPU, its driver and onnxruntime-gpu[cuda,cudnn] are needed, or RICEFISH_DEVICE=cpu"
-            )
-        _check_signature(path, session)
-        return cls(session, provider)
+        gpus = cuda_devices(device)
+        if not gpus:
+            session = open_session(path, device=device, threads=threads)
+            return cls((session,), session.get_providers()[0], lanes)
+        places = [gpu for gpu in gpus for _ in range(_LANES_PER_GPU)]
+        sessions = tuple(open_session(path, device=device, threads=threads, gpu=gpu) for gpu in places)
+        provider = sessions[0].get_providers()[0]
+        if provider == CPU:
+            return cls(sessions[:1], provider, lanes)
+        bound = tuple(BoundSession(session, "cuda", gpu) for session, gpu in zip(sessions, places, strict=True))
+        return cls(sessions, provider, len(sessions), bound)
 
     def segment(self, slices: NDArray[Any], window: Window) -> NDArray[np.uint8]:
         """Raw grey values (N, Y, X) of any real type -> class index of every pixel, uint8 (N, Y, X)."""
-        segmentation: NDArray[np.uint8] = self._run(["segmentation"], slices, window)[0]
+        return self.segment_rows(np.ascontiguousarray(slices, np.float32), window_rows(window, len(slices)), lane=0)
+
+    def segment_rows(
+        self, slices: NDArray[np.float32], windows: NDArray[np.float32], *, lane: int
+    ) -> NDArray[np.uint8]:
+        """float32 (N, Y, X) and a window for each slice, float32 (N, 2) -> uint8 (N, Y, X).
+
+        Calls with different lanes may run side by side. Raises OutOfDeviceMemory.
+        """
+        try:
+            if self._bound:
+                return self._bound[lane].segment(slices, windows)
+            answers = self.sessions[0].run(["segmentation"], {"slices": slices, "window": windows})
+        except Exception as error:  # ONNX Runtime's own exceptions share no base but this one
+            if is_out_of_memory(error):
+                raise OutOfDeviceMemory(slices.shape, self.provider) from error
+            raise
+        segmentation: NDArray[np.uint8] = answers[0]
         return segmentation
 
     def segment_with_confidence(
         self, slices: NDArray[Any], window: Window
     ) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
         """Like `segment`, with the winning class's probability, float32 (N, Y, X): costs memory and time."""
-        segmentation, confidence = self._run(["segmentation", "confidence"], slices, window)
+        inputs = {"slices": np.ascontiguousarray(slices, np.float32), "window": window_rows(window, len(slices))}
+        segmentation, confidence = self.sessions[0].run(["segmentation", "confidence"], inputs)
         return segmentation, confidence
 
     def golden_disagreement(self, golden: Golden) -> float:
@@ -75,40 +94,12 @@ class Runtime:
             return 1.0
         return float(np.mean(answer != golden.segmentation))
 
-    def _run(self, outputs: list[str], slices: NDArray[Any], window: Window) -> list[Any]:
-        options = onnxruntime.RunOptions()
-        options.only_execute_path_to_fetches = True
-        windows = np.tile(np.array([window.lower, window.upper], dtype=np.float32), (len(slices), 1))
-        inputs = {"slices": np.ascontiguousarray(slices, dtype=np.float32), "window": windows}
-        answers: list[Any] = self.session.run(outputs, inputs, options)
-        return answers
+
+def window_rows(window: Window, slices: int) -> NDArray[np.float32]:
+    """A volume's window once for each slice, float32 (N, 2)."""
+    return np.tile(np.array([window.lower, window.upper], dtype=np.float32), (slices, 1))
 
 
-def _session(path: Path, *, device: Device, threads: int) -> onnxruntime.InferenceSession:
-    wanted: list[Any] = [CPU]
-    if device != "cpu" and CUDA in onnxruntime.get_available_providers() and Path("/dev/nvidiactl").exists():
-        onnxruntime.preload_dlls()
-        wanted = [(CUDA, {"cudnn_conv_algo_search": "HEURISTIC", "arena_extend_strategy": "kSameAsRequested"}), CPU]
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    options.use_deterministic_compute = True
-    options.log_severity_level = 3
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    try:
-        session = onnxruntime.InferenceSession(path, sess_options=options, providers=wanted)
-    except Exception as error:  # ONNX Runtime's own exceptions share no base but this one
-        raise RuntimeRefused(f"{path} is not a model that ONNX Runtime can load: {error}") from error
-    if device == "auto" and session.get_providers()[0] != CUDA:
-        logs.event("model_on_cpu", level=logging.WARNING, path=path, reason="no usable GPU was found")
-    return session
-
-
-def _check_signature(path: Path, session: onnxruntime.InferenceSession) -> None:
-    for what, nodes, contract in (
-        ("inputs", session.get_inputs(), _INPUTS),
-        ("outputs", session.get_outputs(), _OUTPUTS),
-    ):
-        found = {node.name: node.type for node in nodes}
-        if found != contract:
-            raise RuntimeRefused(f"{path} has the {what} {found}; a segmentation model has {contract}")
+def version() -> str:
+    """ONNX Runtime's."""
+    return str(onnxruntime.__version__)

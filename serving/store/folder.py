@@ -1,128 +1,196 @@
-"""Store: the folder that the server owns. A scan exists exactly while its folder `scans/ID` does.
+"""FolderStore: scans in a folder, on this machine's disk or on one that several machines mount.
 
-Whatever is on its way in or out lies in `incoming`, `outgoing` and `deleted`, which are emptied at every start; scans
-enter and leave `scans` by one rename, so that a crash never leaves half of one.
+A scan enters and leaves `scans` by one rename. A shard enters it through the folder of its attempt,
+`scans/ID/attempts/EPOCH`, from where it is renamed into the result. A newer attempt first renames that folder away, so
+that whatever the older one is still about to do fails for want of it. No clock and no lock is involved.
 """
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import fcntl
 import os
-import re
 import shutil
 import tempfile
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import BinaryIO
 
-from serving.scan import Scan
+from serving.store.contract import RESULT_DIR, Attempt, Fenced, StoredFile, StoreError, each_file
+from serving.store.scratch import sync
 
-_ID = re.compile(r"^[0-9a-f]{32}$")
-_PASSING = ("incoming", "outgoing", "deleted")
-
-
-class StoreError(OSError):
-    """A store that cannot be used; the message names it."""
+_ATTEMPTS_DIR = "attempts"
 
 
-class ScanNotFound(LookupError):  # noqa: N818 - says what is wrong, as FileNotFoundError does
-    """No scan has that id."""
-
-    def __init__(self, scan_id: str) -> None:
-        super().__init__(f"no scan {scan_id!r}; it may have been deleted")
-
-
-class Store:
-    """The folder of one server."""
+class FolderStore:
+    """See `Store`."""
 
     def __init__(self, root: Path) -> None:
-        self.root = root
-        self.models_dir = root / "models"
-        self._scans_dir = root / "scans"
+        self.name = str(root)
+        self._root = root
+        self._scans = root / "scans"
+        self._deleted = root / "deleted"
+        self._models = root / "models"
 
     @contextmanager
-    def opened(self) -> Iterator[Store]:
-        """Makes the folder ready and its own for as long as the context lasts.
+    def open(self, *, alone: bool) -> Iterator[None]:
+        """Makes the folders; `alone` claims them and empties what a killed process was deleting. Raises StoreError."""
+        with ExitStack() as stack:
+            self._make_ready()
+            if alone:
+                self._claim(stack)
+                shutil.rmtree(self._deleted, ignore_errors=True)
+                self._deleted.mkdir()
+            yield
 
-        Raises StoreError if another server uses it or if it cannot be written.
-        """
+    def _claim(self, stack: ExitStack) -> None:
+        lock = stack.enter_context((self._root / ".lock").open("a"))
         try:
-            self._scans_dir.mkdir(parents=True, exist_ok=True)
-            lock = (self.root / ".lock").open("a")
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise StoreError(
+                f"the store {self.name} is in use by another server; give each its own, or PostgreSQL as "
+                f"RICEFISH_DATABASE_URL to all"
+            ) from None
+
+    def _make_ready(self) -> None:
+        try:
+            for folder in (self._scans, self._deleted, self._models):
+                folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=self._root):
+                pass
         except OSError as error:
-            raise StoreError(f"the store {self.root} cannot be written: {error.strerror}") from error
-        with lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise StoreError(f"the store {self.root} is in use by another server; give each its own") from None
-            for name in _PASSING:
-                shutil.rmtree(self.root / name, ignore_errors=True)
-                (self.root / name).mkdir(exist_ok=True)
-            yield self
+            raise StoreError(f"the store {self.name} cannot be written: {error.strerror}") from error
 
-    @contextmanager
-    def passing(self, name: str) -> Iterator[Path]:
-        """A new folder in `incoming` or `outgoing`, gone at the end whatever happens."""
-        folder = Path(tempfile.mkdtemp(dir=self.root / name))
-        try:
-            yield folder
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
-
-    def accept(self, incoming: Path, scan: Scan) -> bool:
-        """Makes a complete folder a scan, durably. False if a scan of that id is already there."""
-        scan.write(incoming)
-        for file in incoming.rglob("*"):
-            sync(file)
+    def accept(self, incoming: Path, scan_id: str) -> None:
+        """Makes a complete folder a scan, durably: by one rename where `incoming` is on the same disk."""
+        for path in incoming.rglob("*"):
+            sync(path)
         sync(incoming)
         try:
-            incoming.rename(self.folder_of(scan.id))
-        except OSError:
-            if self.folder_of(scan.id).is_dir():
-                return False
-            raise
-        sync(self._scans_dir)
-        return True
+            incoming.rename(self._scans / scan_id)
+        except OSError as error:
+            if error.errno != errno.EXDEV:
+                raise
+            beside = self._root / f".{scan_id}"
+            shutil.rmtree(beside, ignore_errors=True)
+            shutil.copytree(incoming, beside)
+            for path in (*beside.rglob("*"), beside):
+                sync(path)
+            beside.rename(self._scans / scan_id)
+        sync(self._scans)
 
     def remove(self, scan_id: str) -> None:
-        """Removes a scan and everything of it."""
-        deleted = self.root / "deleted" / uuid.uuid4().hex
+        """Removes all of a scan; nothing if there is nothing of it."""
+        self._discard(self._scans / scan_id)
+
+    @contextmanager
+    def source(self, scan_id: str, volume: str) -> Iterator[Path]:
+        """The volume where it lies."""
+        yield self._scans / scan_id / volume
+
+    @contextmanager
+    def begin(self, scan_id: str, epoch: int) -> Iterator[Attempt]:
+        """Begins an attempt and fences all of a lower epoch off. Raises Fenced."""
+        attempts = self._scans / scan_id / _ATTEMPTS_DIR
+        mine = attempts / str(epoch)
         try:
-            self.folder_of(scan_id).rename(deleted)
+            with contextlib.suppress(FileExistsError):
+                attempts.mkdir()
+            mine.mkdir()
+            others = [int(folder.name) for folder in attempts.iterdir() if folder != mine]
         except FileNotFoundError:
-            raise ScanNotFound(scan_id) from None
-        shutil.rmtree(deleted, ignore_errors=True)
-
-    def scan(self, scan_id: str) -> Scan:
-        """The scan of that id. Raises ScanNotFound."""
-        if not _ID.match(scan_id):
-            raise ScanNotFound(scan_id)
+            raise Fenced(f"scan {scan_id} is gone") from None
+        if any(other > epoch for other in others):
+            self._discard(mine)
+            raise Fenced(f"a newer attempt at scan {scan_id} is under way")
+        for other in others:
+            self._discard(attempts / str(other))
         try:
-            return Scan.read(self.folder_of(scan_id))
+            yield _FolderAttempt(mine, self._scans / scan_id / RESULT_DIR)
+        finally:
+            self._discard(mine)
+            with contextlib.suppress(OSError):  # not empty: a newer attempt has begun
+                attempts.rmdir()
+
+    def result(self, scan_id: str) -> Path:
+        """The folder of the result. Raises FileNotFoundError."""
+        folder = self._scans / scan_id / RESULT_DIR
+        if not folder.is_dir():
+            raise FileNotFoundError(folder)
+        return folder
+
+    def result_files(self, scan_id: str) -> list[StoredFile]:
+        """All files of the result, by name."""
+        folder = self.result(scan_id)
+        return [
+            StoredFile(file.relative_to(folder).as_posix(), file.stat().st_size, file) for file in each_file(folder)
+        ]
+
+    def open_file(self, file: StoredFile) -> BinaryIO:
+        """A file of a result, for reading."""
+        path: Path = file.place
+        return path.open("rb")
+
+    @property
+    def models_dir(self) -> Path:
+        """The folder of model copies; every process has it before it."""
+        return self._models
+
+    def fetch_model(self, key: str) -> None:
+        """Nothing to do."""
+
+    def keep_model(self, key: str) -> None:
+        """Nothing to do."""
+
+    def _discard(self, folder: Path) -> None:
+        gone = self._deleted / uuid.uuid4().hex
+        with contextlib.suppress(FileNotFoundError):
+            folder.rename(gone)
+        shutil.rmtree(gone, ignore_errors=True)
+
+
+@dataclass(frozen=True)
+class _FolderAttempt:
+    gate: Path
+    """What every shard passes through; gone once a newer attempt has begun."""
+    result: Path
+
+    def publish(self, folder: Path, names: Iterable[str]) -> None:
+        touched: set[Path] = set()
+        try:
+            for name in names:
+                within = self.gate / uuid.uuid4().hex
+                _move(folder / name, within)
+                self._make_parents(PurePosixPath(name), touched)
+                within.rename(self.result / name)
+                touched.add((self.result / name).parent)
+            for changed in touched:
+                sync(changed)
         except FileNotFoundError:
-            raise ScanNotFound(scan_id) from None
+            raise Fenced(f"the attempt in {self.gate} was fenced off") from None
 
-    def scans(self) -> list[Scan]:
-        """All scans, the newest first."""
-        found = []
-        for folder in self._scans_dir.iterdir():
-            try:
-                found.append(Scan.read(folder))
-            except FileNotFoundError:  # removed while we looked
-                continue
-        return sorted(found, key=lambda scan: scan.created_seconds, reverse=True)
-
-    def folder_of(self, scan_id: str) -> Path:
-        """Where everything of a scan lies."""
-        return self._scans_dir / scan_id
+    def _make_parents(self, name: PurePosixPath, touched: set[Path]) -> None:
+        """One by one, from the result down, so that a scan that was removed is not brought back as empty folders."""
+        for parent in reversed(name.parents[:-1]):
+            folder = self.result / parent
+            with contextlib.suppress(FileExistsError):
+                os.mkdir(folder)  # noqa: PTH102 - without parents, as pathlib's would be as well
+                touched.add(folder.parent)
 
 
-def sync(path: Path) -> None:
-    """Returns when what was written to a file, or the names in a folder, would survive a power cut."""
-    handle = os.open(path, os.O_RDONLY)
+def _move(file: Path, target: Path) -> None:
+    """By rename, or from another disk by a copy; durable on return. Raises FileNotFoundError without target folder."""
+    sync(file)
     try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+        file.rename(target)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        shutil.copyfile(file, target)
+        sync(target)
+        file.unlink()

@@ -72,8 +72,8 @@ def test_a_forbidden_import_breaks_its_contract(tmp_path: Path, module: str, lin
 @pytest.mark.parametrize(
     ("packages", "absent"),
     [
-        ("scans", "torch,onnxruntime,onnx,mlflow,dvc,fastapi,dbos,httpx"),
-        ("ricefish", "torch,onnxruntime,onnx,mlflow,dvc,fastapi,uvicorn,dbos,training,serving"),
+        ("scans", "torch,onnxruntime,onnx,mlflow,dvc,fastapi,sqlalchemy,httpx"),
+        ("ricefish", "torch,onnxruntime,onnx,mlflow,dvc,fastapi,uvicorn,sqlalchemy,training,serving"),
         ("serving", "torch,segmentation_models_pytorch,dvc,sklearn,training"),
     ],
 )

@@ -79,7 +79,7 @@ def test_what_cannot_be_done_is_one_line_and_an_exit_status(
 
 def test_help_and_version_need_neither_server_nor_models() -> None:
     """`--version` prints it; importing the command loads no heavy library."""
-    heavy = {"torch", "onnxruntime", "mlflow", "fastapi", "dbos", "numpy", "httpx"}
+    heavy = {"torch", "onnxruntime", "mlflow", "fastapi", "sqlalchemy", "numpy", "httpx"}
     program = f"import sys, ricefish.cli; print(sorted({heavy!r} & set(sys.modules)))"
     imported = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
     assert imported.stdout.strip() == "[]", imported.stderr

@@ -61,7 +61,7 @@ def test_halo_is_dropped_inside_and_kept_at_the_border() -> None:
 
 
 def test_tiles_begin_where_the_stride_allows() -> None:
-    """11 pixels in tiles of 8 with stride 2 and halo 2: the second begins at 4, which is even, and ends at the border."""
+    """11 pixels in tiles of 8 with stride 2 and halo 2: the second begins at 4, which is even, and ends the slice."""
     seen: list[list[int]] = []
 
     def forward(tiles: NDArray[Any]) -> NDArray[np.uint8]:
@@ -95,7 +95,7 @@ def test_slices_that_fit_are_not_cut() -> None:
     batch_size=st.integers(1, 40),
     seed=st.integers(0, 9),
 )
-def test_tiles_cover_every_voxel_once(  # noqa: PLR0917
+def test_tiles_cover_every_voxel_once(
     shape: tuple[int, int, int], more: int, halo: int, stride: int, batch_size: int, seed: int
 ) -> None:
     """For a pointwise network tiling changes nothing, and no tile is larger than was allowed."""

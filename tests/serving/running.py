@@ -22,9 +22,10 @@ class RunningServer:
         self._log = folder / "server.log"
         self._environment = {
             **{name: value for name, value in os.environ.items() if not name.startswith("RICEFISH_")},
-            **{f"RICEFISH_{name.upper()}": str(value) for name, value in settings.items()},
             "RICEFISH_THREADS": "1",
+            "RICEFISH_BATCH_SIZE": "4",
             "RICEFISH_DEVICE": "cpu",
+            **{f"RICEFISH_{name.upper()}": str(value) for name, value in settings.items()},
         }
         self.model = model
         self.process: subprocess.Popen[str] | None = None
@@ -67,7 +68,14 @@ class RunningServer:
     def get(self, path: str) -> httpx.Response:
         return self.http.get(self.url + path)
 
+    @property
+    def incoming(self) -> Path:
+        """Where bytes lie that are no scan yet."""
+        return self.store / "scratch" / "incoming"
+
     def post(self, body: bytes | Path, filename: str, *, key: str | None = None, **query: str) -> httpx.Response:
+        """As a new scan, unless `fresh` says otherwise."""
+        query = {"fresh": "true", **query}
         content = body.read_bytes() if isinstance(body, Path) else body
         headers = {} if key is None else {"Idempotency-Key": key}
         parameters = {"filename": filename, **query}

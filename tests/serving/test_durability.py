@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import sqlite3
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -116,16 +117,26 @@ def test_a_stopped_server_ends_the_slab_and_goes_on_later(
     assert np.count_nonzero(first) < np.count_nonzero(second)
 
 
-def test_what_a_crash_left_half_done_is_settled(slow_server: RunningServer, scan_file: Path) -> None:
-    """At the next start half an upload is swept away, and a scan stored but not yet queued is queued."""
+def test_what_a_crash_left_half_done_is_swept_away(slow_server: RunningServer, scan_file: Path) -> None:
+    """Half an upload, half an acceptance and half a removal are gone at the next start; finished scans are not."""
     scan_id = slow_server.post(scan_file, "fish.nii.gz").json()["id"]
     slow_server.until_ended(scan_id)
     slow_server.end(signal.SIGKILL)
-    for leftover in ("incoming/tmp1/source", "outgoing/tmp2", "deleted/tmp3"):
+    for leftover in ("scratch/incoming/tmp1/source", "deleted/tmp3", f"scans/{'a' * 32}", f"scans/{'b' * 32}"):
         (slow_server.store / leftover).mkdir(parents=True)
-    for file in slow_server.store.glob("jobs.sqlite*"):
-        file.unlink()
+    with sqlite3.connect(slow_server.store / "jobs.sqlite") as database:
+        columns = (
+            "created, content, sha256, model_key, priority, not_before, failures, starts, owner, epoch, slabs_done"
+        )
+        for name, state in (("a" * 32, "arriving"), ("b" * 32, "deleted")):
+            database.execute(  # the columns are the literal above
+                f"INSERT INTO ricefish_scans (id, state, {columns}) SELECT ?, ?, {columns} FROM ricefish_scans LIMIT 1",  # noqa: S608
+                (name, state),
+            )
     slow_server.start()
-    for name in ("incoming", "outgoing", "deleted"):
+    for name in ("scratch/incoming", "deleted"):
         assert not any((slow_server.store / name).iterdir())
-    assert slow_server.until_ended(scan_id)["state"] == "succeeded"
+    assert [
+        folder.name for folder in (slow_server.store / "scans").iterdir() if folder.name[0] * 32 == folder.name
+    ] == []
+    assert slow_server.get(f"/v1/scans/{scan_id}").json()["state"] == "succeeded"

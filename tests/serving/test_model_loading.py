@@ -18,11 +18,12 @@ from scans.manifest import MODEL_FILE, ModelManifest, file_sha256
 from serving.models import ModelError, ModelIdentity, Models
 from serving.registry import RegistryError, download_version
 from serving.runtime import Runtime, RuntimeRefused
+from serving.tuning import Tuner, Wanted
 from tests.serving.models import ORGANS, run_offline, write_model
 
 
 def _models(tmp_path: Path) -> Models:
-    return Models(tmp_path / "kept", device="cpu", threads=1)
+    return Models(tmp_path / "kept", device="cpu", tuner=Tuner(tmp_path, wanted=Wanted(threads=1, batch_size=4)))
 
 
 def _rewritten(folder: Path, **changes: object) -> None:
@@ -106,7 +107,7 @@ def test_a_scan_finds_its_model_after_the_folder_was_retrained(tmp_path: Path) -
     first = models.serve(str(write_model(tmp_path / "model"))).identity
     second = models.serve(str(write_model(tmp_path / "model", thresholds=(0.2, 0.3)))).identity
     assert first != second
-    again = Models(tmp_path / "kept", device="cpu", threads=1)
+    again = Models(tmp_path / "kept", device="cpu", tuner=Tuner(tmp_path, wanted=Wanted(threads=1, batch_size=4)))
     assert again.of_scan(first).identity == first
     assert again.of_scan(first).manifest.model_sha256 == first.sha256
 

@@ -10,7 +10,7 @@ import pytest
 
 from serving.logs import FIELDS, KeyValueFormatter
 from serving.settings import Settings, SettingsError, read_settings
-from serving.store import ScanNotFound, Store, StoreError
+from serving.store import FolderStore, StoreError
 
 
 @pytest.fixture(autouse=True)
@@ -35,7 +35,8 @@ def test_an_unknown_variable_is_refused_with_a_hint(monkeypatch: pytest.MonkeyPa
 
 
 @pytest.mark.parametrize(
-    ("name", "value"), [("PORT", "70000"), ("SLAB_SLICES", "0"), ("DEVICE", "tpu"), ("UPLOAD_LIMIT_BYTES", "much")]
+    ("name", "value"),
+    [("PORT", "70000"), ("SLAB_SLICES", "0"), ("SLAB_SLICES", "24"), ("DEVICE", "tpu"), ("UPLOAD_LIMIT_BYTES", "much")],
 )
 def test_a_value_that_does_not_fit_is_refused(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
     """The message names the variable and shows the value."""
@@ -51,18 +52,15 @@ def test_a_missing_model_is_named() -> None:
 
 
 def test_a_store_serves_one_server(tmp_path: Path) -> None:
-    """A second server on the same folder is refused; when the first has ended, it is not."""
-    with Store(tmp_path).opened(), pytest.raises(StoreError, match="in use by another server"):
-        Store(tmp_path).opened().__enter__()
-    with Store(tmp_path).opened():
+    """A second server alone on the same folder is refused; when the first has ended, it is not."""
+    with (
+        FolderStore(tmp_path).open(alone=True),
+        pytest.raises(StoreError, match="in use by another server"),
+        FolderStore(tmp_path).open(alone=True),
+    ):
         pass
-
-
-@pytest.mark.parametrize("scan_id", ["..", "../incoming", "0" * 31, "g" * 32, ""])
-def test_an_id_is_no_path(tmp_path: Path, scan_id: str) -> None:
-    """What is not 32 hexadecimal digits is no scan, whatever lies there."""
-    with Store(tmp_path).opened() as store, pytest.raises(ScanNotFound):
-        store.scan(scan_id)
+    with FolderStore(tmp_path).open(alone=True):
+        pass
 
 
 def test_a_log_line_is_key_value_pairs_on_one_line() -> None:

@@ -1,0 +1,100 @@
+"""Asked: what a request says of a scan beside its bytes, in its query, its form or its JSON."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+from pathlib import PurePosixPath
+
+from scans.geometry import Spacing
+from serving.jobs import Priority
+from serving.multipart import Form
+
+_LONGEST_NAME_BYTES = 200
+
+
+class RequestRefused(ValueError):  # noqa: N818 - says what happened
+    """A request that cannot become a scan, whatever the file holds. `field` names the part at fault."""
+
+    def __init__(self, message: str, *, field: str) -> None:
+        super().__init__(message)
+        self.field = field
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a request says of a scan beside its bytes."""
+
+    filename: str | None = None
+    spacing: Spacing | None = None
+    """In mm, for files that state none."""
+    priority: Priority = Priority.NORMAL
+    fresh: bool = False
+    """Segment it even if there is a scan of the same bytes for the same model."""
+    key: str | None = None
+    """The Idempotency-Key: the same key with the same bytes is the same scan."""
+    sha256: str | None = None
+    """Of the file, as the sender says."""
+
+    @property
+    def safe_filename(self) -> str:
+        """The file's name without any folder. Raises RequestRefused if there is none that can be used."""
+        if self.filename is None:
+            raise RequestRefused("filename is missing; give the file's name, such as fish.nii.gz", field="filename")
+        return safe_filename(self.filename)
+
+    def stating(self, sha256: str | None) -> Asked:
+        """The same with the SHA-256 that a header states, if it does."""
+        return self if sha256 is None else replace(self, sha256=sha256)
+
+
+def asked_in_form(form: Form, asked: Asked) -> Asked:
+    """What the query says, and where it says nothing, the form's fields. Raises RequestRefused for an unknown field."""
+    fields = form.fields
+    unknown = sorted(set(fields) - {"filename", "spacing", "priority", "fresh", "sha256"})
+    if unknown:
+        raise RequestRefused(f"the form's field {unknown[0]!r} is unknown", field=unknown[0])
+    return replace(
+        asked,
+        filename=asked.filename or fields.get("filename") or form.filename,
+        spacing=asked.spacing or parse_spacing(fields.get("spacing")),
+        priority=parse_priority(fields["priority"]) if "priority" in fields else asked.priority,
+        fresh=asked.fresh or fields.get("fresh", "").lower() in ("1", "true", "yes"),
+        sha256=asked.sha256 or fields.get("sha256"),
+    )
+
+
+def safe_filename(filename: str) -> str:
+    """The last component of what the sender calls the file. Raises RequestRefused if nothing usable is left."""
+    name = PurePosixPath(filename.replace("\\", "/")).name
+    name = re.sub(r"[\x00-\x1f\x7f]", "", name).strip()
+    if not name or set(name) == {"."}:
+        raise RequestRefused(
+            f"filename is {filename!r}; it must be a file's name, such as fish.nii.gz", field="filename"
+        )
+    if len(name.encode()) > _LONGEST_NAME_BYTES:
+        raise RequestRefused(f"filename is longer than {_LONGEST_NAME_BYTES} bytes", field="filename")
+    return name
+
+
+def parse_priority(text: str) -> Priority:
+    """The priority of that name. Raises RequestRefused that lists them."""
+    try:
+        return Priority[text.upper()]
+    except KeyError:
+        names = ", ".join(priority.name.lower() for priority in Priority)
+        raise RequestRefused(f"priority is {text!r}; it is one of {names}", field="priority") from None
+
+
+def parse_spacing(text: str | None) -> Spacing | None:
+    """`z,y,x` in mm, such as 0.01,0.005,0.005. Raises RequestRefused that says what is wrong."""
+    if text is None:
+        return None
+    try:
+        z, y, x = (float(part) for part in text.split(","))
+        return Spacing(z, y, x)
+    except ValueError as error:
+        reason = str(error) if str(error).startswith("spacing") else "three numbers are needed"
+        raise RequestRefused(
+            f"spacing is {text!r}; give z,y,x in mm, such as 0.01,0.005,0.005: {reason}", field="spacing"
+        ) from None

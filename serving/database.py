@@ -1,0 +1,157 @@
+"""Database: the table of scans, in SQLite or PostgreSQL. Whoever writes a row says under which conditions it may be."""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    URL,
+    Column,
+    ColumnElement,
+    Connection,
+    Engine,
+    Float,
+    Index,
+    Integer,
+    MetaData,
+    SmallInteger,
+    String,
+    Table,
+    Text,
+    create_engine,
+    event,
+    func,
+    literal_column,
+    make_url,
+)
+from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+from sqlalchemy.pool import ConnectionPoolEntry
+
+_READS = "ricefish_reads"
+_BUSY_SECONDS = 60
+
+metadata = MetaData()
+
+scans = Table(
+    "ricefish_scans",
+    metadata,
+    Column("id", String(32), primary_key=True),
+    Column("created", Float(53), nullable=False, comment="seconds since 1970"),
+    Column("content", Text, nullable=False, comment="the Scan, as JSON"),
+    Column("sha256", String(64), nullable=False, comment="of the source"),
+    Column("model_key", String(64), nullable=False),
+    Column("priority", SmallInteger, nullable=False),
+    Column(
+        "state", String(16), nullable=False, comment="arriving, queued, running, succeeded, failed, cancelled, deleted"
+    ),
+    Column("not_before", Float(53), nullable=False, default=0.0, comment="a retry waits until then"),
+    Column("failures", Integer, nullable=False, default=0, comment="errors since the last slab was finished"),
+    Column("starts", Integer, nullable=False, default=0, comment="how often it was begun since then"),
+    Column("error", Text, comment="of the last failure"),
+    Column("owner", String(200), comment="the process that works on it"),
+    Column("epoch", Integer, nullable=False, default=0, comment="raised by whoever takes it"),
+    Column("lease_until", Float(53), comment="when the owner counts as gone"),
+    Column("slabs_done", Integer, nullable=False, default=0),
+    Column("batch_size", Integer, comment="that it was begun with"),
+    Column("rate", Float(53), comment="slices per second, of late"),
+    Column("statistics", Text, comment="organ statistics of the slabs that are done, as JSON"),
+    Column("timings", Text, comment="seconds by activity, as JSON"),
+    Column("finished", Float(53), comment="seconds since 1970"),
+    Index("ricefish_scans_queue", "state", "priority", "created"),
+    Index("ricefish_scans_created", "created"),
+    Index("ricefish_scans_same", "sha256", "model_key"),
+)
+
+keys = Table(
+    "ricefish_keys",
+    metadata,
+    Column("key", String(255), primary_key=True, comment="an Idempotency-Key"),
+    Column("scan_id", String(32), nullable=False, index=True),
+)
+
+
+class DatabaseError(OSError):
+    """A database that cannot be used; the message names it without its password."""
+
+
+class Database:
+    """Connections to the table of scans. Times are seconds since 1970 by the database's own clock."""
+
+    def __init__(self, url: str) -> None:
+        try:
+            self.url = make_url(url)
+        except ArgumentError as error:
+            raise DatabaseError(f"RICEFISH_DATABASE_URL: {error}") from None
+        kind = self.url.get_backend_name()
+        if kind not in ("sqlite", "postgresql"):
+            raise DatabaseError(f"the database {self.name} is neither sqlite:///PATH nor postgresql://USER@HOST/NAME")
+        self.shared = kind == "postgresql"
+        """True where several processes may work on one queue."""
+        self._engine = _postgresql(self.url) if self.shared else _sqlite(self.url)
+        self._reading = self._engine.execution_options(isolation_level="AUTOCOMMIT", **{_READS: True})
+
+    @property
+    def name(self) -> str:
+        """The address without the password."""
+        return self.url.render_as_string(hide_password=True)
+
+    def open(self) -> None:
+        """Makes the table where it is missing. Raises DatabaseError where the database cannot be reached."""
+        try:
+            with self._engine.begin() as connection:
+                if self.shared:  # two processes that start at once would both make the table
+                    connection.execute(func.pg_advisory_xact_lock(0x71CEF154).select())
+                metadata.create_all(connection)
+        except SQLAlchemyError as error:
+            raise DatabaseError(f"the database {self.name} cannot be used: {_first_line(error)}") from error
+
+    def close(self) -> None:
+        """Gives all connections back."""
+        self._engine.dispose()
+
+    def writing(self) -> Connection:
+        """A transaction, as a context: committed at its end unless something is raised."""
+        return self._engine.begin()  # type: ignore[return-value]  # a context manager of a Connection
+
+    def reading(self) -> Connection:
+        """A connection for single SELECT statements."""
+        return self._reading.connect()
+
+    @property
+    def now(self) -> ColumnElement[float]:
+        """This moment by the database's clock."""
+        if self.shared:
+            return func.extract("epoch", func.clock_timestamp()).cast(Float(53))
+        return literal_column("((julianday('now') - 2440587.5) * 86400.0)", Float(53))
+
+
+def _sqlite(url: URL) -> Engine:
+    engine = create_engine(url, connect_args={"timeout": _BUSY_SECONDS, "check_same_thread": False})
+
+    @event.listens_for(engine, "connect")
+    def _connected(connection: DBAPIConnection, _entry: ConnectionPoolEntry) -> None:
+        connection.isolation_level = None
+        cursor = connection.cursor()
+        for pragma in ("journal_mode=WAL", "synchronous=FULL", f"busy_timeout={_BUSY_SECONDS * 1000}"):
+            cursor.execute(f"PRAGMA {pragma}")
+        cursor.close()
+
+    @event.listens_for(engine, "begin")
+    def _begun(connection: Connection) -> None:
+        if not connection.get_execution_options().get(_READS):
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+    return engine
+
+
+def _postgresql(url: URL) -> Engine:
+    return create_engine(
+        url.set(drivername="postgresql+psycopg"),
+        pool_pre_ping=True,
+        pool_size=10,
+        max_overflow=20,
+        connect_args={"connect_timeout": 5, "application_name": "ricefish"},
+    )
+
+
+def _first_line(error: Exception) -> str:
+    return str(getattr(error, "orig", None) or error).strip().splitlines()[0]

@@ -1,0 +1,112 @@
+"""Multipart forms, streamed: fields are kept, the file goes on as it comes, however large it is."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from python_multipart.multipart import MultipartParser, parse_options_header
+
+if TYPE_CHECKING:  # it is there for type checkers alone
+    from python_multipart.multipart import MultipartCallbacks
+
+_MOST_FIELD_BYTES = 10_000
+
+
+class FormRefused(ValueError):  # noqa: N818 - says what happened
+    """A form that cannot become a scan."""
+
+
+@dataclass
+class Form:
+    """A form that is being read. `fields` fill up as the stream of the file is consumed, and are whole at its end."""
+
+    fields: dict[str, str] = field(default_factory=dict)
+    filename: str | None = None
+    _headers: dict[str, str] = field(default_factory=dict)
+    _header_name: bytes = b""
+    _header_value: bytes = b""
+    _name: str = ""
+    _in_file: bool = False
+    _ended: bool = False
+    _pieces: list[bytes] = field(default_factory=list)
+    _field: bytearray = field(default_factory=bytearray)
+
+    async def file(self, body: AsyncIterator[bytes], *, content_type: str) -> AsyncIterator[bytes]:
+        """The bytes of the form's one file part. Raises FormRefused if there is none, or more than one."""
+        _, options = parse_options_header(content_type)
+        if b"boundary" not in options:
+            raise FormRefused("the Content-Type of the form names no boundary")
+        parser = MultipartParser(options[b"boundary"], self._callbacks())
+        async for chunk in body:
+            try:
+                parser.write(chunk)
+            except FormRefused:
+                raise
+            except Exception as error:  # python-multipart raises several kinds
+                raise FormRefused(f"the form cannot be read: {error}") from error
+            for piece in self._taken():
+                yield piece
+        if not self._ended:
+            raise FormRefused("the form ends before its closing boundary")
+        for piece in self._taken():
+            yield piece
+        if self.filename is None:
+            raise FormRefused("the form holds no file; send the scan as a part with a filename")
+
+    def _taken(self) -> Iterator[bytes]:
+        pieces, self._pieces = self._pieces, []
+        yield from pieces
+
+    def _callbacks(self) -> MultipartCallbacks:
+        return {
+            "on_part_begin": self._part_begins,
+            "on_header_field": self._header_field,
+            "on_header_value": self._header_text,
+            "on_header_end": self._header_ends,
+            "on_headers_finished": self._headers_finished,
+            "on_part_data": self._data,
+            "on_part_end": self._part_ends,
+            "on_end": self._ends,
+        }
+
+    def _part_begins(self) -> None:
+        self._headers.clear()
+        self._field.clear()
+        self._in_file = False
+
+    def _header_field(self, data: bytes, start: int, end: int) -> None:
+        self._header_name += data[start:end]
+
+    def _header_text(self, data: bytes, start: int, end: int) -> None:
+        self._header_value += data[start:end]
+
+    def _header_ends(self) -> None:
+        self._headers[self._header_name.decode("latin-1").lower()] = self._header_value.decode("utf-8", "replace")
+        self._header_name = self._header_value = b""
+
+    def _headers_finished(self) -> None:
+        _, options = parse_options_header(self._headers.get("content-disposition"))
+        self._name = options.get(b"name", b"").decode("utf-8", "replace")
+        if b"filename" not in options:
+            return
+        if self.filename is not None:
+            raise FormRefused("the form holds several files; send a series as one zip of its files")
+        self.filename = options[b"filename"].decode("utf-8", "replace")
+        self._in_file = True
+
+    def _data(self, data: bytes, start: int, end: int) -> None:
+        if self._in_file:
+            self._pieces.append(bytes(data[start:end]))
+            return
+        self._field += data[start:end]
+        if len(self._field) > _MOST_FIELD_BYTES:
+            raise FormRefused(f"the form's field {self._name!r} has more than {_MOST_FIELD_BYTES} bytes")
+
+    def _part_ends(self) -> None:
+        if not self._in_file:
+            self.fields[self._name] = self._field.decode("utf-8", "replace")
+
+    def _ends(self) -> None:
+        self._ended = True

@@ -1,0 +1,125 @@
+"""Receiving: bytes from the network to a file, hashed on the way, at constant memory."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+import hashlib
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import BinaryIO
+
+from serving.limits import Limits
+
+_BUFFER_BYTES = 4 << 20
+
+
+class UploadStalled(ValueError):  # noqa: N818 - says what is wrong
+    """The sender fell silent in the middle of the body."""
+
+
+class DigestMismatch(ValueError):  # noqa: N818 - says what is wrong
+    """What arrived is not what the sender says it sent."""
+
+
+class DigestUnreadable(ValueError):  # noqa: N818 - says what is wrong
+    """A checksum header that is not written as it must be."""
+
+
+@dataclass
+class Received:
+    """A file that grows while bytes arrive; hashing and writing go on in a thread meanwhile."""
+
+    file: BinaryIO
+    name: str
+    limits: Limits
+    size: int = 0
+    _digest: "hashlib._Hash" = field(default_factory=hashlib.sha256)  # noqa: UP037 - a type of typeshed alone
+    _buffer: bytearray = field(default_factory=bytearray)
+    _writing: asyncio.Task[None] | None = None
+
+    async def add(self, piece: bytes) -> None:
+        """Takes the next bytes. Raises UploadTooLarge, and OSError where they cannot be written."""
+        self.size += len(piece)
+        self.limits.check_size(self.size, name=self.name)
+        self._buffer += piece
+        if len(self._buffer) >= _BUFFER_BYTES:
+            await self._flush()
+
+    async def finish(self) -> str:
+        """Writes what is left; gives the SHA-256 as hexadecimal digits."""
+        await self._flush()
+        await self.settle()
+        return self._digest.hexdigest()
+
+    async def settle(self) -> None:
+        """Returns when nothing is being written any more."""
+        if self._writing is not None:
+            writing, self._writing = self._writing, None
+            await writing
+
+    async def _flush(self) -> None:
+        await self.settle()
+        full, self._buffer = self._buffer, bytearray()
+        self._writing = asyncio.create_task(asyncio.to_thread(self._write, full))
+
+    def _write(self, piece: bytearray) -> None:
+        self._digest.update(piece)
+        self.file.write(piece)
+
+
+async def receive(stream: AsyncIterator[bytes], path: Path, *, limits: Limits) -> tuple[str, int]:
+    """Writes a body to a file; gives its SHA-256 and its size in bytes. Raises as `Received` does."""
+    with path.open("wb") as file:
+        received = Received(file, path.name, limits)
+        try:
+            async for piece in stream:
+                await received.add(piece)
+            return await received.finish(), received.size
+        finally:
+            await asyncio.shield(received.settle())
+
+
+async def not_silent(stream: AsyncIterator[bytes], seconds: float) -> AsyncIterator[bytes]:
+    """The same stream; raises UploadStalled where nothing comes for so long."""
+    pieces = aiter(stream)
+    while True:
+        try:
+            async with asyncio.timeout(seconds):
+                piece = await anext(pieces, None)
+        except TimeoutError:
+            raise UploadStalled(f"nothing was received for {seconds:g} seconds") from None
+        if piece is None:
+            return
+        yield piece
+
+
+def stated_sha256(*headers: str | None) -> str | None:
+    """The SHA-256 in a Content-Digest or Repr-Digest header (RFC 9530), as hexadecimal digits; None if there is none.
+
+    Other algorithms are passed over, as the RFC wants it. Raises DigestUnreadable.
+    """
+    for header in headers:
+        for part in (header or "").split(","):
+            algorithm, _, value = part.strip().partition("=")
+            if algorithm.lower() == "sha-256":
+                return _unpacked(value)
+    return None
+
+
+def _unpacked(value: str) -> str:
+    try:
+        digest = base64.b64decode(value.strip(":"), validate=True)
+    except binascii.Error:
+        digest = b""
+    if len(digest) != hashlib.sha256().digest_size or not value.startswith(":"):
+        raise DigestUnreadable(f"the digest is sha-256={value}; expected sha-256=:BASE64: of 32 bytes")
+    return digest.hex()
+
+
+def check_digest(found: str, stated: str | None, *, name: str) -> None:
+    """Raises DigestMismatch unless what was found is what the sender stated, if he did."""
+    if stated is not None and found != stated.lower():
+        raise DigestMismatch(f"{name} arrived with SHA-256 {found}; the sender says {stated.lower()}: send it again")

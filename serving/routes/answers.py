@@ -1,0 +1,53 @@
+"""What several routes say of a scan."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Annotated
+
+from fastapi import Path
+
+from serving.jobs import Job
+from serving.progress import progress_of
+from serving.scan import Scan
+from serving.schemas import Links, ModelResponse, ScanResponse
+
+ScanId = Annotated[str, Path(description="The scan's id, as the answer to the post gave it.")]
+
+
+def scan_response(scan: Scan, job: Job) -> ScanResponse:
+    """A scan and how far it is."""
+    progress = progress_of(scan, job)
+    here = f"/v1/scans/{scan.id}"
+    spacing = scan.frame.spacing
+    return ScanResponse(
+        id=scan.id,
+        filename=scan.upload.filename,
+        sha256=scan.upload.sha256,
+        created=_time(scan.created_seconds),
+        state=job.state,
+        priority=job.priority.name.lower(),  # type: ignore[arg-type]  # the names are the response's literals
+        error=job.error,
+        failures=job.failures,
+        slices_done=progress.slices_done,
+        slices_total=progress.slices_total,
+        slices_per_second=progress.slices_per_second,
+        eta_seconds=progress.eta_seconds,
+        finished=_time(job.finished_seconds) if job.finished_seconds else None,
+        seconds={name.replace(" ", "_"): seconds for name, seconds in job.timings.items()},
+        worker=job.worker,
+        shape=scan.shape,
+        dtype=scan.dtype,
+        spacing_mm=(spacing.z, spacing.y, spacing.x),
+        model=model_response(scan),
+        links=Links(self=here, events=f"{here}/events", segmentation=f"{here}/segmentation", organs=f"{here}/organs"),
+    )
+
+
+def model_response(scan: Scan) -> ModelResponse:
+    """The model that a scan is segmented with."""
+    return ModelResponse(name=scan.model.name, version=scan.model.version, sha256=scan.model.sha256)
+
+
+def _time(seconds: float) -> datetime:
+    return datetime.fromtimestamp(seconds, UTC)

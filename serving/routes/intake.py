@@ -1,0 +1,103 @@
+"""POST /v1/scans: bytes, or where they are, in; a queued scan out."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Header, Query, Request, Response
+from fastapi.concurrency import run_in_threadpool
+from pydantic import ValidationError
+
+from serving.asked import Asked, RequestRefused, parse_priority, parse_spacing
+from serving.errors import MEDIA_TYPE
+from serving.receiving import stated_sha256
+from serving.resources import Resources
+from serving.routes.answers import scan_response
+from serving.routes.given import Given
+from serving.scan import Scan
+from serving.schemas import ProblemResponse, ScanParameters, ScanRequest, ScanResponse
+
+_PROBLEM: dict[str, Any] = {"model": ProblemResponse, "content": {MEDIA_TYPE: {}}}
+_MOST_JSON_BYTES = 100_000
+_BINARY = {"schema": {"type": "string", "format": "binary"}}
+
+router = APIRouter(prefix="/v1/scans", tags=["scans"], responses={"4XX": _PROBLEM})
+
+
+@router.post(
+    "",
+    status_code=202,
+    responses={200: {"model": ScanResponse, "description": "The same file is segmented already."}},
+    openapi_extra={
+        "requestBody": {
+            "required": True,
+            "description": "The file itself, as it is on disk (a DICOM or TIFF series as a zip of its files); or a "
+            "form with it; or JSON that says where it is.",
+            "content": {
+                "application/octet-stream": _BINARY,
+                "multipart/form-data": {"schema": {"type": "object", "properties": {"file": _BINARY["schema"]}}},
+                "application/json": {"schema": ScanRequest.model_json_schema()},
+            },
+        }
+    },
+)
+async def post_scan(
+    request: Request,
+    response: Response,
+    given: Given,
+    parameters: Annotated[ScanParameters, Query()],
+    idempotency_key: Annotated[str | None, Header(min_length=1, max_length=255)] = None,
+) -> ScanResponse:
+    """Takes a scan in, verifies every voxel of it, and queues it; or finds the one that it was before."""
+    asked = _asked(parameters, key=idempotency_key)
+    kind = (request.headers.get("content-type") or "").partition(";")[0].strip().lower()
+    if kind == "application/json":
+        scan = await _from_elsewhere(request, given, key=idempotency_key)
+    elif kind == "multipart/form-data":
+        content_type = request.headers["content-type"]
+        scan = await given.intake.receive_form(request.stream(), asked, content_type=content_type)
+    else:
+        scan = await _from_body(request, given, asked)
+    response.headers["Location"] = f"/v1/scans/{scan.id}"
+    answer = scan_response(*await run_in_threadpool(given.jobs.get, scan.id))
+    if answer.state == "succeeded":
+        response.status_code = 200
+    return answer
+
+
+async def _from_body(request: Request, given: Resources, asked: Asked) -> Scan:
+    headers = request.headers
+    stated = stated_sha256(headers.get("content-digest"), headers.get("repr-digest"))
+    if stated and asked.sha256 and stated != asked.sha256.lower():
+        raise RequestRefused("the digest in the header is not the one in the query", field="sha256")
+    length = int(headers["content-length"]) if headers.get("content-length", "").isdigit() else None
+    return await given.intake.receive(request.stream(), asked.stating(stated), length=length)
+
+
+async def _from_elsewhere(request: Request, given: Resources, *, key: str | None) -> Scan:
+    body = b""
+    async for piece in request.stream():
+        body += piece
+        if len(body) > _MOST_JSON_BYTES:
+            raise RequestRefused(f"the JSON is longer than {_MOST_JSON_BYTES} bytes", field="body")
+    try:
+        wanted = ScanRequest.model_validate_json(body)
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"]) or "body"
+        raise RequestRefused(f"{field}: {first['msg']}", field=field) from None
+    asked = _asked(wanted, key=key)
+    if wanted.source.upload is not None:
+        return await given.intake.take_upload(wanted.source.upload, asked)
+    return await given.intake.fetch(wanted.source.uri or "", asked)
+
+
+def _asked(parameters: ScanParameters, *, key: str | None) -> Asked:
+    return Asked(
+        filename=parameters.filename,
+        spacing=parse_spacing(parameters.spacing),
+        priority=parse_priority(parameters.priority),
+        fresh=parameters.fresh,
+        key=key,
+        sha256=parameters.sha256,
+    )

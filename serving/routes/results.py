@@ -1,0 +1,116 @@
+"""/v1/scans/ID/...: what came of a scan."""
+
+from __future__ import annotations
+
+import csv
+import io
+from typing import Annotated, Any, Literal
+from urllib.parse import quote
+
+from fastapi import APIRouter, Query, Request, Response
+from fastapi.responses import StreamingResponse
+
+from scans.formats import MEDIA_TYPES
+from scans.statistics import OrganRow
+from serving.errors import MEDIA_TYPE, NoResult, NotFinished
+from serving.jobs import Job
+from serving.resources import Resources
+from serving.results import Axis
+from serving.routes.answers import ScanId, model_response
+from serving.routes.given import Given
+from serving.scan import Scan
+from serving.schemas import BoxResponse, OrganRowResponse, OrgansResponse, ProblemResponse
+
+_PROBLEM: dict[str, Any] = {"model": ProblemResponse, "content": {MEDIA_TYPE: {}}}
+_CSV_COLUMNS = (
+    *("index", "name", "voxels", "volume_mm3", "centroid_z", "centroid_y", "centroid_x"),
+    *("centroid_x_mm", "centroid_y_mm", "centroid_z_mm"),
+    *("start_z", "start_y", "start_x", "stop_z", "stop_y", "stop_x", "touches_border"),
+)
+
+router = APIRouter(prefix="/v1/scans", tags=["results"], responses={"4XX": _PROBLEM})
+
+
+@router.get("/{scan_id}/segmentation", response_class=StreamingResponse)
+def get_segmentation(
+    given: Given,
+    scan_id: ScanId,
+    format_name: Annotated[str, Query(alias="format", description=", ".join(MEDIA_TYPES))] = "nii.gz",
+) -> StreamingResponse:
+    """The class index of every voxel, with the frame of the scan; made while it is sent."""
+    scan, _ = _finished(given, scan_id)
+    download = given.results.download(scan, format_name)
+    headers = {"Content-Disposition": _disposition(download.filename)}
+    if download.length is not None:
+        headers["Content-Length"] = str(download.length)
+    return StreamingResponse(download.pieces, media_type=download.media_type, headers=headers)
+
+
+@router.get("/{scan_id}/organs", response_model=OrgansResponse)
+def get_organs(
+    request: Request,
+    given: Given,
+    scan_id: ScanId,
+    format_name: Annotated[Literal["json", "csv"] | None, Query(alias="format")] = None,
+) -> Response | OrgansResponse:
+    """Size, place and extent of every organ, as JSON, or as CSV where `format` or the Accept header asks for it."""
+    scan, job = _finished(given, scan_id)
+    if job.statistics is None:
+        raise NoResult(f"scan {scan_id} has no statistics")
+    rows = job.statistics.table(scan.organs, scan.frame, scan.shape)
+    accepts_csv = "text/csv" in request.headers.get("accept", "")
+    if format_name == "csv" or (format_name is None and accepts_csv):
+        return Response(_csv(rows), media_type="text/csv")
+    return OrgansResponse(scan=scan.id, model=model_response(scan), organs=[_row(row) for row in rows])
+
+
+@router.get("/{scan_id}/slices/{axis}/{index}.png", response_class=Response)
+def get_slice(
+    given: Given,
+    scan_id: ScanId,
+    axis: Axis,
+    index: int,
+    opacity: Annotated[float, Query(ge=0, le=1, description="Of the organs' colour.")] = 0.45,
+) -> Response:
+    """A slice of the scan, its organs laid over it."""
+    scan, _ = _finished(given, scan_id)
+    return Response(given.results.picture(scan, axis, index, opacity=opacity), media_type="image/png")
+
+
+def _finished(given: Resources, scan_id: str) -> tuple[Scan, Job]:
+    scan, job = given.jobs.get(scan_id)
+    if job.state in ("queued", "running"):
+        raise NotFinished(f"scan {scan_id} is {job.state}; its state is at /v1/scans/{scan_id}")
+    if job.state != "succeeded":
+        raise NoResult(f"scan {scan_id} is {job.state}: {job.error or 'it was cancelled'}")
+    return scan, job
+
+
+def _row(row: OrganRow) -> OrganRowResponse:
+    return OrganRowResponse(
+        index=row.index,
+        name=row.name,
+        voxels=row.voxels,
+        volume_mm3=row.volume_mm3,
+        centroid_voxels=row.centroid_voxels,
+        centroid_mm=row.centroid_mm,
+        box=None if row.box is None else BoxResponse(start=row.box.start, stop=row.box.stop),
+        touches_border=row.touches_border,
+    )
+
+
+def _csv(rows: list[OrganRow]) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(_CSV_COLUMNS)
+    for row in rows:
+        places = [row.centroid_voxels, row.centroid_mm, row.box and row.box.start, row.box and row.box.stop]
+        numbers = [number for place in places for number in (place or ("", "", ""))]
+        writer.writerow([row.index, row.name, row.voxels, row.volume_mm3, *numbers, str(row.touches_border).lower()])
+    return text.getvalue()
+
+
+def _disposition(name: str) -> str:
+    plain = name.encode("ascii", "replace").decode().replace('"', "_").replace("\\", "_").replace("?", "_")
+    exact = quote(name, safe="")
+    return f"attachment; filename=\"{plain}\"; filename*=UTF-8''{exact}"

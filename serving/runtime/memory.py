@@ -1,0 +1,27 @@
+"""When a device's memory does not suffice: recognised by what the libraries say, since they raise no type for it."""
+
+from __future__ import annotations
+
+_SAID = (
+    "failed to allocate memory",
+    "out of memory",
+    "bad allocation",
+    "bad_alloc",
+    "cuda error 2:",
+    "alloc_failed",
+    "cuda failure 2:",
+)
+
+
+class OutOfDeviceMemory(MemoryError):  # noqa: N818 - says what is wrong
+    """A batch that does not fit; the message names its size and the device."""
+
+    def __init__(self, shape: tuple[int, ...], device: str) -> None:
+        n, y, x = shape
+        super().__init__(f"{n} slices of {y} x {x} pixels do not fit into the memory that {device} has left")
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """True for what ONNX Runtime raises when the device, or the machine, has no memory left."""
+    text = str(error).lower()
+    return isinstance(error, MemoryError) or any(said in text for said in _SAID)

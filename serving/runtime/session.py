@@ -1,0 +1,76 @@
+"""Sessions: a model file loaded onto the device that was asked for, and onto no other in silence."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+import onnxruntime
+
+Device = Literal["auto", "cuda", "cpu"]
+
+CUDA = "CUDAExecutionProvider"
+CPU = "CPUExecutionProvider"
+
+_INPUTS = {"slices": "tensor(float)", "window": "tensor(float)"}
+_OUTPUTS = {"segmentation": "tensor(uint8)", "confidence": "tensor(float)"}
+_GPU_FILES = Path("/dev")
+
+
+class RuntimeRefused(ValueError):  # noqa: N818 - says what happened
+    """A model that cannot be run as asked; the message names the file and what would be right."""
+
+
+def cuda_devices(device: Device) -> list[int]:
+    """Numbers of the GPUs to use; none where the CPU was asked for or nothing else is there."""
+    if device == "cpu" or CUDA not in onnxruntime.get_available_providers():
+        return []
+    return list(range(len([file for file in _GPU_FILES.glob("nvidia[0-9]*") if file.name[6:].isdigit()])))
+
+
+def open_session(path: Path, *, device: Device, threads: int, gpu: int | None = None) -> onnxruntime.InferenceSession:
+    """A session on that GPU, or on the CPU where `gpu` is None. Raises RuntimeRefused; see `Runtime.open`."""
+    try:
+        if gpu is not None:
+            onnxruntime.preload_dlls()
+        session = onnxruntime.InferenceSession(path, sess_options=_options(threads), providers=_providers(gpu))
+    except Exception as error:  # ONNX Runtime's own exceptions share no base but this one
+        raise RuntimeRefused(f"{path} is not a model that ONNX Runtime can load: {error}") from error
+    provider = session.get_providers()[0]
+    if device == "cuda" and provider != CUDA:
+        raise RuntimeRefused(
+            f"{path}: device cuda was asked for, but ONNX Runtime offers {provider}; "
+            f"a GPU, its driver and onnxruntime-gpu[cuda,cudnn] are needed, or RICEFISH_DEVICE=cpu"
+        )
+    _check_signature(path, session)
+    return session
+
+
+def _options(threads: int) -> onnxruntime.SessionOptions:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    return options
+
+
+def _providers(gpu: int | None) -> list[Any]:
+    if gpu is None:
+        return [CPU]
+    settings = {
+        "device_id": str(gpu),
+        "cudnn_conv_algo_search": "HEURISTIC",
+        "arena_extend_strategy": "kSameAsRequested",
+    }
+    return [(CUDA, settings), CPU]
+
+
+def _check_signature(path: Path, session: onnxruntime.InferenceSession) -> None:
+    for what, nodes, contract in (
+        ("inputs", session.get_inputs(), _INPUTS),
+        ("outputs", session.get_outputs(), _OUTPUTS),
+    ):
+        found = {node.name: node.type for node in nodes}
+        if found != contract:
+            raise RuntimeRefused(f"{path} has the {what} {found}; a segmentation model has {contract}")

@@ -1,0 +1,99 @@
+"""What every kind of store can do. A scan comes whole when it is accepted, and grows by published shards."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO, Protocol
+
+RESULT_DIR = "segmentation.ome.zarr"
+
+
+class StoreError(OSError):
+    """A store that cannot be used; the message names it."""
+
+
+class Fenced(Exception):  # noqa: N818 - says what happened
+    """A newer attempt at the scan has begun, or the scan is gone: this one can write no more."""
+
+
+@dataclass(frozen=True)
+class StoredFile:
+    """A file of a result."""
+
+    name: str
+    """Relative to the result, with forward slashes."""
+    size: int
+    """Bytes."""
+    place: Any
+    """What the store opens it by."""
+
+
+class Attempt(Protocol):
+    """One attempt at a scan. Shards are written elsewhere first, and shown to others complete or not at all."""
+
+    def publish(self, folder: Path, names: Iterable[str]) -> None:
+        """Moves files below a local folder into the result, under the same names; they are durable on return.
+
+        Raises Fenced, and then changes nothing any more.
+        """
+        ...
+
+
+class Store(Protocol):
+    """Where scans and segmentations are kept."""
+
+    name: str
+    """For people: the folder or address."""
+
+    def open(self, *, alone: bool) -> AbstractContextManager[None]:
+        """Makes the store ready; `alone` claims it for this process. Raises StoreError if it cannot be used."""
+        ...
+
+    def accept(self, incoming: Path, scan_id: str) -> None:
+        """Takes over a complete scan's folder, durably; `incoming` is gone or empty afterwards."""
+        ...
+
+    def remove(self, scan_id: str) -> None:
+        """Removes all of a scan; nothing if there is nothing of it. Attempts under way are fenced off."""
+        ...
+
+    def source(self, scan_id: str, volume: str) -> AbstractContextManager[Path]:
+        """A local path of a scan's volume (relative to the scan), for as long as the context lasts."""
+        ...
+
+    def begin(self, scan_id: str, epoch: int) -> AbstractContextManager[Attempt]:
+        """Begins an attempt and fences all of a lower epoch off. Raises Fenced if there is one of a higher epoch."""
+        ...
+
+    def result(self, scan_id: str) -> Any:
+        """What zarr opens the result from, for reading. Raises FileNotFoundError."""
+        ...
+
+    def result_files(self, scan_id: str) -> list[StoredFile]:
+        """All files of the result, by name."""
+        ...
+
+    def open_file(self, file: StoredFile) -> BinaryIO:
+        """A file of a result, for reading from the start."""
+        ...
+
+    @property
+    def models_dir(self) -> Path:
+        """A local folder of model copies, by key."""
+        ...
+
+    def fetch_model(self, key: str) -> None:
+        """Brings a model copy into `models_dir` that another process put into the store; nothing if it is not there."""
+        ...
+
+    def keep_model(self, key: str) -> None:
+        """Puts a copy that is in `models_dir` into the store, for other processes."""
+        ...
+
+
+def each_file(folder: Path) -> Iterator[Path]:
+    """All files below a folder, in a fixed order."""
+    yield from sorted(file for file in folder.rglob("*") if file.is_file())

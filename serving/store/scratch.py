@@ -1,0 +1,64 @@
+"""Scratch: a folder on a local disk for what is on its way in or out, emptied by the next process that uses it."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from serving.store.contract import StoreError
+
+_PASSING = ("incoming", "staging")
+
+
+class Scratch:
+    """The local folder of one process; `uploads` in it outlive the process, everything else does not."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.uploads_dir = root / "uploads"
+
+    @contextmanager
+    def opened(self) -> Iterator[Scratch]:
+        """Makes the folder ready and this process's own for as long as the context lasts.
+
+        Raises StoreError if another process uses it or if it cannot be written.
+        """
+        try:
+            self.uploads_dir.mkdir(parents=True, exist_ok=True)
+            lock = (self.root / ".lock").open("a")
+        except OSError as error:
+            raise StoreError(f"the folder {self.root} cannot be written: {error.strerror}") from error
+        with lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise StoreError(
+                    f"the folder {self.root} is in use by another process; give each its own with RICEFISH_SCRATCH"
+                ) from None
+            for name in _PASSING:
+                shutil.rmtree(self.root / name, ignore_errors=True)
+                (self.root / name).mkdir(exist_ok=True)
+            yield self
+
+    @contextmanager
+    def passing(self, name: str) -> Iterator[Path]:
+        """A new folder in `incoming` or `staging`, gone at the end whatever happens."""
+        folder = Path(tempfile.mkdtemp(dir=self.root / name))
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def sync(path: Path) -> None:
+    """Returns when what was written to a file, or the names in a folder, would survive a power cut."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,138 @@
+"""Tuning: how a model is run fastest here, found by measuring once and remembered."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import os
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from scans.manifest import Golden
+from serving import logs
+from serving.runtime import Runtime, version, window_rows
+
+TUNING_FILE = "tuning.json"
+_SCHEMA = 1
+_BATCHES = (1, 2, 4, 8, 16, 32)
+_LARGEST_BATCH = 64
+_WORTH = 1.03
+"""A larger batch, or more lanes, must be so much faster to be worth their memory and the longer waits."""
+_LEAST_SECONDS = 0.4
+_MOST_SECONDS = 3.0
+"""That one way of running is tried for."""
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """How a model is run."""
+
+    batch_pixels: int
+    """Pixels that go through the model at once."""
+    threads: int
+    """CPU threads of one batch; 0 where a GPU computes."""
+    lanes: int
+    """Batches computed at once."""
+    slices_per_second: float
+    """Of the golden slice's shape, when it was measured; 0 where it was not."""
+
+    def batch_size(self, height: int, width: int) -> int:
+        """Slices of that shape that go through the model at once."""
+        return max(1, min(_LARGEST_BATCH, round(self.batch_pixels / (height * width))))
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What settings decide; 0 leaves it to measurement."""
+
+    threads: int
+    batch_size: int
+
+
+class Tuner:
+    """Finds out how models are run, and remembers it in a file."""
+
+    def __init__(self, folder: Path, *, wanted: Wanted) -> None:
+        self._file = folder / TUNING_FILE
+        self._wanted = wanted
+
+    def tune(self, open_runtime: Callable[[int, int], Runtime], golden: Golden, *, model_sha256: str) -> Tuning:
+        """How to run a model that `open_runtime(threads, lanes)` opens, measured on its golden slice.
+
+        The same model, ONNX Runtime, device and processor count are measured once. Raises what `open_runtime` raises.
+        """
+        if self._wanted.threads and self._wanted.batch_size:
+            return Tuning(self._wanted.batch_size * golden.slice.size, self._wanted.threads, 1, 0.0)
+        name = " ".join((model_sha256, version(), str(os.cpu_count()), str(self._wanted)))
+        remembered = self._remembered()
+        if name in remembered:
+            return remembered[name]
+        tuning = self._measured(open_runtime, golden)
+        logs.event("model_tuned", **dataclasses.asdict(tuning))
+        self._remember({**remembered, name: tuning})
+        return tuning
+
+    def _measured(self, open_runtime: Callable[[int, int], Runtime], golden: Golden) -> Tuning:
+        pixels = golden.slice.size
+        best: Tuning | None = None
+        for threads, lanes in _ways(self._wanted.threads):
+            runtime = open_runtime(threads, lanes)
+            for batch in [self._wanted.batch_size] if self._wanted.batch_size else _BATCHES:
+                rate = _slices_per_second(runtime, golden, batch)
+                found = Tuning(batch * pixels, threads, runtime.lanes, rate)
+                if best is None or rate > best.slices_per_second * _WORTH:
+                    best = found
+                elif batch > 1:
+                    break
+            if runtime.lanes > lanes:  # a GPU: threads and lanes make no difference
+                break
+        assert best is not None  # noqa: S101 - there is at least one way
+        return best
+
+    def _remembered(self) -> dict[str, Tuning]:
+        with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
+            content = json.loads(self._file.read_text(encoding="utf-8"))
+            if content["schema"] == _SCHEMA:
+                return {name: Tuning(**tuning) for name, tuning in content["tunings"].items()}
+        return {}
+
+    def _remember(self, tunings: dict[str, Tuning]) -> None:
+        content = {"schema": _SCHEMA, "tunings": {name: dataclasses.asdict(one) for name, one in tunings.items()}}
+        beside = self._file.with_suffix(".part")
+        beside.write_text(json.dumps(content, indent=1), encoding="utf-8")
+        beside.replace(self._file)
+
+
+def _ways(threads: int) -> Iterator[tuple[int, int]]:
+    """Threads and lanes to try: one batch on all cores, or one core for each of several batches."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if threads:
+        yield threads, 1
+        return
+    yield cores, 1
+    if cores > 1:
+        yield 1, cores
+    if cores > 4:
+        yield cores // 4, 4
+
+
+def _slices_per_second(runtime: Runtime, golden: Golden, batch: int) -> float:
+    slices = np.ascontiguousarray(np.repeat(golden.slice[np.newaxis], batch, axis=0))
+    windows = window_rows(golden.window, batch)
+
+    def one(lane: int) -> None:
+        runtime.segment_rows(slices, windows, lane=lane)
+
+    with ThreadPoolExecutor(runtime.lanes) as threads:
+        list(threads.map(one, range(runtime.lanes)))  # the first time, memory is laid out
+        began, rounds = time.perf_counter(), 0
+        while (seconds := time.perf_counter() - began) < _LEAST_SECONDS or (rounds < 2 and seconds < _MOST_SECONDS):
+            list(threads.map(one, range(runtime.lanes)))
+            rounds += 1
+    return rounds * runtime.lanes * batch / seconds

@@ -1,0 +1,252 @@
+"""Uploads that can be resumed, as the tus protocol 1.0.0 describes them; what is on disk is what has arrived.
+
+Of the ready-made servers of the protocol for FastAPI none knows its checksum extension, which a scan should not go
+without. An upload is a folder: `data`, whose size is the offset, and `upload.json`, which never changes but for the
+length of an upload that began without one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+import contextlib
+import hashlib
+import json
+import os
+import re
+import shutil
+import time
+import uuid
+from collections.abc import AsyncIterator
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import BinaryIO
+
+from serving.limits import Limits
+from serving.store import sync
+
+CHECKSUMS = ("sha256", "sha1", "md5")
+"""Algorithms of the checksum extension, the better ones first."""
+
+_ID = re.compile(r"^[0-9a-f]{32}$")
+_INFO_FILE = "upload.json"
+_DATA_FILE = "data"
+_WRITE_BYTES = 1 << 20
+
+
+class UploadNotFound(LookupError):  # noqa: N818 - says what is wrong, as FileNotFoundError does
+    """No upload has that id, or it has expired."""
+
+    def __init__(self, upload_id: str) -> None:
+        super().__init__(f"no upload {upload_id!r}; it may have expired, been removed or become a scan")
+
+
+class OffsetConflict(ValueError):  # noqa: N818 - says what is wrong
+    """The sender goes on at another place than where the upload stands."""
+
+
+class UploadRefused(ValueError):  # noqa: N818 - says what happened
+    """A header of the protocol that cannot be understood, or that says what cannot be done."""
+
+
+class ChecksumMismatch(ValueError):  # noqa: N818 - says what is wrong
+    """What arrived in a request is not what its checksum says; none of it was kept."""
+
+
+class UploadIncomplete(ValueError):  # noqa: N818 - says what is wrong
+    """An upload is asked for as a scan before all of it has arrived."""
+
+
+@dataclass(frozen=True)
+class UploadInfo:
+    """What is fixed of an upload."""
+
+    id: str
+    length: int | None
+    """Bytes in all; None while the sender has not said."""
+    metadata: str
+    """The Upload-Metadata header as it came."""
+    created_seconds: float
+
+    @property
+    def filename(self) -> str | None:
+        """The file's name that the sender gave."""
+        return parse_metadata(self.metadata).get("filename")
+
+
+class Uploads:
+    """The uploads of one server, in a folder."""
+
+    def __init__(self, folder: Path, *, limits: Limits, expiry_seconds: float) -> None:
+        self._folder = folder
+        self.limits = limits
+        self._expiry_seconds = expiry_seconds
+        self._writers: dict[str, asyncio.Task[object]] = {}
+
+    def create(self, *, length: int | None, metadata: str) -> UploadInfo:
+        """A new upload without a byte. Raises UploadTooLarge, OSError where it would not fit, UploadRefused."""
+        info = UploadInfo(uuid.uuid4().hex, length, metadata, time.time())
+        self.limits.check_size(length or 0, name=info.filename or "the upload")
+        self.limits.check_room(length or 0)
+        beside = self._folder / f".{info.id}"
+        beside.mkdir()
+        (beside / _DATA_FILE).touch()
+        self._write_info(beside, info)
+        beside.rename(self._folder / info.id)
+        sync(self._folder)
+        return info
+
+    def get(self, upload_id: str) -> tuple[UploadInfo, int]:
+        """An upload and its offset. Raises UploadNotFound."""
+        if not _ID.match(upload_id):
+            raise UploadNotFound(upload_id)
+        try:
+            info = UploadInfo(**json.loads((self._folder / upload_id / _INFO_FILE).read_text(encoding="utf-8")))
+            offset = self.data(upload_id).stat().st_size
+        except FileNotFoundError:
+            raise UploadNotFound(upload_id) from None
+        if self.expires(upload_id) < time.time():
+            self.remove(upload_id)
+            raise UploadNotFound(upload_id)
+        return info, offset
+
+    def data(self, upload_id: str) -> Path:
+        """The file that grows."""
+        return self._folder / upload_id / _DATA_FILE
+
+    def expires(self, upload_id: str) -> float:
+        """When it is removed unless it goes on, seconds since 1970."""
+        return self.data(upload_id).stat().st_mtime + self._expiry_seconds
+
+    def set_length(self, upload_id: str, length: int) -> None:
+        """Says how long an upload will be that began without. Raises UploadRefused if it is known already."""
+        info, offset = self.get(upload_id)
+        if info.length is not None and info.length != length:
+            raise UploadRefused(f"the upload has a length of {info.length} bytes already")
+        if length < offset:
+            raise UploadRefused(f"Upload-Length is {length}; {offset} bytes have arrived already")
+        self.limits.check_size(length, name=info.filename or "the upload")
+        self._write_info(self._folder / upload_id, replace(info, length=length))
+
+    def remove(self, upload_id: str) -> None:
+        """Removes an upload and what has arrived of it. Raises UploadNotFound."""
+        gone = self._folder / f".{uuid.uuid4().hex}"
+        try:
+            (self._folder / upload_id).rename(gone)
+        except FileNotFoundError:
+            raise UploadNotFound(upload_id) from None
+        shutil.rmtree(gone, ignore_errors=True)
+
+    def complete(self, upload_id: str) -> tuple[UploadInfo, Path]:
+        """An upload all of which has arrived, and its file. Raises UploadNotFound, UploadIncomplete."""
+        info, offset = self.get(upload_id)
+        if info.length is None or offset < info.length:
+            missing = (
+                "its length is not known yet" if info.length is None else f"{info.length - offset} bytes are missing"
+            )
+            raise UploadIncomplete(f"upload {upload_id} is not complete: {missing}")
+        return info, self.data(upload_id)
+
+    def expire(self, *, starting: bool = False) -> None:
+        """Removes uploads that nobody has gone on with; `starting`, also what a killed process left half made."""
+        for folder in self._folder.iterdir():
+            if folder.name.startswith("."):
+                if starting:
+                    shutil.rmtree(folder, ignore_errors=True)
+            elif _ID.match(folder.name):
+                with contextlib.suppress(UploadNotFound):
+                    self.get(folder.name)
+
+    async def append(
+        self, upload_id: str, body: AsyncIterator[bytes], *, offset: int, checksum: str | None = None
+    ) -> int:
+        """Adds a body to an upload at `offset`; gives the new offset.
+
+        `checksum` is the Upload-Checksum header; with one, a body that does not match is dropped, else all that arrived
+        before an interruption is kept. A newer call for the same upload ends an older one, which waits for bytes on a
+        connection that is dead. Raises OffsetConflict, ChecksumMismatch, UploadTooLarge, UploadRefused, UploadNotFound.
+        """
+        await self._end_writer(upload_id)
+        info, present = self.get(upload_id)
+        if present != offset:
+            raise OffsetConflict(f"Upload-Offset is {offset}; {present} bytes have arrived")
+        writer = asyncio.current_task()
+        if writer is not None:
+            self._writers[upload_id] = writer
+        try:
+            return await self._write(info, body, offset=offset, expected=_checksum(checksum))
+        finally:
+            if self._writers.get(upload_id) is writer:
+                del self._writers[upload_id]
+
+    async def _end_writer(self, upload_id: str) -> None:
+        writer = self._writers.get(upload_id)
+        if writer is not None and writer is not asyncio.current_task():
+            writer.cancel()
+            with contextlib.suppress(asyncio.CancelledError, Exception):
+                await asyncio.wait({writer})
+
+    async def _write(
+        self, info: UploadInfo, body: AsyncIterator[bytes], *, offset: int, expected: tuple[str, bytes] | None
+    ) -> int:
+        digest = hashlib.new(expected[0], usedforsecurity=False) if expected else None
+        end = offset
+        with self.data(info.id).open("ab", buffering=_WRITE_BYTES) as file:
+            try:
+                async for piece in body:
+                    end += len(piece)
+                    self._check_end(info, end)
+                    if digest:
+                        digest.update(piece)
+                    await asyncio.to_thread(file.write, piece) if len(piece) > _WRITE_BYTES else file.write(piece)
+            except BaseException:
+                if digest:
+                    self._cut(info.id, file, offset)
+                raise
+            finally:
+                file.flush()
+                os.fsync(file.fileno())
+            if digest and expected and digest.digest() != expected[1]:
+                self._cut(info.id, file, offset)
+                raise ChecksumMismatch(f"the {expected[0]} of the {end - offset} bytes is not the one that was stated")
+        return end
+
+    def _check_end(self, info: UploadInfo, end: int) -> None:
+        if info.length is not None and end > info.length:
+            raise UploadRefused(f"more bytes than the Upload-Length of {info.length}")
+        self.limits.check_size(end, name=info.filename or "the upload")
+
+    def _cut(self, upload_id: str, file: BinaryIO, offset: int) -> None:
+        file.flush()
+        os.truncate(self.data(upload_id), offset)
+
+    def _write_info(self, folder: Path, info: UploadInfo) -> None:
+        beside = folder / f".{_INFO_FILE}"
+        beside.write_text(json.dumps(asdict(info)), encoding="utf-8")
+        sync(beside)
+        beside.replace(folder / _INFO_FILE)
+
+
+def parse_metadata(header: str) -> dict[str, str]:
+    """Keys and values of an Upload-Metadata header. Raises UploadRefused where it is not written as it must be."""
+    metadata = {}
+    for pair in filter(None, (part.strip() for part in header.split(","))):
+        key, _, value = pair.partition(" ")
+        try:
+            metadata[key] = base64.b64decode(value.strip(), validate=True).decode()
+        except (binascii.Error, UnicodeDecodeError):
+            raise UploadRefused(f"Upload-Metadata: the value of {key!r} is not UTF-8 text in base64") from None
+    return metadata
+
+
+def _checksum(header: str | None) -> tuple[str, bytes] | None:
+    if header is None:
+        return None
+    algorithm, _, value = header.strip().partition(" ")
+    if algorithm not in CHECKSUMS:
+        raise UploadRefused(f"Upload-Checksum by {algorithm!r}; this server knows {', '.join(CHECKSUMS)}")
+    try:
+        return algorithm, base64.b64decode(value, validate=True)
+    except binascii.Error:
+        raise UploadRefused("Upload-Checksum: the checksum is not base64") from None

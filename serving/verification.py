@@ -1,0 +1,70 @@
+"""Verification: a file is read to its last voxel once, before it is accepted."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from scans.formats import SlabWriter, create_volume, open_volume
+from scans.geometry import Frame, Spacing, Triple
+from scans.intensity import IntensityRule, Window, stride
+from scans.volume import Volume
+from serving.limits import Limits
+
+_MOST_SLICES = 32
+_SLAB_BYTES = 64 << 20
+"""Of grey values that are read at once; a few such slabs are in memory per scan under way."""
+
+
+@dataclass(frozen=True)
+class Verified:
+    """What a file turned out to be when all of it was read."""
+
+    shape: Triple
+    dtype: str
+    frame: Frame
+    window: Window
+    copied: bool
+    """True where a plain copy was written, to be used in the file's place."""
+
+
+def slab_slices(shape: Triple, dtype: np.dtype[Any], *, most: int) -> int:
+    """Slices of a slab: a power of two, at most `most`, no more than the scan has, within a slab's share of memory."""
+    slices = most
+    while slices > 1 and (slices * shape[1] * shape[2] * dtype.itemsize > _SLAB_BYTES or slices >= 2 * shape[0]):
+        slices //= 2
+    return slices
+
+
+def verify(path: Path, *, spacing: Spacing | None, rule: IntensityRule, copy: Path, limits: Limits) -> Verified:
+    """Reads every slice of a file once, slab by slab, and finds its window on the way, as `rule.window` would.
+
+    A file whose slabs cannot be read alone, such as a compressed NIfTI, is written to `copy` as it is decoded, so that
+    it never has to be decoded again. Raises FormatError for every fault, SpacingMissing where a spacing is needed,
+    UploadTooLarge and OSError (ENOSPC) for a volume that is too large unpacked.
+    """
+    with ExitStack() as stack:
+        volume = stack.enter_context(open_volume(path, spacing=spacing))
+        copied = not volume.random_access
+        limits.check_volume(volume.shape, volume.dtype, name=path.name, copied=copied)
+        writer = stack.enter_context(_writer(copy, volume)) if copied else None
+        step, rows = stride(volume.shape), []
+        for box, slab in volume.slabs(slab_slices(volume.shape, volume.dtype, most=_MOST_SLICES)):
+            start, stop = box.start[0], box.stop[0]
+            rows += [slab[z - start, ::step, ::step].flatten() for z in _multiples(step, start, stop)]
+            if writer:
+                writer.write(slab)
+        window = rule.fixed or rule.window_of(np.concatenate(rows))
+        return Verified(volume.shape, volume.dtype.name, volume.frame, window, copied=copied)
+
+
+def _writer(copy: Path, volume: Volume) -> AbstractContextManager[SlabWriter]:
+    return create_volume(copy, shape=volume.shape, dtype=volume.dtype, frame=volume.frame)
+
+
+def _multiples(step: int, start: int, stop: int) -> range:
+    return range(-(-start // step) * step, stop, step)

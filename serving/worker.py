@@ -1,0 +1,199 @@
+"""Worker: takes scans from the queue, keeps their leases, and has them segmented, several at once."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from sqlalchemy.exc import SQLAlchemyError
+
+from scans.formats import FormatError
+from scans.statistics import OrganStatistics
+from serving import logs
+from serving.jobs import Priority
+from serving.leases import Lease, LeaseLost, Leases
+from serving.models import ModelError
+from serving.store import Fenced
+
+_POLLING_SECONDS = 0.25
+_WATCHING_SECONDS = 0.5
+
+FINAL = (FormatError, ModelError, MemoryError)
+"""Errors that would come again, however often the scan is tried."""
+
+
+class Interrupted(Exception):  # noqa: N818 - says what happened
+    """The scan stops here, unfinished: this process stops, or the scan is no longer its own."""
+
+
+@dataclass
+class Run:
+    """One lease being worked on: what a segmenter asks and tells."""
+
+    lease: Lease
+    _leases: Leases
+    _stop: threading.Event = field(default_factory=threading.Event)
+
+    def check(self) -> None:
+        """Called between batches. Raises Interrupted when the scan is to stop."""
+        if self._stop.is_set():
+            raise Interrupted
+
+    def interrupt(self) -> None:
+        """Lets `check` raise from now on."""
+        self._stop.set()
+
+    def commit(
+        self,
+        *,
+        slabs_done: int,
+        statistics: OrganStatistics,
+        timings: Mapping[str, float],
+        batch_size: int,
+        rate: float | None,
+    ) -> None:
+        """Writes down that slabs [0, slabs_done) are in the store. Raises LeaseLost."""
+        self._leases.commit(
+            self.lease, slabs_done=slabs_done, statistics=statistics, timings=timings, batch_size=batch_size, rate=rate
+        )
+        logs.event("slab_finished", scan=self.lease.scan.id, slab=slabs_done - 1, slabs=len(self.lease.scan.boxes))
+
+
+class Worker:
+    """The threads of one process that work on the queue: one that takes, one that keeps leases, one per scan."""
+
+    def __init__(self, leases: Leases, *, segment: Callable[[Run], None], concurrent_scans: int, attempts: int) -> None:
+        self._leases = leases
+        self._segment = segment
+        self._places = concurrent_scans
+        self._attempts = attempts
+        self._stopping = threading.Event()
+        self._wake = threading.Event()
+        self._lock = threading.Lock()
+        self._runs: dict[str, tuple[Run, threading.Thread]] = {}
+        self._threads = [
+            threading.Thread(target=self._take_scans, name="scan-taker"),
+            threading.Thread(target=self._keep_leases, name="lease-keeper"),
+        ]
+
+    def start(self) -> None:
+        """Begins to work."""
+        for thread in self._threads:
+            thread.start()
+
+    def stop(self) -> None:
+        """Ends the batches under way and gives their scans back, each at the slab where it is."""
+        self._stopping.set()
+        self._wake.set()
+        for run, _ in self._running():
+            run.interrupt()
+        for thread in self._threads:
+            thread.join()
+        for _, thread in self._running():
+            thread.join()
+
+    def look(self) -> None:
+        """Looks at once for what is new in the queue, and for scans that are to stop."""
+        self._wake.set()
+
+    def _running(self) -> list[tuple[Run, threading.Thread]]:
+        with self._lock:
+            return list(self._runs.values())
+
+    def _take_scans(self) -> None:
+        while not self._stopping.is_set():
+            try:
+                self._let_go_of_lost()
+                while self._take_one():
+                    pass
+            except SQLAlchemyError as error:
+                logs.event("database_failed", level=logging.ERROR, doing="take", error=_reason(error))
+                self._stopping.wait(1.0)
+            self._wake.wait(_POLLING_SECONDS)
+            self._wake.clear()
+
+    def _take_one(self) -> bool:
+        for priority in Priority:
+            busy = sum(run.lease.priority == priority for run, _ in self._running())
+            if busy >= self._places or self._stopping.is_set():
+                continue
+            lease = self._leases.take(priority)
+            if lease is not None:
+                self._begin(lease)
+                return True
+        return False
+
+    def _begin(self, lease: Lease) -> None:
+        run = Run(lease, self._leases)
+        thread = threading.Thread(target=self._work, args=(run,), name=f"scan-{lease.scan.id[:8]}")
+        with self._lock:
+            self._runs[f"{lease.scan.id} {lease.epoch}"] = (run, thread)
+        thread.start()
+
+    def _keep_leases(self) -> None:
+        renewed = time.monotonic()
+        while not self._stopping.wait(min(_WATCHING_SECONDS, self._leases.seconds / 5)):
+            try:
+                if time.monotonic() - renewed >= self._leases.seconds / 3:
+                    asked = time.monotonic()
+                    self._leases.renew([run.lease for run, _ in self._running()])
+                    renewed = asked
+                self._let_go_of_lost()
+            except SQLAlchemyError as error:
+                logs.event("database_failed", level=logging.ERROR, doing="renew", error=_reason(error))
+                if time.monotonic() - renewed > self._leases.seconds:
+                    for run, _ in self._running():
+                        run.interrupt()
+
+    def _let_go_of_lost(self) -> None:
+        runs = [run for run, _ in self._running()]
+        if not runs:
+            return
+        kept = self._leases.still([run.lease for run in runs])
+        for run in runs:
+            if run.lease.scan.id not in kept:
+                run.interrupt()
+
+    def _work(self, run: Run) -> None:
+        scan_id = run.lease.scan.id
+        try:
+            self._end(run)
+        except SQLAlchemyError as error:  # the lease runs out, and the scan is taken up again
+            logs.event("database_failed", level=logging.ERROR, doing="end", scan=scan_id, error=_reason(error))
+        except LeaseLost:
+            logs.event("scan_let_go", scan=scan_id)
+        finally:
+            with self._lock:
+                del self._runs[f"{scan_id} {run.lease.epoch}"]
+            self._wake.set()
+
+    def _end(self, run: Run) -> None:
+        scan_id = run.lease.scan.id
+        try:
+            self._segment(run)
+        except Interrupted:
+            self._leases.park(run.lease)
+            logs.event("scan_parked", scan=scan_id)
+        except Fenced as error:
+            raise LeaseLost from error
+        except (LeaseLost, SQLAlchemyError):
+            raise
+        except FINAL as error:
+            self._leases.fail(run.lease, str(error))
+            logs.event("scan_failed", level=logging.ERROR, scan=scan_id, error=error)
+        except Exception as error:
+            reason = _reason(error)
+            seconds = self._leases.postpone(run.lease, reason, attempts=self._attempts)
+            doing = "scan_failed" if seconds is None else "scan_postponed"
+            logs.event(doing, level=logging.ERROR, exc_info=True, scan=scan_id, error=reason, seconds=seconds or 0)
+        else:
+            self._leases.succeed(run.lease)
+            logs.event("scan_succeeded", scan=scan_id)
+
+
+def _reason(error: Exception) -> str:
+    lines = str(getattr(error, "orig", None) or error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__

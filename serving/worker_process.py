@@ -1,0 +1,30 @@
+"""The worker process: works on the queue of a server, on this machine or another, until told to stop."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+
+from serving import logs, resources
+from serving.database import DatabaseError
+from serving.models import ModelError
+from serving.settings import Settings
+from serving.store import StoreError
+
+
+def work(settings: Settings) -> int:
+    """Works until SIGTERM or SIGINT; gives the exit status. Prints a line once it takes scans."""
+    logs.configure(settings.log_level)
+    told = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: told.set())
+    try:
+        with resources.worker(settings) as name:
+            print(f"Ricefish works as {name}", flush=True)
+            logs.event("working", worker=name)
+            told.wait()
+    except (DatabaseError, ModelError, StoreError) as error:
+        print(f"ricefish: {error}", file=sys.stderr)
+        return 1
+    return 0

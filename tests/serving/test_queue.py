@@ -1,0 +1,298 @@
+"""The queue, in SQLite and in PostgreSQL: who gets which scan, who keeps it, and who can no longer touch it."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+import uuid
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from scans.geometry import Box, Frame, Spacing
+from scans.intensity import Window
+from scans.organs import OrganMap
+from scans.statistics import OrganStatistics
+from serving.database import Database, DatabaseError
+from serving.jobs import Jobs, Priority, ScanNotFound, WrongState
+from serving.leases import MOST_STARTS, Lease, LeaseLost, Leases
+from serving.models import ModelIdentity
+from serving.scan import Scan, Upload
+from tests.serving.databases import new_postgresql_database, postgresql_server
+
+STATISTICS = OrganStatistics.empty(3)
+
+
+@pytest.fixture(scope="module")
+def postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with postgresql_server(tmp_path_factory.mktemp("postgresql")) as uri:
+        yield uri
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
+    if request.param == "sqlite":
+        database = Database(f"sqlite:///{tmp_path / 'jobs.sqlite'}")
+    else:
+        database = Database(new_postgresql_database(request.getfixturevalue("postgresql")))
+    database.open()
+    yield database
+    database.close()
+
+
+@pytest.fixture
+def jobs(database: Database) -> Jobs:
+    return Jobs(database, owner="server")
+
+
+def new_scan(**changes: object) -> Scan:
+    scan = Scan(
+        id=uuid.uuid4().hex,
+        created_seconds=time.time(),
+        upload=Upload(filename="fish.nii", sha256="ab" * 32, bytes=10, spacing=None),
+        volume="source/fish.nii",
+        shape=(10, 4, 4),
+        dtype="uint16",
+        frame=Frame.from_lps(Spacing(1, 1, 1)),
+        window=Window(0, 1),
+        model=ModelIdentity(name="m", version=None, sha256="cd" * 32, key="ef" * 32),
+        organs=OrganMap.from_mapping({1: "heart", 2: "eye"}),
+        slab_slices=4,
+    )
+    return dataclasses.replace(scan, **changes)
+
+
+def queued(jobs: Jobs, *, priority: Priority = Priority.NORMAL, **changes: object) -> Scan:
+    scan = new_scan(**changes)
+    assert jobs.reserve(scan, priority=priority)
+    jobs.enqueue(scan.id)
+    return scan
+
+
+def leases(database: Database, owner: str, *, seconds: float = 60.0) -> Leases:
+    return Leases(database, owner=owner, seconds=seconds)
+
+
+def commit(by: Leases, lease: Lease, *, slabs_done: int) -> None:
+    by.commit(lease, slabs_done=slabs_done, statistics=STATISTICS, timings={"read": 1.5}, batch_size=4, rate=2.0)
+
+
+def test_what_was_put_in_comes_out(database: Database, jobs: Jobs) -> None:
+    """The lease holds the very scan, and its job says how far it is until it ends."""
+    scan = queued(jobs, upload=Upload("fish.nii", "ab" * 32, 10, Spacing(0.1, 0.2, 0.3)))
+    assert jobs.get(scan.id) == (scan, jobs.get(scan.id)[1])
+    assert jobs.get(scan.id)[1].state == "queued"
+    worker = leases(database, "a")
+    lease = worker.take(Priority.NORMAL)
+    assert lease is not None and lease.scan == scan and (lease.epoch, lease.slabs_done) == (1, 0)
+    half = OrganStatistics.of(_slab(), box=Box((0, 0, 0), (1, 4, 4)), classes=3)
+    worker.commit(lease, slabs_done=2, statistics=half, timings={"read": 1.5}, batch_size=4, rate=2.0)
+    job = jobs.get(scan.id)[1]
+    assert (job.state, job.slabs_done, job.worker, job.timings) == ("running", 2, "a", {"read": 1.5})
+    assert job.statistics is None, "half a scan has no statistics"
+    worker.succeed(lease)
+    job = jobs.get(scan.id)[1]
+    assert (job.state, job.statistics) == ("succeeded", half)
+    assert worker.take(Priority.NORMAL) is None
+
+
+def test_a_scan_is_taken_once(database: Database, jobs: Jobs) -> None:
+    """Many that ask at once get each scan exactly once, the oldest first."""
+    expected = [queued(jobs, created_seconds=float(n)).id for n in range(12)]
+    with ThreadPoolExecutor(6) as threads:
+        taken = list(threads.map(lambda n: leases(database, f"w{n}").take(Priority.NORMAL), range(20)))
+    ids = [lease.scan.id for lease in taken if lease]
+    assert sorted(ids) == sorted(expected)
+
+
+def test_each_priority_has_its_own_line(database: Database, jobs: Jobs) -> None:
+    """A later interactive scan does not wait behind earlier ones."""
+    queued(jobs, priority=Priority.BACKLOG)
+    urgent = queued(jobs, priority=Priority.INTERACTIVE)
+    worker = leases(database, "a")
+    lease = worker.take(Priority.INTERACTIVE)
+    assert lease is not None and lease.scan == urgent
+    assert worker.take(Priority.NORMAL) is None
+    assert worker.take(Priority.BACKLOG) is not None
+
+
+def test_a_dead_workers_scan_goes_on_where_it_stopped(database: Database, jobs: Jobs) -> None:
+    """After its lease another takes it at the next slab; what the first one then writes is refused."""
+    scan = queued(jobs)
+    frozen, living = leases(database, "frozen", seconds=-1.0), leases(database, "living")
+    lease = frozen.take(Priority.NORMAL)
+    assert lease is not None
+    commit(frozen, lease, slabs_done=1)
+    taken = living.take(Priority.NORMAL)
+    assert taken is not None and (taken.slabs_done, taken.epoch, taken.batch_size) == (1, 2, 4)
+    before = jobs.get(scan.id)
+    for write in (
+        lambda: commit(frozen, lease, slabs_done=2),
+        lambda: frozen.succeed(lease),
+        lambda: frozen.fail(lease, "no"),
+        lambda: frozen.park(lease),
+        lambda: frozen.postpone(lease, "no", attempts=5),
+    ):
+        with pytest.raises(LeaseLost):
+            write()
+    assert frozen.renew([lease]) == frozen.still([lease]) == set()
+    assert jobs.get(scan.id) == before
+    assert living.renew([taken]) == living.still([taken]) == {scan.id}
+    commit(living, taken, slabs_done=3)
+    living.succeed(taken)
+
+
+def test_a_renewed_lease_is_kept(database: Database, jobs: Jobs) -> None:
+    """Nobody else gets a scan whose lease has not run out."""
+    queued(jobs)
+    worker = leases(database, "a")
+    lease = worker.take(Priority.NORMAL)
+    assert lease is not None and worker.renew([lease]) == {lease.scan.id}
+    assert leases(database, "b").take(Priority.NORMAL) is None
+
+
+def test_a_restarted_process_takes_back_its_own_at_once(database: Database, jobs: Jobs) -> None:
+    """Only the scans that were its own are free before their leases run out."""
+    mine, others = queued(jobs), queued(jobs)
+    first = leases(database, "a").take(Priority.NORMAL)
+    second = leases(database, "b").take(Priority.NORMAL)
+    assert first is not None and second is not None and {first.scan.id, second.scan.id} == {mine.id, others.id}
+    again = leases(database, "a")
+    assert again.take_back(alone=False) == 1
+    lease = again.take(Priority.NORMAL)
+    assert lease is not None and lease.scan == first.scan
+    assert again.take(Priority.NORMAL) is None
+
+
+def test_what_may_pass_is_tried_again_later(database: Database, jobs: Jobs) -> None:
+    """Twice as long a wait each time; a finished slab begins the count anew; at last it has failed."""
+    scan = queued(jobs)
+    worker = leases(database, "a")
+    waits = []
+    for _ in range(3):
+        lease = _forced(database, worker)
+        waits.append(worker.postpone(lease, "the disk is away", attempts=4))
+        assert worker.take(Priority.NORMAL) is None, "it waits"
+        assert jobs.get(scan.id)[1].error == "the disk is away"
+    assert waits == [1, 2, 4]
+    lease = _forced(database, worker)
+    commit(worker, lease, slabs_done=1)
+    assert worker.postpone(lease, "the disk is away", attempts=4) == 1
+    for _ in range(2):
+        assert worker.postpone(_forced(database, worker), "the disk is away", attempts=4)
+    assert worker.postpone(_forced(database, worker), "the disk is away", attempts=4) is None
+    job = jobs.get(scan.id)[1]
+    assert (job.state, job.error) == ("failed", "the disk is away (tried 4 times)")
+
+
+def test_a_scan_that_takes_its_process_down_fails_in_the_end(database: Database, jobs: Jobs) -> None:
+    """It is begun so and so often at the same slab, and not for ever."""
+    scan = queued(jobs)
+    worker = leases(database, "a", seconds=-1.0)
+    for _ in range(MOST_STARTS):
+        assert worker.take(Priority.NORMAL) is not None
+    assert worker.take(Priority.NORMAL) is None
+    job = jobs.get(scan.id)[1]
+    assert job.state == "failed" and "slab 0" in str(job.error)
+
+
+def test_cancelled_scans_can_be_tried_again(database: Database, jobs: Jobs) -> None:
+    """Cancelling fences the worker off; a retry goes on at the slab where it stopped; each where it can."""
+    scan = queued(jobs)
+    worker = leases(database, "a")
+    lease = worker.take(Priority.NORMAL)
+    assert lease is not None
+    commit(worker, lease, slabs_done=1)
+    jobs.cancel(scan.id)
+    assert worker.still([lease]) == set()
+    with pytest.raises(LeaseLost):
+        worker.succeed(lease)
+    with pytest.raises(WrongState, match="is cancelled"):
+        jobs.cancel(scan.id)
+    jobs.retry(scan.id)
+    with pytest.raises(WrongState, match="is queued"):
+        jobs.retry(scan.id)
+    again = worker.take(Priority.NORMAL)
+    assert again is not None and again.slabs_done == 1
+
+
+def test_a_removed_scan_is_gone_for_everyone(database: Database, jobs: Jobs) -> None:
+    """It cannot be found, and its row stays until its files are gone."""
+    scan = queued(jobs)
+    lease = leases(database, "a").take(Priority.NORMAL)
+    assert lease is not None
+    jobs.remove(scan.id)
+    for ask in (jobs.get, jobs.cancel, jobs.retry, jobs.remove):
+        with pytest.raises(ScanNotFound):
+            ask(scan.id)
+    assert jobs.page(limit=10) == []
+    assert leases(database, "a").still([lease]) == set()
+    assert jobs.leftovers() == [scan.id]
+    jobs.forget([scan.id])
+    assert jobs.leftovers() == []
+
+
+def test_an_acceptance_that_was_cut_off_leaves_nothing(database: Database, jobs: Jobs) -> None:
+    """A restarted server finds its own; that of another is left alone while it may still be under way."""
+    cut_off, elsewhere = new_scan(), new_scan()
+    jobs.reserve(cut_off, priority=Priority.NORMAL)
+    Jobs(database, owner="other server").reserve(elsewhere, priority=Priority.NORMAL)
+    assert jobs.page(limit=10) == []
+    assert jobs.leftovers() == []
+    assert jobs.leftovers(starting=True) == [cut_off.id]
+    with pytest.raises(ScanNotFound):
+        jobs.enqueue(cut_off.id)
+    jobs.enqueue(elsewhere.id)
+
+
+def test_the_same_file_is_found_again(jobs: Jobs) -> None:
+    """Same bytes, read with the same spacing, for the same model; not one that failed or was cancelled."""
+    scan = queued(jobs)
+    wanted = {"sha256": scan.upload.sha256, "spacing": None, "model_key": scan.model.key}
+    assert jobs.find(**wanted) == scan
+    for other in ({"sha256": "0" * 64}, {"model_key": "0" * 64}, {"spacing": Spacing(1, 1, 1)}):
+        assert jobs.find(**{**wanted, **other}) is None
+    jobs.cancel(scan.id)
+    assert jobs.find(**wanted) is None
+
+
+def test_scans_are_listed_page_by_page(jobs: Jobs) -> None:
+    """The newest first, and each once."""
+    ids = [queued(jobs, created_seconds=1000.0 + n).id for n in range(5)]
+    first = jobs.page(limit=3)
+    second = jobs.page(limit=3, before=first[-1][0].created_seconds)
+    assert [scan.id for scan, _ in first + second] == ids[::-1]
+    jobs.cancel(ids[2])
+    assert [scan.id for scan, _ in jobs.page(limit=9, states=("cancelled",))] == [ids[2]]
+    assert jobs.older_than(-1000) == [ids[2]]
+    assert jobs.older_than(1000) == []
+
+
+@pytest.mark.parametrize("url", ["mysql://host/name", "nonsense", "postgresql://me:secret@127.0.0.1:1/nowhere"])
+def test_a_database_that_cannot_be_used_is_named(url: str) -> None:
+    """Without its password."""
+    with pytest.raises(DatabaseError) as caught:
+        Database(url).open()
+    assert "secret" not in str(caught.value)
+
+
+def _forced(database: Database, worker: Leases) -> Lease:
+    from sqlalchemy import update
+
+    from serving.database import scans
+
+    with database.writing() as connection:
+        connection.execute(update(scans).values(not_before=0.0))
+    lease = worker.take(Priority.NORMAL)
+    assert lease is not None
+    return lease
+
+
+def _slab():
+    import numpy as np
+
+    slab = np.zeros((1, 4, 4), np.uint8)
+    slab[0, 1, 1] = 2
+    return slab
