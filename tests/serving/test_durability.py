@@ -21,7 +21,7 @@ SLICES = 30
 
 @pytest.fixture(scope="module")
 def slow_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_model(tmp_path_factory.mktemp("slow_model"), rounds=8)
+    return write_model(tmp_path_factory.mktemp("slow_model"), rounds=30)
 
 
 @pytest.fixture(scope="module")
