@@ -14,7 +14,7 @@ from fastapi_offline import FastAPIOffline
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serving import errors, logs, resources
-from serving.routes import health, intake, results, scans, uploads
+from serving.routes import health, inference, intake, results, scans, uploads
 from serving.settings import Settings
 
 _QUIET = ("/health/",)
@@ -49,7 +49,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.resources = None
     app.state.startup_error = None
     app.include_router(health.router)
-    for routes in (intake, scans, results, uploads):
+    for routes in (intake, scans, results, uploads, inference):
         app.include_router(routes.router)
     app.add_middleware(RequestLog)
     errors.install(app)

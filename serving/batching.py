@@ -89,7 +89,7 @@ class Batcher:
         self,
         slices: NDArray[Any],
         *,
-        window: Window,
+        window: Window | NDArray[np.float32],
         network: Network,
         urgency: Urgency,
         stream: str,
@@ -98,6 +98,7 @@ class Batcher:
     ) -> Answer:
         """Queues raw grey values, (N, Y, X) of any real type; the answer is their class indices, uint8 (N, Y, X).
 
+        `window` is that of all slices, or one for each, float32 (N, 2).
         With urgency SLICE, requests are merged into batches of at most `merged_up_to` slices. `halo` is what tiles are
         shown around them where a slice alone does not fit the device. An answer that was not begun can be cancelled at
         no cost. It holds OutOfDeviceMemory where nothing helped, and what the network raised. Raises RuntimeError once
@@ -105,7 +106,7 @@ class Batcher:
         """
         request = _Request(
             np.ascontiguousarray(slices, np.float32),
-            window_rows(window, len(slices)),
+            window_rows(window, len(slices)) if isinstance(window, Window) else window,
             network,
             urgency,
             stream,

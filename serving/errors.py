@@ -24,7 +24,9 @@ from serving.limits import UploadTooLarge
 from serving.multipart import FormRefused
 from serving.receiving import DigestMismatch, DigestUnreadable, UploadStalled
 from serving.results import SliceNotFound, UnknownFormat
+from serving.runtime import OutOfDeviceMemory
 from serving.sources import SourceRefused
+from serving.tensors import InferenceRefused
 from serving.uploads import ChecksumMismatch, OffsetConflict, UploadIncomplete, UploadNotFound, UploadRefused
 
 MEDIA_TYPE = "application/problem+json"
@@ -76,6 +78,8 @@ PROBLEMS: Mapping[type[Exception], Problem] = {
     WrongState: Problem(409, "wrong-state", "The scan is not in a state for this"),
     SliceNotFound: Problem(404, "no-such-slice", "There is no such slice"),
     UnknownFormat: Problem(400, "unknown-download-format", "The segmentation cannot be had in this format"),
+    InferenceRefused: Problem(400, "bad-inference", "The inference request cannot be answered"),
+    OutOfDeviceMemory: Problem(507, "out-of-device-memory", "The slices do not fit the device"),
     NotFinished: Problem(409, "not-finished", "The scan is not finished", _WAIT),
     NoResult: Problem(409, "no-result", "The scan has no result"),
     NotReady: Problem(503, "not-ready", "The server is not ready", _WAIT),
@@ -149,6 +153,8 @@ def _unexpected(request: Request, error: Exception) -> Response:
 
 
 def _answer(request: Request, problem: Problem, detail: str, extra: Mapping[str, Any] | None = None) -> Response:
+    if request.url.path.startswith("/v2/"):  # the shape that the Open Inference Protocol gives to errors
+        return JSONResponse({"error": detail}, problem.status, headers=dict(problem.headers))
     content = {
         "type": f"urn:ricefish:problem:{problem.slug}",
         "title": problem.title,

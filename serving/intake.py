@@ -18,7 +18,7 @@ from scans.manifest import file_sha256
 from serving import logs
 from serving.asked import Asked, RequestRefused, asked_in_form
 from serving.jobs import Jobs, ScanNotFound
-from serving.limits import Limits
+from serving.limits import Limits, UploadTooLarge
 from serving.models import Models
 from serving.multipart import Form
 from serving.receiving import check_digest, not_silent, receive
@@ -32,6 +32,7 @@ from serving.verification import slab_slices, verify
 SOURCE_DIR = "source"
 WORKING_COPY = "voxels.nii"
 _ACCEPTING_SECONDS = 60.0
+_MOST_BODY_BYTES = 1 << 30
 
 
 class KeyReused(ValueError):  # noqa: N818 - says what is wrong
@@ -96,6 +97,16 @@ class Intake:
     async def fetch(self, uri: str, asked: Asked) -> Scan:
         """From where it lies."""
         return await asyncio.to_thread(self._fetch, uri, asked)
+
+    async def limited(self, body: AsyncIterator[bytes]) -> bytes:
+        """A body that is used from memory. Raises UploadTooLarge, UploadStalled."""
+        pieces, size = [], 0
+        async for piece in not_silent(body, self._silence_seconds):
+            size += len(piece)
+            if size > _MOST_BODY_BYTES:
+                raise UploadTooLarge(f"a request of more than {_MOST_BODY_BYTES} bytes; post a whole scan to /v1/scans")
+            pieces.append(piece)
+        return b"".join(pieces)
 
     async def _write(self, body: AsyncIterator[bytes], incoming: Path, *, name: str, asked: Asked) -> Upload:
         path = incoming / SOURCE_DIR / name
