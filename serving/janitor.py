@@ -39,6 +39,7 @@ class Janitor:
 
     def sweep(self, *, starting: bool = False, alone: bool = False) -> None:
         """One round: finishes removals that were cut off, then removes what is too old; see `Jobs.leftovers`."""
+        self._store.sweep()
         for scan_id in self._jobs.leftovers(starting=starting, alone=alone):
             self._clear(scan_id)
         if self._retention_days is not None:

@@ -60,6 +60,10 @@ class Store(Protocol):
         """Removes all of a scan; nothing if there is nothing of it. Attempts under way are fenced off."""
         ...
 
+    def sweep(self) -> None:
+        """Finishes removals that were cut off, whoever had begun them."""
+        ...
+
     def source(self, scan_id: str, volume: str) -> AbstractContextManager[Path]:
         """A local path of a scan's volume (relative to the scan), for as long as the context lasts."""
         ...

@@ -33,18 +33,17 @@ class FolderStore:
         self.name = str(root)
         self._root = root
         self._scans = root / "scans"
+        self._arriving = root / "arriving"
         self._deleted = root / "deleted"
         self._models = root / "models"
 
     @contextmanager
     def open(self, *, alone: bool) -> Iterator[None]:
-        """Makes the folders; `alone` claims them and empties what a killed process was deleting. Raises StoreError."""
+        """Makes the folders; `alone` claims them. Raises StoreError."""
         with ExitStack() as stack:
             self._make_ready()
             if alone:
                 self._claim(stack)
-                shutil.rmtree(self._deleted, ignore_errors=True)
-                self._deleted.mkdir()
             yield
 
     def _claim(self, stack: ExitStack) -> None:
@@ -59,7 +58,7 @@ class FolderStore:
 
     def _make_ready(self) -> None:
         try:
-            for folder in (self._scans, self._deleted, self._models):
+            for folder in (self._scans, self._arriving, self._deleted, self._models):
                 folder.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryFile(dir=self._root):
                 pass
@@ -76,7 +75,7 @@ class FolderStore:
         except OSError as error:
             if error.errno != errno.EXDEV:
                 raise
-            beside = self._root / f".{scan_id}"
+            beside = self._arriving / scan_id
             shutil.rmtree(beside, ignore_errors=True)
             shutil.copytree(incoming, beside)
             for path in (*beside.rglob("*"), beside):
@@ -86,7 +85,13 @@ class FolderStore:
 
     def remove(self, scan_id: str) -> None:
         """Removes all of a scan; nothing if there is nothing of it."""
+        self._discard(self._arriving / scan_id)
         self._discard(self._scans / scan_id)
+
+    def sweep(self) -> None:
+        """Finishes removals that were cut off, whoever had begun them."""
+        for folder in self._deleted.iterdir():
+            shutil.rmtree(folder, ignore_errors=True)
 
     @contextmanager
     def source(self, scan_id: str, volume: str) -> Iterator[Path]:

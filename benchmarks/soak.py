@@ -1,0 +1,352 @@
+"""Does anything get lost? Processes are killed at random while scans, uploads and cancellations go on.
+
+    python -m benchmarks.soak --kills 200
+    python -m benchmarks.soak --kills 200 --workers 3
+
+Without workers: one server on SQLite. With: one server that only takes in, and so many workers, on PostgreSQL. At the
+end every accepted scan has ended, every result has the bytes of an undisturbed run, and nothing is left once all is
+removed. Writes benchmarks/results/soak-DATABASE.json; exit code 1 with a message where something was lost.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import random
+import sqlite3
+import tempfile
+import threading
+import time
+import uuid
+from collections import Counter
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+from rich.console import Console
+from rich.progress import Progress
+from sqlalchemy import create_engine, make_url, text
+
+from benchmarks import clone, results, servers
+from benchmarks.models import write_model
+from scans.formats import create_volume
+from scans.geometry import Frame, Spacing
+
+FILES = 4
+_SHAPE = (48, 160, 160)
+"""z, y, x: about two seconds of work, so that most kills hit something."""
+_AT_ONCE = 4
+_LEASE_SECONDS = 3
+_TUS = {"Tus-Resumable": "1.0.0"}
+_PART_BYTES = 300_000
+
+
+class Lost(RuntimeError):  # noqa: N818 - says what happened
+    """What must never happen, did."""
+
+
+@dataclass
+class Ledger:
+    """What clients were promised. Each entry is the scan's id with the number of the file that it is of."""
+
+    accepted: dict[str, int] = field(default_factory=dict)
+    cancelled: set[str] = field(default_factory=set)
+    removed: set[str] = field(default_factory=set)
+    counts: Counter[str] = field(default_factory=Counter)
+    faults: list[str] = field(default_factory=list)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def add(self, scan_id: str, number: int, *, how: str) -> None:
+        """A scan was accepted."""
+        with self._lock:
+            self.accepted[scan_id] = number
+            self.counts[how] += 1
+
+    def pick(self, generator: random.Random) -> str | None:
+        """A scan that nobody has disturbed yet; None if there is none."""
+        with self._lock:
+            left = sorted(set(self.accepted) - self.removed - self.cancelled)
+        return generator.choice(left) if left else None
+
+
+@dataclass
+class Traffic:
+    """Clients that post, upload, cancel and remove, and try again until they are answered."""
+
+    url: str
+    files: Sequence[Path]
+    ledger: Ledger
+    seed: int
+    stopping: threading.Event = field(default_factory=threading.Event)
+
+    def threads(self) -> list[threading.Thread]:
+        """One per client; they run until `stopping` is set."""
+        clients: list[Callable[[random.Random, httpx.Client], None]] = [self.post, self.upload, self.disturb]
+        return [threading.Thread(target=self._run, args=(n, one)) for n, one in enumerate(clients)]
+
+    def _run(self, number: int, client: Callable[[random.Random, httpx.Client], None]) -> None:
+        generator = random.Random(self.seed * 10 + number)  # noqa: S311 - not for secrets
+        with httpx.Client(base_url=self.url, timeout=30, trust_env=False) as http:
+            while not self.stopping.is_set():
+                try:
+                    client(generator, http)
+                except Lost as error:
+                    self.ledger.faults.append(str(error))
+                    return
+                self.stopping.wait(generator.uniform(0.0, 0.3))
+
+    def post(self, generator: random.Random, http: httpx.Client) -> None:
+        """Posts a file in one request. Raises Lost."""
+        self._not_too_many(http)
+        number = generator.randrange(len(self.files))
+        priority = generator.choice(("interactive", "normal", "backlog"))
+        query = {"filename": self.files[number].name, "fresh": "true", "priority": priority}
+        body, headers = self.files[number].read_bytes(), {"Idempotency-Key": uuid.uuid4().hex}
+        answer = self._answered(lambda: http.post("/v1/scans", params=query, headers=headers, content=body))
+        if answer.status_code not in (200, 202):
+            raise Lost(f"a post was refused: {answer.status_code} {answer.text}")
+        self.ledger.add(answer.json()["id"], number, how="posted")
+
+    def upload(self, generator: random.Random, http: httpx.Client) -> None:
+        """Uploads a file in parts, from wherever the server says that it stands. Raises Lost."""
+        self._not_too_many(http)
+        number = generator.randrange(len(self.files))
+        content = self.files[number].read_bytes()
+        begun = self._answered(lambda: http.post("/v1/uploads", headers={**_TUS, "Upload-Length": str(len(content))}))
+        place = begun.headers["location"]
+        offset = 0
+        while offset < len(content):
+            part = content[offset : offset + _PART_BYTES]
+            headers = {**_TUS, "Upload-Offset": str(offset), "Content-Type": "application/offset+octet-stream"}
+            try:
+                http.patch(place, content=part, headers=headers)
+            except httpx.HTTPError:
+                self.ledger.counts["parts cut off"] += 1
+            at = self._answered(lambda: http.head(place, headers=_TUS))
+            if at.status_code != 200:
+                raise Lost(f"an upload is gone: {at.status_code}")
+            offset = int(at.headers["upload-offset"])
+        source = {"source": {"upload": place.rpartition("/")[2]}, "filename": self.files[number].name, "fresh": True}
+        answer = self._answered(lambda: http.post("/v1/scans", json=source))
+        if answer.status_code not in (200, 202):
+            raise Lost(f"an upload was refused: {answer.status_code} {answer.text}")
+        self.ledger.add(answer.json()["id"], number, how="uploaded")
+
+    def disturb(self, generator: random.Random, http: httpx.Client) -> None:
+        """Cancels or removes a scan in whatever state it is. Raises Lost."""
+        self.stopping.wait(generator.uniform(0.5, 2.0))
+        scan_id = self.ledger.pick(generator)
+        if scan_id is None:
+            return
+        if generator.random() < 0.5:
+            self.ledger.removed.add(scan_id)
+            answer = self._answered(lambda: http.delete(f"/v1/scans/{scan_id}"))
+            if answer.status_code not in (204, 404):  # 404: the first try got through, its answer did not
+                raise Lost(f"a removal was refused: {answer.status_code} {answer.text}")
+            self.ledger.counts["removed"] += 1
+            return
+        self.ledger.cancelled.add(scan_id)
+        answer = self._answered(lambda: http.post(f"/v1/scans/{scan_id}/cancel"))
+        if answer.status_code not in (200, 409):  # 409: it has ended
+            raise Lost(f"a cancellation was refused: {answer.status_code} {answer.text}")
+        self.ledger.counts["cancelled"] += answer.status_code == 200
+
+    def _not_too_many(self, http: httpx.Client) -> None:
+        while not self.stopping.is_set():
+            waiting = self._answered(lambda: http.get("/v1/scans", params={"state": "queued"})).json()["scans"]
+            running = self._answered(lambda: http.get("/v1/scans", params={"state": "running"})).json()["scans"]
+            if len(waiting) + len(running) < _AT_ONCE:
+                return
+            self.stopping.wait(0.2)
+
+    def _answered(self, ask: Callable[[], httpx.Response]) -> httpx.Response:
+        """Asks until there is an answer that is one: a killed server gives none, a starting one 503."""
+        deadline = time.monotonic() + 120
+        while time.monotonic() < deadline:
+            try:
+                answer = ask()
+            except httpx.HTTPError:
+                time.sleep(0.1)
+                continue
+            if answer.status_code != 503:
+                return answer
+            time.sleep(0.1)
+        raise Lost("no answer for two minutes")
+
+
+def soak(*, kills: int, workers: int, seed: int, console: Console) -> dict[str, Any]:
+    """One long disturbance; gives what happened. Raises Lost."""
+    with ExitStack() as stack:
+        folder = Path(
+            stack.enter_context(tempfile.TemporaryDirectory(prefix="ricefish-soak-", ignore_cleanup_errors=True))
+        )
+        database = stack.enter_context(servers.postgresql()) if workers else None
+        model = write_model(folder / "model", "tiny")
+        files = [_write_file(folder / f"fish_{number}.nii", number) for number in range(FILES)]
+        processes = _processes(folder, model, workers=workers, database=database)
+        for process in processes:
+            process.start()
+            stack.callback(process.kill)
+        url = processes[0].url
+        expected = [_undisturbed(url, file) for file in files]
+        ledger = Ledger()
+        traffic = Traffic(url, files, ledger, seed)
+        began = time.monotonic()
+        hits = _disturb(processes, traffic, kills=kills, seed=seed, console=console)
+        seconds = time.monotonic() - began
+        states = _check(url, ledger, expected)
+        _remove_all(url)
+        _wait_until_clean(folder, database)
+        statuses = [process.stop() for process in processes]
+        if any(statuses):
+            raise Lost(f"exit statuses at SIGTERM: {statuses}")
+        return {"kills": kills, "hit": dict(hits), "seconds": round(seconds, 1), **ledger.counts, "ended": dict(states)}
+
+
+def _processes(folder: Path, model: Path, *, workers: int, database: str | None) -> list[servers.Process]:
+    common: dict[str, object] = {
+        "threads": 1,
+        "batch_size": 1,
+        "slab_slices": 2,
+        "lease_seconds": _LEASE_SECONDS,
+    }
+    if database is not None:
+        common["database_url"] = database
+    taking_in = {"concurrent_scans": 0, "worker_id": "server"} if workers else {}
+    processes = [servers.server(folder, model=model, **common, **taking_in)]
+    store = folder / "store"
+    return processes + [servers.worker(folder, name=f"worker-{n}", store=store, **common) for n in range(workers)]
+
+
+def _write_file(path: Path, number: int) -> Path:
+    grey = np.random.default_rng(number).integers(0, 4000, _SHAPE).astype(np.uint16)
+    with create_volume(path, shape=_SHAPE, dtype=np.uint16, frame=Frame.from_lps(Spacing(0.2, 0.1, 0.1))) as writer:
+        writer.write(grey)
+    return path
+
+
+def _undisturbed(url: str, file: Path) -> tuple[str, ...]:
+    with httpx.Client(base_url=url, timeout=120, trust_env=False) as http:
+        scan = http.post("/v1/scans", params={"filename": file.name, "fresh": True}, content=file.read_bytes()).json()
+        servers.wait_until_ended(http, scan["id"])
+        return _digests(http, scan["id"])
+
+
+def _digests(http: httpx.Client, scan_id: str) -> tuple[str, ...]:
+    organs = http.get(f"/v1/scans/{scan_id}/organs").raise_for_status().json()["organs"]
+    downloads = [
+        http.get(f"/v1/scans/{scan_id}/segmentation", params={"format": name}).raise_for_status().content
+        for name in ("nii.gz", "ome-zarr")
+    ]
+    return tuple(hashlib.sha256(content).hexdigest() for content in (str(organs).encode(), *downloads))
+
+
+def _disturb(
+    processes: Sequence[servers.Process], traffic: Traffic, *, kills: int, seed: int, console: Console
+) -> Counter[str]:
+    generator, hits = random.Random(seed), Counter[str]()  # noqa: S311 - not for secrets
+    threads = traffic.threads()
+    for thread in threads:
+        thread.start()
+    try:
+        with Progress(console=console, transient=True) as progress:
+            for _ in progress.track(range(kills), description="killing"):
+                time.sleep(generator.uniform(0.05, 1.5))
+                if traffic.ledger.faults:
+                    break
+                victim = generator.choice(processes)
+                victim.kill()
+                hits[" ".join(victim.command)] += 1
+                victim.start()
+    finally:
+        traffic.stopping.set()
+        for thread in threads:
+            thread.join()
+    if traffic.ledger.faults:
+        raise Lost("; ".join(traffic.ledger.faults))
+    return hits
+
+
+def _check(url: str, ledger: Ledger, expected: Sequence[tuple[str, ...]]) -> Counter[str]:
+    states = Counter[str]()
+    with httpx.Client(base_url=url, timeout=120, trust_env=False) as http:
+        for scan_id, number in ledger.accepted.items():
+            if scan_id in ledger.removed:
+                if http.get(f"/v1/scans/{scan_id}").status_code != 404:
+                    raise Lost(f"{scan_id} was removed and is still there")
+                states["removed"] += 1
+                continue
+            scan = servers.wait_until_ended(http, scan_id)
+            states[str(scan["state"])] += 1
+            if scan["state"] == "cancelled" and scan_id in ledger.cancelled:
+                continue
+            if scan["state"] != "succeeded":
+                raise Lost(f"{scan_id} is {scan['state']}: {scan['error']}")
+            if _digests(http, scan_id) != expected[number]:
+                raise Lost(f"{scan_id} has other bytes than an undisturbed run")
+    return states
+
+
+def _remove_all(url: str) -> None:
+    with httpx.Client(base_url=url, timeout=120, trust_env=False) as http:
+        while scans := http.get("/v1/scans").json()["scans"]:
+            for scan in scans:
+                http.delete(f"/v1/scans/{scan['id']}").raise_for_status()
+
+
+def _wait_until_clean(folder: Path, database: str | None) -> None:
+    """The janitor makes its round twice a minute."""
+    deadline = time.monotonic() + 90
+    while left := _left_behind(folder, database):
+        if time.monotonic() > deadline:
+            raise Lost(f"{len(left)} left behind: {', '.join(left[:5])}")
+        time.sleep(1)
+
+
+def _left_behind(folder: Path, database: str | None) -> list[str]:
+    store = folder / "store"
+    places = [
+        store / "scans",
+        store / "arriving",
+        store / "deleted",
+        *folder.rglob("incoming"),
+        *folder.rglob("staging"),
+    ]
+    left = [str(path.relative_to(folder)) for place in places for path in place.rglob("*")]
+    tables = ("ricefish_scans", "ricefish_keys")
+    if database is None:
+        with sqlite3.connect(store / "jobs.sqlite") as connection:
+            rows = [connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0] for table in tables]  # noqa: S608
+    else:
+        engine = create_engine(make_url(database).set(drivername="postgresql+psycopg"))
+        with engine.connect() as reading:
+            rows = [reading.scalar(text(f"SELECT count(*) FROM {table}")) for table in tables]  # noqa: S608
+        engine.dispose()
+    return left + [f"{count} rows in {table}" for table, count in zip(tables, rows, strict=True) if count]
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Command line; exit code 1 with a message where something was lost."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.soak", description="Kills processes, loses nothing")
+    parser.add_argument("--kills", type=int, default=200, help="SIGKILLs (default: 200)")
+    parser.add_argument("--workers", type=int, default=0, help="workers on PostgreSQL; 0: one server on SQLite")
+    parser.add_argument("--seed", type=int, default=1, help="of the random moments (default: 1)")
+    given = parser.parse_args(arguments)
+    console = Console()
+    commit = clone.require_commit()
+    try:
+        row = soak(kills=given.kills, workers=given.workers, seed=given.seed, console=console)
+    except Lost as error:
+        raise SystemExit(f"soak: {error}") from None
+    name = "soak-postgresql" if given.workers else "soak-sqlite"
+    path = results.write(name, commit=commit, rows=[row], about={"workers": given.workers, "seed": given.seed})
+    console.print(row)
+    console.print(f"Nothing was lost. Written to {path}")
+
+
+if __name__ == "__main__":
+    main()
