@@ -1,0 +1,236 @@
+"""What does serving cost? A whole scan and single slices over HTTP, against a bare onnxruntime loop, in one run.
+
+    python -m benchmarks.overhead
+
+Three ratios, each between things measured side by side on the same slices: a scan from its first byte sent to its mask
+on the client's disk; the rate of eight clients that send single slices; the wait of a single slice while a scan runs,
+in batch times. Writes benchmarks/results/overhead.json and the picture docs/performance.png.
+"""
+
+from __future__ import annotations
+
+import argparse
+import http.client
+import json
+import statistics
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks import clone, results, servers
+from benchmarks.figure import draw_activities
+from benchmarks.models import WINDOW, Size, write_model
+from scans.formats import create_volume, open_volume
+from scans.geometry import Frame, Spacing
+from scans.manifest import MODEL_FILE
+
+SIDE = 256
+CLIENTS = 8
+_BATCHES = (1, 2, 4, 8)
+_PICTURE = clone.REPOSITORY / "docs" / "performance.png"
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.overhead", description="HTTP against a bare loop")
+    parser.add_argument("--slices", type=int, default=384, help="of the scan (default: 384)")
+    parser.add_argument("--rounds", type=int, default=3, help="times that each is measured, in turn (default: 3)")
+    given = parser.parse_args(arguments)
+    console = Console()
+    commit = clone.require_commit()
+    with tempfile.TemporaryDirectory(prefix="ricefish-overhead-") as folder:
+        slow = measure(Path(folder) / "unet", "unet", slices=given.slices, rounds=given.rounds, console=console)
+        fast = measure(Path(folder) / "tiny", "tiny", slices=4 * given.slices, rounds=given.rounds, console=console)
+    rows = [slow, fast]
+    path = results.write("overhead", commit=commit, rows=rows, about={"side": SIDE, "clients": CLIENTS})
+    draw_activities(_PICTURE, {row["network"]: row["activities"] for row in rows})
+    console.print(table(rows))
+    console.print(f"Written to {path} and {_PICTURE}")
+
+
+def measure(folder: Path, size: Size, *, slices: int, rounds: int, console: Console) -> dict[str, Any]:
+    """One network; gives seconds, rates and their ratios."""
+    model = write_model(folder / "model", size)
+    grey = np.random.default_rng(1).integers(0, 4000, (slices, SIDE, SIDE)).astype(np.uint16)
+    file = folder / "fish.nii"
+    with create_volume(file, shape=grey.shape, dtype=grey.dtype, frame=_frame()) as writer:
+        writer.write(grey)
+    bare = BareLoop(model, grey)
+    server = servers.server(folder, model=model, slab_slices=32)
+    server.start()
+    try:
+        with httpx.Client(base_url=server.url, timeout=600, trust_env=False) as client:
+            loops, scans, activities = [], [], []
+            for turn in range(rounds):
+                loops.append(bare.run())
+                seconds, scan = _scan(client, file, folder / f"out-{turn}.nii.gz")
+                scans.append(seconds)
+                activities.append(scan["seconds"])
+                console.print(f"{size}: bare loop {loops[-1]:.2f} s, over HTTP {seconds:.2f} s", highlight=False)
+            _compare(folder / "out-0.nii.gz", bare)
+            rate = slices / statistics.median(loops)
+            single = _clients(server.url, size, grey[: max(CLIENTS * 8, slices // 2)])
+            after = bare.run()
+            waits = _waits(client, server.url, size, file, grey)
+    finally:
+        server.stop()
+    middle = scans.index(statistics.median_low(scans))
+    batch_seconds = bare.batch / rate
+    return {
+        "network": size,
+        "slices": slices,
+        "bare_seconds": [round(value, 3) for value in loops],
+        "bare_batch": bare.batch,
+        "http_seconds": [round(value, 3) for value in scans],
+        "scan_ratio": round(statistics.median(scans) / statistics.median(loops), 4),
+        "bare_slices_per_second": round(slices / min(after, statistics.median(loops)), 2),
+        "clients_slices_per_second": round(single, 2),
+        "clients_ratio": round(single / (slices / statistics.median([*loops, after])), 4),
+        "interactive_wait_seconds": round(statistics.median(waits), 4),
+        "interactive_wait_batches": round(statistics.median(waits) / batch_seconds, 3),
+        "activities": activities[middle],
+    }
+
+
+class BareLoop:
+    """ONNX Runtime as it comes, over slices in memory, in the batches that suit it best."""
+
+    def __init__(self, model: Path, grey: NDArray[np.uint16]) -> None:
+        self._session = onnxruntime.InferenceSession(model / MODEL_FILE, providers=["CPUExecutionProvider"])
+        self._grey = grey
+        self.segmentation: NDArray[np.uint8] = np.empty(grey.shape, np.uint8)
+        some = min(len(grey), 64)
+        self.batch = min(_BATCHES, key=lambda batch: self._seconds(batch, some))
+
+    def run(self) -> float:
+        """Seconds for all slices."""
+        return self._seconds(self.batch, len(self._grey))
+
+    def _seconds(self, batch: int, slices: int) -> float:
+        window = np.tile(np.array([WINDOW.lower, WINDOW.upper], np.float32), (batch, 1))
+        began = time.perf_counter()
+        for first in range(0, slices, batch):
+            part = self._grey[first : first + batch].astype(np.float32)
+            inputs = {"slices": part, "window": window[: len(part)]}
+            self.segmentation[first : first + batch] = self._session.run(["segmentation"], inputs)[0]
+        return time.perf_counter() - began
+
+
+def _frame() -> Frame:
+    return Frame.from_lps(Spacing(0.01, 0.01, 0.01))
+
+
+def _scan(client: httpx.Client, file: Path, target: Path) -> tuple[float, dict[str, Any]]:
+    """Seconds from the first byte sent to the mask on disk, and the scan as the server describes it."""
+    began = time.perf_counter()
+    with file.open("rb") as body:
+        pieces = iter(lambda: body.read(1 << 20), b"")
+        answer = client.post("/v1/scans", params={"filename": file.name, "fresh": True}, content=pieces)
+    scan_id = answer.raise_for_status().json()["id"]
+    with client.stream("GET", f"/v1/scans/{scan_id}/events") as events:
+        for _ in events.iter_raw():
+            pass
+    with client.stream("GET", f"/v1/scans/{scan_id}/segmentation") as download, target.open("wb") as mask:
+        for piece in download.raise_for_status().iter_raw():
+            mask.write(piece)
+    seconds = time.perf_counter() - began
+    scan: dict[str, Any] = client.get(f"/v1/scans/{scan_id}").json()
+    client.delete(f"/v1/scans/{scan_id}")
+    return seconds, scan
+
+
+def _compare(path: Path, bare: BareLoop) -> None:
+    with open_volume(path) as volume:
+        differ = int((volume.read() != bare.segmentation).sum())
+    if differ:
+        raise SystemExit(f"overhead: {differ} voxels differ from the bare loop's")
+
+
+class SliceClient:
+    """One connection that asks for single slices in binary."""
+
+    def __init__(self, url: str, model: str) -> None:
+        place = urlsplit(url)
+        self._connection = http.client.HTTPConnection(place.hostname or "", place.port)
+        self._path = f"/v2/models/{model}/infer"
+
+    def ask(self, piece: NDArray[np.uint16]) -> float:
+        """Seconds until the answer to one slice, (Y, X)."""
+        content = piece.tobytes()
+        entry = {"name": "slices", "shape": [1, *piece.shape], "datatype": "UINT16"}
+        wanted = {"name": "segmentation", "parameters": {"binary_data": True}}
+        header = {"inputs": [{**entry, "parameters": {"binary_data_size": len(content)}}], "outputs": [wanted]}
+        said = json.dumps(header).encode()
+        began = time.perf_counter()
+        self._connection.request(
+            "POST", self._path, said + content, {"Inference-Header-Content-Length": str(len(said))}
+        )
+        answer = self._connection.getresponse()
+        body = answer.read()
+        if answer.status != 200:
+            raise SystemExit(f"overhead: {answer.status} {body[:500]!r}")
+        return time.perf_counter() - began
+
+
+def _clients(url: str, model: str, grey: NDArray[np.uint16]) -> float:
+    """Slices per second of clients that each wait for an answer before they ask again."""
+
+    def work(mine: NDArray[np.uint16]) -> None:
+        client = SliceClient(url, model)
+        for piece in mine:
+            client.ask(piece)
+
+    _together([lambda mine=grey[n : n + 1]: work(mine) for n in range(CLIENTS)])  # type: ignore[misc]  # once to warm up
+    began = time.perf_counter()
+    _together([lambda mine=grey[n::CLIENTS]: work(mine) for n in range(CLIENTS)])  # type: ignore[misc]
+    return len(grey) / (time.perf_counter() - began)
+
+
+def _waits(client: httpx.Client, url: str, model: str, file: Path, grey: NDArray[np.uint16]) -> list[float]:
+    """Seconds that single slices take while a scan is being segmented."""
+    answer = client.post("/v1/scans", params={"filename": file.name, "fresh": True}, content=file.read_bytes())
+    scan_id = answer.raise_for_status().json()["id"]
+    asking, waits = SliceClient(url, model), []
+    while client.get(f"/v1/scans/{scan_id}").json()["state"] == "queued":
+        time.sleep(0.01)
+    for piece in grey[:40]:
+        waits.append(asking.ask(piece))
+        time.sleep(0.05)
+        if client.get(f"/v1/scans/{scan_id}").json()["state"] != "running":
+            break
+    client.delete(f"/v1/scans/{scan_id}")
+    return waits
+
+
+def _together(works: Sequence[Callable[[], None]]) -> None:
+    threads = [threading.Thread(target=work) for work in works]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
+def table(rows: Sequence[dict[str, Any]]) -> Table:
+    """One line per network."""
+    drawn = Table(title=f"{SIDE} x {SIDE} pixels a slice", title_justify="left")
+    for heading in ("network", "scan, HTTP / bare", f"{CLIENTS} clients / bare", "single slice's wait, batch times"):
+        drawn.add_column(heading, justify="right")
+    for row in rows:
+        ratios = (row["scan_ratio"], row["clients_ratio"], row["interactive_wait_batches"])
+        drawn.add_row(row["network"], *(f"{ratio:.2f}" for ratio in ratios))
+    return drawn
+
+
+if __name__ == "__main__":
+    main()
