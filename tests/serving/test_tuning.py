@@ -1,0 +1,91 @@
+"""How a model is run: measured once, remembered, and never guessed from a damaged file; buffers; memory errors."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+
+from scans.manifest import MODEL_FILE, ModelManifest
+from serving.runtime import Runtime, window_rows
+from serving.runtime.binding import BoundSession
+from serving.runtime.memory import is_out_of_memory
+from serving.tuning import TUNING_FILE, Tuner, Tuning, Wanted
+from tests.serving.models import GOLDEN_WINDOW, write_model
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_model(tmp_path_factory.mktemp("tuned"))
+
+
+class Opener:
+    """Counts how often the model is opened to be measured."""
+
+    def __init__(self, model: Path) -> None:
+        self.model = model
+        self.times = 0
+
+    def __call__(self, threads: int, lanes: int) -> Runtime:
+        self.times += 1
+        return Runtime.open(self.model / MODEL_FILE, device="cpu", threads=threads, lanes=lanes)
+
+
+def test_it_is_measured_once(model: Path, tmp_path: Path) -> None:
+    """A second start finds what the first one found; another model, or a damaged file, is measured."""
+    golden, opener = ModelManifest.read(model).golden, Opener(model)
+    tuner = Tuner(tmp_path, wanted=Wanted(threads=1, batch_size=0))
+    found = tuner.tune(opener, golden, model_sha256="a")
+    assert found.threads == 1 and found.batch_pixels >= golden.slice.size and found.slices_per_second > 0
+    measured = opener.times
+    assert Tuner(tmp_path, wanted=Wanted(threads=1, batch_size=0)).tune(opener, golden, model_sha256="a") == found
+    assert opener.times == measured
+    tuner.tune(opener, golden, model_sha256="b")
+    assert opener.times > measured
+    measured = opener.times
+    (tmp_path / TUNING_FILE).write_text('{"schema": 1, "tunings": {"x": {"lan')
+    tuner.tune(opener, golden, model_sha256="a")
+    assert opener.times > measured
+
+
+def test_settings_leave_nothing_to_measure(model: Path, tmp_path: Path) -> None:
+    """Threads and batch size that were set are taken, and nothing is written."""
+    golden, opener = ModelManifest.read(model).golden, Opener(model)
+    found = Tuner(tmp_path, wanted=Wanted(threads=2, batch_size=3)).tune(opener, golden, model_sha256="a")
+    assert (found.threads, found.lanes, found.batch_size(*golden.slice.shape)) == (2, 1, 3)
+    assert opener.times == 0 and not any(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(("shape", "slices"), [((256, 256), 4), ((512, 512), 1), ((1000, 1000), 1), ((64, 64), 64)])
+def test_batches_hold_as_many_pixels_whatever_the_slice(shape: tuple[int, int], slices: int) -> None:
+    """Measured with 4 slices of 256 x 256: fewer large slices, more small ones, at least one, at most 64."""
+    tuning = Tuning(batch_pixels=4 * 256 * 256, threads=1, lanes=1, slices_per_second=0)
+    assert tuning.batch_size(*shape) == slices
+
+
+def test_bound_buffers_answer_like_a_plain_run(model: Path) -> None:
+    """For several shapes, more than are kept, each asked for twice with other values."""
+    session = onnxruntime.InferenceSession(model / MODEL_FILE, providers=["CPUExecutionProvider"])
+    bound, generator = BoundSession(session, "cpu", 0), np.random.default_rng(0)
+    for side in (8, 9, 10, 11, 12, 8, 9):
+        slices = generator.integers(-20, 120, (2, side, side + 1)).astype(np.float32)
+        windows = window_rows(GOLDEN_WINDOW, 2)
+        expected = session.run(["segmentation"], {"slices": slices, "window": windows})[0]
+        np.testing.assert_array_equal(bound.segment(slices, windows), expected)
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (RuntimeError("BFCArena::AllocateRawInternal: Failed to allocate memory for requested buffer of size 9"), True),
+        (RuntimeError("CUDA failure 2: out of memory ; GPU=0"), True),
+        (RuntimeError("std::bad_alloc"), True),
+        (MemoryError(), True),
+        (RuntimeError("Got invalid dimensions for input: slices"), False),
+    ],
+)
+def test_memory_errors_are_told_from_others(error: Exception, expected: bool) -> None:
+    """By what ONNX Runtime and the libraries below it say."""
+    assert is_out_of_memory(error) is expected
