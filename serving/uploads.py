@@ -32,7 +32,6 @@ CHECKSUMS = ("sha256", "sha1", "md5")
 _ID = re.compile(r"^[0-9a-f]{32}$")
 _INFO_FILE = "upload.json"
 _DATA_FILE = "data"
-_WRITE_BYTES = 1 << 20
 
 
 class UploadNotFound(LookupError):  # noqa: N818 - says what is wrong, as FileNotFoundError does
@@ -192,14 +191,14 @@ class Uploads:
     ) -> int:
         digest = hashlib.new(expected[0], usedforsecurity=False) if expected else None
         end = offset
-        with self.data(info.id).open("ab", buffering=_WRITE_BYTES) as file:
+        with self.data(info.id).open("ab") as file:
             try:
                 async for piece in body:
                     end += len(piece)
                     self._check_end(info, end)
                     if digest:
                         digest.update(piece)
-                    await asyncio.to_thread(file.write, piece) if len(piece) > _WRITE_BYTES else file.write(piece)
+                    await asyncio.to_thread(_write_through, file, piece)
             except BaseException:
                 if digest:
                     self._cut(info.id, file, offset)
@@ -226,6 +225,11 @@ class Uploads:
         beside.write_text(json.dumps(asdict(info)), encoding="utf-8")
         sync(beside)
         beside.replace(folder / _INFO_FILE)
+
+
+def _write_through(file: BinaryIO, piece: bytes) -> None:
+    file.write(piece)
+    file.flush()
 
 
 def parse_metadata(header: str) -> dict[str, str]:
