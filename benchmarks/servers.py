@@ -61,6 +61,7 @@ class Process:
             assert self._running.stdout is not None  # noqa: S101 - a pipe was asked for
             said = self._running.stdout.readline()
         if not said:
+            self._close()
             raise DidNotStart(f"{' '.join(self.command)} ended; its log: {self.log.read_text()[-2000:]}")
         address = re.search(r"http://\S+", said)
         self.url = address.group() if address else ""

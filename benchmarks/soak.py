@@ -138,7 +138,7 @@ class Traffic:
 
     def disturb(self, generator: random.Random, http: httpx.Client) -> None:
         """Cancels or removes a scan in whatever state it is. Raises Lost."""
-        self.stopping.wait(generator.uniform(0.5, 2.0))
+        self.stopping.wait(generator.uniform(2.0, 8.0))
         scan_id = self.ledger.pick(generator)
         if scan_id is None:
             return
@@ -178,14 +178,14 @@ class Traffic:
         raise Lost("no answer for two minutes")
 
 
-def soak(*, kills: int, workers: int, seed: int, console: Console) -> dict[str, Any]:
-    """One long disturbance; gives what happened. Raises Lost."""
+def soak(*, kills: int, workers: int, seed: int, console: Console, model: Path | None = None) -> dict[str, Any]:
+    """One long disturbance of a server with that model, or a very small one; gives what happened. Raises Lost."""
     with ExitStack() as stack:
         folder = Path(
             stack.enter_context(tempfile.TemporaryDirectory(prefix="ricefish-soak-", ignore_cleanup_errors=True))
         )
         database = stack.enter_context(servers.postgresql()) if workers else None
-        model = write_model(folder / "model", "tiny")
+        model = model or write_model(folder / "model", "tiny")
         files = [_write_file(folder / f"fish_{number}.nii", number) for number in range(FILES)]
         processes = _processes(folder, model, workers=workers, database=database)
         for process in processes:
