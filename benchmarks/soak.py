@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import random
+import shutil
 import sqlite3
 import tempfile
 import threading
@@ -184,6 +185,7 @@ def soak(*, kills: int, workers: int, seed: int, console: Console, model: Path |
         folder = Path(
             stack.enter_context(tempfile.TemporaryDirectory(prefix="ricefish-soak-", ignore_cleanup_errors=True))
         )
+        stack.callback(_keep_logs, folder)
         database = stack.enter_context(servers.postgresql()) if workers else None
         model = model or write_model(folder / "model", "tiny")
         files = [_write_file(folder / f"fish_{number}.nii", number) for number in range(FILES)]
@@ -205,6 +207,15 @@ def soak(*, kills: int, workers: int, seed: int, console: Console, model: Path |
         if any(statuses):
             raise Lost(f"exit statuses at SIGTERM: {statuses}")
         return {"kills": kills, "hit": dict(hits), "seconds": round(seconds, 1), **ledger.counts, "ended": dict(states)}
+
+
+def _keep_logs(folder: Path) -> None:
+    """Copies what the processes logged to where it can be looked at should something have been lost."""
+    kept = Path(tempfile.gettempdir()) / "ricefish-soak-logs"
+    shutil.rmtree(kept, ignore_errors=True)
+    kept.mkdir()
+    for log in folder.glob("*.log"):
+        shutil.copyfile(log, kept / log.name)
 
 
 def _processes(folder: Path, model: Path, *, workers: int, database: str | None) -> list[servers.Process]:
