@@ -79,27 +79,42 @@ def measure(folder: Path, size: Size, *, slices: int, rounds: int, console: Cons
                 activities.append(scan["seconds"])
                 console.print(f"{size}: bare loop {loops[-1]:.2f} s, over HTTP {seconds:.2f} s", highlight=False)
             _compare(folder / "out-0.nii.gz", bare)
-            rate = slices / statistics.median(loops)
             single = _clients(server.url, size, grey[: max(CLIENTS * 8, slices // 2)])
             after = bare.run()
             waits = _waits(client, server.url, size, file, grey)
     finally:
         server.stop()
     middle = scans.index(statistics.median_low(scans))
-    batch_seconds = bare.batch / rate
+    return _row(
+        size, bare, loops=[*loops, after], scans=scans, single=single, waits=waits, activities=activities[middle]
+    )
+
+
+def _row(  # noqa: PLR0913 - what was measured, each with its name in the call
+    size: Size,
+    bare: BareLoop,
+    *,
+    loops: Sequence[float],
+    scans: Sequence[float],
+    single: float,
+    waits: Sequence[float],
+    activities: dict[str, float],
+) -> dict[str, Any]:
+    seconds, wait = statistics.median(loops), statistics.median(waits)
+    slices = len(bare.segmentation)
     return {
         "network": size,
         "slices": slices,
-        "bare_seconds": [round(value, 3) for value in loops],
         "bare_batch": bare.batch,
+        "bare_seconds": [round(value, 3) for value in loops],
         "http_seconds": [round(value, 3) for value in scans],
-        "scan_ratio": round(statistics.median(scans) / statistics.median(loops), 4),
-        "bare_slices_per_second": round(slices / min(after, statistics.median(loops)), 2),
+        "scan_ratio": round(statistics.median(scans) / seconds, 4),
+        "bare_slices_per_second": round(slices / seconds, 2),
         "clients_slices_per_second": round(single, 2),
-        "clients_ratio": round(single / (slices / statistics.median([*loops, after])), 4),
-        "interactive_wait_seconds": round(statistics.median(waits), 4),
-        "interactive_wait_batches": round(statistics.median(waits) / batch_seconds, 3),
-        "activities": activities[middle],
+        "clients_ratio": round(single * seconds / slices, 4),
+        "interactive_wait_seconds": round(wait, 4),
+        "interactive_wait_batches": round(wait * slices / seconds / bare.batch, 3),
+        "activities": activities,
     }
 
 

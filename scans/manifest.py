@@ -9,7 +9,7 @@ import json
 import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -23,6 +23,8 @@ MANIFEST_FILE = "manifest.json"
 SCHEMA_VERSION = 1
 
 Kind = Literal["segmentation", "quality"]
+Precision = Literal["int8", "float16"]
+"""Of a variant of a model; the model itself is float32."""
 
 
 class ManifestError(ValueError):
@@ -53,6 +55,23 @@ class Golden:
 
 
 @dataclass(frozen=True)
+class Variant:
+    """The same model in fewer bits, found to segment as well as float32 does."""
+
+    file: str
+    """Relative to the model's folder."""
+    sha256: str
+    mean_dice: float
+    """On labelled validation slices."""
+    float32_mean_dice: float
+    """Of the float32 model on the same slices."""
+    disagreement: float
+    """Share of their pixels, 0..1, that are of another class than in float32."""
+    segmentation: NDArray[np.uint8]
+    """uint8 (Y, X): what it answers to the golden slice."""
+
+
+@dataclass(frozen=True)
 class ModelManifest:
     """What `model.onnx` is, what it was trained on, and how to check it.
 
@@ -80,6 +99,7 @@ class ModelManifest:
     """How the ONNX file was compared with torch: slices, largest share of differing pixels."""
     threshold: float | None = None
     """A quality model's limit: a pseudo-label or a segmentation at or above it is good."""
+    variants: Mapping[Precision, Variant] = field(default_factory=dict)
     git_commit: str = ""
     git_dirty: bool = False
     mlflow_run: str = ""
@@ -98,6 +118,10 @@ class ModelManifest:
         fields["intensity"] = dataclasses.asdict(self.intensity)
         fields["metrics"] = dict(self.metrics)
         fields["agreement"] = dict(self.agreement)
+        fields["variants"] = {
+            precision: {**dataclasses.asdict(variant), "segmentation": _pack(variant.segmentation)}
+            for precision, variant in self.variants.items()
+        }
         fields["golden"] = {
             "slice": _pack(self.golden.slice),
             "window": dataclasses.asdict(self.golden.window),
@@ -148,14 +172,20 @@ class ModelManifest:
                 raise ManifestError(f"field {name}: {error}") from error
         return cls(**parsed)
 
+    @property
+    def files(self) -> Mapping[str, str]:
+        """Every file of the model beside the manifest, relative to its folder, with its SHA-256."""
+        return {MODEL_FILE: self.model_sha256, **{variant.file: variant.sha256 for variant in self.variants.values()}}
+
     def verify(self, folder: Path) -> None:
-        """Raises ManifestError unless `folder/model.onnx` is there and has the hash that this manifest states."""
-        try:
-            found = file_sha256(folder / MODEL_FILE)
-        except FileNotFoundError:
-            raise ManifestError(f"{folder / MODEL_FILE} does not exist; the manifest beside it describes it") from None
-        if found != self.model_sha256:
-            raise ManifestError(f"{folder / MODEL_FILE} has SHA-256 {found}; the manifest says {self.model_sha256}")
+        """Raises ManifestError unless every file of the model is there and has the hash that this manifest states."""
+        for name, stated in self.files.items():
+            try:
+                found = file_sha256(folder / name)
+            except FileNotFoundError:
+                raise ManifestError(f"{folder / name} does not exist; the manifest beside it describes it") from None
+            if found != stated:
+                raise ManifestError(f"{folder / name} has SHA-256 {found}; the manifest says {stated}")
 
 
 def file_sha256(path: Path) -> str:
@@ -207,6 +237,18 @@ def _exactly(kind: type) -> Callable[[Any], Any]:
     return parse
 
 
+def _variants(content: Any) -> dict[Precision, Variant]:
+    variants: dict[Precision, Variant] = {}
+    for name, entry in dict(content).items():
+        if name not in get_args(Precision):
+            raise ValueError(f"precision {name!r}; expected {' or '.join(get_args(Precision))}")
+        path = PurePosixPath(entry["file"])
+        if path.is_absolute() or ".." in path.parts:
+            raise ValueError(f"{name}: file {entry['file']!r} leads out of the model's folder")
+        variants[name] = Variant(**{**entry, "segmentation": _unpack(entry["segmentation"])})
+    return variants
+
+
 def _kind(value: Any) -> Kind:
     if value not in get_args(Kind):
         raise ValueError(f"{value!r}; expected {' or '.join(get_args(Kind))}")
@@ -246,6 +288,7 @@ _PARSERS: Mapping[str, Callable[[Any], Any]] = {
     "metrics": _numbers,
     "agreement": _numbers,
     "threshold": _optional_number,
+    "variants": _variants,
     "git_commit": _exactly(str),
     "git_dirty": _exactly(bool),
     "mlflow_run": _exactly(str),

@@ -130,7 +130,8 @@ class Models:
         kept = self._folder / key
         if not kept.is_dir():
             copy = Path(tempfile.mkdtemp(dir=self._folder, prefix="incoming-"))
-            for file in (MODEL_FILE, MANIFEST_FILE):
+            for file in (*manifest.files, MANIFEST_FILE):
+                (copy / file).parent.mkdir(exist_ok=True)
                 shutil.copyfile(folder / file, copy / file)
             copy.rename(kept)
         return ModelIdentity(name=name or manifest.name, version=version, sha256=manifest.model_sha256, key=key)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import re
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,13 +11,10 @@ from typing import Any
 
 import yaml
 
+from scans.manifest import Precision
+from training.params_parsing import ParamsError, parse
+
 PARAMS_FILE = Path("params.yaml")
-
-_EXPONENT = re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+")  # such as 1e-05, which YAML 1.1 takes for text
-
-
-class ParamsError(ValueError):
-    """params.yaml cannot be used; the message names the key."""
 
 
 @dataclass(frozen=True)
@@ -212,6 +208,16 @@ class Export:
     """Real slices on which ONNX and torch are compared."""
     most_disagreement: float
     """Greatest share of a slice's pixels that may differ, 0..1."""
+    precisions: tuple[Precision, ...]
+    """Variants in fewer bits to make and to check: int8, float16."""
+    precision_slices: int
+    """Labelled validation slices that a variant is checked on."""
+    calibration_slices: int
+    """Training slices that int8 takes its scales from."""
+    greatest_precision_loss: float
+    """How much lower than in float32 the mean Dice of a variant that is kept may be."""
+    greatest_precision_organ_loss: float
+    """How much lower any organ's Dice may be."""
 
 
 @dataclass(frozen=True)
@@ -254,7 +260,7 @@ def load_params(path: Path = PARAMS_FILE) -> Params:
     name, raw_dir, profiles = content["profile"], content["raw_dir"], content["profiles"]
     if name not in (known := list(profiles) if isinstance(profiles, Mapping) else []):
         raise ParamsError(f"{path}: profile is {name!r}; expected one of {known}")
-    return typing.cast(Params, _parse(Params, _with_raw_dir(profiles[name], raw_dir, name), f"profiles.{name}"))
+    return typing.cast(Params, parse(Params, _with_raw_dir(profiles[name], raw_dir, name), f"profiles.{name}"))
 
 
 def _with_raw_dir(profile: Any, raw_dir: Any, name: str) -> Any:
@@ -263,7 +269,7 @@ def _with_raw_dir(profile: Any, raw_dir: Any, name: str) -> Any:
         return profile
     if "raw_dir" in profile["prepare"]:
         raise ParamsError(f"profiles.{name}.prepare.raw_dir is unknown; raw_dir stands beside `profile`")
-    return {**profile, "prepare": {"raw_dir": _parse(Path, raw_dir, "raw_dir"), **profile["prepare"]}}
+    return {**profile, "prepare": {"raw_dir": parse(Path, raw_dir, "raw_dir"), **profile["prepare"]}}
 
 
 def to_dict(section: Any, prefix: str = "") -> dict[str, Any]:
@@ -273,28 +279,3 @@ def to_dict(section: Any, prefix: str = "") -> dict[str, Any]:
         plain = str(value) if isinstance(value, Path) else value
         flat |= to_dict(value, f"{prefix}{key}.") if dataclasses.is_dataclass(value) else {prefix + key: plain}
     return flat
-
-
-def _parse(kind: Any, value: Any, where: str) -> Any:
-    if isinstance(kind, type) and dataclasses.is_dataclass(kind):
-        return _parse_section(kind, value, where)
-    if kind is Path and isinstance(value, str | Path):
-        return Path(value)
-    if kind is float and (type(value) is int or (isinstance(value, str) and _EXPONENT.fullmatch(value))):
-        return float(value)
-    if type(value) is not kind:
-        raise ParamsError(f"{where} is {value!r}; expected {kind.__name__}")
-    return value
-
-
-def _parse_section(kind: Any, value: Any, where: str) -> Any:
-    if not isinstance(value, Mapping):
-        raise ParamsError(f"{where} is {value!r}; expected a section")
-    hints = typing.get_type_hints(kind)
-    unknown = [key for key in value if key not in hints]
-    if unknown:
-        raise ParamsError(f"{where}.{unknown[0]} is unknown; {where} has {', '.join(hints)}")
-    missing = [key for key in hints if key not in value]
-    if missing:
-        raise ParamsError(f"{where}.{missing[0]} is missing")
-    return kind(**{key: _parse(hint, value[key], f"{where}.{key}") for key, hint in hints.items()})

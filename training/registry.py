@@ -11,7 +11,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from scans.manifest import MANIFEST_FILE, MODEL_FILE, ModelManifest, file_sha256
+from scans.manifest import MANIFEST_FILE, ModelManifest, file_sha256
 from training import tracking
 
 CANDIDATE = "candidate"
@@ -225,7 +225,8 @@ def _assemble(folder: Path, student: Path, quality: Path) -> Path:
     """The folder that is stored: both models, byte for byte, and MLflow's own file."""
     for source, target in ((student, folder), (quality, folder / QUALITY_FOLDER)):
         target.mkdir(parents=True)
-        for name in (MODEL_FILE, MANIFEST_FILE):
+        for name in (*ModelManifest.read(source).files, MANIFEST_FILE):
+            (target / name).parent.mkdir(exist_ok=True)
             shutil.copyfile(source / name, target / name)
     tracking.write_mlmodel(folder / "MLmodel", inputs=_INPUTS, outputs=_OUTPUTS)
     return folder

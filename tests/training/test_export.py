@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -32,12 +32,22 @@ from training.onnx_files import write_onnx
 from training.onnx_models import SegmentationModel, normalise
 from training.onnx_session import OnnxModel
 from training.params import Export
+from training.precision import write_variants
 from training.prediction import predictor
 from training.quality import scorer
 from training.stages.export import export
 from training.volumes import Catalogue, SliceReader
 
-SECTION = Export(name="fish", agreement_slices=5, most_disagreement=0.001)
+SECTION = Export(
+    name="fish",
+    agreement_slices=5,
+    most_disagreement=0.001,
+    precisions=("int8", "float16"),
+    precision_slices=6,
+    calibration_slices=4,
+    greatest_precision_loss=1.0,
+    greatest_precision_organ_loss=1.0,
+)
 UNET = Architecture(encoder="resnet18", encoder_depth=3, organs=3)
 CLASSIFIER = ClassifierArchitecture(organs=3, side=32)
 ORGAN_FIGURES = {name: {"dice": 0.8, "iou": 0.7, "left_out": 0} for name in ORGANS.names}
@@ -112,6 +122,33 @@ def test_the_manifests_say_what_the_models_are(exported: Exported) -> None:
     assert student.agreement["slices"] == 5
 
 
+def test_variants_are_described_by_what_they_do(exported: Exported) -> None:
+    """Each is beside the model, has the stated hash, and answers the golden slice as stated."""
+    folder = exported.root / STUDENT.parent
+    manifest = ModelManifest.read(folder)
+    assert set(manifest.variants) == {"int8", "float16"}
+    assert set(manifest.files) == {"model.onnx", "variants/int8.onnx", "variants/float16.onnx"}
+    for precision, variant in manifest.variants.items():
+        answer = OnnxModel(folder / variant.file).segment(manifest.golden.slice[None], manifest.golden.window)[0]
+        np.testing.assert_array_equal(answer, variant.segmentation)
+        assert exported.report[precision]["kept"] == 1.0
+        assert 0 <= variant.disagreement <= 1
+    assert manifest.variants["float16"].disagreement < 0.02
+
+
+def test_a_variant_that_segments_worse_is_not_kept(exported: Exported) -> None:
+    """Its figures are reported, its file is not written, and the manifest does not name it."""
+    reader = exported.reader
+    folder = exported.root / "strict"
+    folder.mkdir()
+    (folder / "model.onnx").write_bytes((exported.root / STUDENT.parent / "model.onnx").read_bytes())
+    golden = ModelManifest.read(exported.root / STUDENT.parent).golden
+    section = replace(SECTION, precisions=("int8",), greatest_precision_loss=-0.1)
+    variants, (check,) = write_variants(folder, section, catalogue=exported.catalogue, reader=reader, golden=golden)
+    assert (variants, check.kept) == ({}, False)
+    assert not any((folder / "variants").iterdir())
+
+
 def test_the_golden_slice_is_answered_as_the_manifest_says(exported: Exported) -> None:
     """A server that runs the file on it gets exactly the stated segmentation, and the stated probability."""
     for path in (STUDENT, QUALITY_CLASSIFIER):
@@ -173,7 +210,7 @@ def test_slices_are_spread_over_volumes_that_nothing_learnt_labels_from(exported
 def test_the_file_stands_alone_and_takes_any_size(exported: Exported) -> None:
     """One file that the ONNX checker passes, without paths of this machine; batch, height and width are free."""
     folder = exported.root / "models/student"
-    assert {path.name for path in folder.iterdir()} == {"checkpoint.pt", "manifest.json", "model.onnx"}
+    assert {path.name for path in folder.iterdir()} == {"checkpoint.pt", "manifest.json", "model.onnx", "variants"}
     model = onnx.load(folder / "model.onnx")
     onnx.checker.check_model(model, full_check=True)
     assert b"site-packages" not in model.SerializeToString()

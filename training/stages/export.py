@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from scans.manifest import MODEL_FILE, Golden, Kind, ModelManifest, file_sha256
+from rich.console import Console
+
+from scans.manifest import MODEL_FILE, Golden, Kind, ModelManifest, Precision, Variant, file_sha256
 from training import tracking
 from training.agreement import Agreement, compare_quality, compare_segmentation, spread_slices
 from training.checkpoints import (
@@ -24,6 +27,7 @@ from training.onnx_files import write_onnx
 from training.onnx_models import QualityModel, SegmentationModel
 from training.onnx_session import OnnxModel
 from training.params import Export, load_params
+from training.precision import VARIANTS_DIR, Checked, write_variants
 from training.provenance import git_state
 from training.quality import scorer
 from training.volumes import PREPARED_DIR, Catalogue, SliceReader
@@ -55,6 +59,7 @@ class Exported:
     golden: Golden
     metrics: Mapping[str, float]
     threshold: float | None = None
+    variants: Mapping[Precision, Variant] = field(default_factory=dict)
 
     def manifest(self, catalogue: Catalogue, *, mlflow_run: str) -> ModelManifest:
         """All that a server must know of the model."""
@@ -76,6 +81,7 @@ class Exported:
             metrics=self.metrics,
             agreement={name: float(value) for name, value in asdict(self.agreement).items()},
             threshold=self.threshold,
+            variants=self.variants,
             git_commit=git.commit,
             git_dirty=git.dirty,
             mlflow_run=mlflow_run,
@@ -94,11 +100,35 @@ def export(section: Export, *, threshold: float, mlflow_run: str = "") -> dict[s
         classifier = _export_classifier(
             section, catalogue, folder=Path(temporary) / "quality_classifier", student=student, threshold=threshold
         )
-        for exported, checkpoint in ((student, STUDENT), (classifier, QUALITY_CLASSIFIER)):
+        variants, checks = write_variants(
+            student.path.parent,
+            section,
+            catalogue=catalogue,
+            reader=SliceReader(PREPARED_DIR, cache_megabytes=0),
+            golden=student.golden,
+        )
+        for exported, checkpoint in ((replace(student, variants=variants), STUDENT), (classifier, QUALITY_CLASSIFIER)):
             written = exported.manifest(catalogue, mlflow_run=mlflow_run).write(exported.path.parent)
             for file in (exported.path, written):
                 file.replace(checkpoint.parent / file.name)
-    return {"student": asdict(student.agreement), "quality_classifier": asdict(classifier.agreement)}
+        shutil.rmtree(STUDENT.parent / VARIANTS_DIR, ignore_errors=True)
+        (student.path.parent / VARIANTS_DIR).rename(STUDENT.parent / VARIANTS_DIR)
+    _report(checks)
+    return {
+        "student": asdict(student.agreement),
+        "quality_classifier": asdict(classifier.agreement),
+        **{check.precision: _numbers(asdict(check)) | {"kept": float(check.kept)} for check in checks},
+    }
+
+
+def _report(checks: Sequence[Checked]) -> None:
+    for check in checks:
+        verdict = "kept" if check.kept else "NOT kept"
+        Console().print(
+            f"{check.precision}: mean Dice {check.mean_dice:.4f}, float32 {check.float32_mean_dice:.4f}, worst organ "
+            f"{-check.worst_organ_loss:+.4f}, {check.disagreement:.2%} of the pixels differ: {verdict}",
+            highlight=False,
+        )
 
 
 def _export_student(section: Export, catalogue: Catalogue, *, folder: Path) -> Exported:
