@@ -24,7 +24,8 @@ export HF_HUB_DISABLE_TELEMETRY := 1
 export HF_HUB_OFFLINE := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help setup demo test lint format serve mlflow repro bench bench-recipe deps lock clean
+.PHONY: help setup demo test lint format serve mlflow repro bench bench-capacity bench-resume bench-soak bench-seeds \
+	bench-recipe deps lock clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /  make \1\t/' | expand -t 22
@@ -62,7 +63,20 @@ mlflow: setup  ## serve the page of all runs and models on loopback, port MLFLOW
 repro: setup  ## run what is out of date of the pipeline, on the profile in params.yaml
 	@dvc repro $(ARGS)
 
-bench: setup  ## Teacher against Student for five seeds of the demo (about 40 minutes)
+bench: setup  ## scans and single slices over HTTP against a bare onnxruntime loop (about 5 minutes)
+	@python -m benchmarks.overhead $(ARGS)
+
+bench-capacity: setup  ## memory and time of scans of 3000 and 6000 slices of 1000 x 1000 pixels (40 GB of disk)
+	@python -m benchmarks.capacity $(ARGS)
+
+bench-resume: setup  ## tuspy and tus-js-client, and the server under them, killed in the middle of 1 GB
+	@python -m benchmarks.resume $(ARGS)
+
+bench-soak: setup  ## 200 SIGKILLs over scans, uploads and cancellations, on SQLite and on PostgreSQL (half an hour)
+	@python -m benchmarks.soak $(ARGS)
+	@python -m benchmarks.soak --workers 3 $(ARGS)
+
+bench-seeds: setup  ## Teacher against Student for five seeds of the demo (about 40 minutes)
 	@python -m benchmarks.seeds $(ARGS)
 
 bench-recipe: setup  ## each part of the recipe alone, and each label budget (Tables 2 and 1 of the paper)

@@ -6,6 +6,7 @@ In this order, so that what is accepted is never lost: received, verified, reser
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 import uuid
 from collections.abc import AsyncIterator
@@ -26,7 +27,7 @@ from serving.scan import Scan, Upload
 from serving.segmentation import create_segmentation
 from serving.sources import Sources
 from serving.store import Scratch, Store
-from serving.uploads import Uploads
+from serving.uploads import UploadNotFound, Uploads
 from serving.verification import slab_slices, verify
 
 SOURCE_DIR = "source"
@@ -121,7 +122,10 @@ class Intake:
     def _take_upload(self, upload_id: str, asked: Asked) -> Scan:
         key = asked.key or f"upload {upload_id}"
         if (known := self._jobs.of_key(key)) is not None:
-            return self._accepted(known)
+            scan = self._accepted(known)
+            with contextlib.suppress(UploadNotFound):  # the answer to the first request did not arrive
+                self._uploads.remove(upload_id)
+            return scan
         info, data = self._uploads.complete(upload_id)
         asked = replace(asked, key=key, filename=asked.filename or info.filename)
         name = asked.safe_filename

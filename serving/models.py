@@ -5,6 +5,7 @@ The store's copy lets a scan end on the model it began with, even when the folde
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import logging
 import shutil
@@ -13,14 +14,18 @@ import threading
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
-from scans.manifest import MANIFEST_FILE, MODEL_FILE, ManifestError, ModelManifest, file_sha256
+from scans.manifest import MANIFEST_FILE, MODEL_FILE, ManifestError, ModelManifest, Precision, file_sha256
 from serving import logs
 from serving.registry import RegistryError, download_version
-from serving.runtime import CPU, GOLDEN_DISAGREEMENT, Device, Runtime, RuntimeRefused
+from serving.runtime import CPU, GOLDEN_DISAGREEMENT, Device, Runtime, RuntimeRefused, cuda_devices
 from serving.tuning import Tuner, Tuning
 
 REGISTRY_SCHEME = "models:/"
+
+Served = Precision | Literal["float32"]
+"""Precision that a model is run in."""
 
 
 class ModelError(ValueError):
@@ -48,18 +53,26 @@ class LoadedModel:
     manifest: ModelManifest
     runtime: Runtime
     tuning: Tuning
+    precision: Served
 
 
 class Models:
     """Loads models and keeps them: `current` is what new scans get, older ones stay for the scans that need them."""
 
     def __init__(
-        self, folder: Path, *, device: Device, tuner: Tuner, fetch: Callable[[str], None] = lambda key: None
+        self,
+        folder: Path,
+        *,
+        device: Device,
+        tuner: Tuner,
+        precision: Served | Literal["auto"] = "auto",
+        fetch: Callable[[str], None] = lambda key: None,
     ) -> None:
         """`folder` holds copies by key; `fetch` brings one into it that another process put into the store."""
         self._folder = folder
         self._device: Device = device
         self._tuner = tuner
+        self._precision: Served | Literal["auto"] = precision
         self._fetch_copy = fetch
         self._loading = threading.Lock()
         self._loaded: dict[str, LoadedModel] = {}
@@ -141,16 +154,19 @@ class Models:
         try:
             manifest = ModelManifest.read(folder)
             manifest.verify(folder)
-            file, sha256 = folder / MODEL_FILE, manifest.model_sha256
+            precision = self._chosen(manifest)
+            file = folder / (manifest.variants[precision].file if precision != "float32" else MODEL_FILE)
 
             def opened(threads: int, lanes: int) -> Runtime:
                 return Runtime.open(file, device=self._device, threads=threads, lanes=lanes)
 
-            tuning = self._tuner.tune(opened, manifest.golden, model_sha256=sha256)
+            tuning = self._tuner.tune(
+                opened, manifest.golden, model_sha256=manifest.files[str(file.relative_to(folder))]
+            )
             runtime = opened(tuning.threads, tuning.lanes)
         except (ManifestError, RuntimeRefused) as error:
             raise ModelError(str(error)) from error
-        _check_golden(manifest, runtime, identity)
+        _check_golden(manifest, runtime, identity, precision=precision)
         if self._device == "auto" and runtime.provider == CPU:
             logs.event("model_on_cpu", level=logging.WARNING, model=identity.name, reason="no usable GPU was found")
         logs.event(
@@ -159,9 +175,22 @@ class Models:
             version=identity.version or "-",
             sha256=identity.sha256[:12],
             provider=runtime.provider,
+            precision=precision,
         )
-        self._loaded[identity.key] = LoadedModel(identity, manifest, runtime, tuning)
+        self._loaded[identity.key] = LoadedModel(identity, manifest, runtime, tuning, precision)
         return self._loaded[identity.key]
+
+    def _chosen(self, manifest: ModelManifest) -> Served:
+        """The precision that was asked for, or the fastest for the device whose accuracy export has checked."""
+        if self._precision != "auto":
+            if self._precision != "float32" and self._precision not in manifest.variants:
+                offered = ", ".join(("float32", *manifest.variants))
+                raise ModelError(
+                    f"model {manifest.name} has no {self._precision} that passed its check; it has {offered}"
+                )
+            return self._precision
+        best: Precision = "float16" if cuda_devices(self._device) else "int8"
+        return best if best in manifest.variants else "float32"
 
 
 def _check_kind(manifest: ModelManifest, folder: Path) -> None:
@@ -171,11 +200,14 @@ def _check_kind(manifest: ModelManifest, folder: Path) -> None:
         raise ModelError(f"{folder / MANIFEST_FILE}: slice_axis is {manifest.slice_axis}; this server slices along 0")
 
 
-def _check_golden(manifest: ModelManifest, runtime: Runtime, identity: ModelIdentity) -> None:
-    disagreement = runtime.golden_disagreement(manifest.golden)
+def _check_golden(manifest: ModelManifest, runtime: Runtime, identity: ModelIdentity, *, precision: Served) -> None:
+    golden = manifest.golden
+    if precision != "float32":
+        golden = dataclasses.replace(golden, segmentation=manifest.variants[precision].segmentation)
+    disagreement = runtime.golden_disagreement(golden)
     if disagreement > GOLDEN_DISAGREEMENT:
         raise ModelError(
             f"model {identity.name} (SHA-256 {identity.sha256}) does not reproduce its golden slice on "
-            f"{runtime.provider}: {disagreement:.2%} of the pixels differ, {GOLDEN_DISAGREEMENT:.2%} may; "
-            f"the file or the installation is damaged, so it is not served"
+            f"{runtime.provider} in {precision}: {disagreement:.2%} of the pixels differ, {GOLDEN_DISAGREEMENT:.2%} "
+            f"may; the file or the installation is damaged, so it is not served"
         )

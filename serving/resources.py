@@ -121,7 +121,9 @@ def _parts(settings: Settings, scratch: Scratch) -> Iterator[_Parts]:
         database.open()
         stack.callback(database.close)
         tuner = Tuner(scratch.root, wanted=Wanted(threads=settings.threads, batch_size=settings.batch_size))
-        models = Models(store.models_dir, device=settings.device, tuner=tuner, fetch=store.fetch_model)
+        models = Models(
+            store.models_dir, device=settings.device, tuner=tuner, precision=settings.precision, fetch=store.fetch_model
+        )
         batcher = Batcher(lanes=max(os.cpu_count() or 1, _MOST_GPU_LANES))
         stack.callback(batcher.close)
         owner = settings.worker_id or f"{socket.gethostname()}-{os.getpid()}"

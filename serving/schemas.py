@@ -64,6 +64,7 @@ class ServedModelResponse(ModelResponse):
 
     organs: list[OrganResponse]
     provider: str = Field(description="Where it runs, as ONNX Runtime names it.")
+    precision: str = Field(description="float32, or a variant that passed its check at export: float16, int8.")
     spacing_mm: tuple[tuple[float, float], tuple[float, float], tuple[float, float]] = Field(
         description="Least and greatest voxel spacing seen in training, along z, y, x."
     )

@@ -34,6 +34,7 @@ async def model(given: Given) -> ServedModelResponse:
         sha256=current.identity.sha256,
         organs=[OrganResponse(index=o.index, name=o.name, colour=o.colour) for o in manifest.organs.organs],
         provider=current.runtime.provider,
+        precision=current.precision,
         spacing_mm=manifest.spacing_mm,
         intensity_range=manifest.intensity_range,
         metrics=dict(manifest.metrics),

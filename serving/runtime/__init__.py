@@ -16,7 +16,17 @@ from serving.runtime.binding import BoundSession
 from serving.runtime.memory import OutOfDeviceMemory, is_out_of_memory
 from serving.runtime.session import CPU, CUDA, Device, RuntimeRefused, cuda_devices, open_session
 
-__all__ = ["CPU", "CUDA", "GOLDEN_DISAGREEMENT", "Device", "OutOfDeviceMemory", "Runtime", "RuntimeRefused", "version"]
+__all__ = [
+    "CPU",
+    "CUDA",
+    "GOLDEN_DISAGREEMENT",
+    "Device",
+    "OutOfDeviceMemory",
+    "Runtime",
+    "RuntimeRefused",
+    "cuda_devices",
+    "version",
+]
 
 GOLDEN_DISAGREEMENT = 0.001
 """Share of the golden slice's pixels that may differ: rounding differs from processor to processor, as at export."""

@@ -14,12 +14,12 @@ import pytest
 from onnx import TensorProto, helper
 
 from scans.intensity import Window
-from scans.manifest import MODEL_FILE, ModelManifest, file_sha256
+from scans.manifest import MODEL_FILE, ModelManifest, Variant, file_sha256
 from serving.models import ModelError, ModelIdentity, Models
 from serving.registry import RegistryError, download_version
 from serving.runtime import Runtime, RuntimeRefused
 from serving.tuning import Tuner, Wanted
-from tests.serving.models import ORGANS, run_offline, write_model
+from tests.serving.models import ORGANS, run_offline, threshold_model, write_model
 
 
 def _models(tmp_path: Path) -> Models:
@@ -177,3 +177,35 @@ def test_the_command_refuses_in_one_line(tmp_path: Path) -> None:
     assert "ricefish: " in ended.stderr.splitlines()[-1]
     assert "has SHA-256" in ended.stderr.splitlines()[-1]
     assert "Traceback" not in ended.stderr
+
+
+def _with_variant(tmp_path: Path, *, thresholds: tuple[float, float] = (0.3, 0.6)) -> Path:
+    """A model whose int8 answers differently enough to be told apart."""
+    folder = write_model(tmp_path / "model")
+    (folder / "variants").mkdir()
+    onnx.save(threshold_model(rounds=0, thresholds=thresholds), folder / "variants" / "int8.onnx")
+    golden = ModelManifest.read(folder).golden
+    session = Runtime.open(folder / "variants" / "int8.onnx", device="cpu", threads=1)
+    answer = session.segment(golden.slice[None], golden.window)[0]
+    variant = Variant("variants/int8.onnx", file_sha256(folder / "variants" / "int8.onnx"), 0.8, 0.8, 0.1, answer)
+    _rewritten(folder, variants={"int8": variant})
+    return folder
+
+
+@pytest.mark.parametrize(("asked", "served"), [("auto", "int8"), ("int8", "int8"), ("float32", "float32")])
+def test_a_checked_variant_is_served_on_the_cpu(tmp_path: Path, asked: str, served: str) -> None:
+    """Unless float32 is asked for; it has to reproduce its own answer to the golden slice."""
+    tuner = Tuner(tmp_path, wanted=Wanted(threads=1, batch_size=1))
+    models = Models(tmp_path / "kept", device="cpu", tuner=tuner, precision=asked)
+    assert models.serve(str(_with_variant(tmp_path))).precision == served
+
+
+def test_a_variant_that_is_not_there_or_not_right_is_refused(tmp_path: Path) -> None:
+    """float16 that was never made, and an int8 whose file was changed."""
+    folder = _with_variant(tmp_path)
+    tuner = Tuner(tmp_path, wanted=Wanted(threads=1, batch_size=1))
+    with pytest.raises(ModelError, match="no float16 that passed its check; it has float32, int8"):
+        Models(tmp_path / "kept", device="cpu", tuner=tuner, precision="float16").serve(str(folder))
+    onnx.save(threshold_model(rounds=0, thresholds=(0.1, 0.9)), folder / "variants" / "int8.onnx")
+    with pytest.raises(ModelError, match=r"int8\.onnx has SHA-256"):
+        Models(tmp_path / "other", device="cpu", tuner=tuner).serve(str(folder))
