@@ -15,5 +15,5 @@ __all__ = ["Attempt", "Fenced", "FolderStore", "Scratch", "Store", "StoreError",
 def open_store(settings: Settings) -> Store:
     """The store that the settings name. Raises StoreError where it cannot be used."""
     if settings.store.startswith(S3_SCHEME):
-        raise StoreError(f"{settings.store}: a store on S3 is not there yet; give a folder")
+        raise StoreError(f"the store {settings.store} is on S3, which this version cannot use; give a folder")
     return FolderStore(Path(settings.store))
