@@ -55,7 +55,7 @@ def server(settings: Settings) -> Iterator[Resources]:
     with ExitStack() as stack:
         scratch = stack.enter_context(Scratch(scratch_dir(settings)).opened())
         parts = stack.enter_context(_parts(settings, scratch))
-        parts.models.serve(settings.model)
+        parts.store.keep_model(parts.models.serve(settings.model).identity.key)
         limits = Limits(scratch.root, settings.upload_limit_bytes)
         uploads = Uploads(scratch.uploads_dir, limits=limits, expiry_seconds=settings.upload_expiry_hours * 3600)
         uploads.expire(starting=True)
@@ -116,7 +116,7 @@ def _parts(settings: Settings, scratch: Scratch) -> Iterator[_Parts]:
     with ExitStack() as stack:
         database = Database(settings.database_url or _default_database(settings, scratch))
         alone = not database.shared
-        store = open_store(settings)
+        store = open_store(settings, scratch)
         stack.enter_context(store.open(alone=alone))
         database.open()
         stack.callback(database.close)

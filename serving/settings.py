@@ -35,7 +35,7 @@ class Settings(BaseSettings):
     port: int = Field(default=8000, ge=0, le=65535)
     """Port to listen on; 0 takes a free one, which is printed."""
     store: str = "store"
-    """Folder in which scans and segmentations are kept; workers elsewhere mount it."""
+    """Where scans and segmentations are kept: a folder, which workers elsewhere mount, or s3://BUCKET/PREFIX."""
     scratch: Path | None = None
     """Folder on a local disk for what is on its way in or out; default: `scratch` in the store, if that is a folder."""
     database_url: str | None = None

@@ -12,8 +12,10 @@ from serving.store.scratch import Scratch, sync
 __all__ = ["Attempt", "Fenced", "FolderStore", "Scratch", "Store", "StoreError", "StoredFile", "open_store", "sync"]
 
 
-def open_store(settings: Settings) -> Store:
-    """The store that the settings name. Raises StoreError where it cannot be used."""
+def open_store(settings: Settings, scratch: Scratch) -> Store:
+    """The store that the settings name; `scratch` is where one that is elsewhere is worked on."""
     if settings.store.startswith(S3_SCHEME):
-        raise StoreError(f"the store {settings.store} is on S3, which this version cannot use; give a folder")
+        from serving.store.bucket import BucketStore  # noqa: PLC0415  only who uses S3 waits for its library
+
+        return BucketStore(settings.store, scratch=scratch, endpoint=settings.s3_endpoint)
     return FolderStore(Path(settings.store))

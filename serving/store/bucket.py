@@ -1,0 +1,154 @@
+"""BucketStore: scans in an S3 bucket. What is worked on is copied to the local disk, shards go up as they are finished.
+
+An attempt is an object, `scans/ID/attempts/EPOCH`, which a newer attempt removes; every publication looks for its own
+first. A shard is put only where there is none (If-None-Match), so that nothing that is there ever changes; what an
+older attempt could still put between its look and its put is a shard that is missing, with the bytes it will have.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import s3fs
+from zarr.storage import FsspecStore
+
+from serving.settings import S3_SCHEME
+from serving.store.contract import RESULT_DIR, Attempt, Fenced, StoredFile, StoreError, each_file
+from serving.store.scratch import Scratch
+
+
+class BucketStore:
+    """See `Store`."""
+
+    def __init__(self, url: str, *, scratch: Scratch, endpoint: str | None) -> None:
+        """`url` is s3://BUCKET or s3://BUCKET/PREFIX; keys come from the usual AWS_ variables."""
+        self.name = url
+        self._root = url.removeprefix(S3_SCHEME)
+        self._scratch = scratch
+        self._options: dict[str, Any] = {"endpoint_url": endpoint, "use_listings_cache": False}
+        self._s3 = s3fs.S3FileSystem(**self._options, skip_instance_cache=True)
+
+    @contextmanager
+    def open(self, *, alone: bool) -> Iterator[None]:
+        """Looks whether the bucket can be written. Raises StoreError; a bucket cannot be claimed for one process."""
+        try:
+            self._s3.pipe_file(f"{self._root}/.written", b"")
+        except Exception as error:  # botocore, aiohttp and OSErrors
+            raise StoreError(f"the store {self.name} cannot be written: {type(error).__name__}: {error}") from error
+        self.models_dir.mkdir(parents=True, exist_ok=True)
+        yield
+
+    def accept(self, incoming: Path, scan_id: str) -> None:
+        """Puts all files of a complete folder into the bucket."""
+        for file in each_file(incoming):
+            self._s3.put_file(str(file), f"{self._scan(scan_id)}/{file.relative_to(incoming).as_posix()}")
+
+    def remove(self, scan_id: str) -> None:
+        """Removes all of a scan; nothing if there is nothing of it."""
+        if found := self._s3.find(self._scan(scan_id)):
+            self._s3.rm(found)
+
+    def sweep(self) -> None:
+        """Nothing to do: what is removed is never elsewhere first."""
+
+    @contextmanager
+    def source(self, scan_id: str, volume: str) -> Iterator[Path]:
+        """A copy of the volume on the local disk."""
+        with self._scratch.passing("staging") as folder:
+            target, place = folder / Path(volume).name, f"{self._scan(scan_id)}/{volume}"
+            for name in self._s3.find(place):
+                within = name.removeprefix(place).lstrip("/")
+                file = target / within if within else target
+                file.parent.mkdir(parents=True, exist_ok=True)
+                self._s3.get_file(name, str(file))
+            yield target
+
+    @contextmanager
+    def begin(self, scan_id: str, epoch: int) -> Iterator[Attempt]:
+        """Begins an attempt and fences all of a lower epoch off. Raises Fenced."""
+        attempts = f"{self._scan(scan_id)}/attempts"
+        if not self._s3.find(f"{self._scan(scan_id)}/{RESULT_DIR}/zarr.json"):
+            raise Fenced(f"scan {scan_id} is gone")
+        mine = f"{attempts}/{epoch}"
+        self._s3.pipe_file(mine, b"")
+        others = [name for name in self._s3.find(attempts) if name != mine]
+        try:
+            if any(int(name.rpartition("/")[2]) > epoch for name in others):
+                raise Fenced(f"a newer attempt at scan {scan_id} is under way")
+            if others:
+                self._s3.rm(others)
+            yield _BucketAttempt(self._s3, mine, f"{self._scan(scan_id)}/{RESULT_DIR}")
+        finally:
+            if self._s3.exists(mine):
+                self._s3.rm_file(mine)
+
+    def result(self, scan_id: str) -> FsspecStore:
+        """What zarr reads the result from. Raises FileNotFoundError."""
+        place = f"{self._scan(scan_id)}/{RESULT_DIR}"
+        if not self._s3.exists(f"{place}/zarr.json"):
+            raise FileNotFoundError(place)
+        options = {**self._options, "asynchronous": True}
+        return FsspecStore.from_url(f"{S3_SCHEME}{place}", storage_options=options, read_only=True)
+
+    def result_files(self, scan_id: str) -> list[StoredFile]:
+        """All files of the result, by name."""
+        place = f"{self._scan(scan_id)}/{RESULT_DIR}"
+        found = self._s3.find(place, detail=True)
+        return [StoredFile(name.removeprefix(f"{place}/"), info["size"], name) for name, info in sorted(found.items())]
+
+    def open_file(self, file: StoredFile) -> BinaryIO:
+        """A file of a result, for reading."""
+        opened: BinaryIO = self._s3.open(file.place, "rb", cache_type="readahead")
+        return opened
+
+    @property
+    def models_dir(self) -> Path:
+        """Copies on the local disk; `fetch_model` and `keep_model` move them from and to the bucket."""
+        return self._scratch.root / "models"
+
+    def fetch_model(self, key: str) -> None:
+        """Brings a model copy into `models_dir`; nothing if it is there already, or nowhere."""
+        place, target = f"{self._root}/models/{key}", self.models_dir / key
+        if target.is_dir():
+            return
+        with self._scratch.passing("staging") as folder:
+            names = self._s3.find(place)
+            for name in names:
+                file = folder / "model" / name.removeprefix(f"{place}/")
+                file.parent.mkdir(parents=True, exist_ok=True)
+                self._s3.get_file(name, str(file))
+            if names:
+                shutil.move(folder / "model", target)
+
+    def keep_model(self, key: str) -> None:
+        """Puts a copy that is in `models_dir` into the bucket; the manifest last, by which it is known to be whole."""
+        folder, place = self.models_dir / key, f"{self._root}/models/{key}"
+        if self._s3.exists(f"{place}/manifest.json"):
+            return
+        for file in sorted(each_file(folder), key=lambda file: file.name == "manifest.json"):
+            self._s3.put_file(str(file), f"{place}/{file.relative_to(folder).as_posix()}")
+
+    def _scan(self, scan_id: str) -> str:
+        return f"{self._root}/scans/{scan_id}"
+
+
+@dataclass(frozen=True)
+class _BucketAttempt:
+    s3: s3fs.S3FileSystem
+    mark: str
+    result: str
+
+    def publish(self, folder: Path, names: Iterable[str]) -> None:
+        """Puts shards where there are none; see `Attempt`. Raises Fenced."""
+        for name in names:
+            if not self.s3.exists(self.mark):
+                raise Fenced(f"the attempt {self.mark} was fenced off")
+            with contextlib.suppress(FileExistsError):  # put by an attempt that was interrupted right after it
+                self.s3.pipe_file(f"{self.result}/{name}", (folder / name).read_bytes(), mode="create")
+            (folder / name).unlink()

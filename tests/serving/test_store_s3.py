@@ -1,0 +1,138 @@
+"""Scans in an S3 bucket: a real server and a worker on it, and what an older attempt can no longer do."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import boto3
+import httpx
+import nibabel as nib
+import numpy as np
+import pytest
+from moto.server import ThreadedMotoServer
+
+from benchmarks import servers
+from scans.formats.pyramid import Pyramid
+from scans.geometry import Frame, Spacing
+from serving.store import Fenced, Scratch, StoreError
+from serving.store.bucket import BucketStore
+from tests.serving.databases import new_postgresql_database, postgresql_server
+from tests.serving.models import write_model
+
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
+
+KEYS = {"AWS_ACCESS_KEY_ID": "testing", "AWS_SECRET_ACCESS_KEY": "testing", "AWS_DEFAULT_REGION": "us-east-1"}
+
+
+@pytest.fixture(scope="module")
+def endpoint() -> Iterator[str]:
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in KEYS.items():
+            patch.setenv(name, value)
+        address = "http://{}:{}".format(*server.get_host_and_port())
+        boto3.client("s3", endpoint_url=address).create_bucket(Bucket="fish")
+        yield address
+    server.stop()
+
+
+@pytest.fixture
+def store(endpoint: str, tmp_path: Path) -> Iterator[BucketStore]:
+    with Scratch(tmp_path / "scratch").opened() as scratch:
+        store = BucketStore("s3://fish/prefix", scratch=scratch, endpoint=endpoint)
+        with store.open(alone=False):
+            yield store
+
+
+def accepted(store: BucketStore, folder: Path, scan_id: str) -> Path:
+    """A scan with an empty result; gives a folder with one staged shard."""
+    incoming = folder / "incoming"
+    (incoming / "source").mkdir(parents=True)
+    (incoming / "source" / "fish.nii").write_bytes(b"voxels")
+    about = {"shape": (4, 4, 4), "dtype": np.uint8, "frame": Frame.from_lps(Spacing(1, 1, 1)), "organs": None}
+    Pyramid.create(incoming / "segmentation.ome.zarr", slab_slices=4, **about)  # type: ignore[arg-type]
+    store.accept(incoming, scan_id)
+    staged = folder / "staged"
+    Pyramid.create(staged, slab_slices=4, **about).write(0, np.full((4, 4, 4), 7, np.uint8))  # type: ignore[arg-type]
+    return staged
+
+
+def test_what_is_published_can_be_read(store: BucketStore, tmp_path: Path) -> None:
+    """The source as it was, the result's voxels, its files with their sizes; and after the removal, nothing."""
+    staged = accepted(store, tmp_path, "a" * 32)
+    with store.source("a" * 32, "source/fish.nii") as path:
+        assert (path.name, path.read_bytes()) == ("fish.nii", b"voxels")
+    assert not path.exists()
+    with store.begin("a" * 32, 1) as attempt:
+        attempt.publish(staged, ["0/c/0/0/0"])
+    np.testing.assert_array_equal(Pyramid.open(store.result("a" * 32)).read(0, 4), 7)
+    files = {file.name: file for file in store.result_files("a" * 32)}
+    assert set(files) == {"zarr.json", "0/zarr.json", "0/c/0/0/0"}
+    with store.open_file(files["0/c/0/0/0"]) as shard:
+        assert len(shard.read()) == files["0/c/0/0/0"].size
+    store.remove("a" * 32)
+    store.remove("a" * 32)
+    with pytest.raises(FileNotFoundError):
+        store.result("a" * 32)
+    with pytest.raises(Fenced), store.begin("a" * 32, 2):
+        pass
+
+
+def test_an_older_attempt_is_fenced_off(store: BucketStore, tmp_path: Path) -> None:
+    """Once a newer one has begun, the older publishes nothing, and cannot begin again."""
+    staged = accepted(store, tmp_path, "b" * 32)
+    with store.begin("b" * 32, 1) as old, store.begin("b" * 32, 2) as new:
+        with pytest.raises(Fenced):
+            old.publish(staged, ["0/c/0/0/0"])
+        assert {file.name for file in store.result_files("b" * 32)} == {"zarr.json", "0/zarr.json"}
+        with pytest.raises(Fenced), store.begin("b" * 32, 1):
+            pass
+        new.publish(staged, ["0/c/0/0/0"])
+    assert "0/c/0/0/0" in {file.name for file in store.result_files("b" * 32)}
+
+
+def test_a_bucket_that_is_not_there_is_named(endpoint: str, tmp_path: Path) -> None:
+    """Before anything is taken in."""
+    with Scratch(tmp_path / "scratch").opened() as scratch:
+        store = BucketStore("s3://elsewhere", scratch=scratch, endpoint=endpoint)
+        with pytest.raises(StoreError, match="s3://elsewhere"), store.open(alone=False):
+            pass
+
+
+def test_a_server_and_a_worker_share_a_bucket(endpoint: str, tmp_path: Path) -> None:
+    """Taken in by one, segmented by two others, one of them killed in the middle; fetched, removed, nothing left."""
+    model = write_model(tmp_path / "model", rounds=30)
+    s3 = boto3.client("s3", endpoint_url=endpoint)
+    grey = np.random.default_rng(0).integers(0, 999, (40, 40, 36)).astype(np.int16)
+    with postgresql_server(tmp_path / "postgresql") as uri:
+        common = {
+            "database_url": new_postgresql_database(uri), "s3_endpoint": endpoint, "threads": 1, "batch_size": 1,
+            "slab_slices": 1, "lease_seconds": 2, "store": "s3://fish/site",
+        }  # fmt: skip
+        taking_in = {"concurrent_scans": 0, "worker_id": "server", "scratch": tmp_path / "scratch"}
+        server = servers.server(tmp_path / "server", model=model, **{**common, **taking_in})
+        workers = [servers.worker(tmp_path, name=f"worker-{n}", **common) for n in range(2)]
+        try:
+            for process in (server, *workers):
+                process.start()
+            with httpx.Client(base_url=server.url, timeout=60, trust_env=False) as http:
+                content = bytes(nib.Nifti1Image(grey.T, np.eye(4)).to_bytes())
+                scan_id = http.post("/v1/scans", params={"filename": "a.nii"}, content=content).json()["id"]
+                while (scan := http.get(f"/v1/scans/{scan_id}").json())["slices_done"] < 5:
+                    pass
+                first = next(worker for worker in workers if worker.settings["worker_id"] == scan["worker"])
+                first.send(signal.SIGKILL)
+                assert servers.wait_until_ended(http, scan_id)["state"] == "succeeded"
+                for name in ("nii.gz", "ome-zarr"):
+                    assert http.get(f"/v1/scans/{scan_id}/segmentation", params={"format": name}).status_code == 200
+                assert http.get(f"/v1/scans/{scan_id}/slices/z/3.png").status_code == 200
+                assert http.delete(f"/v1/scans/{scan_id}").status_code == 204
+        finally:
+            for process in (*workers, server):
+                process.kill()
+    assert "Contents" not in s3.list_objects_v2(Bucket="fish", Prefix="site/scans/")
+    assert "AWS_ACCESS_KEY_ID" in os.environ
