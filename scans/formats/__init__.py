@@ -76,7 +76,7 @@ def create_volume(
         with ExitStack() as stack:
             writer = CheckedWriter(target, create(target, stack))
             yield writer
-            writer.require_complete()
+            writer.finish()
 
 
 @contextmanager
@@ -89,9 +89,11 @@ def stream_volume(  # noqa: PLR0913 - what a volume is, each with its name in th
     frame: Frame,
     organs: OrganMap | None = None,
 ) -> Iterator[SlabWriter]:
-    """Like `create_volume`, to a stream that is only ever appended to; the same bytes as the file would have.
+    """Like `create_volume`, to a stream of which only `write` is used: the very bytes that the file would have.
 
-    Raises ValueError for a suffix that is not in STREAMED, and as `create_volume` does.
+    Slices are sent as they come, but for what a compressor holds back (TIFF: one slice). Nothing more is sent when the
+    block is left by an exception: no reader takes what was sent for a whole volume. The stream is not closed. Raises
+    ValueError for a suffix not in STREAMED (HDF5 and OME-Zarr are written to files only), and as `create_volume` does.
     """
     if suffix not in STREAMED:
         raise ValueError(f"{suffix} cannot be written as a stream; {', '.join(sorted(STREAMED))} can")
@@ -100,7 +102,7 @@ def stream_volume(  # noqa: PLR0913 - what a volume is, each with its name in th
     with ExitStack() as stack:
         writer = CheckedWriter(target, creator_of(path)(target, stack))
         yield writer
-        writer.require_complete()
+        writer.finish()
 
 
 def verify(volume: Volume, *, slab_slices: int = 16) -> None:

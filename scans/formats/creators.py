@@ -8,9 +8,9 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
-from scans.formats.writing import SlabWriter, Target
+from scans.formats.writing import FormatWriter, Target
 
-Creator = Callable[[Target, ExitStack], SlabWriter]
+Creator = Callable[[Target, ExitStack], FormatWriter]
 
 
 def creator_of(path: Path) -> Creator:
@@ -21,49 +21,49 @@ def creator_of(path: Path) -> Creator:
     raise ValueError(f"{path}: no format has this suffix; there are {', '.join(WRITABLE)}")
 
 
-def _nifti(target: Target, stack: ExitStack) -> SlabWriter:
+def _nifti(target: Target, stack: ExitStack) -> FormatWriter:
     from scans.formats.nifti_writing import create_nifti
 
     return create_nifti(target, stack)
 
 
-def _nifti_gz(target: Target, stack: ExitStack) -> SlabWriter:
+def _nifti_gz(target: Target, stack: ExitStack) -> FormatWriter:
     from scans.formats.nifti_writing import create_nifti_gz
 
     return create_nifti_gz(target, stack)
 
 
-def _nrrd(target: Target, stack: ExitStack) -> SlabWriter:
+def _nrrd(target: Target, stack: ExitStack) -> FormatWriter:
     from scans.formats.nrrd_writing import create_nrrd
 
     return create_nrrd(target, stack)
 
 
-def _metaimage(target: Target, stack: ExitStack) -> SlabWriter:
+def _metaimage(target: Target, stack: ExitStack) -> FormatWriter:
     from scans.formats.metaimage_writing import create_metaimage
 
     return create_metaimage(target, stack)
 
 
-def _tiff(target: Target, stack: ExitStack) -> SlabWriter:
+def _tiff(target: Target, stack: ExitStack) -> FormatWriter:
     from scans.formats.tiff_writing import create_tiff
 
     return create_tiff(target, stack)
 
 
-def _hdf5(target: Target, stack: ExitStack) -> SlabWriter:
+def _hdf5(target: Target, stack: ExitStack) -> FormatWriter:
     from scans.formats.hdf5_writing import create_hdf5
 
     return create_hdf5(target, stack)
 
 
-def _ome_zarr(target: Target, stack: ExitStack) -> SlabWriter:
+def _ome_zarr(target: Target, stack: ExitStack) -> FormatWriter:
     from scans.formats.ome_zarr_writing import create_ome_zarr
 
     return create_ome_zarr(target, stack)
 
 
-def _ome_zarr_zip(target: Target, stack: ExitStack) -> SlabWriter:
+def _ome_zarr_zip(target: Target, stack: ExitStack) -> FormatWriter:
     from scans.formats.ome_zarr_writing import create_ome_zarr_zip
 
     return create_ome_zarr_zip(target, stack)
@@ -82,7 +82,7 @@ _CREATORS: dict[str, Creator] = {
     ".ome.zarr.zip": _ome_zarr_zip,
 }
 
-STREAMED = frozenset({".nii", ".nii.gz", ".nrrd", ".seg.nrrd", ".tif", ".tiff"})
+STREAMED = frozenset({".nii", ".nii.gz", ".nrrd", ".seg.nrrd", ".mha", ".tif", ".tiff"})
 """Suffixes of the formats that are written from front to back, so that they can be sent while they are made."""
 
 WRITABLE: tuple[str, ...] = tuple(_CREATORS)

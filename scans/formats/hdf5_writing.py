@@ -11,7 +11,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from scans.formats.writing import SlabWriter, Target
+from scans.formats.writing import FormatWriter, Target
 
 DATASET = "volume"
 _CHUNK_SIDE = 256
@@ -27,8 +27,11 @@ class _Hdf5Writer:
         self.data[self.written : self.written + len(slab)] = slab
         self.written += len(slab)
 
+    def finish(self) -> None:
+        """The file ends where it is closed."""
 
-def create_hdf5(target: Target, stack: ExitStack) -> SlabWriter:
+
+def create_hdf5(target: Target, stack: ExitStack) -> FormatWriter:
     """An .h5 file; organs are the attribute `organs`, JSON of index to name and colour."""
     file = stack.enter_context(h5py.File(target.path, "w"))
     _, y, x = target.shape

@@ -17,25 +17,25 @@ from nibabel.nifti1 import Nifti1Header
 from nibabel.nifti2 import Nifti2Header
 from numpy.typing import NDArray
 
-from scans.formats.flat_writing import FlatWriter, gzip_stream
-from scans.formats.writing import SlabWriter, Target
+from scans.formats.flat_writing import FlatWriter, GzipWriter
+from scans.formats.writing import FormatWriter, Target
 
 _ALIGNED = 2
 _LARGEST_NIFTI1_AXIS = 32767
 
 
-def create_nifti(target: Target, stack: ExitStack) -> SlabWriter:
+def create_nifti(target: Target, stack: ExitStack) -> FormatWriter:
     """A .nii file."""
     file = target.output(stack)
     file.write(_nifti_header(target))
     return FlatWriter(file)
 
 
-def create_nifti_gz(target: Target, stack: ExitStack) -> SlabWriter:
+def create_nifti_gz(target: Target, stack: ExitStack) -> FormatWriter:
     """A .nii.gz file, whose bytes depend on nothing but the volume."""
-    packed = gzip_stream(target.output(stack), stack)
-    packed.write(_nifti_header(target))
-    return FlatWriter(packed)
+    writer = GzipWriter(target.output(stack))
+    writer.write_header(_nifti_header(target))
+    return writer
 
 
 def _nifti_header(target: Target) -> bytes:

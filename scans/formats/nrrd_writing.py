@@ -7,20 +7,20 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 
-from scans.formats.flat_writing import FlatWriter, gzip_stream
+from scans.formats.flat_writing import GzipWriter
 from scans.formats.nrrd import type_name
-from scans.formats.writing import SlabWriter, Target
+from scans.formats.writing import FormatWriter, Target
 from scans.geometry import Frame
 from scans.organs import OrganMap
 
 _LPS_FROM_RAS = (-1.0, -1.0, 1.0)
 
 
-def create_nrrd(target: Target, stack: ExitStack) -> SlabWriter:
+def create_nrrd(target: Target, stack: ExitStack) -> FormatWriter:
     """A .nrrd or .seg.nrrd file, gzip-encoded, whose bytes depend on nothing but the volume."""
     file = target.output(stack)
     file.write(("\n".join(_lines(target)) + "\n\n").encode("utf-8"))
-    return FlatWriter(gzip_stream(file, stack))
+    return GzipWriter(file)
 
 
 def _lines(target: Target) -> list[str]:

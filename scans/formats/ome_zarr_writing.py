@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scans.formats.pyramid import Pyramid
-from scans.formats.writing import SlabWriter, Target
+from scans.formats.writing import FormatWriter, Target
 from scans.formats.zip_stream import folder_entries, zip_stream
 
 _SLAB_SLICES = 32
@@ -30,29 +30,48 @@ class _PyramidWriter:
         for plane in slab:
             self._waiting.append(plane.copy())
             if len(self._waiting) == self.pyramid.slab_slices:
-                self.flush()
+                self._flush()
 
-    def flush(self) -> None:
+    def finish(self) -> None:
+        """The last slab, which may be thinner."""
         if self._waiting:
-            self.pyramid.write(self._number, np.stack(self._waiting))
-            self._number += 1
-            self._waiting.clear()
+            self._flush()
+
+    def _flush(self) -> None:
+        self.pyramid.write(self._number, np.stack(self._waiting))
+        self._number += 1
+        self._waiting.clear()
 
 
-def create_ome_zarr(target: Target, stack: ExitStack) -> SlabWriter:
+@dataclass(frozen=True)
+class _ZipWriter:
+    inner: _PyramidWriter
+    folder: Path
+    path: Path
+
+    def write(self, slab: NDArray[Any]) -> None:
+        self.inner.write(slab)
+
+    def finish(self) -> None:
+        self.inner.finish()
+        with self.path.open("wb") as archive:
+            for piece in zip_stream(folder_entries(self.folder)):
+                archive.write(piece)
+
+
+def create_ome_zarr(target: Target, stack: ExitStack) -> FormatWriter:
     """An OME-Zarr folder."""
-    return _create(target, target.path, stack)
+    return _create(target, target.path)
 
 
-def create_ome_zarr_zip(target: Target, stack: ExitStack) -> SlabWriter:
+def create_ome_zarr_zip(target: Target, stack: ExitStack) -> FormatWriter:
     """An OME-Zarr in one .zip file, not compressed again, as RFC-9 wants it: its root is the archive's root."""
     folder = target.path.with_suffix(".folder")
     stack.callback(shutil.rmtree, folder, ignore_errors=True)
-    stack.callback(_pack, folder, target.path)
-    return _create(target, folder, stack)
+    return _ZipWriter(_create(target, folder), folder, target.path)
 
 
-def _create(target: Target, folder: Path, stack: ExitStack) -> SlabWriter:
+def _create(target: Target, folder: Path) -> _PyramidWriter:
     _, y, x = target.shape
     slices = _SLAB_SLICES
     while slices > 1 and slices * y * x * target.dtype.itemsize > _SLAB_BYTES:
@@ -65,12 +84,4 @@ def _create(target: Target, folder: Path, stack: ExitStack) -> SlabWriter:
         organs=target.organs,
         slab_slices=slices,
     )
-    writer = _PyramidWriter(pyramid)
-    stack.callback(writer.flush)
-    return writer
-
-
-def _pack(folder: Path, path: Path) -> None:
-    with path.open("wb") as archive:
-        for piece in zip_stream(folder_entries(folder)):
-            archive.write(piece)
+    return _PyramidWriter(pyramid)

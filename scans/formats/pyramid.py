@@ -94,17 +94,29 @@ class Pyramid:
         return (z, y, x)
 
     def write(self, number: int, slab: NDArray[Any]) -> list[str]:
-        """Writes slab `number` into every level; gives the files that it filled, relative to the pyramid."""
-        start, files = number * self.slab_slices, []
+        """Writes slab `number`, all of its slices, into every level; gives `files(number)`.
+
+        The same slab gives the same bytes. Raises ValueError for a slab of another size, or that the volume has not.
+        """
+        start = number * self.slab_slices
+        expected = (min(self.slab_slices, self.shape[0] - start), *self.shape[1:])
+        if number < 0 or slab.shape != expected:
+            raise ValueError(f"slab {number} of {slab.shape} voxels (z, y, x) in a volume of {self.shape}")
         for level, array in enumerate(self.levels):
             stride = 2**level
-            if start % stride:
-                continue
-            part = slab[::stride, ::stride, ::stride]
-            first = start // stride
-            array[first : first + len(part)] = part
-            depth = max(1, self.slab_slices >> level)
-            files.append(f"{level}/c/{first // depth}/0/0")
+            if start % stride == 0:
+                part = slab[::stride, ::stride, ::stride]
+                first = start // stride
+                array[first : first + len(part)] = part
+        return self.files(number)
+
+    def files(self, number: int) -> list[str]:
+        """The shards of slab `number`, relative to the pyramid: one per level in which the slab has a slice."""
+        start, files = number * self.slab_slices, []
+        for level in range(len(self.levels)):
+            stride, depth = 2**level, max(1, self.slab_slices >> level)
+            if start % stride == 0:
+                files.append(f"{level}/c/{start // stride // depth}/0/0")
         return files
 
     def read(self, start: int, stop: int) -> NDArray[Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
 import numpy as np
+from isal import isal_zlib
 from numpy.typing import NDArray
 
 from scans.formats.errors import WHOLE_FILE, FormatError
@@ -203,7 +203,7 @@ def open_zlib(file: BinaryIO) -> BufferedReader:
 class _ZlibReader(RawIOBase):
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
-        self._decoder = zlib.decompressobj()
+        self._decoder = isal_zlib.decompressobj()
 
     def readable(self) -> bool:
         return True
@@ -215,6 +215,6 @@ class _ZlibReader(RawIOBase):
             if decoded:
                 buffer[: len(decoded)] = decoded
                 return len(decoded)
-            if not packed:
+            if not packed and not self._decoder.eof:
                 raise EOFError("the compressed voxels end before the end of their stream")
         return 0

@@ -19,10 +19,12 @@ from numpy.typing import NDArray
 
 from scans.formats.flat_writing import DEFLATE_LEVEL
 from scans.formats.tiff_spacing import AFFINE_KEY
-from scans.formats.writing import SlabWriter, Target
+from scans.formats.writing import FormatWriter, Target
 
-_CLASSIC_BYTES = 2**32 - 2**26
 _MOST = 2**32 - 1
+_CLASSIC_BYTES = 2**32 - 1
+_DIRECTORY_BYTES = 512
+"""More than a page's directory takes in classic TIFF (220), with its rationals and the name of the software."""
 _SAMPLE_FORMATS = {"u": 1, "i": 2, "f": 3}
 
 _ASCII, _SHORT, _LONG, _RATIONAL, _LONG8 = 2, 3, 4, 5, 16
@@ -95,28 +97,26 @@ class _PageWriter:
     def write(self, slab: NDArray[Any]) -> None:
         for plane in slab:
             pixels = isal_zlib.compress(plane.reshape(-1).view(np.uint8).data, level=DEFLATE_LEVEL)
-            pixels += b"\0" * (len(pixels) % 2)  # directories begin at even offsets
             if self._waiting is None:
-                self._append(self.layout.header(self.layout.header_bytes + len(pixels)))
+                self._append(self.layout.header(_even(self.layout.header_bytes + len(pixels))))
             else:
                 self._append_page(following=pixels)
             self._waiting = pixels
 
     def finish(self) -> None:
         """The last page, which points to no other."""
-        if self._waiting is not None:
-            self._append_page(following=None)
+        self._append_page(following=None)
 
     def _append_page(self, *, following: bytes | None) -> None:
-        pixels, self._waiting = self._waiting or b"", None
+        pixels = self._waiting or b""
         offset_type = self.layout.offset_type
         tags = [*self.common, (273, offset_type, self._position), (279, offset_type, len(pixels))]
         if self._pages == 0:
             tags.append((270, _ASCII, self.description))
-        at = self._position + len(pixels)
+        at = _even(self._position + len(pixels))
         length = len(self.layout.directory(tags, at=at, following=0))
-        target = 0 if following is None else at + length + len(following)
-        self._append(pixels)
+        target = 0 if following is None else _even(at + length + len(following))
+        self._append(pixels + bytes(at - self._position - len(pixels)))
         self._append(self.layout.directory(tags, at=at, following=target))
         self._pages += 1
 
@@ -125,10 +125,9 @@ class _PageWriter:
         self._position += len(content)
 
 
-def create_tiff(target: Target, stack: ExitStack) -> SlabWriter:
+def create_tiff(target: Target, stack: ExitStack) -> FormatWriter:
     """A .tif file that ImageJ, Fiji and napari open as one stack with its voxel size."""
-    size = int(np.prod(target.shape, dtype=object)) * target.dtype.itemsize
-    _, height, width = target.shape
+    depth, height, width = target.shape
     spacing = target.frame.spacing
     common: list[Tag] = [
         (256, _LONG, width),
@@ -144,9 +143,15 @@ def create_tiff(target: Target, stack: ExitStack) -> SlabWriter:
         (305, _ASCII, "Ricefish"),
         (339, _SHORT, _SAMPLE_FORMATS[target.dtype.kind]),
     ]
-    writer = _PageWriter(target.output(stack), _Layout(big=size > _CLASSIC_BYTES), common, _description(target))
-    stack.callback(writer.finish)
-    return writer
+    description = _description(target)
+    page = height * width * target.dtype.itemsize
+    most = depth * (page + page // 64 + _DIRECTORY_BYTES) + len(description.encode()) + 64
+    return _PageWriter(target.output(stack), _Layout(big=most > _CLASSIC_BYTES), common, description)
+
+
+def _even(offset: int) -> int:
+    """Where a directory may begin that has to come at `offset` or behind it."""
+    return offset + offset % 2
 
 
 def _description(target: Target) -> str:

@@ -26,6 +26,14 @@ class SlabWriter(Protocol):
         ...
 
 
+class FormatWriter(SlabWriter, Protocol):
+    """A format's writer. What ends the file comes from `finish`, so that a volume that is given up has no end."""
+
+    def finish(self) -> None:
+        """What follows the last slice; called once, after it, and never for a volume that is not complete."""
+        ...
+
+
 @dataclass(frozen=True)
 class Target:
     """What is to be written."""
@@ -39,11 +47,11 @@ class Target:
     organs: OrganMap | None
     """Names and colours of the classes, where the volume is a segmentation."""
     stream: BinaryIO | None = None
-    """Where to write instead of a file: bytes are appended to it, and it is never gone back in."""
+    """Where to write instead of a file. Only its `write` is called, with bytes that it must have taken on return."""
 
     def output(self, stack: ExitStack) -> BinaryIO:
         """The stream, or the file opened for writing; for formats that are written from front to back."""
-        return self.stream or stack.enter_context(self.path.open("wb"))
+        return stack.enter_context(self.path.open("wb")) if self.stream is None else self.stream
 
 
 @dataclass
@@ -51,7 +59,7 @@ class CheckedWriter:
     """Counts slices and refuses what does not fit, before a format's writer sees it."""
 
     target: Target
-    inner: SlabWriter
+    inner: FormatWriter
     written: int = 0
 
     def write(self, slab: NDArray[Any]) -> None:
@@ -67,10 +75,11 @@ class CheckedWriter:
             self.inner.write(np.ascontiguousarray(slab, self.target.dtype))
         self.written += len(slab)
 
-    def require_complete(self) -> None:
-        """Raises ValueError unless every slice has been written."""
+    def finish(self) -> None:
+        """Ends the volume. Raises ValueError unless every slice has been written."""
         if self.written != self.target.shape[0]:
             raise ValueError(f"{self.written} slices were written of {self.target.shape[0]}")
+        self.inner.finish()
 
 
 def writable_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:

@@ -7,14 +7,17 @@ are written as zip64 where they need it. The same files give the same bytes: dat
 from __future__ import annotations
 
 import struct
-import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+from isal import isal_zlib
+
 _PIECE_BYTES = 1 << 20
 _MOST_32 = 0xFFFFFFFF
+"""This number and more need zip64: in a field of 32 bits it says that the value stands elsewhere."""
+_MOST_16 = 0xFFFF
 _VERSION_ZIP64 = 45
 _FLAGS = 0x0008 | 0x0800
 """Checksum after the data; names in UTF-8."""
@@ -68,7 +71,7 @@ def zip_stream(entries: Iterable[ZipEntry]) -> Iterator[bytes]:
         checksum, size = 0, 0
         with entry.open() as file:
             while piece := file.read(_PIECE_BYTES):
-                checksum = zlib.crc32(piece, checksum)
+                checksum = isal_zlib.crc32(piece, checksum)
                 size += len(piece)
                 yield piece
         if size != entry.size:
@@ -87,7 +90,7 @@ def _ordered(entries: Iterable[ZipEntry]) -> list[ZipEntry]:
 
 def _local_header(entry: ZipEntry) -> bytes:
     name = entry.name.encode()
-    large = entry.size > _MOST_32
+    large = entry.size >= _MOST_32
     extra = struct.pack("<HHQQ", 1, 16, 0, 0) if large else b""
     sizes = (_MOST_32, _MOST_32) if large else (0, 0)
     fields = (0x04034B50, _VERSION_ZIP64, _FLAGS, 0, *_DATE, 0, *sizes, len(name), len(extra))
@@ -95,7 +98,7 @@ def _local_header(entry: ZipEntry) -> bytes:
 
 
 def _descriptor(entry: ZipEntry, checksum: int) -> bytes:
-    large = entry.size > _MOST_32
+    large = entry.size >= _MOST_32
     return struct.pack("<IIQQ" if large else "<IIII", 0x08074B50, checksum, entry.size, entry.size)
 
 
@@ -103,17 +106,17 @@ def _directory(written: Sequence[_Written], offset: int) -> bytes:
     entries = b"".join(_directory_entry(one) for one in written)
     count = len(written)
     zip64 = b""
-    if offset > _MOST_32 or count > 0xFFFF or len(entries) > _MOST_32:
+    if offset >= _MOST_32 or count >= _MOST_16 or len(entries) >= _MOST_32:
         fields = (0x06064B50, 44, _VERSION_ZIP64, _VERSION_ZIP64, 0, 0, count, count, len(entries), offset)
         zip64 = struct.pack("<IQHHIIQQQQ", *fields)
         zip64 += struct.pack("<IIQI", 0x07064B50, 0, offset + len(entries), 1)
-    few, short, near = min(count, 0xFFFF), min(len(entries), _MOST_32), min(offset, _MOST_32)
+    few, short, near = min(count, _MOST_16), min(len(entries), _MOST_32), min(offset, _MOST_32)
     return entries + zip64 + struct.pack("<IHHHHIIH", 0x06054B50, 0, 0, few, few, short, near, 0)
 
 
 def _directory_entry(one: _Written) -> bytes:
     name, size = one.entry.name.encode(), one.entry.size
-    large, far = size > _MOST_32, one.offset > _MOST_32
+    large, far = size >= _MOST_32, one.offset >= _MOST_32
     values = [size, size] * large + [one.offset] * far
     extra = struct.pack(f"<HH{len(values)}Q", 1, 8 * len(values), *values) if values else b""
     sizes = (_MOST_32, _MOST_32) if large else (size, size)

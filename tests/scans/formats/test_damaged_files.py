@@ -3,6 +3,7 @@
 import gzip
 import pickle
 import random
+import zlib
 
 import numpy as np
 import pytest
@@ -64,6 +65,43 @@ def test_random_damage_causes_no_other_exception(sample, samples, tmp_path):
         except FormatError:
             noticed += 1
     assert noticed or sample.startswith("plain")
+
+
+def deflated_mha(path, packed):
+    header = (
+        "NDims = 3\nDimSize = 256 128 40\nElementType = MET_USHORT\nCompressedData = True\nElementSpacing = 1 1 1\n"
+    )
+    path.write_bytes(header.encode() + b"ElementDataFile = LOCAL\n" + packed)
+    return path
+
+
+NOISE_THEN_ZEROS = (
+    np.random.default_rng(2).integers(0, 99, (40, 128, 256), np.uint16) * (np.arange(40) < 20)[:, None, None]
+)
+
+
+def test_a_deflated_metaimage_is_decoded_in_pieces(tmp_path):
+    """Poorly and extremely compressible slices, in slabs that end anywhere, upwards and again from the start."""
+    path = deflated_mha(tmp_path / "a.mha", zlib.compress(NOISE_THEN_ZEROS.astype(np.uint16).tobytes()))
+    with open_volume(path) as volume:
+        for depth in (7, 40, 1):
+            slabs = [slab for _, slab in volume.slabs(depth)]
+            np.testing.assert_array_equal(np.concatenate(slabs), NOISE_THEN_ZEROS)
+
+
+@pytest.mark.parametrize("damage", ["checksum", "cut before the checksum", "cut in the voxels"])
+def test_damage_at_the_end_of_a_deflated_metaimage_is_found(damage, tmp_path):
+    """The checksum is compared when the last slice is read; a stream without one is not whole."""
+    packed = zlib.compress(NOISE_THEN_ZEROS.astype(np.uint16).tobytes())
+    packed = {
+        "checksum": packed[:-1] + bytes([packed[-1] ^ 1]),
+        "cut before the checksum": packed[:-4],
+        "cut in the voxels": packed[:-100],
+    }[damage]
+    with open_volume(deflated_mha(tmp_path / "a.mha", packed)) as volume:
+        volume.slab(0, 10)
+        with pytest.raises(FormatError, match=r"a\.mha: (damaged or )?truncated"):
+            verify(volume)
 
 
 @pytest.mark.parametrize(
