@@ -10,11 +10,12 @@ import matplotlib.pyplot as plt
 
 _THREADS: Mapping[str, tuple[str, ...]] = {
     "reader": ("read",),
-    "inference": ("wait_for_read", "infer", "wait_for_write"),
+    "inference": ("wait_for_read", "prepare", "infer", "wait_for_write"),
     "writer": ("write",),
 }
 _COLOURS = {
     "read": "#4477aa",
+    "prepare": "#ccbb44",
     "infer": "#228833",
     "write": "#aa3377",
     "wait_for_read": "#bbccee",
@@ -28,13 +29,14 @@ def draw_activities(path: Path, activities: Mapping[str, Mapping[str, float]]) -
     mpl.use("Agg")
     figure, axes = plt.subplots(len(activities), 1, figsize=(8, 1.9 * len(activities)), constrained_layout=True)
     for axis, (network, seconds) in zip(axes, activities.items(), strict=True):
-        whole = sum(seconds[name] for name in _THREADS["inference"])
+        whole = max(sum(seconds[name] for name in names) for names in _THREADS.values())
         for row, names in enumerate(_THREADS.values()):
             left = 0.0
             for name in names:
                 axis.barh(row, seconds[name], left=left, color=_COLOURS[name], label=name.replace("_", " "))
                 left += seconds[name]
-            axis.text(whole * 1.01, row, f"{100 * seconds[names[len(names) // 2]] / whole:.0f} %", va="center")
+            busy = sum(seconds[name] for name in names if not name.startswith("wait"))
+            axis.text(whole * 1.01, row, f"{100 * busy / whole:.0f} %", va="center")
             axis.set_yticks(range(len(_THREADS)), list(_THREADS))
         axis.set_xlim(0, whole * 1.1)
         axis.invert_yaxis()

@@ -34,7 +34,8 @@ _RECENT_SLABS = 16
 _AHEAD = 1
 """Slabs that wait between two activities."""
 
-ACTIVITIES = ("read", "infer", "write", "wait for read", "wait for write")
+ACTIVITIES = ("read", "wait for read", "prepare", "infer", "wait for write", "write")
+"""By the reader, four in turn by the thread that feeds the device, and by the writer."""
 
 HALO = 256
 """Pixels around a tile that the network is shown beside it."""
@@ -165,14 +166,15 @@ class _Inference:
 
     def _submit(self, slices: NDArray[Any]) -> Future[NDArray[np.uint8]]:
         self._run.check()
-        return self._batcher.submit(
-            slices,
-            window=self._scan.window,
-            network=self._model.runtime,
-            urgency=URGENCY[self._run.lease.priority],
-            stream=self._scan.id,
-            halo=HALO,
-        )
+        with self._watch.measuring("prepare"):
+            return self._batcher.submit(
+                slices,
+                window=self._scan.window,
+                network=self._model.runtime,
+                urgency=URGENCY[self._run.lease.priority],
+                stream=self._scan.id,
+                halo=HALO,
+            )
 
 
 @dataclass(frozen=True)
