@@ -49,6 +49,7 @@ STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=10s --timeout=5s --start-period=60s --retries=3 \
   CMD ["python", "-c", "import os, urllib.request as u; u.urlopen(f'http://127.0.0.1:{os.environ[\"RICEFISH_PORT\"]}/health/ready', timeout=4)"]
 # the model is RICEFISH_MODEL, or an argument: docker run ... ricefish-serving --model /models/student
+# it listens beyond loopback, so it wants a key: docker run --entrypoint ricefish -v ... ricefish-serving keys add ...
 ENTRYPOINT ["ricefish", "serve"]
 
 FROM ${PYTHON} AS training

@@ -9,7 +9,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from ricefish import models
+from ricefish import keys, models
 
 app = typer.Typer(
     name="ricefish",
@@ -18,6 +18,7 @@ app = typer.Typer(
     help="Organ segmentation of tomography scans of fish.",
 )
 app.add_typer(models.app, name="models")
+app.add_typer(keys.app, name="keys")
 
 
 @app.callback(invoke_without_command=True)
@@ -40,6 +41,9 @@ def segment(
     server: Annotated[
         str, typer.Option(envvar="RICEFISH_SERVER", help="Address of the server.")
     ] = "http://127.0.0.1:8000",
+    key: Annotated[
+        str | None, typer.Option(envvar="RICEFISH_API_KEY", help="API key of a server that wants one.")
+    ] = None,
     spacing: Annotated[
         str | None, typer.Option(help="Z,Y,X in mm, for files that do not state their voxel spacing.")
     ] = None,
@@ -57,7 +61,7 @@ def segment(
         parts = None if spacing is None else [float(part) for part in spacing.split(",")]
         if parts is not None and len(parts) != 3:
             raise ValueError(f"--spacing is {spacing!r}; give Z,Y,X in mm, such as 0.01,0.005,0.005")
-        with Client(server) as client:
+        with Client(server, key=key) as client:
             rows = run(client, file, out, spacing=Spacing(*parts) if parts else None)
     except (RicefishError, OSError, ValueError, httpx.InvalidURL) as error:
         _fail(error)

@@ -79,9 +79,17 @@ class ScanStatus:
 class Client:
     """A server. Use it as a context manager, or `close` it."""
 
-    def __init__(self, url: str = "http://127.0.0.1:8000", *, patience_seconds: float = PATIENCE_SECONDS) -> None:
+    def __init__(
+        self,
+        url: str = "http://127.0.0.1:8000",
+        *,
+        key: str | None = None,
+        patience_seconds: float = PATIENCE_SECONDS,
+    ) -> None:
+        """`key` is the API key, where the server wants one."""
         timeout = httpx.Timeout(30.0, read=_LONG_SECONDS, write=_LONG_SECONDS)
-        self._http = httpx.Client(base_url=url, timeout=timeout, mounts=_DIRECT)
+        headers = {} if key is None else {"Authorization": f"Bearer {key}"}
+        self._http = httpx.Client(base_url=url, timeout=timeout, mounts=_DIRECT, headers=headers)
         self._url = url
         self._patience_seconds = patience_seconds
 

@@ -13,7 +13,8 @@ from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from serving import errors, logs, resources
+from serving import access, errors, logs, resources
+from serving.headers import SecurityHeaders
 from serving.routes import health, inference, intake, results, scans, uploads
 from serving.settings import Settings
 
@@ -51,8 +52,11 @@ def create_app(settings: Settings) -> FastAPI:
     app.include_router(health.router)
     for routes in (intake, scans, results, uploads, inference):
         app.include_router(routes.router)
+    app.add_middleware(access.Access, metrics_open=settings.metrics_open)
     app.add_middleware(RequestLog)
+    app.add_middleware(SecurityHeaders, tls=settings.tls_certificate is not None)
     errors.install(app)
+    access.document(app)
     return app
 
 
@@ -84,4 +88,5 @@ class RequestLog:
                 path=scope["path"],
                 status=status,
                 seconds=time.monotonic() - started,
+                key=access.identity_of(scope).key_id or "none",
             )

@@ -1,9 +1,10 @@
-"""Database: the table of scans, in SQLite or PostgreSQL. Whoever writes a row says under which conditions it may be."""
+"""Database: the tables of scans and of keys, in SQLite or PostgreSQL. Whoever writes a row says when it may."""
 
 from __future__ import annotations
 
 from sqlalchemy import (
     URL,
+    BigInteger,
     Column,
     ColumnElement,
     Connection,
@@ -19,12 +20,14 @@ from sqlalchemy import (
     create_engine,
     event,
     func,
+    inspect,
     literal_column,
     make_url,
 )
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 from sqlalchemy.pool import ConnectionPoolEntry
+from sqlalchemy.schema import CreateColumn
 
 _READS = "ricefish_reads"
 _BUSY_SECONDS = 60
@@ -56,9 +59,11 @@ scans = Table(
     Column("statistics", Text, comment="organ statistics of the slabs that are done, as JSON"),
     Column("timings", Text, comment="seconds by activity, as JSON"),
     Column("finished", Float(53), comment="seconds since 1970"),
+    Column("key_owner", String(200), comment="whose key it was posted with; NULL without keys"),
     Index("ricefish_scans_queue", "state", "priority", "created"),
     Index("ricefish_scans_created", "created"),
     Index("ricefish_scans_same", "sha256", "model_key"),
+    Index("ricefish_scans_owned", "key_owner", "created"),
 )
 
 keys = Table(
@@ -66,6 +71,23 @@ keys = Table(
     metadata,
     Column("key", String(255), primary_key=True, comment="an Idempotency-Key"),
     Column("scan_id", String(32), nullable=False, index=True),
+)
+
+api_keys = Table(
+    "ricefish_api_keys",
+    metadata,
+    Column("id", String(32), primary_key=True),
+    Column("hash", String(64), nullable=False, comment="SHA-256 of the secret"),
+    Column("owner", String(200), nullable=False),
+    Column("scopes", String(200), nullable=False, comment="separated by spaces"),
+    Column("created", Float(53), nullable=False, comment="seconds since 1970"),
+    Column("expires", Float(53), comment="seconds since 1970"),
+    Column("revoked", Float(53), comment="seconds since 1970"),
+    Column("last_used", Float(53), comment="seconds since 1970, to the hour"),
+    Column("requests_per_minute", Integer),
+    Column("bytes_per_day", BigInteger),
+    Column("day", Integer, nullable=False, default=0, comment="days since 1970, that the bytes are of"),
+    Column("bytes", BigInteger, nullable=False, default=0, comment="that were sent on that day"),
 )
 
 
@@ -95,12 +117,13 @@ class Database:
         return self.url.render_as_string(hide_password=True)
 
     def open(self) -> None:
-        """Makes the table where it is missing. Raises DatabaseError where the database cannot be reached."""
+        """Makes the tables, columns and indexes that are missing. Raises DatabaseError where it cannot be reached."""
         try:
             with self._engine.begin() as connection:
                 if self.shared:  # two processes that start at once would both make the table
                     connection.execute(func.pg_advisory_xact_lock(0x71CEF154).select())
                 metadata.create_all(connection)
+                _complete(connection)
         except SQLAlchemyError as error:
             raise DatabaseError(f"the database {self.name} cannot be used: {_first_line(error)}") from error
 
@@ -122,6 +145,18 @@ class Database:
         if self.shared:
             return func.extract("epoch", func.clock_timestamp()).cast(Float(53))
         return literal_column("((julianday('now') - 2440587.5) * 86400.0)", Float(53))
+
+
+def _complete(connection: Connection) -> None:
+    """Adds to tables of an earlier version the columns, which are NULL there, and the indexes that came since."""
+    for table in metadata.sorted_tables:
+        present = {column["name"] for column in inspect(connection).get_columns(table.name)}
+        for column in table.columns:
+            if column.name not in present:
+                definition = CreateColumn(column).compile(dialect=connection.dialect)
+                connection.exec_driver_sql(f"ALTER TABLE {table.name} ADD COLUMN {definition}")
+        for index in table.indexes:
+            index.create(connection, checkfirst=True)
 
 
 def _sqlite(url: URL) -> Engine:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -17,7 +17,9 @@ from starlette.requests import ClientDisconnect
 
 from scans.formats import ACCEPTED, FormatError, SpacingMissing
 from serving import logs
+from serving.allowances import TooMuch
 from serving.asked import RequestRefused
+from serving.auth import NotAllowed, NotAuthenticated
 from serving.intake import BeingAccepted, KeyReused
 from serving.jobs import ScanNotFound, WrongState
 from serving.limits import UploadTooLarge
@@ -58,6 +60,9 @@ class Problem:
 _WAIT = {"Retry-After": str(RETRY_SECONDS)}
 
 PROBLEMS: Mapping[type[Exception], Problem] = {
+    NotAuthenticated: Problem(401, "unauthorized", "A valid API key is needed", {"WWW-Authenticate": "Bearer"}),
+    NotAllowed: Problem(403, "forbidden", "The API key is not for this"),
+    TooMuch: Problem(429, "too-much", "The API key's allowance is used up"),
     SpacingMissing: Problem(400, "spacing-missing", "The voxel spacing has to be given"),
     FormatError: Problem(422, "unreadable-scan", "The file cannot be read as a scan"),
     RequestRefused: Problem(400, "bad-request", "The request cannot become a scan"),
@@ -102,6 +107,13 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(Exception, _unexpected)
 
 
+def answer(request: Request, error: Exception) -> Response:
+    """The problem that an error is, for what stands outside of the routes."""
+    if isinstance(error, tuple(PROBLEMS)):
+        return _domain(request, error)
+    return _database(request, error) if isinstance(error, SQLAlchemyError) else _unexpected(request, error)
+
+
 def _domain(request: Request, error: Exception) -> Response:
     problem = next(row for kind, row in PROBLEMS.items() if isinstance(error, kind))
     extra: dict[str, Any] = {}
@@ -114,6 +126,8 @@ def _domain(request: Request, error: Exception) -> Response:
         extra = {"file": name, "found": error.found, "accepted": error.accepted}
     elif isinstance(error, RequestRefused):
         extra = {"field": error.field}
+    elif isinstance(error, TooMuch):
+        problem = replace(problem, headers={"Retry-After": str(error.seconds)})
     return _answer(request, problem, detail, extra)
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import copy
 import time
 import uuid
 from collections.abc import AsyncIterator
@@ -69,6 +70,12 @@ class Intake:
         self._limits = limits
         self._silence_seconds = silence_seconds
         self._slab_slices = slab_slices
+
+    def using(self, jobs: Jobs, uploads: Uploads) -> Intake:
+        """The same, with the queue and the uploads as one identity sees them."""
+        theirs = copy.copy(self)
+        theirs._jobs, theirs._uploads = jobs, uploads
+        return theirs
 
     async def receive(self, body: AsyncIterator[bytes], asked: Asked, *, length: int | None) -> Scan:
         """From the body of a request, of `length` bytes where that is known."""

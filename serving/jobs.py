@@ -6,6 +6,8 @@ A scan's row is there before its files and goes after them: whatever is killed i
 from __future__ import annotations
 
 import contextlib
+import copy
+import hashlib
 import json
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
@@ -19,6 +21,7 @@ from sqlalchemy.sql import ColumnElement
 from scans.geometry import Spacing
 from scans.statistics import OrganStatistics
 from serving.database import Database, keys, scans
+from serving.identity import ANYONE, Identity
 from serving.scan import Scan
 
 State = Literal["queued", "running", "succeeded", "failed", "cancelled"]
@@ -82,6 +85,13 @@ class Jobs:
         self._database = database
         self._owner = owner
         self._on_change = on_change
+        self._identity = ANYONE
+
+    def seen_by(self, identity: Identity) -> Jobs:
+        """The same queue, where scans of other owners do not exist, and new ones and their keys are this identity's."""
+        theirs = copy.copy(self)
+        theirs._identity = identity
+        return theirs
 
     def reserve(self, scan: Scan, *, priority: Priority, key: str | None = None) -> bool:
         """Makes the row of a scan whose files are about to be stored, found again by its Idempotency-Key.
@@ -97,12 +107,13 @@ class Jobs:
             "priority": int(priority),
             "state": "arriving",
             "owner": self._owner,
+            "key_owner": self._identity.owner,
         }
         try:
             with self._database.writing() as connection:
                 connection.execute(insert(scans).values(row))
                 if key is not None:
-                    connection.execute(insert(keys).values(key=key, scan_id=scan.id))
+                    connection.execute(insert(keys).values(key=self._own(key), scan_id=scan.id))
         except IntegrityError:
             return False
         return True
@@ -126,23 +137,25 @@ class Jobs:
             connection.execute(delete(scans).where(scans.c.id == scan_id, scans.c.state == "arriving"))
 
     def of_key(self, key: str) -> Scan | None:
-        """The scan that an Idempotency-Key stands for, be it still arriving; None if there is none."""
+        """The scan that an owner's Idempotency-Key stands for, be it still arriving; None if there is none."""
         query = select(scans.c.content).join(keys, keys.c.scan_id == scans.c.id)
+        query = query.where(keys.c.key == self._own(key), self._same_owner, scans.c.state != "deleted")
         with self._database.reading() as connection:
-            row = connection.execute(query.where(keys.c.key == key, scans.c.state != "deleted")).one_or_none()
+            row = connection.execute(query).one_or_none()
         return None if row is None else _scan(row)
 
     def add_key(self, key: str, scan_id: str) -> None:
         """Lets a key stand for a scan that is there already; nothing if it stands for one."""
         with contextlib.suppress(IntegrityError), self._database.writing() as connection:
-            connection.execute(insert(keys).values(key=key, scan_id=scan_id))
+            connection.execute(insert(keys).values(key=self._own(key), scan_id=scan_id))
 
     def find(self, *, sha256: str, spacing: Spacing | None, model_key: str) -> Scan | None:
-        """A scan of the same bytes, read in the same way, with the same model, that has not failed; the oldest."""
+        """The owner's oldest scan of the same bytes, read in the same way, with the same model, that has not failed."""
         query = select(scans.c.content).where(
             scans.c.sha256 == sha256,
             scans.c.model_key == model_key,
             scans.c.state.in_(("queued", "running", "succeeded")),
+            self._same_owner,
         )
         with self._database.reading() as connection:
             found = [_scan(row) for row in connection.execute(query.order_by(scans.c.created))]
@@ -156,7 +169,7 @@ class Jobs:
         """A scan and how far it is. Raises ScanNotFound."""
         with self._database.reading() as connection:
             row = connection.execute(
-                select(scans).where(scans.c.id == scan_id, scans.c.state.in_(_SHOWN))
+                select(scans).where(scans.c.id == scan_id, scans.c.state.in_(_SHOWN), self._seen)
             ).one_or_none()
         if row is None:
             raise ScanNotFound(scan_id)
@@ -166,7 +179,7 @@ class Jobs:
         self, *, limit: int, before: float | None = None, states: Collection[State] = _SHOWN
     ) -> list[tuple[Scan, Job]]:
         """At most `limit` scans, the newest first, accepted before `before` (seconds since 1970)."""
-        query = select(scans).where(scans.c.state.in_(states)).order_by(scans.c.created.desc()).limit(limit)
+        query = select(scans).where(scans.c.state.in_(states), self._seen).order_by(scans.c.created.desc()).limit(limit)
         if before is not None:
             query = query.where(scans.c.created < before)
         with self._database.reading() as connection:
@@ -234,15 +247,30 @@ class Jobs:
         with self._database.writing() as connection:
             changed = connection.execute(
                 update(scans)
-                .where(scans.c.id == scan_id, scans.c.state.in_(states))
+                .where(scans.c.id == scan_id, scans.c.state.in_(states), self._seen)
                 .values(state=to, epoch=scans.c.epoch + 1, lease_until=None, **values)
             )
-            row = connection.execute(select(scans.c.state).where(scans.c.id == scan_id)).one_or_none()
+            query = select(scans.c.state).where(scans.c.id == scan_id, self._seen)
+            row = connection.execute(query).one_or_none()
         if row is None or (not changed.rowcount and row.state not in _SHOWN):
             raise ScanNotFound(scan_id)
         if not changed.rowcount:
             raise WrongState(f"scan {scan_id} is {row.state}: only {' or '.join(states)} scans can be {do}ed")
         self._on_change()
+
+    @property
+    def _seen(self) -> ColumnElement[bool]:
+        return self._identity.seen(scans.c.key_owner)
+
+    @property
+    def _same_owner(self) -> ColumnElement[bool]:
+        return scans.c.key_owner == self._identity.owner
+
+    def _own(self, key: str) -> str:
+        """The Idempotency-Key as it is stored: that of an owner is no other owner's."""
+        if self._identity.owner is None:
+            return key
+        return "owned " + hashlib.sha256(json.dumps([self._identity.owner, key]).encode()).hexdigest()
 
 
 def _scan(row: Row[Any]) -> Scan:

@@ -7,28 +7,31 @@ import socket
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from serving import logs
+from serving.auth import Auth, check_exposure
 from serving.batching import Batcher
 from serving.database import Database
+from serving.identity import ANYONE, Identity
 from serving.intake import Intake
 from serving.janitor import Janitor
 from serving.jobs import Jobs
+from serving.keys import Keys
 from serving.leases import Leases
 from serving.limits import Limits
 from serving.models import Models
+from serving.places import database_url, scratch_dir
 from serving.results import Results
 from serving.segmenter import Segmenter
-from serving.settings import S3_SCHEME, Settings
+from serving.settings import Settings
 from serving.sources import Sources
 from serving.store import Scratch, Store, StoreError, open_store
 from serving.tuning import Tuner, Wanted
 from serving.uploads import Uploads
 from serving.worker import Worker
 
-DATABASE_FILE = "jobs.sqlite"
 _MOST_GPU_LANES = 16
 
 
@@ -43,6 +46,14 @@ class Resources:
     intake: Intake
     uploads: Uploads
     results: Results
+    auth: Auth
+    caller: Identity = ANYONE
+    """On whose behalf they are used."""
+
+    def seen_by(self, identity: Identity) -> Resources:
+        """The same, where scans and uploads of other owners do not exist and new ones are this identity's."""
+        jobs, uploads = self.jobs.seen_by(identity), self.uploads.seen_by(identity)
+        return replace(self, jobs=jobs, uploads=uploads, intake=self.intake.using(jobs, uploads), caller=identity)
 
 
 @contextmanager
@@ -50,11 +61,15 @@ def server(settings: Settings) -> Iterator[Resources]:
     """The resources of a server, open for as long as the context lasts.
 
     In this order: scratch, database, store, the model (checked on its golden slice), then the worker, which may need
-    all of them at once. Raises StoreError, DatabaseError or ModelError.
+    all of them at once. Raises StoreError, DatabaseError, NoKeys or ModelError.
     """
     with ExitStack() as stack:
         scratch = stack.enter_context(Scratch(scratch_dir(settings)).opened())
         parts = stack.enter_context(_parts(settings, scratch))
+        keys = Keys(parts.database)
+        check_exposure(settings.host, keys, anonymous=settings.anonymous)
+        auth = Auth(keys)
+        stack.callback(auth.allowances.close)
         parts.store.keep_model(parts.models.serve(settings.model).identity.key)
         limits = Limits(scratch.root, settings.upload_limit_bytes)
         uploads = Uploads(scratch.uploads_dir, limits=limits, expiry_seconds=settings.upload_expiry_hours * 3600)
@@ -76,7 +91,8 @@ def server(settings: Settings) -> Iterator[Resources]:
             silence_seconds=settings.upload_timeout_seconds,
             slab_slices=settings.slab_slices,
         )
-        yield Resources(parts.models, parts.batcher, parts.jobs, parts.janitor, intake, uploads, Results(parts.store))
+        results = Results(parts.store)
+        yield Resources(parts.models, parts.batcher, parts.jobs, parts.janitor, intake, uploads, results, auth)
 
 
 @contextmanager
@@ -101,6 +117,7 @@ def worker(settings: Settings) -> Iterator[str]:
 class _Parts:
     """What servers and workers have in common."""
 
+    database: Database
     store: Store
     models: Models
     batcher: Batcher
@@ -114,7 +131,7 @@ class _Parts:
 @contextmanager
 def _parts(settings: Settings, scratch: Scratch) -> Iterator[_Parts]:
     with ExitStack() as stack:
-        database = Database(settings.database_url or _default_database(settings, scratch))
+        database = Database(database_url(settings))
         alone = not database.shared
         store = open_store(settings, scratch)
         stack.enter_context(store.open(alone=alone))
@@ -141,7 +158,7 @@ def _parts(settings: Settings, scratch: Scratch) -> Iterator[_Parts]:
             )
         jobs = Jobs(database, owner=owner, on_change=work.look if work else lambda: None)
         janitor = Janitor(store=store, jobs=jobs, retention_days=settings.retention_days)
-        yield _Parts(store, models, batcher, jobs, janitor, work, owner, alone)
+        yield _Parts(database, store, models, batcher, jobs, janitor, work, owner, alone)
 
 
 @contextmanager
@@ -152,20 +169,6 @@ def _worker_scratch(worker_id: str | None) -> Iterator[Path]:
         return
     with tempfile.TemporaryDirectory(prefix="ricefish-") as folder:
         yield Path(folder)
-
-
-def scratch_dir(settings: Settings) -> Path:
-    """Where a server keeps what is on its way in or out. Raises StoreError where that has to be said."""
-    if settings.scratch is not None:
-        return settings.scratch
-    if settings.store.startswith(S3_SCHEME):
-        raise StoreError(f"the store {settings.store} is not on this machine: set RICEFISH_SCRATCH to a local folder")
-    return Path(settings.store) / "scratch"
-
-
-def _default_database(settings: Settings, scratch: Scratch) -> str:
-    folder = scratch.root if settings.store.startswith(S3_SCHEME) else Path(settings.store)
-    return f"sqlite:///{folder / DATABASE_FILE}"
 
 
 @contextmanager

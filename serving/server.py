@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ipaddress
 import logging
 import signal
 import socket
@@ -14,6 +13,7 @@ import uvicorn
 
 from serving import logs
 from serving.app import create_app
+from serving.auth import NoKeys
 from serving.database import DatabaseError
 from serving.models import ModelError
 from serving.settings import Settings
@@ -35,17 +35,22 @@ def serve(settings: Settings) -> int:
         access_log=False,
         lifespan="on",
         timeout_graceful_shutdown=GRACE_SECONDS,
+        ssl_certfile=settings.tls_certificate,
+        ssl_keyfile=settings.tls_key,
     )
     logging.getLogger("uvicorn.error").addFilter(_without_traceback)
-    if not _is_loopback(settings.host):
-        logs.event("open_to_the_network", level=logging.WARNING, host=settings.host, reason="no keys are checked")
+    try:
+        config.load()
+    except OSError as unusable:
+        print(f"ricefish: RICEFISH_TLS_CERTIFICATE or RICEFISH_TLS_KEY cannot be used: {unusable}", file=sys.stderr)
+        return 1
     server = _Server(config)
     signal.signal(signal.SIGTERM, lambda *_: None)  # uvicorn raises it again when it has stopped
     with contextlib.suppress(KeyboardInterrupt, SystemExit):
         asyncio.run(server.serve())
     error: Exception | None = app.state.startup_error
     if error is not None:
-        if not isinstance(error, DatabaseError | ModelError | StoreError):
+        if not isinstance(error, DatabaseError | ModelError | NoKeys | StoreError):
             logging.getLogger("ricefish").error("startup_failed", exc_info=error)
         print(f"ricefish: {error}", file=sys.stderr)
     return 0 if server.started else 1
@@ -57,19 +62,11 @@ class _Server(uvicorn.Server):
         if self.started and self.servers:
             host, port = self.servers[0].sockets[0].getsockname()[:2]
             host = f"[{host}]" if ":" in host else host
-            print(f"Ricefish serves at http://{host}:{port}", flush=True)
-            logs.event("serving", address=f"http://{host}:{port}")
+            address = f"{'https' if self.config.is_ssl else 'http'}://{host}:{port}"
+            print(f"Ricefish serves at {address}", flush=True)
+            logs.event("serving", address=address)
 
 
 def _without_traceback(record: logging.LogRecord) -> bool:
     """Drops uvicorn's copy of a failed start, which is reported in one line instead."""
     return not record.getMessage().startswith("Traceback")
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

@@ -14,7 +14,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 PREFIX = "RICEFISH_"
 S3_SCHEME = "s3://"
 
-NOT_THE_SERVERS = frozenset({"RICEFISH_SERVER", "RICEFISH_TEST_DATA"})
+NOT_THE_SERVERS = frozenset({"RICEFISH_SERVER", "RICEFISH_API_KEY", "RICEFISH_TEST_DATA"})
 """Variables of the same prefix that the client and the tests read, and the server leaves alone."""
 
 
@@ -31,9 +31,17 @@ class Settings(BaseSettings):
     """The model to serve: a folder with model.onnx and manifest.json, models:/NAME@ALIAS or models:/NAME/VERSION.
     A server needs one; a worker takes those of the scans."""
     host: str = "127.0.0.1"
-    """Address to listen on. There are no keys yet: leave it on loopback unless the network is trusted."""
+    """Address to listen on. Beyond loopback the server starts only if there are API keys, or `anonymous` is set."""
     port: int = Field(default=8000, ge=0, le=65535)
     """Port to listen on; 0 takes a free one, which is printed."""
+    anonymous: bool = False
+    """Serve other machines without any key, as long as there is none: whoever reaches the port may do everything."""
+    metrics_open: bool = False
+    """Answer /metrics without a key."""
+    tls_certificate: Path | None = None
+    """PEM file of the certificate and those it was signed with; with it the server speaks HTTPS alone."""
+    tls_key: Path | None = None
+    """PEM file of the certificate's private key."""
     store: str = "store"
     """Where scans and segmentations are kept: a folder, which workers elsewhere mount, or s3://BUCKET/PREFIX."""
     scratch: Path | None = None
@@ -108,6 +116,8 @@ def read_settings(environment: Mapping[str, str] | None = None, *, needs_model: 
         settings = Settings(**{key: value for key, value in given.items() if value is not None})
     except ValidationError as error:
         raise SettingsError("; ".join(_reason(dict(e)) for e in error.errors())) from None
+    if (settings.tls_certificate is None) != (settings.tls_key is None):
+        raise SettingsError(f"{PREFIX}TLS_CERTIFICATE and {PREFIX}TLS_KEY belong together: set both or neither")
     if needs_model and not settings.model:
         raise SettingsError(f"{PREFIX}MODEL (--model) is not set; it is needed")
     return settings

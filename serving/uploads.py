@@ -11,6 +11,7 @@ import asyncio
 import base64
 import binascii
 import contextlib
+import copy
 import hashlib
 import json
 import os
@@ -23,6 +24,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
 
+from serving.identity import ANYONE, Identity
 from serving.limits import Limits
 from serving.store import sync
 
@@ -67,6 +69,8 @@ class UploadInfo:
     metadata: str
     """The Upload-Metadata header as it came."""
     created_seconds: float
+    owner: str | None = None
+    """Whose key it was begun with; None without keys."""
 
     @property
     def filename(self) -> str | None:
@@ -82,10 +86,17 @@ class Uploads:
         self.limits = limits
         self._expiry_seconds = expiry_seconds
         self._writers: dict[str, asyncio.Task[object]] = {}
+        self._identity = ANYONE
+
+    def seen_by(self, identity: Identity) -> Uploads:
+        """The same folder, where uploads of other owners do not exist and new ones are this identity's."""
+        theirs = copy.copy(self)
+        theirs._identity = identity
+        return theirs
 
     def create(self, *, length: int | None, metadata: str) -> UploadInfo:
         """A new upload without a byte. Raises UploadTooLarge, OSError where it would not fit, UploadRefused."""
-        info = UploadInfo(uuid.uuid4().hex, length, metadata, time.time())
+        info = UploadInfo(uuid.uuid4().hex, length, metadata, time.time(), self._identity.owner)
         self.limits.check_size(length or 0, name=info.filename or "the upload")
         self.limits.check_room(length or 0)
         beside = self._folder / f".{info.id}"
@@ -98,10 +109,8 @@ class Uploads:
 
     def get(self, upload_id: str) -> tuple[UploadInfo, int]:
         """An upload and its offset. Raises UploadNotFound."""
-        if not _ID.match(upload_id):
-            raise UploadNotFound(upload_id)
+        info = self._info(upload_id)
         try:
-            info = UploadInfo(**json.loads((self._folder / upload_id / _INFO_FILE).read_text(encoding="utf-8")))
             offset = self.data(upload_id).stat().st_size
         except FileNotFoundError:
             raise UploadNotFound(upload_id) from None
@@ -132,7 +141,7 @@ class Uploads:
         """Removes an upload and what has arrived of it. Raises UploadNotFound."""
         gone = self._folder / f".{uuid.uuid4().hex}"
         try:
-            (self._folder / upload_id).rename(gone)
+            (self._folder / self._info(upload_id).id).rename(gone)
         except FileNotFoundError:
             raise UploadNotFound(upload_id) from None
         shutil.rmtree(gone, ignore_errors=True)
@@ -166,6 +175,7 @@ class Uploads:
         before an interruption is kept. A newer call for the same upload ends an older one, which waits for bytes on a
         connection that is dead. Raises OffsetConflict, ChecksumMismatch, UploadTooLarge, UploadRefused, UploadNotFound.
         """
+        self._info(upload_id)
         await self._end_writer(upload_id)
         info, present = self.get(upload_id)
         if present != offset:
@@ -219,6 +229,17 @@ class Uploads:
     def _cut(self, upload_id: str, file: BinaryIO, offset: int) -> None:
         file.flush()
         os.truncate(self.data(upload_id), offset)
+
+    def _info(self, upload_id: str) -> UploadInfo:
+        if not _ID.match(upload_id):
+            raise UploadNotFound(upload_id)
+        try:
+            info = UploadInfo(**json.loads((self._folder / upload_id / _INFO_FILE).read_text(encoding="utf-8")))
+        except FileNotFoundError:
+            raise UploadNotFound(upload_id) from None
+        if not self._identity.sees(info.owner):
+            raise UploadNotFound(upload_id)
+        return info
 
     def _write_info(self, folder: Path, info: UploadInfo) -> None:
         beside = folder / f".{_INFO_FILE}"

@@ -1,4 +1,4 @@
-"""Given: the resources that a route asks for as a parameter."""
+"""Given: what a route asks for as a parameter: the resources, as the caller sees them."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
+from serving.access import identity_of
 from serving.errors import NotReady
 from serving.resources import Resources
 
@@ -14,7 +15,7 @@ def _resources(request: Request) -> Resources:
     resources: Resources | None = request.app.state.resources
     if resources is None:
         raise NotReady("the server is starting or stopping")
-    return resources
+    return resources.seen_by(identity_of(request.scope))
 
 
 Given = Annotated[Resources, Depends(_resources)]

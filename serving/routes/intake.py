@@ -89,7 +89,9 @@ async def _from_elsewhere(request: Request, given: Resources, *, key: str | None
     asked = _asked(wanted, key=key)
     if wanted.source.upload is not None:
         return await given.intake.take_upload(wanted.source.upload, asked)
-    return await given.intake.fetch(wanted.source.uri or "", asked)
+    scan = await given.intake.fetch(wanted.source.uri or "", asked)
+    await given.auth.allowances.add_bytes(given.caller.key_id, scan.upload.bytes)
+    return scan
 
 
 def _asked(parameters: ScanParameters, *, key: str | None) -> Asked:

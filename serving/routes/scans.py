@@ -84,4 +84,4 @@ def retry_scan(given: Given, scan_id: ScanId) -> ScanResponse:
 @router.delete("/{scan_id}", status_code=204)
 def delete_scan(given: Given, scan_id: ScanId) -> None:
     """Cancels the scan within the batch under way, where it is not finished, and removes all of it."""
-    given.janitor.remove(scan_id)
+    given.janitor.remove(given.jobs.scan(scan_id).id)

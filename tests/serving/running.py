@@ -53,7 +53,7 @@ class RunningServer:
                 text=True,
             )
         assert self.process.stdout is not None
-        address = re.search(r"http://\S+", self.process.stdout.readline())
+        address = re.search(r"https?://\S+", self.process.stdout.readline())
         assert address, self.log
         self.url = address.group()
         return self

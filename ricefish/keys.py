@@ -1,0 +1,120 @@
+"""`ricefish keys`: who may use a server. Imports the server's environment when called."""
+
+# ruff: noqa: PLC0415  a workstation has no server environment, and only these commands need it
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from serving.keys import Keys
+
+app = typer.Typer(
+    no_args_is_help=True,
+    help="API keys of the server whose RICEFISH_DATABASE_URL or RICEFISH_STORE is set; else of ./store.",
+)
+
+_SECONDS = {"h": 3600, "d": 86400, "w": 7 * 86400, "y": 365 * 86400}
+_BYTES = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
+
+
+@app.command()
+def add(
+    owner: Annotated[str, typer.Option(help="Whose key it is; scans belong to the owner, whichever key they came by.")],
+    scope: Annotated[list[str], typer.Option(help="segment, review or admin; may be given several times.")],
+    expires: Annotated[str | None, typer.Option(help="For how long it is valid, such as 90d, 12h, 1y.")] = None,
+    requests_per_minute: Annotated[int | None, typer.Option(help="Requests, by each server process.")] = None,
+    bytes_per_day: Annotated[str | None, typer.Option(help="Bytes that may be sent, such as 500GB.")] = None,
+) -> None:
+    """Makes a key and prints it, once: the database holds no more than its hash."""
+    with _errors(), _keys() as keys:
+        key = keys.add(
+            owner=owner,
+            scopes=scope,
+            expires_seconds=None if expires is None else _seconds(expires),
+            requests_per_minute=requests_per_minute,
+            bytes_per_day=None if bytes_per_day is None else _bytes(bytes_per_day),
+        )
+    typer.echo(key)
+    typer.echo("Keep it now; nobody can show it again.", err=True)
+
+
+@app.command(name="list")
+def list_keys() -> None:
+    """Shows all keys that ever were, the newest last; no secrets."""
+    with _errors(), _keys() as keys:
+        found = keys.all()
+    if not found:
+        typer.echo("There are no keys: on loopback the server lets everybody do everything.", err=True)
+    table = Table("ID", "Owner", "Scopes", "State", "Created", "Expires", "Last used", "Requests/min", "Bytes/day")
+    for key in found:
+        state = "valid" if key.valid else "expired" if key.revoked is None else "revoked"
+        scopes = ", ".join(sorted(key.identity.scopes))
+        times = [_time(seconds) for seconds in (key.created, key.expires, key.last_used)]
+        limits = ["" if limit is None else f"{limit:,}" for limit in (key.requests_per_minute, key.bytes_per_day)]
+        table.add_row(key.id, key.identity.owner, scopes, state, *times, *limits)
+    Console().print(table)
+
+
+@app.command()
+def revoke(key_id: Annotated[str, typer.Argument(metavar="ID", help="As `ricefish keys list` shows it.")]) -> None:
+    """Ends a key, on running servers within two seconds."""
+    with _errors(), _keys() as keys:
+        keys.revoke(key_id)
+    typer.echo(f"{key_id} is revoked.")
+
+
+@contextmanager
+def _keys() -> Iterator[Keys]:
+    from serving.database import Database
+    from serving.keys import Keys
+    from serving.places import database_url
+    from serving.settings import read_settings
+
+    database = Database(database_url(read_settings(needs_model=False)))
+    if not database.shared and database.url.database:
+        Path(database.url.database).parent.mkdir(parents=True, exist_ok=True)
+    database.open()
+    try:
+        yield Keys(database)
+    finally:
+        database.close()
+
+
+@contextmanager
+def _errors() -> Iterator[None]:
+    """What the user can put right is one line, not a traceback."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        typer.echo(f"{error}; `ricefish keys` needs the server environment: pip install 'ricefish[serving]'", err=True)
+        raise typer.Exit(1) from error
+    except (LookupError, OSError, ValueError) as error:
+        typer.echo(f"ricefish keys: {error}", err=True)
+        raise typer.Exit(1) from error
+
+
+def _seconds(text: str) -> float:
+    found = re.fullmatch(r"(\d+) ?([hdwy])", text.strip().lower())
+    if not found:
+        raise ValueError(f"--expires is {text!r}; give a number of hours, days, weeks or years, such as 12h, 90d or 1y")
+    return float(found[1]) * _SECONDS[found[2]]
+
+
+def _bytes(text: str) -> int:
+    found = re.fullmatch(r"(\d+(?:\.\d+)?) ?([kmgt]?)b?", text.strip().lower())
+    if not found:
+        raise ValueError(f"--bytes-per-day is {text!r}; give bytes, or kB, MB, GB or TB, such as 500GB")
+    return int(float(found[1]) * _BYTES[found[2]])
+
+
+def _time(seconds: float | None) -> str:
+    return "" if seconds is None else f"{datetime.fromtimestamp(seconds, UTC).astimezone():%Y-%m-%d %H:%M}"

@@ -1,0 +1,146 @@
+"""Access: who may call what. One table says it for every path; what it does not name is the administrators'."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import Any, Final
+
+from fastapi import FastAPI
+from sqlalchemy.exc import SQLAlchemyError
+from starlette.datastructures import Headers
+from starlette.requests import Request
+from starlette.types import ASGIApp, Message, Receive, Send
+from starlette.types import Scope as AsgiScope
+
+from serving import errors
+from serving.allowances import TooMuch
+from serving.auth import Auth, NotAllowed, NotAuthenticated
+from serving.identity import NOBODY, Identity, Scope
+from serving.keys import Key
+
+Needs = frozenset[Scope]
+
+OPEN: Final[Needs] = frozenset()
+"""Answered to all, without a look at any key."""
+_ADMIN: Final[Needs] = frozenset({"admin"})
+
+PATHS: Final[dict[str, Needs]] = {
+    "/health": OPEN,
+    "/v2/health": OPEN,
+    "/docs": OPEN,
+    "/openapi.json": OPEN,
+    "/static-offline-docs": OPEN,
+    "/metrics": _ADMIN,
+    "/v1/model": frozenset({"segment", "review"}),
+    "/v1/scans": frozenset({"segment"}),
+    "/v1/uploads": frozenset({"segment"}),
+    "/v1/reviews": frozenset({"review"}),
+    "/v2": frozenset({"segment"}),
+}
+"""For a path and all below it, the scopes of which a key needs one; the longest path counts, and admin always does."""
+
+_IDENTITY = "ricefish.identity"
+
+
+def needs(path: str, *, metrics_open: bool = False) -> Needs:
+    """The scopes of which a request for this path needs one."""
+    if metrics_open and path == "/metrics":
+        return OPEN
+    while path:
+        if path in PATHS:
+            return PATHS[path]
+        path = path.rpartition("/")[0]
+    return _ADMIN
+
+
+def identity_of(scope: AsgiScope) -> Identity:
+    """Who a request is from, as Access found it; nobody where it did not look."""
+    identity: Identity = scope.get(_IDENTITY, NOBODY)
+    return identity
+
+
+def document(app: FastAPI) -> None:
+    """Writes into the OpenAPI document where a key is needed, so that `/docs` asks for one."""
+    undescribed = app.openapi
+
+    def described() -> dict[str, Any]:
+        schema = undescribed()
+        schema["components"]["securitySchemes"] = {
+            "bearer": {"type": "http", "scheme": "bearer", "description": "An API key, rf_ID_SECRET."},
+            "header": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
+        }
+        for path, calls in schema["paths"].items():
+            for call in calls.values():
+                call["security"] = [] if needs(path) is OPEN else [{"bearer": []}, {"header": []}]
+        return schema
+
+    app.openapi = described  # type: ignore[method-assign]  # FastAPI's documented way to add to it
+
+
+class Access:
+    """Lets through what a key may do, and refuses the rest before a byte of its body is read."""
+
+    def __init__(self, app: ASGIApp, *, metrics_open: bool = False) -> None:
+        self._app = app
+        self._metrics_open = metrics_open
+
+    async def __call__(self, scope: AsgiScope, receive: Receive, send: Send) -> None:
+        """ASGI."""
+        if scope["type"] == "lifespan" or (
+            scope["type"] == "http" and needs(scope["path"], metrics_open=self._metrics_open) is OPEN
+        ):
+            await self._app(scope, receive, send)
+            return
+        if scope["type"] != "http":
+            raise NotImplementedError(f"{scope['type']} has no rules of access")
+        try:
+            auth, key = await self._admitted(scope)
+        except (errors.NotReady, NotAuthenticated, NotAllowed, TooMuch, SQLAlchemyError) as error:
+            await errors.answer(Request(scope), error)(scope, receive, send)
+            return
+        if key is None:
+            await self._app(scope, receive, send)
+            return
+        try:
+            await self._app(scope, _counted(receive, auth, key), send)
+        finally:
+            with suppress(SQLAlchemyError):  # the request is answered; what was not written is with the next one
+                await auth.settle(key)
+
+    async def _admitted(self, scope: AsgiScope) -> tuple[Auth, Key | None]:
+        resources = scope["app"].state.resources
+        if resources is None:
+            raise errors.NotReady("the server is starting or stopping")
+        auth: Auth = resources.auth
+        headers = Headers(scope=scope)
+        identity, key = await auth.identify(_presented(headers))
+        wanted = needs(scope["path"], metrics_open=self._metrics_open)
+        if not identity.may(*wanted):
+            raise NotAllowed(f"this key has not the scope {' or '.join(sorted(wanted))}")
+        scope[_IDENTITY] = identity
+        if key is not None:
+            auth.allowances.take_request(key)
+            length = headers.get("content-length", "")
+            if length.isdecimal() or "transfer-encoding" in headers:
+                auth.allowances.check_bytes(key, int(length or 1))
+        return auth, key
+
+
+def _presented(headers: Headers) -> bytes | None:
+    scheme, _, token = headers.get("authorization", "").partition(" ")
+    shown = token.strip() if scheme.lower() == "bearer" else headers.get("x-api-key")
+    return None if shown is None else shown.encode("latin-1")
+
+
+def _counted(receive: Receive, auth: Auth, key: Key) -> Receive:
+    if key.bytes_per_day is None:
+        return receive
+
+    async def counted() -> Message:
+        message = await receive()
+        if body := message.get("body"):
+            await auth.allowances.add_bytes(key.id, len(body))
+            auth.allowances.check_bytes(key, 0)
+        return message
+
+    return counted

@@ -1,0 +1,48 @@
+"""Identity: on whose behalf something is asked for, and what that lets be seen. Handed to whoever has to decide."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from sqlalchemy import Column, ColumnElement, false, true
+
+Scope = Literal["segment", "review", "admin"]
+SCOPES: tuple[Scope, ...] = get_args(Scope)
+"""segment: post scans and use their results; review: judge slices; admin: everything, of every owner."""
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Who asks."""
+
+    owner: str | None
+    """The name that the key was made for; scans and uploads belong to it. None without keys."""
+    scopes: frozenset[Scope]
+    key_id: str | None = None
+    """Of the key, which is no secret; None without keys."""
+
+    @property
+    def admin(self) -> bool:
+        """True where nothing is hidden."""
+        return "admin" in self.scopes
+
+    def may(self, *scopes: Scope) -> bool:
+        """True with one of these scopes, or with admin."""
+        return self.admin or not self.scopes.isdisjoint(scopes)
+
+    def sees(self, owner: str | None) -> bool:
+        """True if what belongs to this owner (None: what came without a key) is to be shown."""
+        return self.admin or (owner is not None and owner == self.owner)
+
+    def seen(self, column: Column[str]) -> ColumnElement[bool]:
+        """`sees`, as a condition on a column of owners."""
+        if self.admin:
+            return true()
+        return false() if self.owner is None else column == self.owner
+
+
+ANYONE = Identity(owner=None, scopes=frozenset({"admin"}))
+"""Whoever asks a server without keys, and the server itself."""
+NOBODY = Identity(owner=None, scopes=frozenset())
+"""Whoever asks what is answered to all."""

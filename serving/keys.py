@@ -1,0 +1,170 @@
+"""Keys: who may use the server. A key is rf_ID_SECRET; the database holds the id and the hash of the secret.
+
+A plain SHA-256 is enough, and fast: the secret is 256 random bits, which nobody finds by trying, unlike a password.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import secrets
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Row, and_, case, insert, or_, select, update
+
+from serving.database import Database, api_keys
+from serving.identity import SCOPES, Identity
+
+_PREFIX = "rf"
+_ID_BYTES = 6
+_SECRET_BYTES = 32
+_LONGEST_OWNER = 200
+_HOUR_SECONDS = 3600.0
+
+
+class KeyRefused(ValueError):  # noqa: N818 - says what happened
+    """A key that cannot be made as it was asked for."""
+
+
+class KeyNotFound(LookupError):  # noqa: N818 - says what is wrong, as FileNotFoundError does
+    """No key has that id."""
+
+    def __init__(self, key_id: str) -> None:
+        super().__init__(f"no key has the id {key_id!r}; `ricefish keys list` shows all of them")
+
+
+@dataclass(frozen=True)
+class Key:
+    """What is known of a key. Times are seconds since 1970."""
+
+    id: str
+    hash: str
+    """SHA-256 of the secret, in hexadecimal digits."""
+    identity: Identity
+    created: float
+    expires: float | None
+    revoked: float | None
+    last_used: float | None
+    """To the hour."""
+    requests_per_minute: int | None
+    """None: as many as come."""
+    bytes_per_day: int | None
+    """That may be sent from one midnight (UTC) to the next; None: as many as come."""
+    day: int
+    """Days since 1970, that `bytes` are of."""
+    bytes: int
+    valid: bool
+    """Neither expired nor revoked, by the database's clock, when it was read."""
+
+
+class Keys:
+    """The table of keys. Safe to use from several threads and processes."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def add(
+        self,
+        *,
+        owner: str,
+        scopes: Collection[str],
+        expires_seconds: float | None = None,
+        requests_per_minute: int | None = None,
+        bytes_per_day: int | None = None,
+    ) -> str:
+        """Makes a key, valid for so long; gives it, which nothing can do again. Raises KeyRefused."""
+        _check(owner, scopes, positive=(expires_seconds, requests_per_minute, bytes_per_day))
+        key_id, secret = secrets.token_hex(_ID_BYTES), secrets.token_hex(_SECRET_BYTES)
+        now = self._database.now
+        row = {
+            "id": key_id,
+            "hash": hash_of(secret.encode()),
+            "owner": owner,
+            "scopes": " ".join(scope for scope in SCOPES if scope in scopes),
+            "created": now,
+            "expires": None if expires_seconds is None else now + expires_seconds,
+            "requests_per_minute": requests_per_minute,
+            "bytes_per_day": bytes_per_day,
+        }
+        with self._database.writing() as connection:
+            connection.execute(insert(api_keys).values(row))
+        return f"{_PREFIX}_{key_id}_{secret}"
+
+    def all(self) -> list[Key]:
+        """All keys that ever were, the newest last."""
+        now = self._database.now
+        unexpired = or_(api_keys.c.expires.is_(None), api_keys.c.expires > now)
+        valid = and_(api_keys.c.revoked.is_(None), unexpired).label("valid")
+        with self._database.reading() as connection:
+            rows = connection.execute(select(api_keys, valid).order_by(api_keys.c.created, api_keys.c.id))
+            return [_key(row) for row in rows]
+
+    def exist(self) -> bool:
+        """True once there was a key, be it expired or revoked by now."""
+        with self._database.reading() as connection:
+            return connection.execute(select(api_keys.c.id).limit(1)).first() is not None
+
+    def revoke(self, key_id: str) -> None:
+        """Ends a key; one that was revoked before stays so. Raises KeyNotFound."""
+        revoked = {"revoked": case((api_keys.c.revoked.is_(None), self._database.now), else_=api_keys.c.revoked)}
+        with self._database.writing() as connection:
+            if not connection.execute(update(api_keys).where(api_keys.c.id == key_id).values(revoked)).rowcount:
+                raise KeyNotFound(key_id)
+
+    def used(self, key_id: str) -> None:
+        """Writes down that a key is in use, once an hour."""
+        due = or_(api_keys.c.last_used.is_(None), api_keys.c.last_used < self._database.now - _HOUR_SECONDS)
+        with self._database.writing() as connection:
+            connection.execute(
+                update(api_keys).where(api_keys.c.id == key_id, due).values(last_used=self._database.now)
+            )
+
+    def add_bytes(self, key_id: str, day: int, size: int) -> int:
+        """Counts bytes of a day (since 1970); gives how many were counted on it by now, by all processes."""
+        before = case((api_keys.c.day == day, api_keys.c.bytes), else_=0)
+        counted = update(api_keys).where(api_keys.c.id == key_id).values(day=day, bytes=before + size)
+        with self._database.writing() as connection:
+            return connection.scalar(counted.returning(api_keys.c.bytes)) or 0
+
+
+def hash_of(secret: bytes) -> str:
+    """What the database holds of a secret."""
+    return hashlib.sha256(secret).hexdigest()
+
+
+def split(presented: bytes) -> tuple[str, bytes]:
+    """Id and secret of a key as it was presented; the secret is empty where that is no key."""
+    prefix, _, rest = presented.partition(b"_")
+    key_id, _, secret = rest.partition(b"_")
+    return key_id.decode("latin-1"), secret if prefix == _PREFIX.encode() else b""
+
+
+def _check(owner: str, scopes: Collection[str], *, positive: Sequence[float | None]) -> None:
+    if not owner.strip() or len(owner) > _LONGEST_OWNER or re.search(r"[\x00-\x1f\x7f]", owner):
+        raise KeyRefused(f"the owner is {owner!r}; give a name of at most {_LONGEST_OWNER} printable characters")
+    unknown = sorted(set(scopes) - set(SCOPES))
+    if unknown or not scopes:
+        found = repr(unknown[0]) if unknown else "missing"
+        raise KeyRefused(f"the scope is {found}; give one or more of {', '.join(SCOPES)}")
+    if any(number is not None and number <= 0 for number in positive):
+        raise KeyRefused("a limit is a positive number; leave it out for none")
+
+
+def _key(row: Row[Any]) -> Key:
+    scopes = frozenset(scope for scope in SCOPES if scope in row.scopes.split())
+    return Key(
+        id=row.id,
+        hash=row.hash,
+        identity=Identity(owner=row.owner, scopes=scopes, key_id=row.id),
+        created=row.created,
+        expires=row.expires,
+        revoked=row.revoked,
+        last_used=row.last_used,
+        requests_per_minute=row.requests_per_minute,
+        bytes_per_day=row.bytes_per_day,
+        day=row.day,
+        bytes=row.bytes,
+        valid=bool(row.valid),
+    )
