@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import tempfile
@@ -10,7 +11,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from serving import logs
+from serving import census, logs
 from serving.batching import Batcher
 from serving.database import Database
 from serving.intake import Intake
@@ -19,11 +20,14 @@ from serving.jobs import Jobs
 from serving.leases import Leases
 from serving.limits import Limits
 from serving.models import Models
+from serving.readiness import Readiness
 from serving.results import Results
 from serving.segmenter import Segmenter
 from serving.settings import S3_SCHEME, Settings
 from serving.sources import Sources
 from serving.store import Scratch, Store, StoreError, open_store
+from serving.telemetry import Telemetry, Watched
+from serving.tracing import Tracing
 from serving.tuning import Tuner, Wanted
 from serving.uploads import Uploads
 from serving.worker import Worker
@@ -43,10 +47,13 @@ class Resources:
     intake: Intake
     uploads: Uploads
     results: Results
+    readiness: Readiness
+    telemetry: Telemetry
+    worker: Worker | None
 
 
 @contextmanager
-def server(settings: Settings) -> Iterator[Resources]:
+def server(settings: Settings, *, telemetry: Telemetry, tracing: Tracing) -> Iterator[Resources]:
     """The resources of a server, open for as long as the context lasts.
 
     In this order: scratch, database, store, the model (checked on its golden slice), then the worker, which may need
@@ -54,7 +61,7 @@ def server(settings: Settings) -> Iterator[Resources]:
     """
     with ExitStack() as stack:
         scratch = stack.enter_context(Scratch(scratch_dir(settings)).opened())
-        parts = stack.enter_context(_parts(settings, scratch))
+        parts = stack.enter_context(_parts(settings, scratch, telemetry, tracing))
         parts.store.keep_model(parts.models.serve(settings.model).identity.key)
         limits = Limits(scratch.root, settings.upload_limit_bytes)
         uploads = Uploads(scratch.uploads_dir, limits=limits, expiry_seconds=settings.upload_expiry_hours * 3600)
@@ -75,8 +82,25 @@ def server(settings: Settings) -> Iterator[Resources]:
             limits=limits,
             silence_seconds=settings.upload_timeout_seconds,
             slab_slices=settings.slab_slices,
+            tracing=tracing,
         )
-        yield Resources(parts.models, parts.batcher, parts.jobs, parts.janitor, intake, uploads, Results(parts.store))
+        readiness = Readiness(
+            needed={"database": parts.database.check, "store": parts.store.check, "scratch": scratch.check},
+            threads={"batching": parts.batcher, **({"worker": parts.worker} if parts.worker else {})},
+            model=lambda: parts.models.current,
+        )
+        yield Resources(
+            parts.models,
+            parts.batcher,
+            parts.jobs,
+            parts.janitor,
+            intake,
+            uploads,
+            Results(parts.store),
+            readiness,
+            telemetry,
+            parts.worker,
+        )
 
 
 @contextmanager
@@ -90,11 +114,14 @@ def worker(settings: Settings) -> Iterator[str]:
     with ExitStack() as stack:
         folder = settings.scratch or stack.enter_context(_worker_scratch(settings.worker_id))
         scratch = stack.enter_context(Scratch(folder).opened())
-        parts = stack.enter_context(_parts(settings, scratch))
+        telemetry = Telemetry()
+        tracing = stack.enter_context(contextlib.closing(Tracing.to(settings.otlp_endpoint, instance=owner(settings))))
+        parts = stack.enter_context(_parts(settings, scratch, telemetry, tracing))
+        stack.enter_context(telemetry.answered_on(settings.host, settings.metrics_port))
         if parts.worker is None:
             raise StoreError("RICEFISH_CONCURRENT_SCANS is 0; a worker needs at least 1")
         stack.enter_context(_running(parts.worker))
-        yield parts.owner
+        yield owner(settings)
 
 
 @dataclass(frozen=True)
@@ -107,14 +134,14 @@ class _Parts:
     jobs: Jobs
     janitor: Janitor
     worker: Worker | None
-    owner: str
+    database: Database
     alone: bool
 
 
 @contextmanager
-def _parts(settings: Settings, scratch: Scratch) -> Iterator[_Parts]:
+def _parts(settings: Settings, scratch: Scratch, telemetry: Telemetry, tracing: Tracing) -> Iterator[_Parts]:
     with ExitStack() as stack:
-        database = Database(settings.database_url or _default_database(settings, scratch))
+        database = Database(database_url(settings))
         alone = not database.shared
         store = open_store(settings, scratch)
         stack.enter_context(store.open(alone=alone))
@@ -124,24 +151,50 @@ def _parts(settings: Settings, scratch: Scratch) -> Iterator[_Parts]:
         models = Models(
             store.models_dir, device=settings.device, tuner=tuner, precision=settings.precision, fetch=store.fetch_model
         )
-        batcher = Batcher(lanes=max(os.cpu_count() or 1, _MOST_GPU_LANES))
+        batcher = Batcher(lanes=max(os.cpu_count() or 1, _MOST_GPU_LANES), on_batch=telemetry.batch_computed)
         stack.callback(batcher.close)
-        owner = settings.worker_id or f"{socket.gethostname()}-{os.getpid()}"
-        leases = Leases(database, owner=owner, seconds=settings.lease_seconds)
+        leases = Leases(database, owner=owner(settings), seconds=settings.lease_seconds)
         if left := leases.take_back(alone=alone):
             logs.event("scans_taken_back", scans=left)
         work = None
         if settings.concurrent_scans:
-            segmenter = Segmenter(store=store, scratch=scratch, models=models, batcher=batcher, tile=settings.tile)
+            segmenter = Segmenter(
+                store=store,
+                scratch=scratch,
+                models=models,
+                batcher=batcher,
+                tile=settings.tile,
+                on_spent=telemetry.time_spent,
+                on_slab=telemetry.slab_finished,
+                tracing=tracing,
+            )
             work = Worker(
                 leases,
                 segment=segmenter.segment,
                 concurrent_scans=settings.concurrent_scans,
                 attempts=settings.attempts,
+                on_end=telemetry.scan_ended,
             )
-        jobs = Jobs(database, owner=owner, on_change=work.look if work else lambda: None)
+        jobs = Jobs(database, owner=owner(settings), on_change=work.look if work else lambda: None)
         janitor = Janitor(store=store, jobs=jobs, retention_days=settings.retention_days)
-        yield _Parts(store, models, batcher, jobs, janitor, work, owner, alone)
+        with telemetry.watching(_watched(settings, scratch, database, batcher, models)):
+            yield _Parts(store, models, batcher, jobs, janitor, work, database, alone)
+
+
+def _watched(settings: Settings, scratch: Scratch, database: Database, batcher: Batcher, models: Models) -> Watched:
+    store = {"store": settings.store_dir} if settings.store_dir else {}
+    return Watched(
+        census=lambda: census.count(database),
+        depth=batcher.depth,
+        models=lambda: [models.current] if settings.model else [],
+        disks={**store, "scratch": scratch.root},
+        uploads={"resumable": scratch.uploads_dir, "request": scratch.root / "incoming"},
+    )
+
+
+def owner(settings: Settings) -> str:
+    """Name of this process, in the queue and in traces."""
+    return settings.worker_id or f"{socket.gethostname()}-{os.getpid()}"
 
 
 @contextmanager
@@ -163,9 +216,11 @@ def scratch_dir(settings: Settings) -> Path:
     return Path(settings.store) / "scratch"
 
 
-def _default_database(settings: Settings, scratch: Scratch) -> str:
-    folder = scratch.root if settings.store.startswith(S3_SCHEME) else Path(settings.store)
-    return f"sqlite:///{folder / DATABASE_FILE}"
+def database_url(settings: Settings) -> str:
+    """Address of the queue. Raises StoreError where it would be on no disk that is known."""
+    if settings.database_url is not None:
+        return settings.database_url
+    return f"sqlite:///{(settings.store_dir or scratch_dir(settings)) / DATABASE_FILE}"
 
 
 @contextmanager
