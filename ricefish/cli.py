@@ -116,9 +116,11 @@ def doctor(
     from ricefish import doctor as report  # noqa: PLC0415
 
     try:
+        from serving import logs  # noqa: PLC0415
         from serving.diagnosis import examine  # noqa: PLC0415
     except ModuleNotFoundError as error:
         _fail(f"the server is not installed ({error}); install ricefish[serving]")
+    logs.configure("error")
     findings = list(examine(scan_bytes=int(scan_gb * 1e9), model=model, store=store))
     if as_json:
         print(report.as_json(findings))

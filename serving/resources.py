@@ -84,11 +84,6 @@ def server(settings: Settings, *, telemetry: Telemetry, tracing: Tracing) -> Ite
             slab_slices=settings.slab_slices,
             tracing=tracing,
         )
-        readiness = Readiness(
-            needed={"database": parts.database.check, "store": parts.store.check, "scratch": scratch.check},
-            threads={"batching": parts.batcher, **({"worker": parts.worker} if parts.worker else {})},
-            model=lambda: parts.models.current,
-        )
         yield Resources(
             parts.models,
             parts.batcher,
@@ -97,7 +92,7 @@ def server(settings: Settings, *, telemetry: Telemetry, tracing: Tracing) -> Ite
             intake,
             uploads,
             Results(parts.store),
-            readiness,
+            _readiness(parts, scratch),
             telemetry,
             parts.worker,
         )
@@ -179,6 +174,14 @@ def _parts(settings: Settings, scratch: Scratch, telemetry: Telemetry, tracing: 
         janitor = Janitor(store=store, jobs=jobs, retention_days=settings.retention_days)
         with telemetry.watching(_watched(settings, scratch, database, batcher, models)):
             yield _Parts(store, models, batcher, jobs, janitor, work, database, alone)
+
+
+def _readiness(parts: _Parts, scratch: Scratch) -> Readiness:
+    return Readiness(
+        needed={"database": parts.database.check, "store": parts.store.check, "scratch": scratch.check},
+        threads={"batching": parts.batcher, **({"worker": parts.worker} if parts.worker else {})},
+        model=lambda: parts.models.current,
+    )
 
 
 def _watched(settings: Settings, scratch: Scratch, database: Database, batcher: Batcher, models: Models) -> Watched:
