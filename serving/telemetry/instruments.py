@@ -35,6 +35,10 @@ _SHARES = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 1.0)
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 
+class PortTaken(OSError):  # noqa: N818 - says what is wrong
+    """Metrics cannot be answered on their port; the message names it."""
+
+
 class Telemetry:
     """What one process counts. Every method takes microseconds and may be called from any thread."""
 
@@ -65,11 +69,14 @@ class Telemetry:
 
     @contextmanager
     def answered_on(self, host: str, port: int | None) -> Iterator[None]:
-        """Answers /metrics over HTTP on a port of its own, in a thread, unless that is None. Raises OSError."""
+        """Answers /metrics over HTTP on a port of its own, in a thread, unless that is None. Raises PortTaken."""
         if port is None:
             yield
             return
-        server, thread = start_http_server(port, host, self.registry)
+        try:
+            server, thread = start_http_server(port, host, self.registry)
+        except OSError as error:
+            raise PortTaken(f"RICEFISH_METRICS_PORT is {port} on {host}: {error.strerror}") from error
         logs.event("metrics", address=f"http://{host}:{server.server_port}/metrics")
         try:
             yield

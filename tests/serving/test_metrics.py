@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import re
+import sys
 import time
 import uuid
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import SimpleNamespace
 
 import httpx
 import pytest
+import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
 from benchmarks import servers
@@ -17,10 +20,13 @@ from serving.app import create_app
 from serving.batching import Urgency
 from serving.settings import Settings
 from serving.telemetry import Telemetry
+from serving.telemetry.devices import _nvml, device_metrics
 from tests.serving.conftest import Example
 from tests.serving.databases import new_postgresql_database, postgresql_server
 from tests.serving.models import write_model
 from tests.serving.running import RunningServer
+
+REPOSITORY = Path(__file__).resolve().parents[2]
 
 Samples = Mapping[tuple[str, frozenset[tuple[str, str]]], float]
 
@@ -172,6 +178,10 @@ def test_a_worker_has_metrics_of_its_own(tmp_path: Path, model_dir: Path, exampl
         assert Metrics.of(found.group(1))("slices_segmented_total") == len(example.grey)
         assert Metrics.of(server.url)("slices_segmented_total") == 0
         assert Metrics.of(server.url)("scans", state="succeeded") == 1
+        taken = {**common, "metrics_port": server.url.rpartition(":")[2]}
+        with pytest.raises(servers.DidNotStart, match="RICEFISH_METRICS_PORT is .* already in use"):
+            servers.worker(tmp_path, name="gpu-2", store=tmp_path / "store", **taken).start()
+        assert worker.stop() == 0
     finally:
         worker.kill()
         server.kill()
@@ -237,3 +247,55 @@ def test_the_slow_model_shows_in_the_queue(tmp_path: Path, example: Example) -> 
         server.until(lambda: Metrics.of(server.url)("inference_queue_slices", urgency="normal") > 0)
     finally:
         server.end()
+
+
+def test_gpus_are_measured_where_they_can_be_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Memory and use of each; one that tells nothing, or a missing driver, costs no other metric."""
+
+    class NVMLError(Exception):
+        pass
+
+    def handle(number: int) -> int:
+        if number == 1:
+            raise NVMLError("cut into parts")
+        return number
+
+    nvml = SimpleNamespace(
+        NVMLError=NVMLError,
+        nvmlInit=lambda: None,
+        nvmlDeviceGetCount=lambda: 3,
+        nvmlDeviceGetHandleByIndex=handle,
+        nvmlDeviceGetMemoryInfo=lambda device: SimpleNamespace(used=device + 5, total=80),
+        nvmlDeviceGetUtilizationRates=lambda device: SimpleNamespace(gpu=42),
+    )
+    monkeypatch.setitem(sys.modules, "pynvml", nvml)
+    _nvml.cache_clear()
+    try:
+        families = {family.name: family for family in device_metrics()}
+        assert {s.labels["device"]: s.value for s in families["ricefish_device_memory_used_bytes"].samples} == {
+            "0": 5, "2": 7,
+        }  # fmt: skip
+        assert families["ricefish_device_utilization_ratio"].samples[0].value == 0.42
+        _nvml.cache_clear()
+        monkeypatch.setitem(sys.modules, "pynvml", None)
+        assert list(device_metrics()) == []
+    finally:
+        _nvml.cache_clear()
+
+
+def test_alerts_and_the_page_for_who_is_woken_name_what_there_is(server: RunningServer) -> None:
+    """Each metric of a rule or of docs/on-call.md is exported, each of ours is explained, each alert has a section."""
+    exported = {family.name for family in text_string_to_metric_families(server.get("/metrics").text)}
+    exported |= {f"{name}_total" for name in exported}
+    page = (REPOSITORY / "docs" / "on-call.md").read_text(encoding="utf-8")
+    rules = yaml.safe_load((REPOSITORY / "deploy" / "prometheus" / "rules.yaml").read_text(encoding="utf-8"))
+    alerts = [rule for group in rules["groups"] for rule in group["rules"]]
+    used = {name for rule in alerts for name in re.findall(r"ricefish_[a-z_]+", rule["expr"])}
+    explained = set(re.findall(r"`(ricefish_[a-z_]+)`", page))
+    gpus = {name for name in explained | used if name.startswith("ricefish_device_")}
+    assert {re.sub(r"_(bucket|sum|count)$", "", name) for name in used} - exported - gpus == set()
+    assert explained - exported - gpus == set()
+    ours = {name for name in exported if name.startswith("ricefish_")}
+    assert {name for name in ours if not {name, f"{name}_total", name.removesuffix("_total")} & explained} == set()
+    assert re.findall(r"^### (\w+)$", page, re.MULTILINE) == [rule["alert"] for rule in alerts]
+    assert all(rule["labels"]["severity"] in ("page", "ticket") and rule["annotations"]["summary"] for rule in alerts)
