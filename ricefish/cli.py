@@ -105,6 +105,34 @@ def worker() -> None:
     raise typer.Exit(work(settings))
 
 
+@app.command()
+def doctor(
+    model: Annotated[
+        str | None, typer.Option(help="Folder of a model, models:/NAME@ALIAS or models:/NAME/VERSION.")
+    ] = None,
+    store: Annotated[Path | None, typer.Option(help="Folder of scans and segmentations; default ./store.")] = None,
+    scan_gb: Annotated[float, typer.Option(help="Size of a full scan, for which the disks need room.", min=0)] = 12.0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Looks at all that a server needs, with its settings, and says what to do; exit status 1 if something fails."""
+    from rich.console import Console  # noqa: PLC0415
+
+    from ricefish import doctor as report  # noqa: PLC0415
+
+    try:
+        from serving import logs  # noqa: PLC0415
+        from serving.diagnosis import examine  # noqa: PLC0415
+    except ModuleNotFoundError as error:
+        _fail(f"the server is not installed ({error}); install ricefish[serving]")
+    logs.configure("error")
+    findings = list(examine(scan_bytes=int(scan_gb * 1e9), model=model, store=store))
+    if as_json:
+        print(report.as_json(findings))
+    else:
+        Console().print(report.table(findings))
+    raise typer.Exit(report.failed(findings))
+
+
 def _fail(error: object) -> NoReturn:
     print(f"ricefish: {error}", file=sys.stderr)
     raise typer.Exit(1)

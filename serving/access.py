@@ -15,7 +15,7 @@ from starlette.types import Scope as AsgiScope
 from serving import errors
 from serving.allowances import TooMuch
 from serving.auth import Auth, NotAllowed, NotAuthenticated
-from serving.identity import NOBODY, Identity, Scope
+from serving.identity import IDENTITY, Scope
 from serving.keys import Key
 
 Needs = frozenset[Scope]
@@ -39,8 +39,6 @@ PATHS: Final[dict[str, Needs]] = {
 }
 """For a path and all below it, the scopes of which a key needs one; the longest path counts, and admin always does."""
 
-_IDENTITY = "ricefish.identity"
-
 
 def needs(path: str, *, metrics_open: bool = False) -> Needs:
     """The scopes of which a request for this path needs one."""
@@ -51,12 +49,6 @@ def needs(path: str, *, metrics_open: bool = False) -> Needs:
             return PATHS[path]
         path = path.rpartition("/")[0]
     return _ADMIN
-
-
-def identity_of(scope: AsgiScope) -> Identity:
-    """Who a request is from, as Access found it; nobody where it did not look."""
-    identity: Identity = scope.get(_IDENTITY, NOBODY)
-    return identity
 
 
 def document(app: FastAPI) -> None:
@@ -117,7 +109,7 @@ class Access:
         wanted = needs(scope["path"], metrics_open=self._metrics_open)
         if not identity.may(*wanted):
             raise NotAllowed(f"this key has not the scope {' or '.join(sorted(wanted))}")
-        scope[_IDENTITY] = identity
+        scope[IDENTITY] = identity
         if key is not None:
             auth.allowances.take_request(key)
             length = headers.get("content-length", "")

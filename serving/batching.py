@@ -8,6 +8,7 @@ runs. Single slices that wait are merged into one batch, which nobody waits for 
 from __future__ import annotations
 
 import threading
+import time
 from collections import OrderedDict, deque
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -64,16 +65,34 @@ class _Request:
     merged_up_to: int
     halo: int
     answer: Answer = field(default_factory=Future)
+    asked: float = field(default_factory=time.perf_counter)
 
     def fits_with(self, other: _Request) -> bool:
         return self.network is other.network and self.slices.shape[1:] == other.slices.shape[1:]
 
 
+@dataclass(frozen=True)
+class Computed:
+    """A batch that left the queue."""
+
+    urgency: Urgency
+    requests: int
+    slices: int
+    waited_seconds: float
+    """Of the request that waited for longest."""
+    seconds: float
+    """On the device."""
+    failed: bool
+
+
 class Batcher:
     """The queue and the threads ("lanes") that empty it. Safe to use from any thread."""
 
-    def __init__(self, *, lanes: int) -> None:
-        """`lanes` is the most batches that any device computes at once."""
+    def __init__(self, *, lanes: int, on_batch: Callable[[Computed], None] = lambda batch: None) -> None:
+        """`lanes` is the most batches that any device computes at once. `on_batch` is told of each, before it is
+        answered.
+        """
+        self._on_batch = on_batch
         self._queues: dict[Urgency, OrderedDict[str, deque[_Request]]] = {urgency: OrderedDict() for urgency in Urgency}
         self._changed = threading.Condition()
         self._closed = False
@@ -127,6 +146,11 @@ class Batcher:
                 urgency: sum(len(request.slices) for requests in streams.values() for request in requests)
                 for urgency, streams in self._queues.items()
             }
+
+    @property
+    def alive(self) -> bool:
+        """False if a thread that should empty the queue has ended."""
+        return self._closed or all(thread.is_alive() for thread in self._threads)
 
     def close(self) -> None:
         """Ends the batches under way; what waits is cancelled."""
@@ -191,11 +215,11 @@ class Batcher:
         first = batch[0]
         try:
             if len(batch) == 1:
-                first.answer.set_result(self._segment(first, first.slices, first.windows, lane))
+                first.answer.set_result(self._computed(batch, first.slices, first.windows, lane))
                 return
             slices = np.concatenate([request.slices for request in batch])
             windows = np.concatenate([request.windows for request in batch])
-            answers = self._segment(first, slices, windows, lane)
+            answers = self._computed(batch, slices, windows, lane)
             ends = np.cumsum([len(request.slices) for request in batch])
             for request, answer in zip(batch, np.split(answers, ends[:-1]), strict=True):
                 request.answer.set_result(answer)
@@ -203,6 +227,19 @@ class Batcher:
             for request in batch:
                 if not request.answer.done():
                     request.answer.set_exception(error)
+
+    def _computed(
+        self, batch: list[_Request], slices: NDArray[np.float32], windows: NDArray[np.float32], lane: int
+    ) -> NDArray[np.uint8]:
+        began, failed = time.perf_counter(), True
+        try:
+            answers = self._segment(batch[0], slices, windows, lane)
+            failed = False
+            return answers
+        finally:
+            waited = began - min(request.asked for request in batch)
+            seconds = time.perf_counter() - began
+            self._on_batch(Computed(batch[0].urgency, len(batch), len(slices), waited, seconds, failed))
 
     def _segment(
         self, request: _Request, slices: NDArray[np.float32], windows: NDArray[np.float32], lane: int

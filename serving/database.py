@@ -23,6 +23,7 @@ from sqlalchemy import (
     inspect,
     literal_column,
     make_url,
+    select,
 )
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
@@ -139,6 +140,11 @@ class Database:
         """A connection for single SELECT statements."""
         return self._reading.connect()
 
+    def check(self) -> None:
+        """Raises SQLAlchemyError if the table of scans cannot be read at this moment."""
+        with self.reading() as connection:
+            connection.execute(select(scans.c.id).limit(1)).first()
+
     @property
     def now(self) -> ColumnElement[float]:
         """This moment by the database's clock."""
@@ -184,7 +190,14 @@ def _postgresql(url: URL) -> Engine:
         pool_pre_ping=True,
         pool_size=10,
         max_overflow=20,
-        connect_args={"connect_timeout": 5, "application_name": "ricefish"},
+        connect_args={
+            "connect_timeout": 5,
+            "application_name": "ricefish",
+            "keepalives_idle": 10,  # seconds; a server that is gone without a word is noticed within half a minute
+            "keepalives_interval": 5,
+            "keepalives_count": 3,
+            "tcp_user_timeout": 20_000,
+        },
     )
 
 

@@ -28,6 +28,7 @@ from serving.receiving import DigestMismatch, DigestUnreadable, UploadStalled
 from serving.results import SliceNotFound, UnknownFormat
 from serving.runtime import OutOfDeviceMemory
 from serving.sources import SourceRefused
+from serving.telemetry.requests import PROBLEM, REQUEST_ID
 from serving.tensors import InferenceRefused
 from serving.uploads import ChecksumMismatch, OffsetConflict, UploadIncomplete, UploadNotFound, UploadRefused
 
@@ -163,10 +164,14 @@ def _gone(request: Request, error: Exception) -> Response:
 
 def _unexpected(request: Request, error: Exception) -> Response:
     logging.getLogger("ricefish").error("internal_error", exc_info=error)
-    return _answer(request, INTERNAL, f"{type(error).__name__} in {request.method} {request.url.path}")
+    answer = _answer(request, INTERNAL, f"{type(error).__name__} in {request.method} {request.url.path}")
+    if (request_id := logs.bound("request")) is not None:  # this answer passes no middleware
+        answer.headers[REQUEST_ID] = request_id
+    return answer
 
 
 def _answer(request: Request, problem: Problem, detail: str, extra: Mapping[str, Any] | None = None) -> Response:
+    request.scope[PROBLEM] = problem.slug
     if request.url.path.startswith("/v2/"):  # the shape that the Open Inference Protocol gives to errors
         return JSONResponse({"error": detail}, problem.status, headers=dict(problem.headers))
     content = {

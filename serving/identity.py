@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from sqlalchemy import Column, ColumnElement, false, true
 
@@ -46,3 +47,12 @@ ANYONE = Identity(owner=None, scopes=frozenset({"admin"}))
 """Whoever asks a server without keys, and the server itself."""
 NOBODY = Identity(owner=None, scopes=frozenset())
 """Whoever asks what is answered to all."""
+
+IDENTITY = "ricefish.identity"
+"""Where in an ASGI scope the identity stands."""
+
+
+def identity_of(scope: Mapping[str, Any]) -> Identity:
+    """Who a request is from, as access control found it; nobody where it did not look."""
+    identity: Identity = scope.get(IDENTITY, NOBODY)
+    return identity

@@ -28,6 +28,7 @@ from serving.scan import Scan, Upload
 from serving.segmentation import create_segmentation
 from serving.sources import Sources
 from serving.store import Scratch, Store
+from serving.tracing import Tracing
 from serving.uploads import UploadNotFound, Uploads
 from serving.verification import slab_slices, verify
 
@@ -60,7 +61,9 @@ class Intake:
         limits: Limits,
         silence_seconds: float,
         slab_slices: int,
+        tracing: Tracing | None = None,
     ) -> None:
+        self._tracing = tracing or Tracing()
         self._store = store
         self._scratch = scratch
         self._models = models
@@ -189,6 +192,7 @@ class Intake:
             model=model.identity,
             organs=model.manifest.organs,
             slab_slices=slab_slices(found.shape, np.dtype(found.dtype), most=self._slab_slices),
+            traceparent=self._tracing.traceparent(),
         )
         create_segmentation(incoming, scan)
         return self._store_and_queue(incoming, scan, asked)

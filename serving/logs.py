@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import contextvars
 import logging
 import sys
 import time
+from collections.abc import Callable, Mapping
+from contextvars import ContextVar
+from types import MappingProxyType
 from typing import Any
 
 FIELDS = "ricefish_fields"
+_BOUND: ContextVar[Mapping[str, str]] = ContextVar("ricefish_bound", default=MappingProxyType({}))
 
 
 def configure(level: str) -> None:
@@ -25,6 +30,27 @@ def event(name: str, *, level: int = logging.INFO, exc_info: bool = False, **fie
     logging.getLogger("ricefish").log(level, name, exc_info=exc_info, extra={FIELDS: fields})
 
 
+def bind(**fields: str) -> None:
+    """Adds fields to every record that this task or thread logs from now on: which request, which scan it is for."""
+    _BOUND.set({**_BOUND.get(), **fields})
+
+
+def bound(name: str) -> str | None:
+    """What `bind` has set."""
+    return _BOUND.get().get(name)
+
+
+def carried() -> Callable[[], None]:
+    """Called in a new thread, gives it what is bound in this one, and the span that is open in it."""
+    variables = list(contextvars.copy_context().items())
+
+    def take_over() -> None:
+        for variable, value in variables:
+            variable.set(value)
+
+    return take_over
+
+
 class KeyValueFormatter(logging.Formatter):
     """`time=2026-01-31T12:00:00.000Z level=info event=name key=value`; values with spaces are quoted."""
 
@@ -37,6 +63,7 @@ class KeyValueFormatter(logging.Formatter):
             **({} if record.name == "ricefish" else {"logger": record.name}),
             **getattr(record, FIELDS, {}),
         }
+        fields |= {name: value for name, value in _BOUND.get().items() if name not in fields}
         line = " ".join(f"{key}={quoted(value)}" for key, value in fields.items())
         return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
 

@@ -23,5 +23,4 @@ def database_url(settings: Settings) -> str:
     """Address of the queue: SQLite in the store, or in the scratch folder beside a bucket. Raises StoreError."""
     if settings.database_url is not None:
         return settings.database_url
-    folder = scratch_dir(settings) if settings.store.startswith(S3_SCHEME) else Path(settings.store)
-    return f"sqlite:///{folder / DATABASE_FILE}"
+    return f"sqlite:///{(settings.store_dir or scratch_dir(settings)) / DATABASE_FILE}"

@@ -51,7 +51,7 @@ def download_version(reference: str, *, into: Path) -> FetchedVersion:
             artifact_uri=f"models:/{name}/{version}", dst_path=str(into), tracking_uri=uri, registry_uri=uri
         )
     except (MlflowException, ImportError, OSError) as error:
-        raise RegistryError(f"the registry {_without_password(uri)} does not give it: {error}") from error
+        raise RegistryError(f"the registry {without_password(uri)} does not give it: {error}") from error
     folder = Path(downloaded)
     if not (folder / MANIFEST_FILE).is_file():
         raise RegistryError(
@@ -80,6 +80,7 @@ def _parse(reference: str) -> tuple[str, str | None, str | None]:
     raise RegistryError(f"a registered model is named models:/ and {REFERENCE}, such as models:/ricefish@champion")
 
 
-def _without_password(uri: str) -> str:
+def without_password(uri: str) -> str:
+    """A registry's address that may be shown."""
     scheme, separator, rest = uri.partition("://")
     return f"{scheme}{separator}{rest.rpartition('@')[2]}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import tempfile
@@ -10,7 +11,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from serving import logs
+from serving import census, logs
 from serving.auth import Auth, check_exposure
 from serving.batching import Batcher
 from serving.database import Database
@@ -23,11 +24,14 @@ from serving.leases import Leases
 from serving.limits import Limits
 from serving.models import Models
 from serving.places import database_url, scratch_dir
+from serving.readiness import Readiness
 from serving.results import Results
 from serving.segmenter import Segmenter
 from serving.settings import Settings
 from serving.sources import Sources
 from serving.store import Scratch, Store, StoreError, open_store
+from serving.telemetry import Telemetry, Watched
+from serving.tracing import Tracing
 from serving.tuning import Tuner, Wanted
 from serving.uploads import Uploads
 from serving.worker import Worker
@@ -46,6 +50,9 @@ class Resources:
     intake: Intake
     uploads: Uploads
     results: Results
+    readiness: Readiness
+    telemetry: Telemetry
+    worker: Worker | None
     auth: Auth
     caller: Identity = ANYONE
     """On whose behalf they are used."""
@@ -57,7 +64,7 @@ class Resources:
 
 
 @contextmanager
-def server(settings: Settings) -> Iterator[Resources]:
+def server(settings: Settings, *, telemetry: Telemetry, tracing: Tracing) -> Iterator[Resources]:
     """The resources of a server, open for as long as the context lasts.
 
     In this order: scratch, database, store, the model (checked on its golden slice), then the worker, which may need
@@ -65,7 +72,7 @@ def server(settings: Settings) -> Iterator[Resources]:
     """
     with ExitStack() as stack:
         scratch = stack.enter_context(Scratch(scratch_dir(settings)).opened())
-        parts = stack.enter_context(_parts(settings, scratch))
+        parts = stack.enter_context(_parts(settings, scratch, telemetry, tracing))
         keys = Keys(parts.database)
         check_exposure(settings.host, keys, anonymous=settings.anonymous)
         auth = Auth(keys)
@@ -90,9 +97,21 @@ def server(settings: Settings) -> Iterator[Resources]:
             limits=limits,
             silence_seconds=settings.upload_timeout_seconds,
             slab_slices=settings.slab_slices,
+            tracing=tracing,
         )
-        results = Results(parts.store)
-        yield Resources(parts.models, parts.batcher, parts.jobs, parts.janitor, intake, uploads, results, auth)
+        yield Resources(
+            parts.models,
+            parts.batcher,
+            parts.jobs,
+            parts.janitor,
+            intake,
+            uploads,
+            Results(parts.store),
+            _readiness(parts, scratch),
+            telemetry,
+            parts.worker,
+            auth,
+        )
 
 
 @contextmanager
@@ -106,11 +125,14 @@ def worker(settings: Settings) -> Iterator[str]:
     with ExitStack() as stack:
         folder = settings.scratch or stack.enter_context(_worker_scratch(settings.worker_id))
         scratch = stack.enter_context(Scratch(folder).opened())
-        parts = stack.enter_context(_parts(settings, scratch))
+        telemetry = Telemetry()
+        tracing = stack.enter_context(contextlib.closing(Tracing.to(settings.otlp_endpoint, instance=owner(settings))))
+        parts = stack.enter_context(_parts(settings, scratch, telemetry, tracing))
+        stack.enter_context(telemetry.answered_on(settings.host, settings.metrics_port))
         if parts.worker is None:
             raise StoreError("RICEFISH_CONCURRENT_SCANS is 0; a worker needs at least 1")
         stack.enter_context(_running(parts.worker))
-        yield parts.owner
+        yield owner(settings)
 
 
 @dataclass(frozen=True)
@@ -124,12 +146,11 @@ class _Parts:
     jobs: Jobs
     janitor: Janitor
     worker: Worker | None
-    owner: str
     alone: bool
 
 
 @contextmanager
-def _parts(settings: Settings, scratch: Scratch) -> Iterator[_Parts]:
+def _parts(settings: Settings, scratch: Scratch, telemetry: Telemetry, tracing: Tracing) -> Iterator[_Parts]:
     with ExitStack() as stack:
         database = Database(database_url(settings))
         alone = not database.shared
@@ -141,24 +162,58 @@ def _parts(settings: Settings, scratch: Scratch) -> Iterator[_Parts]:
         models = Models(
             store.models_dir, device=settings.device, tuner=tuner, precision=settings.precision, fetch=store.fetch_model
         )
-        batcher = Batcher(lanes=max(os.cpu_count() or 1, _MOST_GPU_LANES))
+        batcher = Batcher(lanes=max(os.cpu_count() or 1, _MOST_GPU_LANES), on_batch=telemetry.batch_computed)
         stack.callback(batcher.close)
-        owner = settings.worker_id or f"{socket.gethostname()}-{os.getpid()}"
-        leases = Leases(database, owner=owner, seconds=settings.lease_seconds)
+        leases = Leases(database, owner=owner(settings), seconds=settings.lease_seconds)
         if left := leases.take_back(alone=alone):
             logs.event("scans_taken_back", scans=left)
         work = None
         if settings.concurrent_scans:
-            segmenter = Segmenter(store=store, scratch=scratch, models=models, batcher=batcher, tile=settings.tile)
+            segmenter = Segmenter(
+                store=store,
+                scratch=scratch,
+                models=models,
+                batcher=batcher,
+                tile=settings.tile,
+                on_spent=telemetry.time_spent,
+                on_slab=telemetry.slab_finished,
+                tracing=tracing,
+            )
             work = Worker(
                 leases,
                 segment=segmenter.segment,
                 concurrent_scans=settings.concurrent_scans,
                 attempts=settings.attempts,
+                on_end=telemetry.scan_ended,
             )
-        jobs = Jobs(database, owner=owner, on_change=work.look if work else lambda: None)
+        jobs = Jobs(database, owner=owner(settings), on_change=work.look if work else lambda: None)
         janitor = Janitor(store=store, jobs=jobs, retention_days=settings.retention_days)
-        yield _Parts(database, store, models, batcher, jobs, janitor, work, owner, alone)
+        with telemetry.watching(_watched(settings, scratch, database, batcher, models)):
+            yield _Parts(database, store, models, batcher, jobs, janitor, work, alone)
+
+
+def _readiness(parts: _Parts, scratch: Scratch) -> Readiness:
+    return Readiness(
+        needed={"database": parts.database.check, "store": parts.store.check, "scratch": scratch.check},
+        threads={"batching": parts.batcher, **({"worker": parts.worker} if parts.worker else {})},
+        model=lambda: parts.models.current,
+    )
+
+
+def _watched(settings: Settings, scratch: Scratch, database: Database, batcher: Batcher, models: Models) -> Watched:
+    store = {"store": settings.store_dir} if settings.store_dir else {}
+    return Watched(
+        census=lambda: census.count(database),
+        depth=batcher.depth,
+        models=lambda: [models.current] if settings.model else [],
+        disks={**store, "scratch": scratch.root},
+        uploads={"resumable": scratch.uploads_dir, "request": scratch.root / "incoming"},
+    )
+
+
+def owner(settings: Settings) -> str:
+    """Name of this process, in the queue and in traces."""
+    return settings.worker_id or f"{socket.gethostname()}-{os.getpid()}"
 
 
 @contextmanager

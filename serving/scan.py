@@ -49,6 +49,8 @@ class Scan:
     organs: OrganMap
     slab_slices: int
     """Slices of one durable step, a power of two."""
+    traceparent: str | None = None
+    """The span of the request that brought it, as W3C's header says it; None where nothing is traced."""
 
     @property
     def boxes(self) -> list[Box]:
@@ -60,6 +62,8 @@ class Scan:
     def to_dict(self) -> dict[str, Any]:
         """What `from_dict` reads back, in types that JSON can hold."""
         content = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        if self.traceparent is None:
+            del content["traceparent"]
         content["upload"] = {**vars(self.upload), "spacing": self.upload.spacing and list(self.upload.spacing)}
         content["frame"] = self.frame.affine
         content["window"] = dataclasses.asdict(self.window)

@@ -142,10 +142,23 @@ class OrgansResponse(BaseModel):
     organs: list[OrganRowResponse]
 
 
+class CheckResponse(BaseModel):
+    """One thing that a server needs."""
+
+    name: str
+    ok: bool
+    seconds: float
+    """That looking took."""
+    reason: str | None = None
+    """What is wrong."""
+
+
 class HealthResponse(BaseModel):
     """What a probe reads."""
 
-    status: Literal["live", "ready"]
+    status: Literal["live", "ready", "not live", "not ready"]
+    checks: list[CheckResponse] = []
+    """What was looked at."""
 
 
 class ProblemResponse(BaseModel):

@@ -19,15 +19,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scans.formats import open_volume
-from scans.geometry import Box
+from scans.geometry import Box, Triple
 from scans.statistics import OrganStatistics
 from scans.tiling import segment_slab
+from serving import logs
 from serving.batching import Batcher, Urgency
 from serving.jobs import Priority
 from serving.models import LoadedModel, Models
 from serving.scan import Scan
 from serving.segmentation import SegmentationWriter
 from serving.store import Scratch, Store
+from serving.tracing import Tracing
 from serving.worker import Run
 
 _RECENT_SLABS = 16
@@ -57,6 +59,7 @@ class Stopwatch:
     """Seconds by activity. Each is added to by one thread alone."""
 
     seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(ACTIVITIES, 0.0))
+    on_spent: Callable[[str, float], None] = lambda activity, seconds: None
 
     @contextmanager
     def measuring(self, activity: str) -> Iterator[None]:
@@ -65,13 +68,30 @@ class Stopwatch:
         try:
             yield
         finally:
-            self.seconds[activity] += time.perf_counter() - began
+            spent = time.perf_counter() - began
+            self.seconds[activity] += spent
+            self.on_spent(activity, spent)
 
 
 class Segmenter:
     """Segments scans with the models, the batching queue and the store of a process."""
 
-    def __init__(self, *, store: Store, scratch: Scratch, models: Models, batcher: Batcher, tile: int | None) -> None:
+    def __init__(  # noqa: PLR0913 - the parts of a process that segmenting needs, each with its name in the call
+        self,
+        *,
+        store: Store,
+        scratch: Scratch,
+        models: Models,
+        batcher: Batcher,
+        tile: int | None,
+        on_spent: Callable[[str, float], None] = lambda activity, seconds: None,
+        on_slab: Callable[[Triple], None] = lambda shape: None,
+        tracing: Tracing | None = None,
+    ) -> None:
+        """`on_spent` is told the seconds of each of ACTIVITIES, `on_slab` the shape of each slab that is durable."""
+        self._on_spent = on_spent
+        self._on_slab = on_slab
+        self._tracing = tracing or Tracing()
         self._store = store
         self._scratch = scratch
         self._models = models
@@ -85,9 +105,13 @@ class Segmenter:
         where the model is gone, and what the device raises.
         """
         scan = run.lease.scan
+        with self._tracing.span("scan", parent=scan.traceparent, scan=scan.id, first_slab=run.lease.slabs_done):
+            self._segment(run, scan)
+
+    def _segment(self, run: Run, scan: Scan) -> None:
         model = self._models.of_scan(scan.model)
         batch_size = run.lease.batch_size or model.tuning.batch_size(*scan.shape[1:])
-        watch = Stopwatch({**dict.fromkeys(ACTIVITIES, 0.0), **run.lease.timings})
+        watch = Stopwatch({**dict.fromkeys(ACTIVITIES, 0.0), **run.lease.timings}, self._on_spent)
         with ExitStack() as stack:
             attempt = stack.enter_context(self._store.begin(scan.id, run.lease.epoch))
             folder = stack.enter_context(self._scratch.passing("staging"))
@@ -98,14 +122,29 @@ class Segmenter:
 
             def read(item: tuple[int, Box]) -> Slab:
                 number, box = item
-                with watch.measuring("read"):
+                with watch.measuring("read"), self._tracing.span("slab read", slab=number):
                     return number, box, volume.slab(box.start[0], box.stop[0])
 
             inference = _Inference(self._batcher, run, model, batch_size=batch_size, tile=self._tile, watch=watch)
             writer = _Writer(run, SegmentationWriter(attempt, folder, scan), batch_size=batch_size, watch=watch)
+
+            def write(slab: Slab) -> None:
+                with self._tracing.span("slab write", slab=slab[0]):
+                    writer.write(slab)
+                self._on_slab(slab[1].shape)
+
             slabs = _ahead(reading, read, numbered, waiting=watch, activity="wait for read")
-            for _ in _ahead(writing, writer.write, inference.of(slabs), waiting=watch, activity="wait for write"):
+            segmented = self._traced(inference.of(slabs))
+            for _ in _ahead(writing, write, segmented, waiting=watch, activity="wait for write"):
                 run.check()
+
+    def _traced(self, slabs: Iterator[Slab]) -> Iterator[Slab]:
+        """The same slabs, each with the span of its inference: from when the one before was whole to when it is."""
+        began = time.time_ns()
+        for slab in slabs:
+            self._tracing.since("slab infer", began, slab=slab[0])
+            yield slab
+            began = time.time_ns()
 
 
 class _Inference:
@@ -248,7 +287,7 @@ def _ahead(
 
 @contextmanager
 def _thread(name: str) -> Iterator[ThreadPoolExecutor]:
-    thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix=name)
+    thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix=name, initializer=logs.carried())
     try:
         yield thread
     finally:

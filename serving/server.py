@@ -8,8 +8,11 @@ import logging
 import signal
 import socket
 import sys
+import time
+from types import FrameType
 
 import uvicorn
+from fastapi import FastAPI
 
 from serving import logs
 from serving.app import create_app
@@ -18,15 +21,20 @@ from serving.database import DatabaseError
 from serving.models import ModelError
 from serving.settings import Settings
 from serving.store import StoreError
+from serving.tracing import TracingError
 
 GRACE_SECONDS = 30
-"""For requests under way when the server is told to stop; scans stop at the end of a batch."""
+"""For requests under way when the server is told to stop, and before that for batches under way."""
 
 
 def serve(settings: Settings) -> int:
     """Serves until told to stop (SIGTERM, SIGINT); gives the exit status. Prints the address once it can be used."""
     logs.configure(settings.log_level)
-    app = create_app(settings)
+    try:
+        app = create_app(settings)
+    except TracingError as missing:
+        print(f"ricefish: {missing}", file=sys.stderr)
+        return 1
     config = uvicorn.Config(
         app,
         host=settings.host,
@@ -44,7 +52,7 @@ def serve(settings: Settings) -> int:
     except OSError as unusable:
         print(f"ricefish: RICEFISH_TLS_CERTIFICATE or RICEFISH_TLS_KEY cannot be used: {unusable}", file=sys.stderr)
         return 1
-    server = _Server(config)
+    server = _Server(config, app, drain_seconds=settings.drain_seconds)
     signal.signal(signal.SIGTERM, lambda *_: None)  # uvicorn raises it again when it has stopped
     with contextlib.suppress(KeyboardInterrupt, SystemExit):
         asyncio.run(server.serve())
@@ -57,6 +65,40 @@ def serve(settings: Settings) -> int:
 
 
 class _Server(uvicorn.Server):
+    """Told to stop, it is not ready from then on, has scans parked, and answers until that is done; then it stops."""
+
+    def __init__(self, config: uvicorn.Config, app: FastAPI, *, drain_seconds: float) -> None:
+        super().__init__(config)
+        self._app = app
+        self._drain_seconds = drain_seconds
+        self._told: float | None = None
+        self._parking: asyncio.Task[None] | None = None
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """A second signal cuts the draining short."""
+        if not self.started or self._told is not None:
+            super().handle_exit(sig, frame)
+            return
+        self._told = time.monotonic()
+        self._captured_signals.append(sig)
+        self._app.state.resources.readiness.draining = True
+
+    async def on_tick(self, counter: int) -> bool:
+        """Ten times a second."""
+        if self._told is not None:
+            waited = time.monotonic() - self._told
+            if self._parking is None:
+                logs.event("draining", least_seconds=self._drain_seconds)
+                self._parking = asyncio.create_task(self._park())
+            parked = self._parking.done() or waited > GRACE_SECONDS
+            self.should_exit = self.should_exit or (parked and waited >= self._drain_seconds)
+        return await super().on_tick(counter)
+
+    async def _park(self) -> None:
+        worker = self._app.state.resources.worker
+        if worker is not None:
+            await asyncio.to_thread(worker.stop)
+
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         if self.started and self.servers:

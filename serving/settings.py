@@ -83,8 +83,19 @@ class Settings(BaseSettings):
     """S3 buckets from which `source.uri` may name objects, as a JSON list."""
     s3_endpoint: str | None = None
     """Address of an S3-compatible store; None: Amazon's. Keys come from the usual AWS_ variables."""
+    drain_seconds: float = Field(default=0.0, ge=0)
+    """A server that is told to stop goes on answering for at least so long, not ready, for balancers to notice."""
+    metrics_port: int | None = Field(default=None, ge=0, le=65535)
+    """Port on which a worker answers /metrics, on `host`; None: on none. A server answers it on its own."""
+    otlp_endpoint: str | None = None
+    """Address of an OpenTelemetry collector that takes traces over HTTP, such as http://127.0.0.1:4318; None: none."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """Least level of what is logged to stderr."""
+
+    @property
+    def store_dir(self) -> Path | None:
+        """The store's folder; None where it is a bucket."""
+        return None if self.store.startswith(S3_SCHEME) else Path(self.store)
 
     @field_validator("store", mode="before")
     @classmethod

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from enum import Enum
 
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -27,6 +28,27 @@ FINAL = (FormatError, ModelError, MemoryError)
 
 class Interrupted(Exception):  # noqa: N818 - says what happened
     """The scan stops here, unfinished: this process stops, or the scan is no longer its own."""
+
+
+class Ending(Enum):
+    """How work on a scan ends."""
+
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    PARKED = "parked"
+    """Given back unfinished, as this process stops."""
+    POSTPONED = "postponed"
+    """Queued again after an error that may pass."""
+    LOST = "lost"
+    """Cancelled, removed or taken up by another."""
+    DATABASE = "database"
+    """The database did not answer."""
+
+    @property
+    def final(self) -> bool:
+        """True where the scan has ended, not only the work on it."""
+        return self in (Ending.SUCCEEDED, Ending.FAILED, Ending.CANCELLED)
 
 
 @dataclass
@@ -65,7 +87,17 @@ class Run:
 class Worker:
     """The threads of one process that work on the queue: one that takes, one that keeps leases, one per scan."""
 
-    def __init__(self, leases: Leases, *, segment: Callable[[Run], None], concurrent_scans: int, attempts: int) -> None:
+    def __init__(
+        self,
+        leases: Leases,
+        *,
+        segment: Callable[[Run], None],
+        concurrent_scans: int,
+        attempts: int,
+        on_end: Callable[[Ending, Run], None] = lambda ending, run: None,
+    ) -> None:
+        """`on_end` is told how the work on each scan ended."""
+        self._on_end = on_end
         self._leases = leases
         self._segment = segment
         self._places = concurrent_scans
@@ -94,6 +126,11 @@ class Worker:
             thread.join()
         for _, thread in self._running():
             thread.join()
+
+    @property
+    def alive(self) -> bool:
+        """False if one of its own threads has ended although it was not told to stop."""
+        return self._stopping.is_set() or all(thread.is_alive() for thread in self._threads)
 
     def look(self) -> None:
         """Looks at once for what is new in the queue, and for scans that are to stop."""
@@ -159,24 +196,29 @@ class Worker:
 
     def _work(self, run: Run) -> None:
         scan_id = run.lease.scan.id
+        logs.bind(scan=scan_id)
+        ending = Ending.DATABASE
         try:
-            self._end(run)
+            ending = self._end(run)
         except SQLAlchemyError as error:  # the lease runs out, and the scan is taken up again
             logs.event("database_failed", level=logging.ERROR, doing="end", scan=scan_id, error=_reason(error))
         except LeaseLost:
+            ending = Ending.LOST
             logs.event("scan_let_go", scan=scan_id)
         finally:
+            self._on_end(ending, run)
             with self._lock:
                 del self._runs[f"{scan_id} {run.lease.epoch}"]
             self._wake.set()
 
-    def _end(self, run: Run) -> None:
+    def _end(self, run: Run) -> Ending:
         scan_id = run.lease.scan.id
         try:
             self._segment(run)
         except Interrupted:
             self._leases.park(run.lease)
             logs.event("scan_parked", scan=scan_id)
+            return Ending.PARKED
         except Fenced as error:
             raise LeaseLost from error
         except (LeaseLost, SQLAlchemyError):
@@ -184,14 +226,16 @@ class Worker:
         except FINAL as error:
             self._leases.fail(run.lease, str(error))
             logs.event("scan_failed", level=logging.ERROR, scan=scan_id, error=error)
+            return Ending.FAILED
         except Exception as error:
             reason = _reason(error)
             seconds = self._leases.postpone(run.lease, reason, attempts=self._attempts)
             doing = "scan_failed" if seconds is None else "scan_postponed"
             logs.event(doing, level=logging.ERROR, exc_info=True, scan=scan_id, error=reason, seconds=seconds or 0)
-        else:
-            self._leases.succeed(run.lease)
-            logs.event("scan_succeeded", scan=scan_id)
+            return Ending.FAILED if seconds is None else Ending.POSTPONED
+        self._leases.succeed(run.lease)
+        logs.event("scan_succeeded", scan=scan_id)
+        return Ending.SUCCEEDED
 
 
 def _reason(error: Exception) -> str:

@@ -11,6 +11,8 @@ from serving.database import DatabaseError
 from serving.models import ModelError
 from serving.settings import Settings
 from serving.store import StoreError
+from serving.telemetry import PortTaken
+from serving.tracing import TracingError
 
 
 def work(settings: Settings) -> int:
@@ -24,7 +26,7 @@ def work(settings: Settings) -> int:
             print(f"Ricefish works as {name}", flush=True)
             logs.event("working", worker=name)
             told.wait()
-    except (DatabaseError, ModelError, StoreError) as error:
+    except (DatabaseError, ModelError, PortTaken, StoreError, TracingError) as error:
         print(f"ricefish: {error}", file=sys.stderr)
         return 1
     return 0

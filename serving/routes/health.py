@@ -1,26 +1,57 @@
-"""GET /health/live, /health/ready and /v1/model."""
+"""GET /health/live, /health/ready, /metrics and /v1/model."""
 
 from __future__ import annotations
 
-from fastapi import APIRouter
+import dataclasses
+from collections.abc import Sequence
+from typing import Any, Literal
 
+from fastapi import APIRouter, Request, Response
+
+from serving.readiness import Check
 from serving.routes.given import Given
-from serving.schemas import HealthResponse, OrganResponse, ServedModelResponse
+from serving.schemas import CheckResponse, HealthResponse, OrganResponse, ServedModelResponse
+from serving.telemetry import CONTENT_TYPE, Telemetry
 
 router = APIRouter(tags=["server"])
 
 
-@router.get("/health/live")
-async def live() -> HealthResponse:
-    """The process answers."""
-    return HealthResponse(status="live")
+_UNHEALTHY: dict[int | str, dict[str, Any]] = {503: {"model": HealthResponse}}
 
 
-@router.get("/health/ready")
-async def ready(given: Given) -> HealthResponse:
-    """Scans can be posted: the model has reproduced its golden slice, the store and the queue are open."""
-    given.models.current  # noqa: B018  raises where there is none
-    return HealthResponse(status="ready")
+@router.get("/health/live", responses=_UNHEALTHY)
+async def live(request: Request, response: Response) -> HealthResponse:
+    """The process answers, and none of its threads has died. 503: only a new start helps."""
+    resources = request.app.state.resources
+    checks = [] if resources is None else resources.readiness.alive()
+    return _health(response, "live", checks)
+
+
+@router.get("/health/ready", responses=_UNHEALTHY)
+async def ready(given: Given, response: Response) -> HealthResponse:
+    """Scans can be posted: the model has reproduced its golden slice, database, store and scratch folder answer.
+
+    503 says which of these is not so; also from the moment that the server is told to stop.
+    """
+    return _health(response, "ready", await given.readiness.checks())
+
+
+@router.get("/metrics", include_in_schema=False)
+def metrics(request: Request) -> Response:
+    """Everything that is counted, for Prometheus."""
+    telemetry: Telemetry = request.app.state.telemetry
+    return Response(telemetry.exposition(), headers={"Content-Type": CONTENT_TYPE})
+
+
+def _health(response: Response, state: Literal["live", "ready"], checks: Sequence[Check]) -> HealthResponse:
+    response.headers["Cache-Control"] = "no-store"
+    well = all(check.ok for check in checks)
+    if not well:
+        response.status_code = 503
+    return HealthResponse(
+        status=state if well else "not live" if state == "live" else "not ready",
+        checks=[CheckResponse(**dataclasses.asdict(check)) for check in checks],
+    )
 
 
 @router.get("/v1/model")

@@ -15,6 +15,7 @@ from serving.jobs import ENDED, ScanNotFound, State
 from serving.routes.answers import ScanId, scan_response
 from serving.routes.given import Given
 from serving.schemas import ProblemResponse, ScanResponse, ScansResponse
+from serving.worker import Ending
 
 _PROBLEM: dict[str, Any] = {"model": ProblemResponse, "content": {MEDIA_TYPE: {}}}
 _LOOKING_SECONDS = 0.5
@@ -50,7 +51,7 @@ async def _known(given: Given, scan_id: ScanId) -> str:
 async def get_events(given: Given, scan_id: Annotated[str, Depends(_known)]) -> AsyncIterable[ServerSentEvent]:
     """The scan's state and progress, each time they change, as server-sent events named after the state.
 
-    The stream ends with the scan; `deleted` is the last event of one that is removed.
+    The stream ends with the scan, or when the server stops; `deleted` is the last event of one that is removed.
     """
     before: ScanResponse | None = None
     while True:
@@ -62,7 +63,7 @@ async def get_events(given: Given, scan_id: Annotated[str, Depends(_known)]) -> 
         if now != before:
             yield ServerSentEvent(event=now.state, data=now, id=str(now.slices_done))
             before = now
-        if now.state in ENDED:
+        if now.state in ENDED or given.readiness.draining:
             return
         await asyncio.sleep(_LOOKING_SECONDS)
 
@@ -71,6 +72,7 @@ async def get_events(given: Given, scan_id: Annotated[str, Depends(_known)]) -> 
 def cancel_scan(given: Given, scan_id: ScanId) -> ScanResponse:
     """Ends a scan within the batch under way; its file stays, so that it can be tried again."""
     given.jobs.cancel(scan_id)
+    given.telemetry.scan_ended(Ending.CANCELLED)
     return scan_response(*given.jobs.get(scan_id))
 
 

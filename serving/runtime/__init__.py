@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from scans.intensity import Window
 from scans.manifest import Golden
 from serving.runtime.binding import BoundSession
+from serving.runtime.libraries import missing_library, providers
 from serving.runtime.memory import OutOfDeviceMemory, is_out_of_memory
 from serving.runtime.session import CPU, CUDA, Device, RuntimeRefused, cuda_devices, open_session
 
@@ -25,6 +26,8 @@ __all__ = [
     "Runtime",
     "RuntimeRefused",
     "cuda_devices",
+    "missing_library",
+    "providers",
     "version",
 ]
 

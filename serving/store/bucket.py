@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import shutil
+import uuid
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from zarr.storage import FsspecStore
 
 from serving.settings import S3_SCHEME
 from serving.store.contract import RESULT_DIR, Attempt, Fenced, StoredFile, StoreError, each_file
+from serving.store.rehearsal import REHEARSED, Stages
 from serving.store.scratch import Scratch
 
 
@@ -43,6 +45,34 @@ class BucketStore:
             raise StoreError(f"the store {self.name} cannot be written: {type(error).__name__}: {error}") from error
         self.models_dir.mkdir(parents=True, exist_ok=True)
         yield
+
+    def check(self) -> None:
+        """Asks for the object that `open` has written."""
+        self._s3.info(f"{self._root}/.written")
+
+    def rehearse(self) -> dict[str, float]:
+        """Seconds of putting, of putting where there is something already, of getting, and of removing."""
+        watch, place = Stages(), f"{self._root}/rehearsals/{uuid.uuid4().hex}"
+        try:
+            with watch.stage("put"):
+                self._s3.pipe_file(place, REHEARSED, mode="create")
+            with watch.stage("conditional put"):
+                self._refuses_another(place)
+            with watch.stage("get"):
+                found = self._s3.cat_file(place)
+            if found != REHEARSED:
+                raise StoreError(f"the store {self.name} gives back other bytes than were written")
+        finally:
+            with watch.stage("delete"):
+                self._s3.rm_file(place)
+        return watch.seconds
+
+    def _refuses_another(self, place: str) -> None:
+        try:
+            self._s3.pipe_file(place, b"another", mode="create")
+        except FileExistsError:
+            return
+        raise StoreError(f"the store {self.name} does not keep to If-None-Match: finished shards could be overwritten")
 
     def accept(self, incoming: Path, scan_id: str) -> None:
         """Puts all files of a complete folder into the bucket."""

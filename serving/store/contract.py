@@ -52,6 +52,14 @@ class Store(Protocol):
         """Makes the store ready; `alone` claims it for this process. Raises StoreError if it cannot be used."""
         ...
 
+    def check(self) -> None:
+        """Raises OSError, or what the store's library raises, if the store does not answer at this moment."""
+        ...
+
+    def rehearse(self) -> dict[str, float]:
+        """Does with an empty file of its own what is done with scans; gives the seconds by step, raises as `check`."""
+        ...
+
     def accept(self, incoming: Path, scan_id: str) -> None:
         """Takes over a complete scan's folder, durably; `incoming` is gone or empty afterwards."""
         ...

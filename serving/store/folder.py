@@ -21,6 +21,7 @@ from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
 from serving.store.contract import RESULT_DIR, Attempt, Fenced, StoredFile, StoreError, each_file
+from serving.store.rehearsal import REHEARSED, Stages
 from serving.store.scratch import sync
 
 _ATTEMPTS_DIR = "attempts"
@@ -45,6 +46,31 @@ class FolderStore:
             if alone:
                 self._claim(stack)
             yield
+
+    def check(self) -> None:
+        """Makes a file and removes it in a folder that is not there where a disk is not mounted."""
+        with tempfile.TemporaryFile(dir=self._scans):
+            pass
+
+    def rehearse(self) -> dict[str, float]:
+        """Seconds of writing and fsync, of a rename and fsync of the folders, and of removing."""
+        watch = Stages()
+        name = uuid.uuid4().hex
+        beside, there = self._arriving / name, self._deleted / name
+        try:
+            with watch.stage("write and fsync"):
+                beside.write_bytes(REHEARSED)
+                sync(beside)
+            with watch.stage("rename"):
+                beside.rename(there)
+                sync(self._deleted)
+            if there.read_bytes() != REHEARSED:
+                raise StoreError(f"the store {self.name} gives back other bytes than were written")
+        finally:
+            with watch.stage("delete"):
+                beside.unlink(missing_ok=True)
+                there.unlink(missing_ok=True)
+        return watch.seconds
 
     def _claim(self, stack: ExitStack) -> None:
         lock = stack.enter_context((self._root / ".lock").open("a"))

@@ -45,6 +45,11 @@ class Scratch:
                 (self.root / name).mkdir(exist_ok=True)
             yield self
 
+    def check(self) -> None:
+        """Raises OSError if nothing can be written at this moment."""
+        with tempfile.TemporaryFile(dir=self.root / _PASSING[0]):
+            pass
+
     @contextmanager
     def passing(self, name: str) -> Iterator[Path]:
         """A new folder in `incoming` or `staging`, gone at the end whatever happens."""

@@ -1,0 +1,58 @@
+"""Census: how many scans are in which state, counted by the database in two statements that read an index alone."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from sqlalchemy import func, select
+
+from serving.database import Database, scans
+from serving.jobs import Priority
+
+
+@dataclass(frozen=True)
+class Census:
+    """The scans at one moment."""
+
+    counts: Mapping[tuple[str, int], int]
+    """By state and priority."""
+    oldest: Mapping[int, float]
+    """Seconds since the oldest scan that waits was accepted, by priority."""
+    left_behind: int
+    """Running scans whose lease has run out."""
+    seconds: float
+    """That counting took."""
+
+    def in_state(self, state: str) -> int:
+        """Scans in a state."""
+        return sum(count for (of, _), count in self.counts.items() if of == state)
+
+    def waiting(self, priority: Priority) -> int:
+        """Scans that wait for a worker."""
+        return self.counts.get(("queued", int(priority)), 0)
+
+    def oldest_seconds(self, priority: Priority) -> float:
+        """Age of the oldest of those; 0 where there is none."""
+        return self.oldest.get(int(priority), 0.0)
+
+
+def count(database: Database) -> Census:
+    """Counts. Raises SQLAlchemyError where the database does not answer."""
+    began = time.perf_counter()
+    by_state = select(scans.c.state, scans.c.priority, func.count(), func.min(scans.c.created), database.now).group_by(
+        scans.c.state, scans.c.priority
+    )
+    left_behind = (
+        select(func.count()).select_from(scans).where(scans.c.state == "running", scans.c.lease_until < database.now)
+    )
+    with database.reading() as connection:
+        rows = list(connection.execute(by_state))
+        lost = connection.scalar(left_behind) or 0
+    return Census(
+        counts={(state, priority): number for state, priority, number, _, _ in rows},
+        oldest={priority: max(0.0, now - created) for state, priority, _, created, now in rows if state == "queued"},
+        left_behind=lost,
+        seconds=time.perf_counter() - began,
+    )

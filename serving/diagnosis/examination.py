@@ -1,0 +1,71 @@
+"""Examination: all looks in the order in which a server needs what they look at."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from serving.diagnosis import machine, services
+from serving.diagnosis.findings import Finding, Level, look
+from serving.places import database_url, scratch_dir
+from serving.settings import PREFIX, Settings, SettingsError, read_settings
+
+FULL_SCAN_BYTES = 12_000_000_000
+"""6000 slices of 1000 x 1000 pixels in uint16: a whole fish."""
+_MODEL_SECONDS = 300.0
+
+
+def examine(*, scan_bytes: int = FULL_SCAN_BYTES, **given: Any) -> Iterator[Finding]:
+    """One finding after the other, as they come; `given` are settings that options name.
+
+    It makes what a server would make (folders of the store, the table of scans) and otherwise leaves nothing behind;
+    a server may run on the same store meanwhile.
+    """
+    try:
+        settings = read_settings(needs_model=False, **given)
+        scratch = scratch_dir(settings)
+    except (SettingsError, OSError) as error:
+        advice = "Correct the variable, or unset it; docs/serving.md lists all of them."
+        yield Finding("settings", Level.FAIL, str(error), advice)
+        return
+    yield Finding("settings", Level.OK, _shown(settings))
+    yield look("open files", machine.open_files, advice="")
+    yield look("device", lambda: machine.device(settings), advice="Look at nvidia-smi.")
+    yield look("ONNX Runtime", lambda: machine.onnx_runtime(settings), advice="Install ricefish[serving] anew.")
+    folders = {**({"store": settings.store_dir} if settings.store_dir else {}), "scratch": scratch}
+    yield look(
+        "disk", lambda: machine.disks(folders, scan_bytes=scan_bytes), advice="Mount the disk, or name another folder."
+    )
+    yield from _services(settings)
+
+
+def _services(settings: Settings) -> Iterator[Finding]:
+    yield look(
+        "store",
+        lambda: services.store(settings),
+        advice="RICEFISH_STORE must be writable by this user; for S3, check RICEFISH_S3_ENDPOINT and the AWS_ keys.",
+    )
+    url = database_url(settings)
+    yield look(
+        "database",
+        lambda: services.database(settings, url),
+        advice="Check RICEFISH_DATABASE_URL: address, password, that the server runs and lets this host in.",
+    )
+    yield look("clock", lambda: services.clock(url), advice="It needs the database.")
+    yield look(
+        "registry",
+        lambda: services.registry(settings),
+        advice="Check MLFLOW_TRACKING_URI, and that the MLflow server runs; RICEFISH_MODEL may also be a folder.",
+    )
+    yield look(
+        "model",
+        lambda: services.model(settings),
+        advice="Export it anew, or name another version: a server does not start with this one.",
+        limit_seconds=_MODEL_SECONDS,
+    )
+
+
+def _shown(settings: Settings) -> str:
+    """The settings that are not the defaults, by the names of their variables; no values, which may be secret."""
+    changed = sorted(f"{PREFIX}{name.upper()}" for name in settings.model_fields_set)
+    return ", ".join(changed) or "all defaults"

@@ -1,0 +1,79 @@
+"""The machine: processors, GPUs, ONNX Runtime and its libraries, open files, disks."""
+
+from __future__ import annotations
+
+import os
+import resource
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+from serving.diagnosis.findings import Level, Seen
+from serving.runtime import CUDA, cuda_devices, missing_library, providers, version
+from serving.settings import Settings
+
+_FEW_FILES, _TOO_FEW_FILES = 4096, 512
+_COPIES = 2.125
+"""Bytes that a scan takes per byte of its voxels: the file, the voxels of one that is compressed, the segmentation."""
+_SCANS_AHEAD = 3
+_GIGABYTE = 1e9
+
+
+def device(settings: Settings) -> Seen:
+    """Whether what RICEFISH_DEVICE asks for is there."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    gpus = cuda_devices(settings.device)
+    if gpus:
+        return Seen(f"{len(gpus)} GPU{'s' * (len(gpus) > 1)}, {cores} processors")
+    if settings.device == "cuda":
+        return Seen(
+            "RICEFISH_DEVICE is cuda and no GPU is here",
+            Level.FAIL,
+            "Make the GPU visible (nvidia-smi; docker run --gpus all), or set RICEFISH_DEVICE=cpu.",
+        )
+    return Seen(f"no GPU, {cores} processors; RICEFISH_DEVICE is {settings.device}")
+
+
+def onnx_runtime(settings: Settings) -> Seen:
+    """Whether ONNX Runtime and its libraries fit the device."""
+    found = f"{version()}: {', '.join(name.removesuffix('ExecutionProvider') for name in providers())}"
+    if not cuda_devices("auto") or settings.device == "cpu":
+        there = any(Path("/dev").glob("nvidia[0-9]*"))
+        if there and CUDA not in providers() and settings.device != "cpu":
+            return Seen(found, Level.WARN, "A GPU is here: install onnxruntime-gpu[cuda,cudnn] in onnxruntime's place.")
+        return Seen(found)
+    missing = missing_library()
+    if missing is None:
+        return Seen(found)
+    level = Level.FAIL if settings.device == "cuda" else Level.WARN
+    return Seen(
+        f"{found}; the GPU cannot be used: {missing}",
+        level,
+        "libcuda is the driver's: install it on the host. The others come with onnxruntime-gpu[cuda,cudnn].",
+    )
+
+
+def open_files() -> Seen:
+    """Whether the process may open as many files and connections as it will want to."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    found = f"{soft} at once (hard limit {hard})"
+    if soft >= _FEW_FILES:
+        return Seen(found)
+    level = Level.FAIL if soft < _TOO_FEW_FILES else Level.WARN
+    return Seen(found, level, f"Raise it: ulimit -n {_FEW_FILES}, LimitNOFILE= (systemd) or --ulimit nofile= (docker).")
+
+
+def disks(folders: Mapping[str, Path], *, scan_bytes: int) -> Seen:
+    """Whether the disks have room for a full scan of so many bytes, and for a few more."""
+    found, level = [], Level.OK
+    for name, folder in folders.items():
+        there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+        free = shutil.disk_usage(there).free
+        found.append(f"{name} {free / _GIGABYTE:.1f} GB free")
+        if free < scan_bytes * _COPIES:
+            level = Level.FAIL
+        elif free < scan_bytes * _COPIES * _SCANS_AHEAD and level is Level.OK:
+            level = Level.WARN
+    about = f"a scan of {scan_bytes / _GIGABYTE:.3g} GB takes up to {scan_bytes * _COPIES / _GIGABYTE:.3g} GB"
+    advice = "Delete scans (DELETE /v1/scans/ID, RICEFISH_RETENTION_DAYS), or give the store a larger disk."
+    return Seen(f"{'; '.join(found)}; {about}", level, "" if level is Level.OK else advice)

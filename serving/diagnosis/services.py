@@ -1,0 +1,138 @@
+"""What a server talks to: the database, the store, the registry; their clocks; and the model, checked as at a start."""
+
+from __future__ import annotations
+
+import statistics
+import tempfile
+import time
+import uuid
+from collections.abc import Callable
+from email.utils import parsedate_to_datetime
+from pathlib import Path
+
+import httpx
+from sqlalchemy import delete, insert, select
+
+from serving.database import Database, keys
+from serving.diagnosis.findings import Level, Seen
+from serving.models import REGISTRY_SCHEME, Models
+from serving.registry import tracking_uri, without_password
+from serving.settings import Settings
+from serving.store import Scratch, open_store
+from serving.tuning import Tuner, Wanted
+
+_SLOW_QUERY_SECONDS, _SLOW_COMMIT_SECONDS, _SLOW_STEP_SECONDS = 0.02, 0.25, 1.0
+_SKEW_SECONDS, _GREAT_SKEW_SECONDS = 2.0, 60.0
+_QUERIES = 20
+_HTTP_SECONDS = 10.0
+
+
+def database(settings: Settings, url: str) -> Seen:
+    """Connects, reads, writes a row and removes it; times both."""
+    opened = Database(url)
+    opened.open()
+    try:
+        query = statistics.median(_seconds(opened.check) for _ in range(_QUERIES))
+        commit = statistics.median(_seconds(lambda: _write(opened)) for _ in range(3)) / 2
+    finally:
+        opened.close()
+    found = f"{opened.name}: query {query * 1e3:.1f} ms, commit {commit * 1e3:.1f} ms"
+    if not opened.shared and settings.concurrent_scans == 0:
+        return Seen(
+            f"{found}; RICEFISH_CONCURRENT_SCANS is 0, and no worker can share SQLite",
+            Level.FAIL,
+            "Set RICEFISH_DATABASE_URL to a PostgreSQL that workers share, or RICEFISH_CONCURRENT_SCANS to 1 or more.",
+        )
+    if query > _SLOW_QUERY_SECONDS or commit > _SLOW_COMMIT_SECONDS:
+        return Seen(found, Level.WARN, "Slow: every slab is a commit. Look at the database's disk and the network.")
+    return Seen(found)
+
+
+def store(settings: Settings) -> Seen:
+    """Opens the store without claiming it, and does with a small file what is done with scans."""
+    with tempfile.TemporaryDirectory(prefix="ricefish-doctor-") as folder, Scratch(Path(folder)).opened() as scratch:
+        opened = open_store(settings, scratch)
+        with opened.open(alone=False):
+            steps = opened.rehearse()
+    found = f"{opened.name}: {', '.join(f'{step} {seconds * 1e3:.1f} ms' for step, seconds in steps.items())}"
+    if max(steps.values()) > _SLOW_STEP_SECONDS:
+        return Seen(found, Level.WARN, "Slow: every slab waits for this. Look at the disk, or at the network to it.")
+    return Seen(found)
+
+
+def clock(url: str) -> Seen:
+    """Compares this machine's clock with the database's."""
+    opened = Database(url)
+    try:
+        with opened.reading() as connection:
+            before = time.time()
+            theirs = connection.scalar(select(opened.now))
+            skew = float(theirs or 0.0) - (before + time.time()) / 2
+    finally:
+        opened.close()
+    return _skew(skew, of="the database's", sure_seconds=0.0)
+
+
+def registry(settings: Settings) -> Seen:
+    """Whether the registry that the model comes from answers, and what time it has."""
+    if not settings.model.startswith(REGISTRY_SCHEME):
+        return Seen("not used: the model is a folder")
+    uri = tracking_uri()
+    shown = without_password(uri)
+    if not uri.startswith(("http://", "https://")):
+        return Seen(f"{shown}, in this machine's files")
+    before = time.time()
+    answer = httpx.get(f"{uri.rstrip('/')}/health", timeout=_HTTP_SECONDS)
+    answer.raise_for_status()
+    seconds = time.time() - before
+    found = f"{shown} answers in {seconds * 1e3:.0f} ms"
+    if (date := answer.headers.get("date")) is None:
+        return Seen(found)
+    clocks = _skew(parsedate_to_datetime(date).timestamp() - before, of="the registry's", sure_seconds=1.0 + seconds)
+    return Seen(f"{found}; {clocks.found}", clocks.level, clocks.advice)
+
+
+def model(settings: Settings) -> Seen:
+    """Fetches the model, compares its hash, and has it segment its golden slice on the device."""
+    if not settings.model:
+        return Seen(
+            "RICEFISH_MODEL is not set", Level.WARN, "A server needs it; a worker takes the models of the scans."
+        )
+    with tempfile.TemporaryDirectory(prefix="ricefish-doctor-") as folder:
+        wanted = Wanted(threads=settings.threads or 1, batch_size=settings.batch_size or 1)
+        models = Models(
+            Path(folder) / "models",
+            device=settings.device,
+            tuner=Tuner(Path(folder), wanted=wanted),
+            precision=settings.precision,
+        )
+        loaded = models.serve(settings.model)
+    identity = loaded.identity
+    named = f"{identity.name} {f'version {identity.version}' if identity.version else identity.sha256[:12]}"
+    return Seen(
+        f"{named}: hash and golden slice agree, on {loaded.runtime.provider} in {loaded.precision}",
+    )
+
+
+def _skew(seconds: float, *, of: str, sure_seconds: float) -> Seen:
+    found = f"{of} clock is {abs(seconds):.1f} s {'ahead' if seconds > 0 else 'behind'}"
+    off = abs(seconds) - sure_seconds
+    if off < _SKEW_SECONDS:
+        return Seen(found)
+    level = Level.FAIL if off > _GREAT_SKEW_SECONDS else Level.WARN
+    return Seen(found, level, "Set the clocks by NTP (timedatectl): ages and expiry are wrong, signatures are refused.")
+
+
+def _write(opened: Database) -> None:
+    """Two commits."""
+    key = f"doctor {uuid.uuid4().hex}"
+    with opened.writing() as connection:
+        connection.execute(insert(keys).values(key=key, scan_id=""))
+    with opened.writing() as connection:
+        connection.execute(delete(keys).where(keys.c.key == key))
+
+
+def _seconds(work: Callable[[], object]) -> float:
+    began = time.perf_counter()
+    work()
+    return time.perf_counter() - began

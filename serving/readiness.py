@@ -1,0 +1,87 @@
+"""Readiness: whether a server can do its work at this moment, and why not. No look holds anybody up."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from serving.probes import Probe
+
+_AGE_SECONDS = 1.0
+_LIMIT_SECONDS = 2.0
+
+
+class Threads(Protocol):
+    """What works in threads of its own."""
+
+    @property
+    def alive(self) -> bool:
+        """False if one of them has ended that should not have."""
+        ...
+
+
+@dataclass(frozen=True)
+class Check:
+    """What was seen of one thing."""
+
+    name: str
+    ok: bool
+    seconds: float
+    """That looking took; near 0 where somebody else had just looked."""
+    reason: str | None = None
+
+
+class Readiness:
+    """What a server needs, each looked at once a second at most, in a thread, with a time limit."""
+
+    def __init__(
+        self,
+        *,
+        needed: Mapping[str, Callable[[], object]],
+        threads: Mapping[str, Threads],
+        model: Callable[[], object],
+    ) -> None:
+        """`needed` and `model` raise what is wrong; of these, `model` is quick."""
+        self._probes = {
+            name: Probe(look, most_age_seconds=_AGE_SECONDS, limit_seconds=_LIMIT_SECONDS)
+            for name, look in needed.items()
+        }
+        self._threads = threads
+        self._model = model
+        self.draining = False
+        """True from the moment that the server is told to stop."""
+
+    def alive(self) -> list[Check]:
+        """Whether starting again would help."""
+        return [
+            Check(name, threads.alive, 0.0, None if threads.alive else "a thread has ended; the log says why")
+            for name, threads in self._threads.items()
+        ]
+
+    async def checks(self) -> list[Check]:
+        """Whether work can be taken."""
+        asked = [_checked(name, probe.ask_async()) for name, probe in self._probes.items()]
+        stopping = "the server was told to stop" if self.draining else None
+        return [
+            Check("accepting", not self.draining, 0.0, stopping),
+            await _checked("model", self._has_model()),
+            *self.alive(),
+            *await asyncio.gather(*asked),
+        ]
+
+    async def _has_model(self) -> None:
+        self._model()
+
+
+async def _checked(name: str, look: Awaitable[object]) -> Check:
+    began = time.perf_counter()
+    reason = None
+    try:
+        await look
+    except Exception as error:
+        lines = str(getattr(error, "orig", None) or error).strip().splitlines()
+        reason = f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
+    return Check(name, reason is None, time.perf_counter() - began, reason)

@@ -1,0 +1,212 @@
+"""Telemetry: the counters and histograms of one process. Names are `ricefish_`, units are base units."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    GCCollector,
+    Histogram,
+    PlatformCollector,
+    ProcessCollector,
+    disable_created_metrics,
+    start_http_server,
+)
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
+
+from serving import logs
+from serving.batching import Computed, Urgency
+from serving.segmenter import ACTIVITIES
+from serving.telemetry.state import State, Watched
+from serving.worker import Ending, Run
+
+CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
+
+_REQUEST_SECONDS = (0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800)
+_BATCH_SECONDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30)
+_SCAN_SECONDS = (5, 15, 30, 60, 120, 300, 600, 1200, 1800, 3600, 7200, 14400, 43200, 86400)
+_SHARES = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 1.0)
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+
+
+class PortTaken(OSError):  # noqa: N818 - says what is wrong
+    """Metrics cannot be answered on their port; the message names it."""
+
+
+class Telemetry:
+    """What one process counts. Every method takes microseconds and may be called from any thread."""
+
+    def __init__(self) -> None:
+        disable_created_metrics()  # type: ignore[no-untyped-call]  # a third of all series
+        self.registry = CollectorRegistry()
+        PlatformCollector(self.registry)
+        ProcessCollector(registry=self.registry)
+        GCCollector(self.registry)
+        self._http()
+        self._inference()
+        self._scans()
+        self._models()
+
+    def exposition(self) -> bytes:
+        """All of it, as CONTENT_TYPE says."""
+        return generate_latest(self.registry)
+
+    @contextmanager
+    def watching(self, watched: Watched) -> Iterator[None]:
+        """Looks at these things at every scrape, for as long as the context lasts."""
+        state = State(watched)
+        self.registry.register(state)
+        try:
+            yield
+        finally:
+            self.registry.unregister(state)
+
+    @contextmanager
+    def answered_on(self, host: str, port: int | None) -> Iterator[None]:
+        """Answers /metrics over HTTP on a port of its own, in a thread, unless that is None. Raises PortTaken."""
+        if port is None:
+            yield
+            return
+        try:
+            server, thread = start_http_server(port, host, self.registry)
+        except OSError as error:
+            raise PortTaken(f"RICEFISH_METRICS_PORT is {port} on {host}: {error.strerror}") from error
+        logs.event("metrics", address=f"http://{host}:{server.server_port}/metrics")
+        try:
+            yield
+        finally:
+            server.shutdown()
+            server.server_close()
+            thread.join()
+
+    def _counter(self, name: str, about: str, *labels: str) -> Counter:
+        return Counter(f"ricefish_{name}", about, labels, registry=self.registry)
+
+    def _histogram(self, name: str, about: str, buckets: tuple[float, ...], *labels: str) -> Histogram:
+        return Histogram(f"ricefish_{name}", about, labels, buckets=buckets, registry=self.registry)
+
+    def _http(self) -> None:
+        self._requests = self._counter("http_requests", "Requests answered.", "method", "route", "status")
+        self._request_seconds = self._histogram(
+            "http_request_duration_seconds",
+            "Time from a request's first line to the last byte of its answer.",
+            _REQUEST_SECONDS,
+            "method",
+            "route",
+        )
+        self._refused = self._counter(
+            "requests_refused", "Requests answered with a problem, by its slug.", "status", "reason"
+        )
+        self.received_bytes = self._counter("http_received_bytes", "Bytes of request bodies.")
+        self.sent_bytes = self._counter("http_sent_bytes", "Bytes of answers' bodies.")
+        self.requests_in_progress = Gauge(
+            "ricefish_http_requests_in_progress", "Requests being answered.", registry=self.registry
+        )
+
+    def request_ended(self, *, method: str, route: str, status: int, seconds: float, reason: str | None) -> None:
+        """A request was answered; `route` is the template, `reason` the slug of the problem if there was one."""
+        method = method if method in _METHODS else "other"
+        self._requests.labels(method, route, str(status)).inc()
+        self._request_seconds.labels(method, route).observe(seconds)
+        if reason is not None:
+            self._refused.labels(str(status), reason).inc()
+
+    def _inference(self) -> None:
+        self._asked = self._counter("inference_requests", "Requests of the batching queue, computed.", "urgency")
+        self._failed = self._counter("inference_failures", "Batches that the device did not compute.", "urgency")
+        sizes = tuple(float(2**n) for n in range(8))
+        self._batch_slices = self._histogram("inference_batch_slices", "Slices of a batch.", sizes, "urgency")
+        self._batch_seconds = self._histogram(
+            "inference_batch_duration_seconds", "Time a batch took on its device.", _BATCH_SECONDS, "urgency"
+        )
+        self._waited = self._histogram(
+            "inference_wait_seconds", "Time a batch waited for its device.", _BATCH_SECONDS, "urgency"
+        )
+        for urgency in Urgency:
+            name = urgency.name.lower()
+            for metric in (self._asked, self._failed, self._batch_slices, self._batch_seconds, self._waited):
+                metric.labels(name)
+
+    def batch_computed(self, batch: Computed) -> None:
+        """A batch was computed, or failed."""
+        name = batch.urgency.name.lower()
+        self._asked.labels(name).inc(batch.requests)
+        self._waited.labels(name).observe(batch.waited_seconds)
+        if batch.failed:
+            self._failed.labels(name).inc()
+            return
+        self._batch_slices.labels(name).observe(batch.slices)
+        self._batch_seconds.labels(name).observe(batch.seconds)
+
+    def _scans(self) -> None:
+        self._ended = self._counter("scans_ended", "Scans that this process ended.", "outcome")
+        self._stopped = self._counter(
+            "scan_interruptions", "Scans that this process stopped working on before their end.", "reason"
+        )
+        self._scan_seconds = self._histogram(
+            "scan_duration_seconds", "Time from the acceptance of a scan to its success.", _SCAN_SECONDS, "priority"
+        )
+        self._slabs = self._counter("slabs_segmented", "Slabs that are in the store.")
+        self._slices = self._counter("slices_segmented", "Slices that are in the store.")
+        self._voxels = self._counter("voxels_segmented", "Voxels that are in the store.")
+        self._stage_seconds = self._counter(
+            "slab_stage_seconds", "Time spent on slabs, by what it was spent on.", "activity"
+        )
+        for ending in Ending:
+            (self._ended if ending.final else self._stopped).labels(ending.value)
+        for activity in ACTIVITIES:
+            self._stage_seconds.labels(activity.replace(" ", "_"))
+
+    def scan_ended(self, ending: Ending, run: Run | None = None) -> None:
+        """Work on a scan ended, or, without a run, somebody cancelled it."""
+        (self._ended if ending.final else self._stopped).labels(ending.value).inc()
+        if run is not None and ending is Ending.SUCCEEDED:
+            seconds = max(0.0, time.time() - run.lease.scan.created_seconds)
+            self._scan_seconds.labels(run.lease.priority.name.lower()).observe(seconds)
+
+    def slab_finished(self, shape: tuple[int, int, int]) -> None:
+        """A slab of so many voxels along z, y, x is in the store."""
+        self._slabs.inc()
+        self._slices.inc(shape[0])
+        self._voxels.inc(math.prod(shape))
+
+    def time_spent(self, activity: str, seconds: float) -> None:
+        """So long was spent on one of ACTIVITIES."""
+        self._stage_seconds.labels(activity.replace(" ", "_")).inc(seconds)
+
+    def _models(self) -> None:
+        self._swaps = self._counter("model_swaps", "Times that a model was put in another's place.", "model")
+        self._refusals = self._counter("model_refusals", "Models that were not served.", "model", "reason")
+        self._drift = self._counter("drift_warnings", "Scans unlike those of the training.", "model", "code")
+        self._good = self._histogram(
+            "slice_good_probability", "The Quality Classifier's probability that a slice is good.", _SHARES, "model"
+        )
+        self._agreement = self._histogram(
+            "shadow_agreement_dice", "Agreement of a shadow model with the one served.", _SHARES, "model", "organ"
+        )
+
+    def model_swapped(self, model: str) -> None:
+        """Another version of the model is served from now on."""
+        self._swaps.labels(model).inc()
+
+    def model_refused(self, model: str, *, reason: str) -> None:
+        """A version was not served; `reason` is one of a few words, such as hash, golden, contract or registry."""
+        self._refusals.labels(model, reason).inc()
+
+    def drift_warning(self, code: str, *, model: str) -> None:
+        """A scan was accepted that is unlike those of the training; `code` is one of a few words."""
+        self._drift.labels(model, code).inc()
+
+    def good_probability(self, probability: float, *, model: str) -> None:
+        """What the Quality Classifier says of a slice, 0..1."""
+        self._good.labels(model).observe(probability)
+
+    def shadow_agreement(self, organ: str, dice: float, *, model: str) -> None:
+        """Dice of an organ, 0..1, between what the shadow model `model` says and what was answered."""
+        self._agreement.labels(model, organ).observe(dice)

@@ -1,0 +1,199 @@
+"""A server says whether it can work, and why not, at once; told to stop, it loses nothing and says so first."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import nibabel as nib
+import numpy as np
+import pytest
+
+from serving.probes import Probe, Unanswered
+from tests.serving.conftest import AFFINE, Example
+from tests.serving.databases import new_postgresql_database, postgresql_server
+from tests.serving.models import write_model
+from tests.serving.running import RunningServer
+
+
+@pytest.fixture(scope="module")
+def postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, str]]:
+    folder = tmp_path_factory.mktemp("postgresql")
+    with postgresql_server(folder) as uri:
+        yield folder, uri
+
+
+@pytest.fixture(scope="module")
+def slow_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_model(tmp_path_factory.mktemp("slow_model"), rounds=60)
+
+
+@pytest.fixture(scope="module")
+def long_scan(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """60 slices, some seconds of work for the slow model."""
+    path = tmp_path_factory.mktemp("long") / "long.nii"
+    grey = np.random.default_rng(5).integers(0, 999, (60, 40, 48)).astype(np.int16)
+    nib.save(nib.Nifti1Image(grey.T, AFFINE), path)
+    return path
+
+
+def not_ready(url: str) -> dict[str, str]:
+    """Reasons by check; nothing where the server is ready."""
+    answer = httpx.get(f"{url}/health/ready", trust_env=False, timeout=10)
+    content = answer.json()
+    assert (answer.status_code, content["status"]) in ((200, "ready"), (503, "not ready")), content
+    failed = {check["name"]: check["reason"] for check in content["checks"] if not check["ok"]}
+    assert bool(failed) == (answer.status_code == 503)
+    return failed
+
+
+def test_a_ready_server_says_what_it_looked_at(server: RunningServer) -> None:
+    """Every check by name; the look is cached, so that probes cost a server nothing."""
+    content = server.get("/health/ready").json()
+    assert [check["name"] for check in content["checks"]] == [
+        "accepting", "model", "batching", "worker", "database", "store", "scratch",
+    ]  # fmt: skip
+    assert all(check["ok"] and check["reason"] is None for check in content["checks"])
+    began = time.perf_counter()
+    for _ in range(100):
+        assert server.get("/health/ready").status_code == 200
+    assert time.perf_counter() - began < 5
+
+
+def test_a_store_that_is_gone_is_told_and_forgotten(tmp_path: Path, model_dir: Path) -> None:
+    """Its folder renamed away as if it were not mounted: 503 with the reason; renamed back: ready again."""
+    server = RunningServer(tmp_path, model_dir).start()
+    try:
+        assert not_ready(server.url) == {}
+        (server.store / "scans").rename(server.store / "elsewhere")
+        server.until(lambda: bool(not_ready(server.url)), seconds=5)
+        (reason,) = not_ready(server.url).values()
+        assert "FileNotFoundError" in reason and "scans" in reason
+        assert server.get("/health/live").status_code == 200
+        (server.store / "elsewhere").rename(server.store / "scans")
+        server.until(lambda: not not_ready(server.url), seconds=5)
+    finally:
+        assert server.end() == 0
+
+
+def test_a_database_that_hangs_holds_nobody_up(tmp_path: Path, model_dir: Path, postgresql: tuple[Path, str]) -> None:
+    """PostgreSQL frozen: not ready within seconds, alive, and the scrape goes on and says so; thawed: all well."""
+    folder, uri = postgresql
+    server = RunningServer(tmp_path, model_dir, database_url=new_postgresql_database(uri)).start()
+    processes = _with_children(int((folder / "postmaster.pid").read_text().splitlines()[0]))
+    try:
+        assert not_ready(server.url) == {}
+        for process in processes:
+            os.kill(process, signal.SIGSTOP)
+        began = time.monotonic()
+        server.until(lambda: "database" in not_ready(server.url), seconds=10)
+        assert time.monotonic() - began < 6
+        assert "no answer for" in not_ready(server.url)["database"]
+        assert httpx.get(f"{server.url}/health/live", trust_env=False).status_code == 200
+        began = time.monotonic()
+        server.until(lambda: "ricefish_database_up 0.0" in server.get("/metrics").text, seconds=20)
+        began = time.monotonic()
+        text = server.get("/metrics").text
+        assert time.monotonic() - began < 3
+        assert "ricefish_scans{" not in text and "ricefish_disk_free_bytes{" in text
+        assert "ricefish_http_requests_total{" in text
+    finally:
+        for process in processes:
+            os.kill(process, signal.SIGCONT)
+    server.until(lambda: not not_ready(server.url), seconds=20)
+    server.until(lambda: "ricefish_database_up 1.0" in server.get("/metrics").text, seconds=20)
+    assert server.end() == 0
+
+
+def test_told_to_stop_it_drains(tmp_path: Path, slow_model: Path, long_scan: Path) -> None:
+    """SIGTERM: not ready at once, still answering; the scan is parked; exit 0; started again, it goes on there."""
+    settings = {"batch_size": 1, "slab_slices": 1, "drain_seconds": 2}
+    server = RunningServer(tmp_path, slow_model, **settings).start()
+    scan_id = server.post(long_scan, "long.nii").json()["id"]
+    server.until(lambda: server.get(f"/v1/scans/{scan_id}").json()["slices_done"] >= 3)
+    assert server.process is not None
+    told = time.monotonic()
+    server.process.send_signal(signal.SIGTERM)
+    server.until(lambda: bool(not_ready(server.url)), seconds=1)
+    assert time.monotonic() - told < 1
+    assert not_ready(server.url) == {"accepting": "the server was told to stop"}
+    assert server.get("/health/live").status_code == 200
+    server.until(lambda: server.get(f"/v1/scans/{scan_id}").json()["state"] == "queued", seconds=1.5)
+    assert server.process.wait(20) == 0
+    assert 2 <= time.monotonic() - told < 6
+    assert f"event=scan_parked scan={scan_id}" in server.log
+    server.end()
+    done = len(server.slabs_logged(scan_id))
+    assert 3 <= done < 60
+    server.start()
+    try:
+        assert server.until_ended(scan_id)["state"] == "succeeded"
+        assert server.slabs_logged(scan_id) == list(range(60))
+    finally:
+        server.end()
+
+
+def test_streams_of_events_do_not_hold_the_end_up(tmp_path: Path, model_dir: Path, example: Example) -> None:
+    """Somebody follows a scan that nobody works on: the stream ends with the server, not after its grace period."""
+    server = RunningServer(tmp_path, model_dir, concurrent_scans=0).start()
+    scan_id = server.post(example.path, "fish.nii.gz").json()["id"]
+    lines: list[str] = []
+    first = threading.Event()
+
+    def follow() -> None:
+        with httpx.stream("GET", f"{server.url}/v1/scans/{scan_id}/events", trust_env=False, timeout=60) as answer:
+            for line in answer.iter_lines():
+                lines.append(line)
+                first.set()
+
+    following = threading.Thread(target=follow)
+    following.start()
+    assert first.wait(10)
+    began = time.monotonic()
+    assert server.end() == 0
+    assert time.monotonic() - began < 5
+    following.join(5)
+    assert "event: queued" in lines
+
+
+def test_a_second_signal_ends_the_wait(tmp_path: Path, model_dir: Path) -> None:
+    """Whoever cannot wait for RICEFISH_DRAIN_SECONDS signals again."""
+    server = RunningServer(tmp_path, model_dir, drain_seconds=60).start()
+    assert server.process is not None
+    server.process.send_signal(signal.SIGTERM)
+    server.until(lambda: "event=draining" in server.log)
+    began = time.monotonic()
+    assert server.end() == 0
+    assert time.monotonic() - began < 10
+
+
+def test_a_probe_looks_once_for_all_who_ask() -> None:
+    """What was seen counts for a while; a look that hangs is not begun a second time, and holds nobody longer."""
+    looks, go_on = [], threading.Event()
+
+    def look() -> int:
+        looks.append(1)
+        go_on.wait(10)
+        return len(looks)
+
+    probe = Probe(look, most_age_seconds=0.2, limit_seconds=0.1)
+    for _ in range(3):
+        with pytest.raises(Unanswered, match="no answer for"):
+            probe.ask()
+    assert len(looks) == 1
+    go_on.set()
+    time.sleep(0.05)
+    assert probe.ask() == 1 == probe.ask()
+    time.sleep(0.25)
+    assert probe.ask() == 2
+
+
+def _with_children(process: int) -> list[int]:
+    """A process and its children, the children first."""
+    children = Path(f"/proc/{process}/task/{process}/children").read_text().split()
+    return [*map(int, children), process]
