@@ -179,7 +179,7 @@ def test_a_worker_has_metrics_of_its_own(tmp_path: Path, model_dir: Path, exampl
         assert Metrics.of(server.url)("slices_segmented_total") == 0
         assert Metrics.of(server.url)("scans", state="succeeded") == 1
         taken = {**common, "metrics_port": server.url.rpartition(":")[2]}
-        with pytest.raises(servers.DidNotStart, match="RICEFISH_METRICS_PORT is .* already in use"):
+        with pytest.raises(servers.DidNotStart, match=r"RICEFISH_METRICS_PORT is .* already in use"):
             servers.worker(tmp_path, name="gpu-2", store=tmp_path / "store", **taken).start()
         assert worker.stop() == 0
     finally:
