@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import re
-import sys
 import time
 import uuid
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from types import SimpleNamespace
 
 import httpx
 import pytest
@@ -20,7 +18,6 @@ from serving.app import create_app
 from serving.batching import Urgency
 from serving.settings import Settings
 from serving.telemetry import Telemetry
-from serving.telemetry.devices import _nvml, device_metrics
 from tests.serving.conftest import Example
 from tests.serving.databases import new_postgresql_database, postgresql_server
 from tests.serving.models import write_model
@@ -179,7 +176,7 @@ def test_a_worker_has_metrics_of_its_own(tmp_path: Path, model_dir: Path, exampl
         assert Metrics.of(server.url)("slices_segmented_total") == 0
         assert Metrics.of(server.url)("scans", state="succeeded") == 1
         taken = {**common, "metrics_port": server.url.rpartition(":")[2]}
-        with pytest.raises(servers.DidNotStart, match="RICEFISH_METRICS_PORT is .* already in use"):
+        with pytest.raises(servers.DidNotStart, match=r"RICEFISH_METRICS_PORT is .* already in use"):
             servers.worker(tmp_path, name="gpu-2", store=tmp_path / "store", **taken).start()
         assert worker.stop() == 0
     finally:
@@ -247,40 +244,6 @@ def test_the_slow_model_shows_in_the_queue(tmp_path: Path, example: Example) -> 
         server.until(lambda: Metrics.of(server.url)("inference_queue_slices", urgency="normal") > 0)
     finally:
         server.end()
-
-
-def test_gpus_are_measured_where_they_can_be_asked(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Memory and use of each; one that tells nothing, or a missing driver, costs no other metric."""
-
-    class NVMLError(Exception):
-        pass
-
-    def handle(number: int) -> int:
-        if number == 1:
-            raise NVMLError("cut into parts")
-        return number
-
-    nvml = SimpleNamespace(
-        NVMLError=NVMLError,
-        nvmlInit=lambda: None,
-        nvmlDeviceGetCount=lambda: 3,
-        nvmlDeviceGetHandleByIndex=handle,
-        nvmlDeviceGetMemoryInfo=lambda device: SimpleNamespace(used=device + 5, total=80),
-        nvmlDeviceGetUtilizationRates=lambda device: SimpleNamespace(gpu=42),
-    )
-    monkeypatch.setitem(sys.modules, "pynvml", nvml)
-    _nvml.cache_clear()
-    try:
-        families = {family.name: family for family in device_metrics()}
-        assert {s.labels["device"]: s.value for s in families["ricefish_device_memory_used_bytes"].samples} == {
-            "0": 5, "2": 7,
-        }  # fmt: skip
-        assert families["ricefish_device_utilization_ratio"].samples[0].value == 0.42
-        _nvml.cache_clear()
-        monkeypatch.setitem(sys.modules, "pynvml", None)
-        assert list(device_metrics()) == []
-    finally:
-        _nvml.cache_clear()
 
 
 def test_alerts_and_the_page_for_who_is_woken_name_what_there_is(server: RunningServer) -> None:
