@@ -31,6 +31,7 @@ EXPECTED = {
     **{("GET", path): OPEN for path in ("/openapi.json", "/docs", "/docs/oauth2-redirect")},
     **{("GET", path): OPEN for path in ("/health/live", "/health/ready", "/static-offline-docs/swagger-ui.css")},
     ("HEAD", "/openapi.json"): OPEN,
+    ("GET", "/metrics"): frozenset({"admin"}),
     ("GET", "/v1/model"): EITHER,
     ("POST", "/v1/scans"): SEGMENT,
     ("GET", "/v1/scans"): SEGMENT,
