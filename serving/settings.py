@@ -14,7 +14,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 PREFIX = "RICEFISH_"
 S3_SCHEME = "s3://"
 
-NOT_THE_SERVERS = frozenset({"RICEFISH_SERVER", "RICEFISH_TEST_DATA"})
+NOT_THE_SERVERS = frozenset({"RICEFISH_KEY", "RICEFISH_SERVER", "RICEFISH_TEST_DATA"})
 """Variables of the same prefix that the client and the tests read, and the server leaves alone."""
 
 
