@@ -43,7 +43,7 @@ class Connection:
     def __init__(self, url: str, *, key: str | None = None) -> None:
         timeout = httpx.Timeout(30.0, read=LONG_SECONDS, write=LONG_SECONDS)
         self._http = httpx.Client(base_url=url, timeout=timeout, mounts=_DIRECT, headers=_authorization(key))
-        self.url = str(httpx.URL(url).copy_with(username=None, password=None))
+        self.url = str(httpx.URL(url).copy_with(username=None, password=None)).rstrip("/")
         """Of the server, without a password that it was given with."""
 
     def close(self) -> None:
