@@ -10,6 +10,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from ricefish import keys, models
+from ricefish.asked import Priority
 
 app = typer.Typer(
     name="ricefish",
@@ -35,7 +36,7 @@ def main(
 
 
 @app.command()
-def segment(
+def segment(  # noqa: PLR0913, PLR0917 - typer passes options by name
     file: Annotated[Path, typer.Argument(help="Scan: a file, or a folder with a DICOM or TIFF series or OME-Zarr.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="Segmentation: .nii.gz, .nrrd, .tif, .ome.zarr, ....")],
     server: Annotated[
@@ -47,8 +48,18 @@ def segment(
     spacing: Annotated[
         str | None, typer.Option(help="Z,Y,X in mm, for files that do not state their voxel spacing.")
     ] = None,
+    priority: Annotated[Priority, typer.Option(help="Which scans go first.")] = "normal",
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Segment it even if the same file was segmented with this model.")
+    ] = False,
+    resume_above: Annotated[
+        float, typer.Option(min=0, metavar="MB", help="A larger file goes on where it stopped when it is sent again.")
+    ] = 64.0,
 ) -> None:
-    """Segments a scan on a server: writes the segmentation and prints a table of organs."""
+    """Segments a scan on a server: writes the segmentation and prints a table of organs.
+
+    The key of a server that wants one is read from the environment variable RICEFISH_API_KEY.
+    """
     import httpx  # noqa: PLC0415
     from rich.console import Console  # noqa: PLC0415
 
@@ -61,8 +72,9 @@ def segment(
         parts = None if spacing is None else [float(part) for part in spacing.split(",")]
         if parts is not None and len(parts) != 3:
             raise ValueError(f"--spacing is {spacing!r}; give Z,Y,X in mm, such as 0.01,0.005,0.005")
-        with Client(server, key=key) as client:
-            rows = run(client, file, out, spacing=Spacing(*parts) if parts else None)
+        where = Spacing(*parts) if parts else None
+        with Client(server, key=key, resumable_bytes=round(resume_above * 1e6)) as client:
+            rows = run(client, file, out, spacing=where, priority=priority, fresh=fresh)
     except (RicefishError, OSError, ValueError, httpx.InvalidURL) as error:
         _fail(error)
     Console().print(organ_table(rows))

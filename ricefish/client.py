@@ -14,7 +14,7 @@ import shutil
 import time
 import uuid
 import zipfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType, TracebackType
@@ -22,18 +22,21 @@ from typing import Any, Literal
 
 import httpx
 
-from ricefish.upload import pieces, upload_name
+from ricefish.asked import Asked, Priority
+from ricefish.connection import Connection, RicefishError
+from ricefish.resumable import submit_resumable
+from ricefish.upload import Report, pieces, reported, upload_name
 from scans.geometry import Box, Spacing
 from scans.statistics import OrganRow
+
+__all__ = ["FETCHED_AS", "PATIENCE_SECONDS", "RESUMABLE_BYTES", "Client", "RicefishError", "ScanStatus"]
 
 State = Literal["queued", "running", "succeeded", "failed", "cancelled"]
 
 PATIENCE_SECONDS = 300.0
-"""How long `wait` tries to reach a server that does not answer, as one that is being restarted."""
-_DIRECT = {"all://127.0.0.1": None, "all://localhost": None, "all://[::1]": None}
-"""No proxy stands between a machine and itself, whatever the environment says of proxies."""
-_LONG_SECONDS = 3600.0
-"""For answers that take the server a pass over the whole scan: verifying it, writing its segmentation."""
+"""How long a server that does not answer, as one that is being restarted, is tried again."""
+RESUMABLE_BYTES = 64_000_000
+"""Larger files are sent so that what breaks off goes on where it stopped."""
 
 FETCHED_AS: Mapping[str, str] = MappingProxyType(
     {
@@ -42,18 +45,6 @@ FETCHED_AS: Mapping[str, str] = MappingProxyType(
     }
 )
 """The server's name of the format that each suffix of a downloaded file stands for."""
-
-Report = Callable[[int], None]
-"""Called with the number of bytes that have gone over the wire."""
-
-
-class RicefishError(RuntimeError):
-    """The server refused, failed, or could not be reached; the message says what and what would be right."""
-
-    def __init__(self, message: str, *, status: int | None = None) -> None:
-        super().__init__(message)
-        self.status = status
-        """HTTP status; None where there was no answer."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +68,11 @@ class ScanStatus:
 
 
 class Client:
-    """A server. Use it as a context manager, or `close` it."""
+    """A server. Use it as a context manager, or `close` it.
+
+    `key` is for servers that want one; None: that of the environment variable RICEFISH_API_KEY. Files of more than
+    `resumable_bytes` are sent resumably. Raises ValueError for what cannot be a key.
+    """
 
     def __init__(
         self,
@@ -85,13 +80,11 @@ class Client:
         *,
         key: str | None = None,
         patience_seconds: float = PATIENCE_SECONDS,
+        resumable_bytes: int = RESUMABLE_BYTES,
     ) -> None:
-        """`key` is the API key, where the server wants one."""
-        timeout = httpx.Timeout(30.0, read=_LONG_SECONDS, write=_LONG_SECONDS)
-        headers = {} if key is None else {"Authorization": f"Bearer {key}"}
-        self._http = httpx.Client(base_url=url, timeout=timeout, mounts=_DIRECT, headers=headers)
-        self._url = url
+        self._connection = Connection(url, key=key)
         self._patience_seconds = patience_seconds
+        self._resumable_bytes = resumable_bytes
 
     def __enter__(self) -> Client:
         return self
@@ -103,30 +96,38 @@ class Client:
 
     def close(self) -> None:
         """Closes the connections."""
-        self._http.close()
+        self._connection.close()
 
-    def submit(self, path: Path, *, spacing: Spacing | None = None, report: Report | None = None) -> ScanStatus:
+    def submit(
+        self,
+        path: Path,
+        *,
+        spacing: Spacing | None = None,
+        priority: Priority = "normal",
+        fresh: bool = False,
+        report: Report | None = None,
+    ) -> ScanStatus:
         """Sends a file, or a folder (DICOM or TIFF series, OME-Zarr), and returns when the server has accepted it.
 
-        `spacing` is for files that do not state theirs. `report` is called with the bytes sent so far. Raises
-        RicefishError with the server's reason if it refuses, FileNotFoundError if there is no such path.
+        `spacing` is for files that do not state theirs; `fresh` segments anew what was segmented before. `report` is
+        called with the bytes sent so far, those of an earlier call that broke off among them: a large file goes on
+        where that one stopped, in another process too. Raises RicefishError with the server's reason if it refuses,
+        FileNotFoundError if there is no such path, FileChanged if it is written to meanwhile.
         """
         if not path.exists():
             raise FileNotFoundError(f"{path} does not exist")
-        parameters = {"filename": upload_name(path)}
-        if spacing is not None:
-            parameters["spacing"] = ",".join(f"{value!r}" for value in spacing)
-        headers = {"Content-Type": "application/octet-stream", "Idempotency-Key": uuid.uuid4().hex}
-        if path.is_file():
-            headers["Content-Length"] = str(path.stat().st_size)
-        answer = self._request(
-            "POST", "/v1/scans", params=parameters, headers=headers, content=_reported(pieces(path), report)
-        )
+        asked = Asked(upload_name(path), spacing, priority, fresh)
+        answer = None
+        if path.is_file() and path.stat().st_size > self._resumable_bytes:
+            patience = self._patience_seconds
+            answer = submit_resumable(self._connection, path, asked, patience_seconds=patience, report=report)
+        if answer is None:
+            answer = self._submit_at_once(path, asked, report)
         return _status(answer.json())
 
     def status(self, scan_id: str) -> ScanStatus:
         """How far a scan is."""
-        return _status(self._request("GET", f"/v1/scans/{scan_id}").json())
+        return _status(self._connection.request("GET", f"/v1/scans/{scan_id}").json())
 
     def wait(self, scan_id: str, *, poll_seconds: float = 0.5) -> Iterator[ScanStatus]:
         """The scan's status again and again until it has ended, whatever the end is.
@@ -168,35 +169,24 @@ class Client:
 
     def organs(self, scan_id: str) -> list[OrganRow]:
         """Size, place and extent of every organ of a finished scan."""
-        content = self._request("GET", f"/v1/scans/{scan_id}/organs").json()
+        content = self._connection.request("GET", f"/v1/scans/{scan_id}/organs").json()
         return [_row(row) for row in content["organs"]]
 
     def delete(self, scan_id: str) -> None:
         """Cancels the scan if it is under way, and removes it from the server."""
-        self._request("DELETE", f"/v1/scans/{scan_id}")
+        self._connection.request("DELETE", f"/v1/scans/{scan_id}")
 
-    def _request(self, method: str, path: str, **request: Any) -> httpx.Response:
-        try:
-            answer = self._http.request(method, path, **request)
-        except httpx.HTTPError as error:
-            raise self._unreachable(error) from error
-        _raise_for_problem(answer)
-        return answer
+    def _submit_at_once(self, path: Path, asked: Asked, report: Report | None) -> httpx.Response:
+        headers = {"Content-Type": "application/octet-stream", "Idempotency-Key": uuid.uuid4().hex}
+        if path.is_file():
+            headers["Content-Length"] = str(path.stat().st_size)
+        content = reported(pieces(path), report)
+        return self._connection.request("POST", "/v1/scans", params=asked.content, headers=headers, content=content)
 
     def _fetch(self, path: str, parameters: dict[str, str], *, into: Path, report: Report | None) -> None:
-        try:
-            with self._http.stream("GET", path, params=parameters) as answer, into.open("wb") as file:
-                if answer.is_error:
-                    answer.read()
-                    _raise_for_problem(answer)
-                for piece in _reported(answer.iter_raw(), report):
-                    file.write(piece)
-        except httpx.HTTPError as error:
-            raise self._unreachable(error) from error
-
-    def _unreachable(self, error: httpx.HTTPError) -> RicefishError:
-        reason = str(error) or type(error).__name__
-        return RicefishError(f"no answer from {self._url}: {reason}; is the server running? (`ricefish serve`)")
+        with self._connection.stream("GET", path, params=parameters) as answer, into.open("wb") as file:
+            for piece in reported(answer.iter_raw(), report):
+                file.write(piece)
 
 
 def download_format(path: Path) -> str:
@@ -205,25 +195,6 @@ def download_format(path: Path) -> str:
         if path.name.lower().endswith(suffix):
             return FETCHED_AS[suffix]
     raise ValueError(f"{path}: a segmentation is fetched as one of {', '.join(sorted(FETCHED_AS))}")
-
-
-def _reported(stream: Iterator[bytes], report: Report | None) -> Iterator[bytes]:
-    done = 0
-    for piece in stream:
-        yield piece
-        done += len(piece)
-        if report:
-            report(done)
-
-
-def _raise_for_problem(answer: httpx.Response) -> None:
-    if not answer.is_error:
-        return
-    try:
-        detail = str(answer.json()["detail"])
-    except (ValueError, KeyError, TypeError):
-        detail = f"{answer.request.method} {answer.request.url.path}: {answer.reason_phrase}"
-    raise RicefishError(detail, status=answer.status_code)
 
 
 def _unpack(archive: Path, folder: Path) -> None:

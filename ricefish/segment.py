@@ -19,13 +19,22 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
+from ricefish.asked import Priority
 from ricefish.client import Client, RicefishError, ScanStatus, download_format
-from ricefish.upload import upload_bytes
+from ricefish.upload import Report, upload_bytes
 from scans.geometry import Spacing
 from scans.statistics import OrganRow
 
 
-def segment(client: Client, path: Path, out: Path, *, spacing: Spacing | None) -> list[OrganRow]:
+def segment(  # noqa: PLR0913 - what can be said of a scan, each with its name in the call
+    client: Client,
+    path: Path,
+    out: Path,
+    *,
+    spacing: Spacing | None = None,
+    priority: Priority = "normal",
+    fresh: bool = False,
+) -> list[OrganRow]:
     """Sends a file or folder, waits, fetches the segmentation; gives the organs. Draws bars on a terminal's stderr.
 
     Raises RicefishError if the server refuses or the scan does not succeed, ValueError for a suffix of `out` that is
@@ -33,7 +42,9 @@ def segment(client: Client, path: Path, out: Path, *, spacing: Spacing | None) -
     """
     download_format(out)
     console = Console(stderr=True)
-    scan = _upload(client, path, spacing=spacing, console=console)
+    with Progress(*_bytes_columns(), console=console, disable=not console.is_terminal) as bar:
+        report = _sending_bar(bar, path)
+        scan = client.submit(path, spacing=spacing, priority=priority, fresh=fresh, report=report)
     status = _follow(client, scan, console=console)
     if status.state != "succeeded":
         raise RicefishError(f"{path}: the scan {status.state}: {status.error or 'somebody deleted or cancelled it'}")
@@ -57,17 +68,17 @@ def organ_table(rows: list[OrganRow]) -> Table:
     return table
 
 
-def _upload(client: Client, path: Path, *, spacing: Spacing | None, console: Console) -> ScanStatus:
+def _sending_bar(bar: Progress, path: Path) -> Report:
+    """Draws bytes as they go; those of an earlier upload come with the first report, which counts for no speed."""
     if not path.exists():
         raise FileNotFoundError(f"{path} does not exist")
     total = upload_bytes(path)
-    with Progress(*_bytes_columns(), console=console, disable=not console.is_terminal) as bar:
-        task = bar.add_task("sending", total=total)
+    task = bar.add_task("sending", total=total)
 
-        def report(done: int) -> None:
-            bar.update(task, completed=done, description="verifying" if done >= total else "sending")
+    def report(done: int) -> None:
+        bar.update(task, completed=done, description="verifying" if done >= total else "sending")
 
-        return client.submit(path, spacing=spacing, report=report)
+    return report
 
 
 def _follow(client: Client, scan: ScanStatus, *, console: Console) -> ScanStatus:

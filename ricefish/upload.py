@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import io
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 PIECE_BYTES = 1 << 20
+
+Report = Callable[[int], None]
+"""Called with the number of bytes that have gone over the wire."""
 
 
 def upload_name(path: Path) -> str:
@@ -30,6 +33,22 @@ def pieces(path: Path) -> Iterator[bytes]:
     with path.open("rb") as file:
         while piece := file.read(PIECE_BYTES):
             yield piece
+
+
+def pieces_of(content: bytes) -> Iterator[bytes]:
+    """Bytes in memory, piece by piece."""
+    for start in range(0, len(content), PIECE_BYTES):
+        yield content[start : start + PIECE_BYTES]
+
+
+def reported(stream: Iterator[bytes], report: Report | None, *, before: int = 0) -> Iterator[bytes]:
+    """The same pieces; each is reported once the next one is asked for. `before`: bytes that went earlier."""
+    done = before
+    for piece in stream:
+        yield piece
+        done += len(piece)
+        if report:
+            report(done)
 
 
 def _zipped(folder: Path) -> Iterator[bytes]:

@@ -1,0 +1,45 @@
+"""Asked: what is said of a scan beside its bytes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+if TYPE_CHECKING:  # the command names priorities before it has loaded any array library
+    from scans.geometry import Spacing
+
+Priority = Literal["interactive", "normal", "backlog"]
+"""Which scans go first: those that somebody waits for, most, and those that may wait until there is nothing else."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What is said of a scan beside its bytes. Raises ValueError for a priority that there is not."""
+
+    filename: str
+    spacing: Spacing | None = None
+    """In mm, for files that state none."""
+    priority: Priority = "normal"
+    fresh: bool = False
+    """Segment it even if the same file was segmented with this model before."""
+
+    def __post_init__(self) -> None:
+        if self.priority not in get_args(Priority):
+            raise ValueError(f"priority is {self.priority!r}; it is one of {', '.join(get_args(Priority))}")
+
+    @property
+    def content(self) -> dict[str, Any]:
+        """As the server's JSON and query have it; what is not said is left out."""
+        content: dict[str, Any] = {"filename": self.filename}
+        if self.spacing is not None:
+            content["spacing"] = ",".join(f"{value!r}" for value in self.spacing)
+        if self.priority != "normal":
+            content["priority"] = self.priority
+        if self.fresh:
+            content["fresh"] = True
+        return content
+
+    def key(self, upload_id: str) -> str:
+        """The Idempotency-Key of an upload that is asked for as this: asked for differently, it is another scan."""
+        said = self.content
+        return f"upload {upload_id} spacing={said.get('spacing', '')} fresh={self.fresh}"

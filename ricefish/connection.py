@@ -1,0 +1,136 @@
+"""Connection: requests to one server, with its key, and errors that say what the server said."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Any
+
+import httpx
+
+KEY_VARIABLE = "RICEFISH_API_KEY"
+
+LONG_SECONDS = 3600.0
+"""For answers that take the server a pass over the whole scan: verifying it, writing its segmentation."""
+_DIRECT = {"all://127.0.0.1": None, "all://localhost": None, "all://[::1]": None}
+"""No proxy stands between a machine and itself, whatever the environment says of proxies."""
+_MAY_PASS = frozenset({None, 408, 425, 429, 500, 502, 503, 504})
+"""Answers after which the same request may succeed; None: no answer at all."""
+_FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.5, 30.0
+_MOST_FAULTS = 5
+"""Answers 500 in a row before the server's fault counts as one that stays."""
+
+
+class RicefishError(RuntimeError):
+    """The server refused, failed, or could not be reached; the message says what and what would be right."""
+
+    def __init__(self, message: str, *, status: int | None = None, retry_seconds: float = 0.0) -> None:
+        super().__init__(message)
+        self.status = status
+        """HTTP status; None where there was no answer."""
+        self.retry_seconds = retry_seconds
+        """How long the server asks to be left alone."""
+
+
+class Connection:
+    """Requests to one server. `key` is sent with each of them; None: that of RICEFISH_API_KEY, if there is one."""
+
+    def __init__(self, url: str, *, key: str | None = None) -> None:
+        timeout = httpx.Timeout(30.0, read=LONG_SECONDS, write=LONG_SECONDS)
+        self._http = httpx.Client(base_url=url, timeout=timeout, mounts=_DIRECT, headers=_authorization(key))
+        self.url = str(httpx.URL(url).copy_with(username=None, password=None)).rstrip("/")
+        """Of the server, without a password that it was given with."""
+
+    def close(self) -> None:
+        """Closes the connections."""
+        self._http.close()
+
+    def request(self, method: str, path: str, **request: Any) -> httpx.Response:
+        """An answer that is no error. Raises RicefishError."""
+        try:
+            answer = self._http.request(method, path, **request)
+        except httpx.HTTPError as error:
+            raise self._unreachable(error) from error
+        _raise_for_problem(answer)
+        return answer
+
+    @contextmanager
+    def stream(self, method: str, path: str, **request: Any) -> Iterator[httpx.Response]:
+        """An answer that is no error, to be read piece by piece. Raises RicefishError, also while it is read."""
+        try:
+            with self._http.stream(method, path, **request) as answer:
+                if answer.is_error:
+                    answer.read()
+                    _raise_for_problem(answer)
+                yield answer
+        except httpx.HTTPError as error:
+            raise self._unreachable(error) from error
+
+    def _unreachable(self, error: httpx.HTTPError) -> RicefishError:
+        reason = str(error) or type(error).__name__
+        return RicefishError(f"no answer from {self.url}: {reason}; is the server running? (`ricefish serve`)")
+
+
+class Patience:
+    """How long to try again what may pass: with longer and longer pauses, until nothing has gone on for `seconds`."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._since: float | None = None
+        self._pause_seconds = _FIRST_PAUSE_SECONDS
+        self._faults = 0
+
+    def renew(self) -> None:
+        """Something has gone on."""
+        self._since, self._pause_seconds, self._faults = None, _FIRST_PAUSE_SECONDS, 0
+
+    def pause(self, error: RicefishError, *, also: frozenset[int] = frozenset()) -> None:
+        """Waits before the next try. Raises the error if it will not pass, or not in time.
+
+        `also` are statuses that pass here and not elsewhere.
+        """
+        now = time.monotonic()
+        self._faults = self._faults + 1 if error.status == 500 else 0
+        pause = max(self._pause_seconds, error.retry_seconds)
+        since = now if self._since is None else self._since
+        if error.status not in _MAY_PASS | also or self._faults >= _MOST_FAULTS or now + pause - since > self._seconds:
+            raise error
+        if self._since is None and error.status not in also:
+            logging.getLogger("ricefish").warning("%s; trying again for %.0f s", error, self._seconds)
+        self._since = since
+        self._pause_seconds = min(2 * self._pause_seconds, _LONGEST_PAUSE_SECONDS)
+        time.sleep(pause)
+
+
+def _authorization(key: str | None) -> dict[str, str]:
+    name, value = ("key", key) if key is not None else (KEY_VARIABLE, os.environ.get(KEY_VARIABLE, ""))
+    value = value.strip()
+    if not all("!" <= character <= "~" for character in value):
+        raise ValueError(f"{name} holds a space or a character that no key has; give the key as it was handed out")
+    return {"Authorization": f"Bearer {value}"} if value else {}
+
+
+def _raise_for_problem(answer: httpx.Response) -> None:
+    if not answer.is_error:
+        return
+    try:
+        detail = str(answer.json()["detail"])
+    except (ValueError, KeyError, TypeError):
+        detail = f"{answer.request.method} {answer.request.url.path}: {answer.reason_phrase}"
+    raise RicefishError(detail, status=answer.status_code, retry_seconds=_retry_seconds(answer))
+
+
+def _retry_seconds(answer: httpx.Response) -> float:
+    stated = answer.headers.get("retry-after", "0").strip()
+    if stated.isdecimal():
+        return float(stated)
+    try:
+        at = parsedate_to_datetime(stated)
+    except ValueError:
+        return 0.0
+    return max(0.0, (at.replace(tzinfo=at.tzinfo or UTC) - datetime.now(UTC)).total_seconds())

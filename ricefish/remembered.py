@@ -1,0 +1,166 @@
+"""Remembered uploads: as which upload a file goes to a server, so that a new process goes on with what one began.
+
+One small file each, in the user's state folder; nothing is written beside the scans. It holds no key.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from ricefish.connection import RicefishError
+
+if sys.platform == "win32":
+    import msvcrt
+else:
+    import fcntl
+
+_FORGOTTEN_DAYS = 30.0
+"""Longer than any server keeps an upload that nobody goes on with."""
+
+
+class BeingSent(RicefishError):  # noqa: N818 - says what is wrong
+    """Another process sends the same file to the same server."""
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What makes it the same file, going to the same server."""
+
+    server: str
+    path: str
+    """With every link followed."""
+    bytes: int
+    modified_ns: int
+
+    @classmethod
+    def of(cls, path: Path, *, server: str) -> Identity:
+        """Of a file as it is now. Raises FileNotFoundError."""
+        there = path.resolve(strict=True)
+        found = there.stat()
+        return cls(server, str(there), found.st_size, found.st_mtime_ns)
+
+
+class Remembered:
+    """The upload of one file, in a file of its own; or in memory, where there is none."""
+
+    def __init__(self, identity: Identity, file: BinaryIO | None) -> None:
+        self._identity = identity
+        self._file = file
+        self._upload_id = self._read(file) if file else None
+
+    @property
+    def upload_id(self) -> str | None:
+        """None if no upload is under way."""
+        return self._upload_id
+
+    @upload_id.setter
+    def upload_id(self, upload_id: str | None) -> None:
+        self._upload_id = upload_id
+        if self._file is not None:
+            with contextlib.suppress(OSError):
+                self._write(self._file)
+
+    def _read(self, file: BinaryIO) -> str | None:
+        try:
+            content = json.loads(file.read())
+            upload_id = content.pop("upload")
+        except (ValueError, KeyError, AttributeError):  # new, or torn by a crash of the machine
+            return None
+        return upload_id if content == asdict(self._identity) and str(upload_id).isalnum() else None
+
+    def _write(self, file: BinaryIO) -> None:
+        content = {**asdict(self._identity), "upload": self._upload_id}
+        file.seek(0)
+        file.truncate()
+        file.write(b"" if self._upload_id is None else json.dumps(content, indent=2).encode())
+        file.flush()
+        os.fsync(file.fileno())
+
+
+@contextmanager
+def remembered(identity: Identity) -> Iterator[Remembered]:
+    """What is remembered of a file; no other process gets at it meanwhile, and its file goes when nothing is left.
+
+    Raises BeingSent. Where no state can be written, it lasts as long as the process.
+    """
+    name = hashlib.sha256("\0".join(map(str, asdict(identity).values())).encode()).hexdigest()
+    path = state_folder() / f"{name[:32]}.json"
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _tidy(path.parent)
+        file: BinaryIO | None = _locked(path)
+    except BlockingIOError:
+        raise BeingSent(f"{identity.path} is being sent to {identity.server} by another process already") from None
+    except OSError:
+        file = None
+    if file is None:
+        yield Remembered(identity, None)
+        return
+    with file:
+        entry = Remembered(identity, file)
+        try:
+            yield entry
+        finally:
+            if entry.upload_id is None:
+                _remove(path)
+
+
+def state_folder() -> Path:
+    """Where uploads are remembered, by the custom of the platform; XDG_STATE_HOME moves it."""
+    if sys.platform == "win32":
+        base = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
+    elif sys.platform == "darwin":
+        base = Path.home() / "Library" / "Application Support"
+    else:
+        base = Path.home() / ".local" / "state"
+    given = os.environ.get("XDG_STATE_HOME", "")
+    return (Path(given) if Path(given).is_absolute() else base) / "ricefish" / "uploads"
+
+
+def _locked(path: Path) -> BinaryIO:
+    """The file, made if need be, and locked until it is closed. Raises BlockingIOError if somebody else holds it."""
+    while True:
+        file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o600), "r+b")
+        try:
+            _lock(file)
+            with contextlib.suppress(FileNotFoundError):
+                if path.stat().st_ino == os.fstat(file.fileno()).st_ino:  # not removed before it was locked
+                    return file
+        except BaseException:
+            file.close()
+            raise
+        file.close()
+
+
+def _lock(file: BinaryIO) -> None:
+    if sys.platform == "win32":
+        file.seek(1 << 30)  # beyond what is read
+        try:
+            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+        except PermissionError:
+            raise BlockingIOError from None
+    else:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def _remove(path: Path) -> None:
+    with contextlib.suppress(OSError):  # Windows removes no open file: it stays, empty
+        path.unlink()
+
+
+def _tidy(folder: Path) -> None:
+    oldest = time.time() - _FORGOTTEN_DAYS * 86400
+    for path in folder.glob("*.json"):
+        with contextlib.suppress(FileNotFoundError):
+            if path.stat().st_mtime < oldest:
+                _remove(path)
