@@ -73,9 +73,7 @@ def server(settings: Settings, *, telemetry: Telemetry, tracing: Tracing) -> Ite
     with ExitStack() as stack:
         scratch = stack.enter_context(Scratch(scratch_dir(settings)).opened())
         parts = stack.enter_context(_parts(settings, scratch, telemetry, tracing))
-        keys = Keys(parts.database)
-        check_exposure(settings.host, keys, anonymous=settings.anonymous)
-        auth = Auth(keys)
+        auth = _auth(settings, parts.database)
         stack.callback(auth.allowances.close)
         parts.store.keep_model(parts.models.serve(settings.model).identity.key)
         limits = Limits(scratch.root, settings.upload_limit_bytes)
@@ -85,8 +83,7 @@ def server(settings: Settings, *, telemetry: Telemetry, tracing: Tracing) -> Ite
         parts.janitor.sweep(starting=True, alone=parts.alone)
         parts.models.prune(parts.jobs.needed_models())
         stack.enter_context(_running(parts.janitor))
-        if parts.worker is not None:
-            stack.enter_context(_running(parts.worker))
+        stack.enter_context(_running(parts.worker))
         intake = Intake(
             store=parts.store,
             scratch=scratch,
@@ -192,6 +189,12 @@ def _parts(settings: Settings, scratch: Scratch, telemetry: Telemetry, tracing: 
             yield _Parts(database, store, models, batcher, jobs, janitor, work, alone)
 
 
+def _auth(settings: Settings, database: Database) -> Auth:
+    keys = Keys(database)
+    check_exposure(settings.host, keys, anonymous=settings.anonymous)
+    return Auth(keys)
+
+
 def _readiness(parts: _Parts, scratch: Scratch) -> Readiness:
     return Readiness(
         needed={"database": parts.database.check, "store": parts.store.check, "scratch": scratch.check},
@@ -227,7 +230,10 @@ def _worker_scratch(worker_id: str | None) -> Iterator[Path]:
 
 
 @contextmanager
-def _running(part: Janitor | Worker) -> Iterator[None]:
+def _running(part: Janitor | Worker | None) -> Iterator[None]:
+    if part is None:
+        yield
+        return
     part.start()
     try:
         yield
