@@ -84,7 +84,7 @@ def test_a_store_that_is_gone_is_told_and_forgotten(tmp_path: Path, model_dir: P
 def test_a_database_that_hangs_holds_nobody_up(tmp_path: Path, model_dir: Path, postgresql: tuple[Path, str]) -> None:
     """PostgreSQL frozen: not ready within seconds, alive, and the scrape goes on and says so; thawed: all well."""
     folder, uri = postgresql
-    server = RunningServer(tmp_path, model_dir, database_url=new_postgresql_database(uri)).start()
+    server = RunningServer(tmp_path, model_dir, database_url=new_postgresql_database(uri), metrics_open=True).start()
     processes = _with_children(int((folder / "postmaster.pid").read_text().splitlines()[0]))
     try:
         assert not_ready(server.url) == {}
