@@ -23,6 +23,7 @@ from serving.auth import NotAllowed, NotAuthenticated
 from serving.intake import BeingAccepted, KeyReused
 from serving.jobs import ScanNotFound, WrongState
 from serving.limits import UploadTooLarge
+from serving.models import ModelNotServed
 from serving.multipart import FormRefused
 from serving.receiving import DigestMismatch, DigestUnreadable, UploadStalled
 from serving.results import SliceNotFound, UnknownFormat
@@ -80,6 +81,7 @@ PROBLEMS: Mapping[type[Exception], Problem] = {
     ChecksumMismatch: Problem(460, "checksum-mismatch", "The part arrived damaged"),
     KeyReused: Problem(409, "key-reused", "The Idempotency-Key stands for another scan"),
     BeingAccepted: Problem(503, "being-accepted", "The same scan is being accepted", _WAIT),
+    ModelNotServed: Problem(404, "no-such-model", "There is no such model"),
     ScanNotFound: Problem(404, "no-such-scan", "There is no such scan"),
     WrongState: Problem(409, "wrong-state", "The scan is not in a state for this"),
     SliceNotFound: Problem(404, "no-such-slice", "There is no such slice"),

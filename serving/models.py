@@ -32,6 +32,10 @@ class ModelError(ValueError):
     """A model that cannot be served; the message names it and says what would be right."""
 
 
+class ModelNotServed(LookupError):  # noqa: N818 - says what is wrong, as FileNotFoundError does
+    """No model of that name and version is served; the message names those that are."""
+
+
 @dataclass(frozen=True)
 class ModelIdentity:
     """Which model a scan is segmented with; written into the scan, so that no other finishes it."""
@@ -43,6 +47,11 @@ class ModelIdentity:
     """Hash of model.onnx."""
     key: str
     """Hash of model.onnx and manifest.json together: the name of the store's copy."""
+
+    @property
+    def shown_version(self) -> str:
+        """The version as clients name it; "1" for a model from a folder."""
+        return self.version or "1"
 
 
 @dataclass(frozen=True)
@@ -84,6 +93,20 @@ class Models:
         if self._current is None:
             raise ModelError("no model is loaded yet")
         return self._current
+
+    def served(self) -> tuple[LoadedModel, ...]:
+        """All models that new work can be given, the default first; none before `serve`."""
+        return () if self._current is None else (self._current,)
+
+    def find(self, name: str | None = None, version: str | None = None) -> LoadedModel:
+        """The served model of that name and version; None: the default, its present version. Raises ModelNotServed."""
+        for model in self.served():
+            if name in (None, model.identity.name) and version in (None, model.identity.shown_version):
+                return model
+        there = ", ".join(f"{m.identity.name} version {m.identity.shown_version}" for m in self.served())
+        raise ModelNotServed(
+            f"model {name or 'any'} version {version or 'any'} is not served; there is {there or 'none'}"
+        )
 
     def serve(self, reference: str) -> LoadedModel:
         """Makes the model that `reference` names the current one.

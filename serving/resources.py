@@ -208,7 +208,7 @@ def _watched(settings: Settings, scratch: Scratch, database: Database, batcher: 
     return Watched(
         census=lambda: census.count(database),
         depth=batcher.depth,
-        models=lambda: [models.current] if settings.model else [],
+        models=models.served,
         disks={**store, "scratch": scratch.root},
         uploads={"resumable": scratch.uploads_dir, "request": scratch.root / "incoming"},
     )

@@ -32,7 +32,7 @@ async def infer(
     """Slices (N, Y, X) of raw grey values of any real type, and a window (N, 2) unless the model has its own, in;
     `segmentation`, UINT8 (N, Y, X), out.
     """
-    model = _model(given.models.current, name, version)
+    model = given.models.find(name, version)
     body = await given.intake.limited(request.stream())
     asked = InferenceRequest.parse(body, header_length=inference_header_content_length)
     if unknown := set(asked.outputs) - {"segmentation"}:
@@ -47,20 +47,11 @@ async def infer(
         merged_up_to=model.tuning.batch_size(*slices.shape[1:]),
     )
     segmentation = await asyncio.wrap_future(answer)
-    header = {"model_name": model.identity.name, "model_version": model.identity.version or "1"}
+    header = {"model_name": model.identity.name, "model_version": model.identity.shown_version}
     content, length = encode(header, {"segmentation": segmentation}, asked)
     if length is None:
         return Response(content, media_type="application/json")
     return Response(content, media_type="application/octet-stream", headers={_LENGTH: str(length)})
-
-
-def _model(current: LoadedModel, name: str, version: str | None) -> LoadedModel:
-    if name != current.identity.name or version not in (None, current.identity.version or "1"):
-        raise InferenceRefused(
-            f"model {name!r} version {version or 'any'} is not served; "
-            f"{current.identity.name!r} version {current.identity.version or '1'} is"
-        )
-    return current
 
 
 def _inputs(asked: InferenceRequest, model: LoadedModel) -> tuple[np.ndarray, Window | np.ndarray]:

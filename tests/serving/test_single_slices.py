@@ -86,4 +86,4 @@ def test_bytes_that_are_missing_or_too_many_are_refused(server: RunningServer) -
     """A body cut off, and another model's name."""
     assert "bytes of which" in binary(server, wanted=[], cut=3).json()["error"]
     other = server.http.post(f"{server.url}/v2/models/other/infer", json={"inputs": []})
-    assert (other.status_code, "is not served" in other.json()["error"]) == (400, True)
+    assert (other.status_code, "is not served" in other.json()["error"]) == (404, True)
