@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from serving.protocol.model_config import ModelConfig
 from serving.protocol.offered import TensorSpec
 from serving.protocol.refusals import InferenceRefused
-from serving.protocol.statistics import ModelStatistics
+from serving.protocol.statistics import ModelStatistics, Timing
 from serving.protocol.tensors import InferenceRequest
 from serving.runtime import PlainRuntime
 
@@ -28,12 +28,13 @@ Arrays = Mapping[str, NDArray[Any]]
 class _Waiting:
     inputs: Arrays
     outputs: tuple[str, ...]
+    timing: Timing
     answer: Future[Arrays] = field(default_factory=Future)
     asked: float = field(default_factory=time.perf_counter)
 
     @property
     def rows(self) -> int:
-        return len(next(iter(self.inputs.values())))
+        return len(next(iter(self.inputs.values()), ()))
 
     def like(self, other: _Waiting) -> bool:
         shapes = {name: array.shape[1:] for name, array in self.inputs.items()}
@@ -68,11 +69,11 @@ class PlainModel:
         self._lock = threading.Lock()
         self._waiting: deque[_Waiting] = deque()
 
-    async def infer(self, request: InferenceRequest) -> Arrays:
+    async def infer(self, request: InferenceRequest, timing: Timing) -> Arrays:
         """In a thread of the pool. Raises InferenceRefused, RunFailed."""
         arrays = {name: tensor.array for name, tensor in request.inputs.items()}
         self._check_batch(arrays)
-        asked = _Waiting(arrays, tuple(request.outputs) or tuple(spec.name for spec in self.outputs))
+        asked = _Waiting(arrays, tuple(request.outputs) or tuple(spec.name for spec in self.outputs), timing)
         with self._lock:
             self._waiting.append(asked)
         self._threads.submit(self._work)  # it may find that another thread has taken this request along
@@ -125,8 +126,9 @@ class PlainModel:
         outputs = dict(zip(first.outputs, self._runtime.run(first.outputs, whole), strict=True))
         seconds = time.perf_counter() - began
         rows = sum(one.rows for one in batch) if self.max_batch_size else 1
+        self.statistics.executed(seconds, rows=rows)
         for one in batch:
-            self.statistics.computed(waited_seconds=began - one.asked, seconds=seconds, batch=rows, first=one is first)
+            one.timing.parts.append((began - one.asked, seconds))
         if len(batch) == 1:
             return [outputs]
         ends = np.cumsum([one.rows for one in batch])[:-1]
