@@ -23,7 +23,7 @@ from typing import Any, Literal
 import httpx
 
 from ricefish.asked import Asked, Priority
-from ricefish.connection import Connection, RicefishError
+from ricefish.connection import QUEUE_FULL, Connection, Patience, RicefishError
 from ricefish.resumable import submit_resumable
 from ricefish.upload import Report, pieces, reported, upload_name
 from scans.geometry import Box, Spacing
@@ -111,7 +111,8 @@ class Client:
 
         `spacing` is for files that do not state theirs; `fresh` segments anew what was segmented before. `report` is
         called with the bytes sent so far, those of an earlier call that broke off among them: a large file goes on
-        where that one stopped, in another process too. Raises RicefishError with the server's reason if it refuses,
+        where that one stopped, in another process too. A server whose queue is full is asked again when it says so, for
+        a day. Raises RicefishError with the server's reason if it refuses,
         FileNotFoundError if there is no such path, FileChanged if it is written to meanwhile.
         """
         if not path.exists():
@@ -180,8 +181,17 @@ class Client:
         headers = {"Content-Type": "application/octet-stream", "Idempotency-Key": uuid.uuid4().hex}
         if path.is_file():
             headers["Content-Length"] = str(path.stat().st_size)
-        content = reported(pieces(path), report)
-        return self._connection.request("POST", "/v1/scans", params=asked.content, headers=headers, content=content)
+        patience = Patience(self._patience_seconds)
+        while True:
+            content = reported(pieces(path), report)
+            try:
+                return self._connection.request(
+                    "POST", "/v1/scans", params=asked.content, headers=headers, content=content
+                )
+            except RicefishError as error:
+                if error.problem != QUEUE_FULL:
+                    raise
+                patience.pause(error)
 
     def _fetch(self, path: str, parameters: dict[str, str], *, into: Path, report: Report | None) -> None:
         with self._connection.stream("GET", path, params=parameters) as answer, into.open("wb") as file:

@@ -39,6 +39,9 @@ PATHS: Final[dict[str, Needs]] = {
 }
 """For a path and all below it, the scopes of which a key needs one; the longest path counts, and admin always does."""
 
+IN_OUTAGE: Final = frozenset({"/metrics"})
+"""Answered to keys that were good when the database last answered, so that nobody is blind while it does not."""
+
 
 def needs(path: str, *, metrics_open: bool = False) -> Needs:
     """The scopes of which a request for this path needs one."""
@@ -87,7 +90,7 @@ class Access:
             raise NotImplementedError(f"{scope['type']} has no rules of access")
         try:
             auth, key = await self._admitted(scope)
-        except (errors.NotReady, NotAuthenticated, NotAllowed, TooMuch, SQLAlchemyError) as error:
+        except (errors.NotReady, NotAuthenticated, NotAllowed, TooMuch, *errors.NO_ANSWER) as error:
             await errors.answer(Request(scope), error)(scope, receive, send)
             return
         if key is None:
@@ -105,7 +108,7 @@ class Access:
             raise errors.NotReady("the server is starting or stopping")
         auth: Auth = resources.auth
         headers = Headers(scope=scope)
-        identity, key = await auth.identify(_presented(headers))
+        identity, key = await auth.identify(_presented(headers), in_outage=scope["path"] in IN_OUTAGE)
         wanted = needs(scope["path"], metrics_open=self._metrics_open)
         if not identity.may(*wanted):
             raise NotAllowed(f"this key has not the scope {' or '.join(sorted(wanted))}")

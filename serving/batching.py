@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from scans.intensity import Window
 from scans.tiling import segment_slab
 from serving import logs
+from serving.pressure import SliceRoom
 from serving.runtime import OutOfDeviceMemory, window_rows
 
 _LEAST_TILE = 128
@@ -88,11 +89,14 @@ class Computed:
 class Batcher:
     """The queue and the threads ("lanes") that empty it. Safe to use from any thread."""
 
-    def __init__(self, *, lanes: int, on_batch: Callable[[Computed], None] = lambda batch: None) -> None:
+    def __init__(
+        self, *, lanes: int, on_batch: Callable[[Computed], None] = lambda batch: None, room: SliceRoom | None = None
+    ) -> None:
         """`lanes` is the most batches that any device computes at once. `on_batch` is told of each, before it is
-        answered.
+        answered. `room` is how many single slices may wait.
         """
         self._on_batch = on_batch
+        self._room = room or SliceRoom()
         self._queues: dict[Urgency, OrderedDict[str, deque[_Request]]] = {urgency: OrderedDict() for urgency in Urgency}
         self._changed = threading.Condition()
         self._closed = False
@@ -121,7 +125,7 @@ class Batcher:
         With urgency SLICE, requests are merged into batches of at most `merged_up_to` slices. `halo` is what tiles are
         shown around them where a slice alone does not fit the device. An answer that was not begun can be cancelled at
         no cost. It holds OutOfDeviceMemory where nothing helped, and what the network raised. Raises RuntimeError once
-        the queue is closed.
+        the queue is closed, and SlicesFull where too many single slices wait.
         """
         request = _Request(
             np.ascontiguousarray(slices, np.float32),
@@ -135,9 +139,17 @@ class Batcher:
         with self._changed:
             if self._closed:
                 raise RuntimeError("the batching queue is closed: the server stops")
+            if urgency is Urgency.SLICE:
+                self.check_room(request.slices)
             self._queues[urgency].setdefault(stream, deque()).append(request)
             self._changed.notify_all()
         return request.answer
+
+    def check_room(self, more: NDArray[np.float32] | None = None) -> None:
+        """Raises SlicesFull where these single slices, or not even one (None), may wait as well."""
+        with self._changed:
+            waiting = [request.slices for requests in self._queues[Urgency.SLICE].values() for request in requests]
+        self._room.check(waiting, more)
 
     def depth(self) -> dict[Urgency, int]:
         """Slices that wait, by urgency."""
@@ -239,6 +251,8 @@ class Batcher:
         finally:
             waited = began - min(request.asked for request in batch)
             seconds = time.perf_counter() - began
+            if batch[0].urgency is Urgency.SLICE and not failed:
+                self._room.computed(len(slices), seconds, lanes=batch[0].network.lanes)
             self._on_batch(Computed(batch[0].urgency, len(batch), len(slices), waited, seconds, failed))
 
     def _segment(

@@ -11,18 +11,23 @@ import copy
 import time
 import uuid
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from sqlalchemy.exc import SQLAlchemyError
 
 from scans.manifest import file_sha256
 from serving import logs
+from serving.admission import Admission
 from serving.asked import Asked, RequestRefused, asked_in_form
 from serving.jobs import Jobs, ScanNotFound
 from serving.limits import Limits, UploadTooLarge
+from serving.loose_ends import LooseEnds
 from serving.models import Models
 from serving.multipart import Form
+from serving.pressure import QueueFull
 from serving.receiving import check_digest, not_silent, receive
 from serving.scan import Scan, Upload
 from serving.segmentation import create_segmentation
@@ -59,6 +64,7 @@ class Intake:
         uploads: Uploads,
         sources: Sources,
         limits: Limits,
+        admission: Admission,
         silence_seconds: float,
         slab_slices: int,
         tracing: Tracing | None = None,
@@ -71,6 +77,8 @@ class Intake:
         self._uploads = uploads
         self._sources = sources
         self._limits = limits
+        self._admission = admission
+        self.loose_ends = LooseEnds()
         self._silence_seconds = silence_seconds
         self._slab_slices = slab_slices
 
@@ -85,12 +93,20 @@ class Intake:
         name = asked.safe_filename
         self._limits.check_size(length or 0, name=name)
         self._limits.check_room(length or 0)
+        async with self._place(asked, length or 0):
+            return await self._receive(body, asked, name=name)
+
+    async def _receive(self, body: AsyncIterator[bytes], asked: Asked, *, name: str) -> Scan:
         with self._scratch.passing("incoming") as incoming:
             upload = await self._write(body, incoming, name=name, asked=asked)
             return await asyncio.to_thread(self._admit, incoming, upload, asked)
 
     async def receive_form(self, body: AsyncIterator[bytes], asked: Asked, *, content_type: str) -> Scan:
-        """From a multipart form, whose fields count where the query says nothing."""
+        """From a multipart form, whose fields count where the query says nothing, but not for a place in the queue."""
+        async with self._place(replace(asked, sha256=None), 0):
+            return await self._receive_form(body, asked, content_type=content_type)
+
+    async def _receive_form(self, body: AsyncIterator[bytes], asked: Asked, *, content_type: str) -> Scan:
         form = Form()
         with self._scratch.passing("incoming") as incoming:
             file = form.file(body, content_type=content_type)
@@ -103,11 +119,14 @@ class Intake:
 
     async def take_upload(self, upload_id: str, asked: Asked) -> Scan:
         """From a resumable upload, which is gone afterwards; one that is refused stays, to be asked for differently."""
-        return await asyncio.to_thread(self._take_upload, upload_id, asked)
+        asked = replace(asked, key=asked.key or f"upload {upload_id}")
+        async with self._place(asked, await asyncio.to_thread(self._uploads.present_bytes, upload_id)):
+            return await asyncio.to_thread(self._take_upload, upload_id, asked)
 
     async def fetch(self, uri: str, asked: Asked) -> Scan:
         """From where it lies."""
-        return await asyncio.to_thread(self._fetch, uri, asked)
+        async with self._place(asked, 0):
+            return await asyncio.to_thread(self._fetch, uri, asked)
 
     async def limited(self, body: AsyncIterator[bytes]) -> bytes:
         """A body that is used from memory. Raises UploadTooLarge, UploadStalled."""
@@ -118,6 +137,26 @@ class Intake:
                 raise UploadTooLarge(f"a request of more than {_MOST_BODY_BYTES} bytes; post a whole scan to /v1/scans")
             pieces.append(piece)
         return b"".join(pieces)
+
+    @asynccontextmanager
+    async def _place(self, asked: Asked, size: int) -> AsyncIterator[None]:
+        """A place in the queue; what is accepted already needs none. Raises QueueFull, and Unanswered."""
+        async with AsyncExitStack() as stack:
+            try:
+                await stack.enter_async_context(self._admission.taking(asked.priority, size))
+            except QueueFull:
+                if not await asyncio.to_thread(self._accepted_before, asked):
+                    raise
+            yield
+
+    def _accepted_before(self, asked: Asked) -> bool:
+        """True where what is asked for again can be told without its bytes."""
+        if asked.key is not None and self._jobs.of_key(asked.key) is not None:
+            return True
+        if asked.fresh or asked.sha256 is None:
+            return False
+        model_key, sha256 = self._models.current.identity.key, asked.sha256.lower()
+        return self._jobs.find(sha256=sha256, spacing=asked.spacing, model_key=model_key) is not None
 
     async def _write(self, body: AsyncIterator[bytes], incoming: Path, *, name: str, asked: Asked) -> Upload:
         path = incoming / SOURCE_DIR / name
@@ -130,14 +169,14 @@ class Intake:
         return Upload(filename=name, sha256=sha256, bytes=size, spacing=asked.spacing)
 
     def _take_upload(self, upload_id: str, asked: Asked) -> Scan:
-        key = asked.key or f"upload {upload_id}"
-        if (known := self._jobs.of_key(key)) is not None:
+        self.loose_ends.tie()
+        if asked.key is not None and (known := self._jobs.of_key(asked.key)) is not None:
             scan = self._accepted(known)
             with contextlib.suppress(UploadNotFound):  # the answer to the first request did not arrive
                 self._uploads.remove(upload_id)
             return scan
         info, data = self._uploads.complete(upload_id)
-        asked = replace(asked, key=key, filename=asked.filename or info.filename)
+        asked = replace(asked, filename=asked.filename or info.filename)
         name = asked.safe_filename
         with self._scratch.passing("incoming") as incoming:
             path = incoming / SOURCE_DIR / name
@@ -167,6 +206,7 @@ class Intake:
             return self._admit(incoming, upload, asked)
 
     def _admit(self, incoming: Path, upload: Upload, asked: Asked) -> Scan:
+        self.loose_ends.tie()
         model = self._models.current
         if (known := self._known(upload, asked, model.identity.key)) is not None:
             return self._accepted(known)
@@ -209,7 +249,12 @@ class Intake:
         return same
 
     def _store_and_queue(self, incoming: Path, scan: Scan, asked: Asked) -> Scan:
-        if not self._jobs.reserve(scan, priority=asked.priority, key=asked.key):
+        try:
+            reserved = self._jobs.reserve(scan, priority=asked.priority, key=asked.key)
+        except SQLAlchemyError:  # the row may be there all the same
+            self.loose_ends.leave(lambda: self._jobs.abandon(scan.id), again=True)
+            raise
+        if not reserved:
             known = self._jobs.of_key(asked.key or "")
             if known is None:
                 raise BeingAccepted("the scan of this key was removed at this moment; send it again")
@@ -218,9 +263,10 @@ class Intake:
             self._store.accept(incoming, scan.id)
         except BaseException:
             self._store.remove(scan.id)
-            self._jobs.abandon(scan.id)
+            with contextlib.suppress(SQLAlchemyError):
+                self.loose_ends.tell(lambda: self._jobs.abandon(scan.id), again=True)
             raise
-        self._jobs.enqueue(scan.id)
+        self.loose_ends.tell(lambda: self._jobs.enqueue(scan.id))
         logs.event("scan_accepted", scan=scan.id, file=scan.upload.filename, shape="x".join(map(str, scan.shape)))
         return scan
 

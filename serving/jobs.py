@@ -9,6 +9,7 @@ import contextlib
 import copy
 import hashlib
 import json
+import math
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 from enum import IntEnum
@@ -108,6 +109,10 @@ class Jobs:
             "state": "arriving",
             "owner": self._owner,
             "key_owner": self._identity.owner,
+            "bytes": scan.upload.bytes,
+            "voxels": math.prod(scan.shape),
+            "slices": scan.shape[0],
+            "slabs": len(scan.boxes),
         }
         try:
             with self._database.writing() as connection:
@@ -124,7 +129,7 @@ class Jobs:
             changed = connection.execute(
                 update(scans)
                 .where(scans.c.id == scan_id, scans.c.state == "arriving")
-                .values(state="queued", owner=None)
+                .values(state="queued", owner=None, queued=self._database.now)
             )
         if not changed.rowcount:
             raise ScanNotFound(scan_id)
@@ -204,6 +209,7 @@ class Jobs:
             starts=0,
             error=None,
             not_before=0.0,
+            queued=self._database.now,
         )
 
     def remove(self, scan_id: str) -> None:

@@ -163,7 +163,7 @@ class Leases:
 
     def park(self, lease: Lease) -> None:
         """Gives a scan back unfinished, for the next who is free. Raises LeaseLost."""
-        self._write(lease, state="queued", lease_until=None, starts=0)
+        self._write(lease, state="queued", lease_until=None, starts=0, queued=self._database.now)
 
     @property
     def _until(self) -> ColumnElement[float]:

@@ -11,7 +11,8 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from serving import census, logs
+from serving import census, load, logs
+from serving.admission import Admission, QueueLimits
 from serving.auth import Auth, check_exposure
 from serving.batching import Batcher
 from serving.database import Database
@@ -24,6 +25,7 @@ from serving.leases import Leases
 from serving.limits import Limits
 from serving.models import Models
 from serving.places import database_url, scratch_dir
+from serving.pressure import SliceRoom
 from serving.readiness import Readiness
 from serving.results import Results
 from serving.segmenter import Segmenter
@@ -54,6 +56,7 @@ class Resources:
     telemetry: Telemetry
     worker: Worker | None
     auth: Auth
+    admission: Admission
     caller: Identity = ANYONE
     """On whose behalf they are used."""
 
@@ -84,6 +87,7 @@ def server(settings: Settings, *, telemetry: Telemetry, tracing: Tracing) -> Ite
         parts.models.prune(parts.jobs.needed_models())
         stack.enter_context(_running(parts.janitor))
         stack.enter_context(_running(parts.worker))
+        admission = _admission(settings, parts.database)
         intake = Intake(
             store=parts.store,
             scratch=scratch,
@@ -92,10 +96,12 @@ def server(settings: Settings, *, telemetry: Telemetry, tracing: Tracing) -> Ite
             uploads=uploads,
             sources=Sources(settings.source_roots, settings.source_buckets, settings.s3_endpoint),
             limits=limits,
+            admission=admission,
             silence_seconds=settings.upload_timeout_seconds,
             slab_slices=settings.slab_slices,
             tracing=tracing,
         )
+        parts.janitor.also(intake.loose_ends.tie)
         yield Resources(
             parts.models,
             parts.batcher,
@@ -108,6 +114,7 @@ def server(settings: Settings, *, telemetry: Telemetry, tracing: Tracing) -> Ite
             telemetry,
             parts.worker,
             auth,
+            admission,
         )
 
 
@@ -159,7 +166,8 @@ def _parts(settings: Settings, scratch: Scratch, telemetry: Telemetry, tracing: 
         models = Models(
             store.models_dir, device=settings.device, tuner=tuner, precision=settings.precision, fetch=store.fetch_model
         )
-        batcher = Batcher(lanes=max(os.cpu_count() or 1, _MOST_GPU_LANES), on_batch=telemetry.batch_computed)
+        room = SliceRoom(settings.queue_slices, settings.queue_slice_bytes)
+        batcher = Batcher(lanes=max(os.cpu_count() or 1, _MOST_GPU_LANES), on_batch=telemetry.batch_computed, room=room)
         stack.callback(batcher.close)
         leases = Leases(database, owner=owner(settings), seconds=settings.lease_seconds)
         if left := leases.take_back(alone=alone):
@@ -193,6 +201,11 @@ def _auth(settings: Settings, database: Database) -> Auth:
     keys = Keys(database)
     check_exposure(settings.host, keys, anonymous=settings.anonymous)
     return Auth(keys)
+
+
+def _admission(settings: Settings, database: Database) -> Admission:
+    most = QueueLimits(settings.queue_scans, settings.queue_bytes, settings.queue_age_seconds)
+    return Admission(lambda: load.measure(database, but_arriving_at=owner(settings)), most)
 
 
 def _readiness(parts: _Parts, scratch: Scratch) -> Readiness:

@@ -173,3 +173,6 @@ class ProblemResponse(BaseModel):
     field: str | None = None
     found: str | None = None
     accepted: str | None = None
+    limit: str | None = Field(default=None, description="Of a full queue, what is reached: scans, bytes, age, slices.")
+    waiting: int | None = Field(default=None, description="How much waits, in the limit's unit: age is in seconds.")
+    most: int | None = Field(default=None, description="How much may.")

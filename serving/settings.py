@@ -89,6 +89,16 @@ class Settings(BaseSettings):
     """Port on which a worker answers /metrics, on `host`; None: on none. A server answers it on its own."""
     otlp_endpoint: str | None = None
     """Address of an OpenTelemetry collector that takes traces over HTTP, such as http://127.0.0.1:4318; None: none."""
+    queue_scans: int = Field(default=1000, ge=1)
+    """Scans that may wait, of one priority with the more urgent ones; more are refused with 429."""
+    queue_bytes: int = Field(default=4_000_000_000_000, ge=1)
+    """Bytes of the files of those scans."""
+    queue_age_seconds: float = Field(default=86_400.0, gt=0)
+    """More are refused, too, while one of those scans has waited for longer than this."""
+    queue_slices: int = Field(default=1024, ge=1)
+    """Single slices of /v2 that may wait for the device of one process; more are refused with 429."""
+    queue_slice_bytes: int = Field(default=4_000_000_000, ge=1)
+    """Memory that those slices may take, as float32."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """Least level of what is logged to stderr."""
 

@@ -19,3 +19,11 @@ def _resources(request: Request) -> Resources:
 
 
 Given = Annotated[Resources, Depends(_resources)]
+
+
+async def database_answers(given: Given) -> None:
+    """Refuses at once what needs the database while it does not answer, so that no thread waits for it in vain.
+
+    Raises Unanswered or SQLAlchemyError.
+    """
+    await given.readiness.look("database")

@@ -33,6 +33,7 @@ async def infer(
     `segmentation`, UINT8 (N, Y, X), out.
     """
     model = given.models.find(name, version)
+    given.batcher.check_room()
     body = await given.intake.limited(request.stream())
     asked = InferenceRequest.parse(body, header_length=inference_header_content_length)
     if unknown := set(asked.outputs) - {"segmentation"}:
