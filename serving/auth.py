@@ -23,6 +23,8 @@ OUTAGE_SECONDS = 86_400.0
 """For so long after the database has last answered, the keys that it held then may still ask how the server is."""
 _LIMIT_SECONDS = 2.0
 """How long a request waits for the table of keys."""
+_FAILED_SECONDS = 0.25
+"""How long it counts that the table could not be read."""
 _NO_HASH = "0" * 64
 _NOTED_SECONDS = 3600.0
 
@@ -69,7 +71,7 @@ class Auth:
         self._keys = keys
         self.allowances = Allowances(keys)
         self._known = _Known(until=-OUTAGE_SECONDS)
-        self._table = Probe(self._read, most_age_seconds=FRESH_SECONDS / 2, limit_seconds=_LIMIT_SECONDS)
+        self._table = Probe(self._read, most_age_seconds=_FAILED_SECONDS, limit_seconds=_LIMIT_SECONDS)
         self._in_outage = False
         self._noted: dict[str, float] = {}
 

@@ -69,7 +69,7 @@ def test_what_waits_is_counted_by_priority_in_scans_bytes_and_voxels(database: D
 
 
 def test_age_is_since_it_was_queued_and_not_of_what_is_tried_again(database: Database) -> None:
-    """A retry of an old scan, or one that was given back, is as young as its place in the queue; failures have no age."""
+    """A retry of an old scan, or one given back, is as young as its place in the queue; failures have no age."""
     jobs, leases = Jobs(database, owner="here"), Leases(database, owner="here", seconds=30)
     scan_id = queue(jobs)
     long_ago = time.time() - 5000
