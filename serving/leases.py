@@ -140,22 +140,23 @@ class Leases:
         """Ends a scan that cannot be finished. Raises LeaseLost."""
         self._write(lease, state="failed", finished=self._database.now, lease_until=None, error=error)
 
-    def postpone(self, lease: Lease, error: str, *, attempts: int) -> float | None:
+    def postpone(self, lease: Lease, error: str, *, attempts: int | None) -> float | None:
         """Queues a scan again after an error that may pass, later each time; gives the seconds until then.
 
-        None where `attempts` are used up: it has failed. Raises LeaseLost.
+        None where `attempts` (None: any number) are used up: it has failed. Raises LeaseLost.
         """
         with self._database.reading() as connection:
             failures = connection.scalar(select(scans.c.failures).where(scans.c.id == lease.scan.id)) or 0
-        if failures + 1 >= attempts:
+        if attempts is not None and failures + 1 >= attempts:
             self.fail(lease, f"{error} (tried {failures + 1} times)")
             return None
-        seconds = min(2.0**failures, 60.0)
+        seconds = min(2.0 ** min(failures, 6), 60.0)
         self._write(
             lease,
             state="queued",
             not_before=self._database.now + seconds,
             failures=failures + 1,
+            starts=0,
             error=error,
             lease_until=None,
         )

@@ -189,6 +189,7 @@ def _parts(settings: Settings, scratch: Scratch, telemetry: Telemetry, tracing: 
                 segment=segmenter.segment,
                 concurrent_scans=settings.concurrent_scans,
                 attempts=settings.attempts,
+                check_store=store.check,
                 on_end=telemetry.scan_ended,
             )
         jobs = Jobs(database, owner=owner(settings), on_change=work.look if work else lambda: None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import threading
 import time
@@ -24,6 +25,10 @@ _WATCHING_SECONDS = 0.5
 
 FINAL = (FormatError, ModelError, MemoryError)
 """Errors that would come again, however often the scan is tried."""
+
+
+_OF_THE_DISK = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.ESTALE})
+"""Errors for which no scan can be blamed."""
 
 
 class Interrupted(Exception):  # noqa: N818 - says what happened
@@ -87,16 +92,21 @@ class Run:
 class Worker:
     """The threads of one process that work on the queue: one that takes, one that keeps leases, one per scan."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what a worker needs, each with its name in the call
         self,
         leases: Leases,
         *,
         segment: Callable[[Run], None],
         concurrent_scans: int,
         attempts: int,
+        check_store: Callable[[], object] = lambda: None,
         on_end: Callable[[Ending, Run], None] = lambda ending, run: None,
     ) -> None:
-        """`on_end` is told how the work on each scan ended."""
+        """A scan is begun `attempts` times; a full disk, or that `check_store` raises, does not count.
+
+        `on_end` is told how the work on each scan ended.
+        """
+        self._check_store = check_store
         self._on_end = on_end
         self._leases = leases
         self._segment = segment
@@ -229,13 +239,25 @@ class Worker:
             return Ending.FAILED
         except Exception as error:
             reason = _reason(error)
-            seconds = self._leases.postpone(run.lease, reason, attempts=self._attempts)
+            attempts = None if self._store_fails(error) else self._attempts
+            seconds = self._leases.postpone(run.lease, reason, attempts=attempts)
             doing = "scan_failed" if seconds is None else "scan_postponed"
             logs.event(doing, level=logging.ERROR, exc_info=True, scan=scan_id, error=reason, seconds=seconds or 0)
             return Ending.FAILED if seconds is None else Ending.POSTPONED
         self._leases.succeed(run.lease)
         logs.event("scan_succeeded", scan=scan_id)
         return Ending.SUCCEEDED
+
+    def _store_fails(self, error: Exception) -> bool:
+        """True where it is not this scan that fails: any other would now, and this one will not later."""
+        if isinstance(error, OSError) and error.errno in _OF_THE_DISK:
+            return True
+        try:
+            self._check_store()
+        except Exception as wrong:
+            logs.event("store_failed", level=logging.ERROR, error=_reason(wrong))
+            return True
+        return False
 
 
 def _reason(error: Exception) -> str:
