@@ -79,7 +79,8 @@ class Auth:
         """Whose key it is, and the key; anyone while there are no keys. Raises NotAuthenticated.
 
         Takes as long for an unknown key as for a wrong one. Where the database does not answer, raises SQLAlchemyError
-        or Unanswered; `in_outage`, the keys of its last answer count, for OUTAGE_SECONDS, unless they expire.
+        or Unanswered; `in_outage`, and where there were no keys, its last answer counts, for OUTAGE_SECONDS, but for
+        keys that expire.
         """
         known = await self._current(in_outage=in_outage)
         if not known.any:
@@ -111,7 +112,7 @@ class Auth:
             known = await self._table.ask_async()
         except (SQLAlchemyError, Unanswered):
             self._in_outage = True
-            if in_outage and time.monotonic() < self._known.until + OUTAGE_SECONDS:
+            if (in_outage or not self._known.any) and time.monotonic() < self._known.until + OUTAGE_SECONDS:
                 return self._known.unexpired()
             raise
         self._in_outage = False

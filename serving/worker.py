@@ -233,20 +233,23 @@ class Worker:
             raise LeaseLost from error
         except (LeaseLost, SQLAlchemyError):
             raise
-        except FINAL as error:
-            self._leases.fail(run.lease, str(error))
-            logs.event("scan_failed", level=logging.ERROR, scan=scan_id, error=error)
-            return Ending.FAILED
         except Exception as error:
-            reason = _reason(error)
-            attempts = None if self._store_fails(error) else self._attempts
-            seconds = self._leases.postpone(run.lease, reason, attempts=attempts)
-            doing = "scan_failed" if seconds is None else "scan_postponed"
-            logs.event(doing, level=logging.ERROR, exc_info=True, scan=scan_id, error=reason, seconds=seconds or 0)
-            return Ending.FAILED if seconds is None else Ending.POSTPONED
+            return self._failed(run, error)
         self._leases.succeed(run.lease)
         logs.event("scan_succeeded", scan=scan_id)
         return Ending.SUCCEEDED
+
+    def _failed(self, run: Run, error: Exception) -> Ending:
+        scan_id, blameless = run.lease.scan.id, self._store_fails(error)
+        if isinstance(error, FINAL) and not blameless:
+            self._leases.fail(run.lease, str(error))
+            logs.event("scan_failed", level=logging.ERROR, scan=scan_id, error=error)
+            return Ending.FAILED
+        reason = _reason(error)
+        seconds = self._leases.postpone(run.lease, reason, attempts=None if blameless else self._attempts)
+        doing = "scan_failed" if seconds is None else "scan_postponed"
+        logs.event(doing, level=logging.ERROR, exc_info=True, scan=scan_id, error=reason, seconds=seconds or 0)
+        return Ending.FAILED if seconds is None else Ending.POSTPONED
 
     def _store_fails(self, error: Exception) -> bool:
         """True where it is not this scan that fails: any other would now, and this one will not later."""

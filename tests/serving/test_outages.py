@@ -13,12 +13,17 @@ from types import SimpleNamespace
 
 import httpx
 import pytest
+from fastapi.testclient import TestClient
 from sqlalchemy.exc import OperationalError
 
 from benchmarks import servers
+from serving.app import create_app
 from serving.auth import OUTAGE_SECONDS, Auth, NotAuthenticated
 from serving.database import Database
+from serving.identity import ANYONE
+from serving.jobs import Jobs
 from serving.keys import Key, Keys
+from serving.settings import Settings
 from tests.serving.databases import Stoppable, new_postgresql_database, stoppable_postgresql
 from tests.serving.models import write_model
 from tests.serving.test_ways_in import nifti
@@ -191,6 +196,64 @@ class Table(Keys):
         if self.away:
             raise OperationalError("SELECT", {}, RuntimeError("no answer"))
         return super().all()
+
+
+def test_a_server_without_keys_stays_open_in_an_outage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What needs no database, as single slices, is answered still; at the very start, nothing is."""
+    database = Database(f"sqlite:///{tmp_path / 'jobs.sqlite'}")
+    database.open()
+    table = Table(database)
+    began = time.monotonic()
+    clock = SimpleNamespace(monotonic=lambda: began, time=time.time)
+    monkeypatch.setattr("serving.auth.time", clock)
+
+    async def in_outage() -> None:
+        auth = Auth(table)
+        table.away = True
+        with pytest.raises(OperationalError):
+            await auth.identify(None)
+        table.away = False
+        await asyncio.sleep(0.5)
+        await auth.identify(None)
+        table.away = True
+        clock.monotonic = lambda: began + 60
+        await asyncio.sleep(0.5)
+        assert await auth.identify(None) == (ANYONE, None)
+
+    asyncio.run(in_outage())
+    database.close()
+
+
+@pytest.mark.parametrize("cut_off", ["reserve", "enqueue"])
+def test_an_acceptance_that_was_cut_off_is_no_obstacle(
+    tmp_path: Path, model_dir: Path, monkeypatch: pytest.MonkeyPatch, cut_off: str
+) -> None:
+    """The answer to a statement is lost, carried out or not: 503; sent again with its key, it is one scan, and runs."""
+    statement = getattr(Jobs, cut_off)
+    lost = []
+
+    def cut(self: Jobs, *given: object, **named: object) -> object:
+        if lost:
+            return statement(self, *given, **named)
+        lost.append(given)
+        if cut_off == "reserve":
+            statement(self, *given, **named)
+        raise OperationalError("COMMIT", {}, RuntimeError("the connection is lost"))
+
+    monkeypatch.setattr(Jobs, cut_off, cut)
+    settings = Settings(model=str(model_dir), store=str(tmp_path), threads=1, batch_size=4, device="cpu")
+    with TestClient(create_app(settings)) as http:
+        url, key = "/v1/scans?filename=a.nii&fresh=true", {"Idempotency-Key": "k"}
+        refused = http.post(url, content=FILES[0], headers=key)
+        assert (refused.status_code, refused.json()["type"]) == (503, "urn:ricefish:problem:no-database")
+        accepted = http.post(url, content=FILES[0], headers=key)
+        assert accepted.status_code in (200, 202), accepted.text
+        (scan,) = http.get("/v1/scans").json()["scans"]
+        assert scan["id"] == accepted.json()["id"]
+        deadline = time.monotonic() + BOUND_SECONDS
+        while http.get(f"/v1/scans/{scan['id']}").json()["state"] != "succeeded":
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
 
 
 def test_keys_of_the_last_answer_open_metrics_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
