@@ -6,7 +6,7 @@ import math
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,8 @@ UNKNOWN_SECONDS = 30.0
 """To stay away where nothing says how fast a queue of scans moves."""
 _LEAST_SECONDS, _MOST_SECONDS = 1, 3600
 _RECENT_BATCHES = 32
+_VALUE_BYTES = 4
+"""Of a grey value that waits."""
 
 
 class QueueFull(RuntimeError):  # noqa: N818 - says what is wrong
@@ -46,7 +48,7 @@ class SliceRoom:
     """Of their grey values, as float32 in memory."""
     _recent: deque[tuple[int, float]] = field(default_factory=lambda: deque(maxlen=_RECENT_BATCHES))
 
-    def check(self, waiting: Sequence[NDArray[np.float32]], more: NDArray[np.float32] | None = None) -> None:
+    def check(self, waiting: Sequence[NDArray[np.float32]], more: NDArray[Any] | None = None) -> None:
         """Raises SlicesFull where `more`, or not even one slice (None), may wait as well; alone, any number may."""
         slices, size = sum(map(len, waiting)), sum(one.nbytes for one in waiting)
         if not slices:
@@ -60,7 +62,7 @@ class SliceRoom:
                 most=self.most_slices,
                 seconds=self._seconds(too_many),
             )
-        too_large = size + (1 if more is None else more.nbytes) - self.most_bytes
+        too_large = size + (1 if more is None else more.size * _VALUE_BYTES) - self.most_bytes
         if too_large > 0:
             raise SlicesFull(
                 f"slices of {size} bytes wait already, and {self.most_bytes} may (RICEFISH_QUEUE_SLICE_BYTES)",

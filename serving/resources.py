@@ -26,6 +26,9 @@ from serving.limits import Limits
 from serving.models import Models
 from serving.places import database_url, scratch_dir
 from serving.pressure import SliceRoom
+from serving.protocol.catalogue import Catalogue
+from serving.protocol.repository import Repository
+from serving.protocol.statistics import Statistics
 from serving.readiness import Readiness
 from serving.results import Results
 from serving.segmenter import Segmenter
@@ -56,6 +59,8 @@ class Resources:
     telemetry: Telemetry
     worker: Worker | None
     auth: Auth
+    catalogue: Catalogue
+    """What /v2 offers."""
     admission: Admission
     caller: Identity = ANYONE
     """On whose behalf they are used."""
@@ -78,29 +83,20 @@ def server(settings: Settings, *, telemetry: Telemetry, tracing: Tracing) -> Ite
         parts = stack.enter_context(_parts(settings, scratch, telemetry, tracing))
         auth = _auth(settings, parts.database)
         stack.callback(auth.allowances.close)
-        parts.store.keep_model(parts.models.serve(settings.model).identity.key)
+        if settings.model:
+            parts.store.keep_model(parts.models.serve(settings.model).identity.key)
+        catalogue = stack.enter_context(_catalogue(settings, parts))
         limits = Limits(scratch.root, settings.upload_limit_bytes)
         uploads = Uploads(scratch.uploads_dir, limits=limits, expiry_seconds=settings.upload_expiry_hours * 3600)
         uploads.expire(starting=True)
         parts.janitor.also(uploads.expire)
         parts.janitor.sweep(starting=True, alone=parts.alone)
-        parts.models.prune(parts.jobs.needed_models())
+        if settings.model:
+            parts.models.prune(parts.jobs.needed_models())
         stack.enter_context(_running(parts.janitor))
         stack.enter_context(_running(parts.worker))
         admission = _admission(settings, parts.database)
-        intake = Intake(
-            store=parts.store,
-            scratch=scratch,
-            models=parts.models,
-            jobs=parts.jobs,
-            uploads=uploads,
-            sources=Sources(settings.source_roots, settings.source_buckets, settings.s3_endpoint),
-            limits=limits,
-            admission=admission,
-            silence_seconds=settings.upload_timeout_seconds,
-            slab_slices=settings.slab_slices,
-            tracing=tracing,
-        )
+        intake = _intake(settings, parts, admission, scratch=scratch, uploads=uploads, limits=limits, tracing=tracing)
         parts.janitor.also(intake.loose_ends.tie)
         yield Resources(
             parts.models,
@@ -110,10 +106,11 @@ def server(settings: Settings, *, telemetry: Telemetry, tracing: Tracing) -> Ite
             intake,
             uploads,
             Results(parts.store),
-            _readiness(parts, scratch),
+            _readiness(settings, parts, scratch),
             telemetry,
             parts.worker,
             auth,
+            catalogue,
             admission,
         )
 
@@ -167,7 +164,8 @@ def _parts(settings: Settings, scratch: Scratch, telemetry: Telemetry, tracing: 
             store.models_dir, device=settings.device, tuner=tuner, precision=settings.precision, fetch=store.fetch_model
         )
         room = SliceRoom(settings.queue_slices, settings.queue_slice_bytes)
-        batcher = Batcher(lanes=max(os.cpu_count() or 1, _MOST_GPU_LANES), on_batch=telemetry.batch_computed, room=room)
+        lanes = max(os.cpu_count() or 1, _MOST_GPU_LANES)
+        batcher = Batcher(lanes=lanes, on_batch=telemetry.batch_computed, room=room)
         stack.callback(batcher.close)
         leases = Leases(database, owner=owner(settings), seconds=settings.lease_seconds)
         if left := leases.take_back(alone=alone):
@@ -198,10 +196,50 @@ def _parts(settings: Settings, scratch: Scratch, telemetry: Telemetry, tracing: 
             yield _Parts(database, store, models, batcher, jobs, janitor, work, alone)
 
 
+def _intake(  # noqa: PLR0913 - the parts of a server that taking in needs, each with its name in the call
+    settings: Settings,
+    parts: _Parts,
+    admission: Admission,
+    *,
+    scratch: Scratch,
+    uploads: Uploads,
+    limits: Limits,
+    tracing: Tracing,
+) -> Intake:
+    return Intake(
+        store=parts.store,
+        scratch=scratch,
+        models=parts.models,
+        jobs=parts.jobs,
+        uploads=uploads,
+        sources=Sources(settings.source_roots, settings.source_buckets, settings.s3_endpoint),
+        limits=limits,
+        admission=admission,
+        silence_seconds=settings.upload_timeout_seconds,
+        slab_slices=settings.slab_slices,
+        tracing=tracing,
+    )
+
+
 def _auth(settings: Settings, database: Database) -> Auth:
     keys = Keys(database)
     check_exposure(settings.host, keys, anonymous=settings.anonymous)
     return Auth(keys)
+
+
+@contextmanager
+def _catalogue(settings: Settings, parts: _Parts) -> Iterator[Catalogue]:
+    statistics = Statistics()
+    repository = Repository(
+        settings.model_repository,
+        device=settings.device,
+        threads=settings.threads,
+        statistics=statistics,
+        most_waiting=settings.queue_slices,
+    )
+    with contextlib.closing(repository):
+        repository.load_all()
+        yield Catalogue(parts.models, parts.batcher, repository, statistics)
 
 
 def _admission(settings: Settings, database: Database) -> Admission:
@@ -209,11 +247,11 @@ def _admission(settings: Settings, database: Database) -> Admission:
     return Admission(lambda: load.measure(database, but_arriving_at=owner(settings)), most)
 
 
-def _readiness(parts: _Parts, scratch: Scratch) -> Readiness:
+def _readiness(settings: Settings, parts: _Parts, scratch: Scratch) -> Readiness:
     return Readiness(
         needed={"database": parts.database.check, "store": parts.store.check, "scratch": scratch.check},
         threads={"batching": parts.batcher, **({"worker": parts.worker} if parts.worker else {})},
-        model=lambda: parts.models.current,
+        model=lambda: parts.models.current if settings.model else None,
     )
 
 
