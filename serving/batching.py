@@ -64,6 +64,7 @@ class _Request:
     stream: str
     merged_up_to: int
     halo: int
+    counted: bool
     answer: Answer = field(default_factory=Future)
     asked: float = field(default_factory=time.perf_counter)
 
@@ -114,14 +115,15 @@ class Batcher:
         stream: str,
         merged_up_to: int = 1,
         halo: int = 0,
+        counted: bool = True,
     ) -> Answer:
         """Queues raw grey values, (N, Y, X) of any real type; the answer is their class indices, uint8 (N, Y, X).
 
         `window` is that of all slices, or one for each, float32 (N, 2).
         With urgency SLICE, requests are merged into batches of at most `merged_up_to` slices. `halo` is what tiles are
-        shown around them where a slice alone does not fit the device. An answer that was not begun can be cancelled at
-        no cost. It holds OutOfDeviceMemory where nothing helped, and what the network raised. Raises RuntimeError once
-        the queue is closed.
+        shown around them where a slice alone does not fit the device. `counted`: `on_batch` is told of it. An answer
+        that was not begun can be cancelled at no cost. It holds OutOfDeviceMemory where nothing helped, and what the
+        network raised. Raises RuntimeError once the queue is closed.
         """
         request = _Request(
             np.ascontiguousarray(slices, np.float32),
@@ -131,6 +133,7 @@ class Batcher:
             stream,
             merged_up_to,
             halo,
+            counted,
         )
         with self._changed:
             if self._closed:
@@ -239,7 +242,8 @@ class Batcher:
         finally:
             waited = began - min(request.asked for request in batch)
             seconds = time.perf_counter() - began
-            self._on_batch(Computed(batch[0].urgency, len(batch), len(slices), waited, seconds, failed))
+            if batch[0].counted:
+                self._on_batch(Computed(batch[0].urgency, len(batch), len(slices), waited, seconds, failed))
 
     def _segment(
         self, request: _Request, slices: NDArray[np.float32], windows: NDArray[np.float32], lane: int

@@ -21,7 +21,7 @@ from serving import logs
 from serving.asked import Asked, RequestRefused, asked_in_form
 from serving.jobs import Jobs, ScanNotFound
 from serving.limits import Limits, UploadTooLarge
-from serving.models import Models
+from serving.models import LoadedModel, Models
 from serving.multipart import Form
 from serving.receiving import check_digest, not_silent, receive
 from serving.scan import Scan, Upload
@@ -82,12 +82,12 @@ class Intake:
 
     async def receive(self, body: AsyncIterator[bytes], asked: Asked, *, length: int | None) -> Scan:
         """From the body of a request, of `length` bytes where that is known."""
-        name = asked.safe_filename
+        name, model = asked.safe_filename, self._models.find(asked.model, asked.version)
         self._limits.check_size(length or 0, name=name)
         self._limits.check_room(length or 0)
         with self._scratch.passing("incoming") as incoming:
             upload = await self._write(body, incoming, name=name, asked=asked)
-            return await asyncio.to_thread(self._admit, incoming, upload, asked)
+            return await asyncio.to_thread(self._admit, incoming, upload, asked, model)
 
     async def receive_form(self, body: AsyncIterator[bytes], asked: Asked, *, content_type: str) -> Scan:
         """From a multipart form, whose fields count where the query says nothing."""
@@ -99,7 +99,8 @@ class Intake:
             check_digest(upload.sha256, asked.sha256, name=asked.safe_filename)
             (incoming / SOURCE_DIR / "form").rename(incoming / SOURCE_DIR / asked.safe_filename)
             upload = replace(upload, filename=asked.safe_filename, spacing=asked.spacing)
-            return await asyncio.to_thread(self._admit, incoming, upload, asked)
+            model = self._models.find(asked.model, asked.version)
+            return await asyncio.to_thread(self._admit, incoming, upload, asked, model)
 
     async def take_upload(self, upload_id: str, asked: Asked) -> Scan:
         """From a resumable upload, which is gone afterwards; one that is refused stays, to be asked for differently."""
@@ -137,6 +138,7 @@ class Intake:
                 self._uploads.remove(upload_id)
             return scan
         info, data = self._uploads.complete(upload_id)
+        model = self._models.find(asked.model, asked.version)
         asked = replace(asked, key=key, filename=asked.filename or info.filename)
         name = asked.safe_filename
         with self._scratch.passing("incoming") as incoming:
@@ -146,12 +148,12 @@ class Intake:
             sha256 = file_sha256(path)
             check_digest(sha256, asked.sha256, name=name)
             upload = Upload(filename=name, sha256=sha256, bytes=data.stat().st_size, spacing=asked.spacing)
-            scan = self._admit(incoming, upload, asked)
+            scan = self._admit(incoming, upload, asked, model)
         self._uploads.remove(upload_id)
         return scan
 
     def _fetch(self, uri: str, asked: Asked) -> Scan:
-        source = self._sources.open(uri)
+        source, model = self._sources.open(uri), self._models.find(asked.model, asked.version)
         asked = replace(asked, filename=asked.filename or source.name)
         self._limits.check_size(source.size, name=source.name)
         self._limits.check_room(source.size)
@@ -164,10 +166,10 @@ class Intake:
             if name != source.name:
                 (folder / source.name).rename(folder / name)
             upload = Upload(filename=name, sha256=sha256, bytes=source.size, spacing=asked.spacing)
-            return self._admit(incoming, upload, asked)
+            return self._admit(incoming, upload, asked, model)
 
-    def _admit(self, incoming: Path, upload: Upload, asked: Asked) -> Scan:
-        model = self._models.current
+    def _admit(self, incoming: Path, upload: Upload, asked: Asked, model: LoadedModel) -> Scan:
+        """With the model that was there when the request came, whatever is put in its place meanwhile."""
         if (known := self._known(upload, asked, model.identity.key)) is not None:
             return self._accepted(known)
         source = incoming / SOURCE_DIR / upload.filename
@@ -200,7 +202,7 @@ class Intake:
     def _known(self, upload: Upload, asked: Asked, model_key: str) -> Scan | None:
         """The scan that this request asks for again, by its key or by its bytes. Raises KeyReused."""
         if asked.key is not None and (known := self._jobs.of_key(asked.key)) is not None:
-            return _same(known, upload)
+            return _same(known, upload, asked)
         if asked.fresh:
             return None
         same = self._jobs.find(sha256=upload.sha256, spacing=upload.spacing, model_key=model_key)
@@ -213,7 +215,7 @@ class Intake:
             known = self._jobs.of_key(asked.key or "")
             if known is None:
                 raise BeingAccepted("the scan of this key was removed at this moment; send it again")
-            return self._accepted(_same(known, scan.upload))
+            return self._accepted(_same(known, scan.upload, asked))
         try:
             self._store.accept(incoming, scan.id)
         except BaseException:
@@ -235,10 +237,11 @@ class Intake:
         raise BeingAccepted("the same scan is being accepted; ask again")
 
 
-def _same(scan: Scan, upload: Upload) -> Scan:
-    if (scan.upload.sha256, scan.upload.spacing) != (upload.sha256, upload.spacing):
+def _same(scan: Scan, upload: Upload, asked: Asked) -> Scan:
+    model_fits = asked.model in (None, scan.model.name) and asked.version in (None, scan.model.shown_version)
+    if (scan.upload.sha256, scan.upload.spacing) != (upload.sha256, upload.spacing) or not model_fits:
         raise KeyReused(
-            f"this Idempotency-Key already stands for scan {scan.id}, whose file or spacing is another; "
+            f"this Idempotency-Key already stands for scan {scan.id}, whose file, spacing or model is another; "
             f"use a new key for a new scan"
         )
     return scan

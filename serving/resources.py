@@ -15,6 +15,7 @@ from serving import census, logs
 from serving.auth import Auth, check_exposure
 from serving.batching import Batcher
 from serving.database import Database
+from serving.following import Follower
 from serving.identity import ANYONE, Identity
 from serving.intake import Intake
 from serving.janitor import Janitor
@@ -22,6 +23,7 @@ from serving.jobs import Jobs
 from serving.keys import Keys
 from serving.leases import Leases
 from serving.limits import Limits
+from serving.loading import in_turn
 from serving.models import Models
 from serving.places import database_url, scratch_dir
 from serving.readiness import Readiness
@@ -34,6 +36,7 @@ from serving.telemetry import Telemetry, Watched
 from serving.tracing import Tracing
 from serving.tuning import Tuner, Wanted
 from serving.uploads import Uploads
+from serving.webhooks import Webhook
 from serving.worker import Worker
 
 _MOST_GPU_LANES = 16
@@ -54,6 +57,8 @@ class Resources:
     telemetry: Telemetry
     worker: Worker | None
     auth: Auth
+    follower: Follower
+    webhook: Webhook
     caller: Identity = ANYONE
     """On whose behalf they are used."""
 
@@ -75,15 +80,18 @@ def server(settings: Settings, *, telemetry: Telemetry, tracing: Tracing) -> Ite
         parts = stack.enter_context(_parts(settings, scratch, telemetry, tracing))
         auth = _auth(settings, parts.database)
         stack.callback(auth.allowances.close)
-        parts.store.keep_model(parts.models.serve(settings.model).identity.key)
+        parts.models.serve(settings.model, *settings.more_models)
+        follower = Follower(parts.models, every_seconds=settings.follow_seconds, listener=telemetry)
         limits = Limits(scratch.root, settings.upload_limit_bytes)
         uploads = Uploads(scratch.uploads_dir, limits=limits, expiry_seconds=settings.upload_expiry_hours * 3600)
         uploads.expire(starting=True)
         parts.janitor.also(uploads.expire)
         parts.janitor.sweep(starting=True, alone=parts.alone)
-        parts.models.prune(parts.jobs.needed_models())
+        parts.janitor.also(lambda: parts.models.prune(parts.jobs.needed_models()))
+        parts.janitor.also(parts.models.confirm)
         stack.enter_context(_running(parts.janitor))
         stack.enter_context(_running(parts.worker))
+        stack.enter_context(_running(follower))
         intake = Intake(
             store=parts.store,
             scratch=scratch,
@@ -108,6 +116,8 @@ def server(settings: Settings, *, telemetry: Telemetry, tracing: Tracing) -> Ite
             telemetry,
             parts.worker,
             auth,
+            follower,
+            _webhook(settings, follower),
         )
 
 
@@ -156,11 +166,16 @@ def _parts(settings: Settings, scratch: Scratch, telemetry: Telemetry, tracing: 
         database.open()
         stack.callback(database.close)
         tuner = Tuner(scratch.root, wanted=Wanted(threads=settings.threads, batch_size=settings.batch_size))
-        models = Models(
-            store.models_dir, device=settings.device, tuner=tuner, precision=settings.precision, fetch=store.fetch_model
-        )
         batcher = Batcher(lanes=max(os.cpu_count() or 1, _MOST_GPU_LANES), on_batch=telemetry.batch_computed)
         stack.callback(batcher.close)
+        models = Models(
+            store.models_dir,
+            device=settings.device,
+            tuner=tuner,
+            precision=settings.precision,
+            elsewhere=store,
+            answer=in_turn(batcher),
+        )
         leases = Leases(database, owner=owner(settings), seconds=settings.lease_seconds)
         if left := leases.take_back(alone=alone):
             logs.event("scans_taken_back", scans=left)
@@ -193,6 +208,11 @@ def _auth(settings: Settings, database: Database) -> Auth:
     keys = Keys(database)
     check_exposure(settings.host, keys, anonymous=settings.anonymous)
     return Auth(keys)
+
+
+def _webhook(settings: Settings, follower: Follower) -> Webhook:
+    secret = settings.webhook_secret
+    return Webhook(None if secret is None else secret.get_secret_value(), look=follower.look)
 
 
 def _readiness(parts: _Parts, scratch: Scratch) -> Readiness:
@@ -230,7 +250,7 @@ def _worker_scratch(worker_id: str | None) -> Iterator[Path]:
 
 
 @contextmanager
-def _running(part: Janitor | Worker | None) -> Iterator[None]:
+def _running(part: Follower | Janitor | Worker | None) -> Iterator[None]:
     if part is None:
         yield
         return

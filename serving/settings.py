@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 PREFIX = "RICEFISH_"
@@ -30,6 +30,12 @@ class Settings(BaseSettings):
     model: str = ""
     """The model to serve: a folder with model.onnx and manifest.json, models:/NAME@ALIAS or models:/NAME/VERSION.
     A server needs one; a worker takes those of the scans."""
+    more_models: tuple[str, ...] = ()
+    """Models to serve beside it, as a JSON list of the same kinds of references."""
+    follow_seconds: float = Field(default=10.0, gt=0)
+    """How often the registry is asked which versions the aliases name that are followed."""
+    webhook_secret: SecretStr | None = None
+    """What the registry's webhook signs its events with; None: no events are taken, and the registry is only asked."""
     host: str = "127.0.0.1"
     """Address to listen on. Beyond loopback the server starts only if there are API keys, or `anonymous` is set."""
     port: int = Field(default=8000, ge=0, le=65535)

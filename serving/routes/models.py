@@ -1,0 +1,89 @@
+"""/v1/models: what is served, and the registry's events."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from fastapi import APIRouter, Request
+
+from serving.errors import MEDIA_TYPE
+from serving.following import Followed, Refusal
+from serving.models import Place
+from serving.routes.given import Given
+from serving.schemas import (
+    EventResponse,
+    FollowedResponse,
+    ModelsResponse,
+    PlaceResponse,
+    ProblemResponse,
+    RefusalResponse,
+)
+from serving.webhooks import EventUnreadable
+
+_PROBLEM: dict[str, Any] = {"model": ProblemResponse, "content": {MEDIA_TYPE: {}}}
+_MOST_EVENT_BYTES = 100_000
+
+router = APIRouter(prefix="/v1/models", tags=["models"], responses={"4XX": _PROBLEM})
+
+
+@router.get("")
+async def list_models(given: Given) -> ModelsResponse:
+    """All models that are served, the default first, and how it stands with the aliases that are followed."""
+    followed = given.follower.followed
+    places = given.models.places
+    return ModelsResponse(models=[_place(one, followed.get(one.reference), places[0]) for one in places])
+
+
+@router.post("/webhook", status_code=202)
+async def take_event(request: Request, given: Given) -> EventResponse:
+    """Takes an event of MLflow's in, signed with RICEFISH_WEBHOOK_SECRET: where an alias that is followed has moved,
+    the registry is asked at once.
+    """
+    body = b""
+    async for piece in request.stream():
+        body += piece
+        if len(body) > _MOST_EVENT_BYTES:
+            raise EventUnreadable(f"the event is longer than {_MOST_EVENT_BYTES} bytes")
+    return EventResponse(followed=given.webhook.take(body, request.headers))
+
+
+def _place(place: Place, followed: Followed | None, default: Place) -> PlaceResponse:
+    model = place.model
+    return PlaceResponse(
+        name=model.identity.name,
+        version=model.identity.version,
+        sha256=model.identity.sha256,
+        default=place is default,
+        reference=place.reference,
+        since=_time(place.since_seconds),
+        from_cache=place.trouble is not None,
+        previous=None if place.before is None else place.before.identity.shown_version,
+        precision=model.precision,
+        provider=model.runtime.provider,
+        followed=None if followed is None else _followed(followed),
+    )
+
+
+def _followed(followed: Followed) -> FollowedResponse:
+    return FollowedResponse(
+        registry_up=followed.registry_up,
+        registry_reached=None if followed.reached_seconds is None else _time(followed.reached_seconds),
+        trouble=followed.trouble,
+        refusal=None if followed.refusal is None else _refusal(followed.refusal),
+    )
+
+
+def _refusal(refusal: Refusal) -> RefusalResponse:
+    return RefusalResponse(
+        version=refusal.registered.version,
+        reason=refusal.reason,
+        detail=refusal.detail,
+        at=_time(refusal.seconds),
+        tries=refusal.tries,
+        retry=None if refusal.retry_seconds is None else _time(refusal.retry_seconds),
+    )
+
+
+def _time(seconds: float) -> datetime:
+    return datetime.fromtimestamp(seconds, UTC)
