@@ -98,26 +98,29 @@ class Client:
         """Closes the connections."""
         self._connection.close()
 
-    def submit(
+    def submit(  # noqa: PLR0913 - what can be said of a scan, each with its name in the call
         self,
         path: Path,
         *,
         spacing: Spacing | None = None,
         priority: Priority = "normal",
         fresh: bool = False,
+        model: str | None = None,
+        version: str | None = None,
         report: Report | None = None,
     ) -> ScanStatus:
         """Sends a file, or a folder (DICOM or TIFF series, OME-Zarr), and returns when the server has accepted it.
 
-        `spacing` is for files that do not state theirs; `fresh` segments anew what was segmented before. `report` is
-        called with the bytes sent so far, those of an earlier call that broke off among them: a large file goes on
-        where that one stopped, in another process too. A server whose queue is full is asked again when it says so, for
-        a day. Raises RicefishError with the server's reason if it refuses,
+        `spacing` is for files that do not state theirs; `fresh` segments anew what was segmented before; `model` and
+        its `version` are among those that the server serves, None: its default. `report` is called with the bytes sent
+        so far, those of an earlier call that broke off among them: a large file goes on where that one stopped, in
+        another process too. A server whose queue is full is asked again when it says so, for a day. Raises
+        RicefishError with the server's reason if it refuses,
         FileNotFoundError if there is no such path, FileChanged if it is written to meanwhile.
         """
         if not path.exists():
             raise FileNotFoundError(f"{path} does not exist")
-        asked = Asked(upload_name(path), spacing, priority, fresh)
+        asked = Asked(upload_name(path), spacing, priority, fresh, model, version)
         answer = None
         if path.is_file() and path.stat().st_size > self._resumable_bytes:
             patience = self._patience_seconds

@@ -25,7 +25,7 @@ from serving.asked import Asked, RequestRefused, asked_in_form
 from serving.jobs import Jobs, ScanNotFound
 from serving.limits import Limits, UploadTooLarge
 from serving.loose_ends import LooseEnds
-from serving.models import Models
+from serving.models import LoadedModel, Models
 from serving.multipart import Form
 from serving.pressure import QueueFull
 from serving.receiving import check_digest, not_silent, receive
@@ -91,16 +91,16 @@ class Intake:
 
     async def receive(self, body: AsyncIterator[bytes], asked: Asked, *, length: int | None) -> Scan:
         """From the body of a request, of `length` bytes where that is known."""
-        name = asked.safe_filename
+        name, model = asked.safe_filename, self._models.find(asked.model, asked.version)
         self._limits.check_size(length or 0, name=name)
         self._limits.check_room(length or 0)
         async with self._place(asked, length or 0):
-            return await self._receive(body, asked, name=name)
+            return await self._receive(body, asked, model, name=name)
 
-    async def _receive(self, body: AsyncIterator[bytes], asked: Asked, *, name: str) -> Scan:
+    async def _receive(self, body: AsyncIterator[bytes], asked: Asked, model: LoadedModel, *, name: str) -> Scan:
         with self._scratch.passing("incoming") as incoming:
             upload = await self._write(body, incoming, name=name, asked=asked)
-            return await asyncio.to_thread(self._admit, incoming, upload, asked)
+            return await asyncio.to_thread(self._admit, incoming, upload, asked, model)
 
     async def receive_form(self, body: AsyncIterator[bytes], asked: Asked, *, content_type: str) -> Scan:
         """From a multipart form, whose fields count where the query says nothing, but not for a place in the queue."""
@@ -116,7 +116,8 @@ class Intake:
             check_digest(upload.sha256, asked.sha256, name=asked.safe_filename)
             (incoming / SOURCE_DIR / "form").rename(incoming / SOURCE_DIR / asked.safe_filename)
             upload = replace(upload, filename=asked.safe_filename, spacing=asked.spacing)
-            return await asyncio.to_thread(self._admit, incoming, upload, asked)
+            model = self._models.find(asked.model, asked.version)
+            return await asyncio.to_thread(self._admit, incoming, upload, asked, model)
 
     async def take_upload(self, upload_id: str, asked: Asked) -> Scan:
         """From a resumable upload, which is gone afterwards; one that is refused stays, to be asked for differently."""
@@ -156,7 +157,7 @@ class Intake:
             return True
         if asked.fresh or asked.sha256 is None:
             return False
-        model_key, sha256 = self._models.current.identity.key, asked.sha256.lower()
+        model_key, sha256 = self._models.find(asked.model, asked.version).identity.key, asked.sha256.lower()
         return self._jobs.find(sha256=sha256, spacing=asked.spacing, model_key=model_key) is not None
 
     async def _write(self, body: AsyncIterator[bytes], incoming: Path, *, name: str, asked: Asked) -> Upload:
@@ -177,6 +178,7 @@ class Intake:
                 self._uploads.remove(upload_id)
             return scan
         info, data = self._uploads.complete(upload_id)
+        model = self._models.find(asked.model, asked.version)
         asked = replace(asked, filename=asked.filename or info.filename)
         name = asked.safe_filename
         with self._scratch.passing("incoming") as incoming:
@@ -186,12 +188,12 @@ class Intake:
             sha256 = file_sha256(path)
             check_digest(sha256, asked.sha256, name=name)
             upload = Upload(filename=name, sha256=sha256, bytes=data.stat().st_size, spacing=asked.spacing)
-            scan = self._admit(incoming, upload, asked)
+            scan = self._admit(incoming, upload, asked, model)
         self._uploads.remove(upload_id)
         return scan
 
     def _fetch(self, uri: str, asked: Asked) -> Scan:
-        source = self._sources.open(uri)
+        source, model = self._sources.open(uri), self._models.find(asked.model, asked.version)
         asked = replace(asked, filename=asked.filename or source.name)
         self._limits.check_size(source.size, name=source.name)
         self._limits.check_room(source.size)
@@ -204,11 +206,11 @@ class Intake:
             if name != source.name:
                 (folder / source.name).rename(folder / name)
             upload = Upload(filename=name, sha256=sha256, bytes=source.size, spacing=asked.spacing)
-            return self._admit(incoming, upload, asked)
+            return self._admit(incoming, upload, asked, model)
 
-    def _admit(self, incoming: Path, upload: Upload, asked: Asked) -> Scan:
+    def _admit(self, incoming: Path, upload: Upload, asked: Asked, model: LoadedModel) -> Scan:
+        """With the model that was there when the request came, whatever is put in its place meanwhile."""
         self.loose_ends.tie()
-        model = self._models.current
         if (known := self._known(upload, asked, model.identity.key)) is not None:
             return self._accepted(known)
         source = incoming / SOURCE_DIR / upload.filename
@@ -241,7 +243,7 @@ class Intake:
     def _known(self, upload: Upload, asked: Asked, model_key: str) -> Scan | None:
         """The scan that this request asks for again, by its key or by its bytes. Raises KeyReused."""
         if asked.key is not None and (known := self._jobs.of_key(asked.key)) is not None:
-            return _same(known, upload)
+            return _same(known, upload, asked)
         if asked.fresh:
             return None
         same = self._jobs.find(sha256=upload.sha256, spacing=upload.spacing, model_key=model_key)
@@ -259,7 +261,7 @@ class Intake:
             known = self._jobs.of_key(asked.key or "")
             if known is None:
                 raise BeingAccepted("the scan of this key was removed at this moment; send it again")
-            return self._accepted(_same(known, scan.upload))
+            return self._accepted(_same(known, scan.upload, asked))
         try:
             self._store.accept(incoming, scan.id)
         except BaseException:
@@ -282,10 +284,11 @@ class Intake:
         raise BeingAccepted("the same scan is being accepted; ask again")
 
 
-def _same(scan: Scan, upload: Upload) -> Scan:
-    if (scan.upload.sha256, scan.upload.spacing) != (upload.sha256, upload.spacing):
+def _same(scan: Scan, upload: Upload, asked: Asked) -> Scan:
+    model_fits = asked.model in (None, scan.model.name) and asked.version in (None, scan.model.shown_version)
+    if (scan.upload.sha256, scan.upload.spacing) != (upload.sha256, upload.spacing) or not model_fits:
         raise KeyReused(
-            f"this Idempotency-Key already stands for scan {scan.id}, whose file or spacing is another; "
+            f"this Idempotency-Key already stands for scan {scan.id}, whose file, spacing or model is another; "
             f"use a new key for a new scan"
         )
     return scan

@@ -16,6 +16,7 @@ from serving.admission import Admission, QueueLimits
 from serving.auth import Auth, check_exposure
 from serving.batching import Batcher
 from serving.database import Database
+from serving.following import Follower
 from serving.identity import ANYONE, Identity
 from serving.intake import Intake
 from serving.janitor import Janitor
@@ -23,6 +24,7 @@ from serving.jobs import Jobs
 from serving.keys import Keys
 from serving.leases import Leases
 from serving.limits import Limits
+from serving.loading import in_turn
 from serving.models import Models
 from serving.places import database_url, scratch_dir
 from serving.pressure import SliceRoom
@@ -39,6 +41,7 @@ from serving.telemetry import Telemetry, Watched
 from serving.tracing import Tracing
 from serving.tuning import Tuner, Wanted
 from serving.uploads import Uploads
+from serving.webhooks import Webhook
 from serving.worker import Worker
 
 _MOST_GPU_LANES = 16
@@ -62,6 +65,8 @@ class Resources:
     catalogue: Catalogue
     """What /v2 offers."""
     admission: Admission
+    follower: Follower
+    webhook: Webhook
     caller: Identity = ANYONE
     """On whose behalf they are used."""
 
@@ -83,18 +88,20 @@ def server(settings: Settings, *, telemetry: Telemetry, tracing: Tracing) -> Ite
         parts = stack.enter_context(_parts(settings, scratch, telemetry, tracing))
         auth = _auth(settings, parts.database)
         stack.callback(auth.allowances.close)
-        if settings.model:
-            parts.store.keep_model(parts.models.serve(settings.model).identity.key)
+        if references := settings.references:
+            parts.models.serve(*references)
         catalogue = stack.enter_context(_catalogue(settings, parts))
+        follower = Follower(parts.models, every_seconds=settings.follow_seconds, listener=telemetry)
         limits = Limits(scratch.root, settings.upload_limit_bytes)
         uploads = Uploads(scratch.uploads_dir, limits=limits, expiry_seconds=settings.upload_expiry_hours * 3600)
         uploads.expire(starting=True)
         parts.janitor.also(uploads.expire)
         parts.janitor.sweep(starting=True, alone=parts.alone)
-        if settings.model:
-            parts.models.prune(parts.jobs.needed_models())
+        parts.janitor.also(lambda: parts.models.prune(parts.jobs.needed_models()))
+        parts.janitor.also(parts.models.confirm)
         stack.enter_context(_running(parts.janitor))
         stack.enter_context(_running(parts.worker))
+        stack.enter_context(_running(follower))
         admission = _admission(settings, parts.database)
         intake = _intake(settings, parts, admission, scratch=scratch, uploads=uploads, limits=limits, tracing=tracing)
         parts.janitor.also(intake.loose_ends.tie)
@@ -112,6 +119,8 @@ def server(settings: Settings, *, telemetry: Telemetry, tracing: Tracing) -> Ite
             auth,
             catalogue,
             admission,
+            follower,
+            _webhook(settings, follower),
         )
 
 
@@ -160,13 +169,18 @@ def _parts(settings: Settings, scratch: Scratch, telemetry: Telemetry, tracing: 
         database.open()
         stack.callback(database.close)
         tuner = Tuner(scratch.root, wanted=Wanted(threads=settings.threads, batch_size=settings.batch_size))
-        models = Models(
-            store.models_dir, device=settings.device, tuner=tuner, precision=settings.precision, fetch=store.fetch_model
-        )
         room = SliceRoom(settings.queue_slices, settings.queue_slice_bytes)
         lanes = max(os.cpu_count() or 1, _MOST_GPU_LANES)
         batcher = Batcher(lanes=lanes, on_batch=telemetry.batch_computed, room=room)
         stack.callback(batcher.close)
+        models = Models(
+            store.models_dir,
+            device=settings.device,
+            tuner=tuner,
+            precision=settings.precision,
+            elsewhere=store,
+            answer=in_turn(batcher),
+        )
         leases = Leases(database, owner=owner(settings), seconds=settings.lease_seconds)
         if left := leases.take_back(alone=alone):
             logs.event("scans_taken_back", scans=left)
@@ -247,11 +261,16 @@ def _admission(settings: Settings, database: Database) -> Admission:
     return Admission(lambda: load.measure(database, but_arriving_at=owner(settings)), most)
 
 
+def _webhook(settings: Settings, follower: Follower) -> Webhook:
+    secret = settings.webhook_secret
+    return Webhook(None if secret is None else secret.get_secret_value(), look=follower.look)
+
+
 def _readiness(settings: Settings, parts: _Parts, scratch: Scratch) -> Readiness:
     return Readiness(
         needed={"database": parts.database.check, "store": parts.store.check, "scratch": scratch.check},
         threads={"batching": parts.batcher, **({"worker": parts.worker} if parts.worker else {})},
-        model=lambda: parts.models.current if settings.model else None,
+        model=lambda: parts.models.current if settings.references else None,
     )
 
 
@@ -282,7 +301,7 @@ def _worker_scratch(worker_id: str | None) -> Iterator[Path]:
 
 
 @contextmanager
-def _running(part: Janitor | Worker | None) -> Iterator[None]:
+def _running(part: Follower | Janitor | Worker | None) -> Iterator[None]:
     if part is None:
         yield
         return

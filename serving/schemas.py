@@ -19,6 +19,8 @@ class ScanParameters(BaseModel, extra="forbid"):
     spacing: str | None = Field(default=None, description="z,y,x in mm, for files that do not state it.")
     priority: PriorityName = Field(default="normal", description="Which scans go first.")
     fresh: bool = Field(default=False, description="Segment it even if the same file was segmented with this model.")
+    model: str | None = Field(default=None, description="Name of a served model; the default one else.", min_length=1)
+    version: str | None = Field(default=None, description="Its version, if it is served; its present one else.")
     sha256: str | None = Field(
         default=None, pattern="^[0-9a-fA-F]{64}$", description="Of the file; it is refused if it arrives as another."
     )
@@ -72,6 +74,51 @@ class ServedModelResponse(ModelResponse):
     metrics: dict[str, float]
     git_commit: str
     mlflow_run: str
+
+
+class RefusalResponse(BaseModel):
+    """A version that was not put in place."""
+
+    version: str
+    reason: str = Field(description="hash, golden, contract, device, registry or store.")
+    detail: str
+    at: datetime
+    tries: int
+    retry: datetime | None = Field(description="When it is tried again; null: not before the alias or version changes.")
+
+
+class FollowedResponse(BaseModel):
+    """How it stands with an alias that is followed."""
+
+    registry_up: bool = Field(description="Whether the registry answered when it was last asked.")
+    registry_reached: datetime | None = Field(description="When it last answered; null: not since this process began.")
+    trouble: str | None = Field(description="What is wrong with the registry or the alias, if anything.")
+    refusal: RefusalResponse | None = Field(description="The version that the alias names, where that was refused.")
+
+
+class PlaceResponse(ModelResponse):
+    """A model that is served."""
+
+    default: bool = Field(description="True for what a scan gets that asks for no model.")
+    reference: str = Field(description="What the server was told to serve: a folder, an alias or a version.")
+    since: datetime = Field(description="When this version was put in place.")
+    from_cache: bool = Field(description="True where the process began with a copy, not with what the registry says.")
+    previous: str | None = Field(description="The version before, as long as it can be put back at once.")
+    precision: str
+    provider: str = Field(description="Where it runs, as ONNX Runtime names it.")
+    followed: FollowedResponse | None = Field(description="null for what never moves: a folder or a fixed version.")
+
+
+class ModelsResponse(BaseModel):
+    """All models that are served, the default first."""
+
+    models: list[PlaceResponse]
+
+
+class EventResponse(BaseModel):
+    """What became of an event of the registry."""
+
+    followed: bool = Field(description="True if the registry is asked at once because of it.")
 
 
 class Links(BaseModel):

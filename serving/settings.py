@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 PREFIX = "RICEFISH_"
@@ -30,6 +30,12 @@ class Settings(BaseSettings):
     model: str = ""
     """The model to serve: a folder with model.onnx and manifest.json, models:/NAME@ALIAS or models:/NAME/VERSION.
     A server needs one; a worker takes those of the scans."""
+    more_models: tuple[str, ...] = ()
+    """Models to serve beside it, as a JSON list of the same kinds of references."""
+    follow_seconds: float = Field(default=10.0, gt=0)
+    """How often the registry is asked which versions the aliases name that are followed."""
+    webhook_secret: SecretStr | None = None
+    """What the registry's webhook signs its events with; None: no events are taken, and the registry is only asked."""
     model_repository: Path | None = None
     """Folder of plain ONNX models, NAME/model.onnx or NAME/VERSION/model.onnx, which /v2 serves as they are; with it, a
     server needs no `model`."""
@@ -104,6 +110,11 @@ class Settings(BaseSettings):
     """Memory that those slices may take, as float32."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """Least level of what is logged to stderr."""
+
+    @property
+    def references(self) -> tuple[str, ...]:
+        """The segmentation models to serve, the default first."""
+        return (*([self.model] if self.model else []), *self.more_models)
 
     @property
     def store_dir(self) -> Path | None:

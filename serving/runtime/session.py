@@ -7,6 +7,8 @@ from typing import Any, Literal
 
 import onnxruntime
 
+from serving.runtime.memory import is_out_of_memory
+
 Device = Literal["auto", "cuda", "cpu"]
 
 CUDA = "CUDAExecutionProvider"
@@ -19,6 +21,10 @@ _GPU_FILES = Path("/dev")
 
 class RuntimeRefused(ValueError):  # noqa: N818 - says what happened
     """A model that cannot be run as asked; the message names the file and what would be right."""
+
+
+class DoesNotFit(RuntimeRefused):
+    """A device that is not there, or has not the memory for the model."""
 
 
 def cuda_devices(device: Device) -> list[int]:
@@ -36,16 +42,20 @@ def open_session(path: Path, *, device: Device, threads: int, gpu: int | None = 
 
 
 def open_any(path: Path, *, device: Device, threads: int, gpu: int | None = None) -> onnxruntime.InferenceSession:
-    """A session on that GPU, or on the CPU where `gpu` is None. Raises RuntimeRefused; see `Runtime.open`."""
+    """A session on that GPU, or on the CPU where `gpu` is None. Raises RuntimeRefused, of which DoesNotFit is
+    one; see `Runtime.open`.
+    """
     try:
         if gpu is not None:
             onnxruntime.preload_dlls()
         session = onnxruntime.InferenceSession(path, sess_options=_options(threads), providers=_providers(gpu))
     except Exception as error:  # ONNX Runtime's own exceptions share no base but this one
+        if is_out_of_memory(error):
+            raise DoesNotFit(f"{path} needs more memory than the device has left: {error}") from error
         raise RuntimeRefused(f"{path} is not a model that ONNX Runtime can load: {error}") from error
     provider = session.get_providers()[0]
     if device == "cuda" and provider != CUDA:
-        raise RuntimeRefused(
+        raise DoesNotFit(
             f"{path}: device cuda was asked for, but ONNX Runtime offers {provider}; "
             f"a GPU, its driver and onnxruntime-gpu[cuda,cudnn] are needed, or RICEFISH_DEVICE=cpu"
         )

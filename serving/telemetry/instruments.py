@@ -22,6 +22,7 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_late
 
 from serving import logs
 from serving.batching import Computed, Urgency
+from serving.loaded import REASONS
 from serving.segmenter import ACTIVITIES
 from serving.telemetry.state import State, Watched
 from serving.worker import Ending, Run
@@ -87,6 +88,9 @@ class Telemetry:
 
     def _counter(self, name: str, about: str, *labels: str) -> Counter:
         return Counter(f"ricefish_{name}", about, labels, registry=self.registry)
+
+    def _gauge(self, name: str, about: str, *labels: str) -> Gauge:
+        return Gauge(f"ricefish_{name}", about, labels, registry=self.registry)
 
     def _histogram(self, name: str, about: str, buckets: tuple[float, ...], *labels: str) -> Histogram:
         return Histogram(f"ricefish_{name}", about, labels, buckets=buckets, registry=self.registry)
@@ -183,6 +187,12 @@ class Telemetry:
     def _models(self) -> None:
         self._swaps = self._counter("model_swaps", "Times that a model was put in another's place.", "model")
         self._refusals = self._counter("model_refusals", "Models that were not served.", "model", "reason")
+        self._registry_up = self._gauge(
+            "registry_up", "1 if the registry answered when it was last asked what an alias names.", "reference"
+        )
+        self._registry_reached = self._gauge(
+            "registry_reached_timestamp_seconds", "When the registry last answered, since 1970.", "reference"
+        )
         self._drift = self._counter("drift_warnings", "Scans unlike those of the training.", "model", "code")
         self._good = self._histogram(
             "slice_good_probability", "The Quality Classifier's probability that a slice is good.", _SHARES, "model"
@@ -191,12 +201,24 @@ class Telemetry:
             "shadow_agreement_dice", "Agreement of a shadow model with the one served.", _SHARES, "model", "organ"
         )
 
+    def model_followed(self, model: str) -> None:
+        """A model is followed from now on: its counters begin, so that their first step can be seen."""
+        self._swaps.labels(model)
+        for reason in REASONS:
+            self._refusals.labels(model, reason)
+
+    def registry_looked(self, reference: str, *, reached: bool) -> None:
+        """The registry was asked what a reference means, and answered or did not."""
+        self._registry_up.labels(reference).set(reached)
+        if reached:
+            self._registry_reached.labels(reference).set_to_current_time()
+
     def model_swapped(self, model: str) -> None:
         """Another version of the model is served from now on."""
         self._swaps.labels(model).inc()
 
     def model_refused(self, model: str, *, reason: str) -> None:
-        """A version was not served; `reason` is one of a few words, such as hash, golden, contract or registry."""
+        """A version was not served; `reason` is one of REASONS."""
         self._refusals.labels(model, reason).inc()
 
     def drift_warning(self, code: str, *, model: str) -> None:
