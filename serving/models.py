@@ -18,6 +18,7 @@ from typing import Literal
 
 from scans.manifest import MANIFEST_FILE, MODEL_FILE, ManifestError, ModelManifest, Precision, file_sha256
 from serving import logs
+from serving.quality import QualityRuntime, classifier_key, files_with_classifier
 from serving.registry import RegistryError, download_version
 from serving.runtime import CPU, GOLDEN_DISAGREEMENT, Device, Runtime, RuntimeRefused, cuda_devices
 from serving.tuning import Tuner, Tuning
@@ -46,7 +47,7 @@ class ModelIdentity:
     sha256: str
     """Hash of model.onnx."""
     key: str
-    """Hash of model.onnx and manifest.json together: the name of the store's copy."""
+    """Hash of model.onnx, manifest.json and the classifier's manifest together: the name of the store's copy."""
 
     @property
     def shown_version(self) -> str:
@@ -63,6 +64,8 @@ class LoadedModel:
     runtime: Runtime
     tuning: Tuning
     precision: Served
+    quality: QualityRuntime | None = None
+    """Its Quality Classifier, where it has one."""
 
 
 class Models:
@@ -159,16 +162,18 @@ class Models:
             if not (folder / MODEL_FILE).is_file():
                 raise ModelError(f"{folder / MODEL_FILE} does not exist; the folder holds only its manifest")
             manifest.verify(folder)
+            files = files_with_classifier(folder, manifest)
         except ManifestError as error:
             raise ModelError(str(error)) from error
         _check_kind(manifest, folder)
-        key = hashlib.sha256(f"{manifest.model_sha256}{file_sha256(folder / MANIFEST_FILE)}".encode()).hexdigest()
+        told_apart = f"{manifest.model_sha256}{file_sha256(folder / MANIFEST_FILE)}{classifier_key(files)}"
+        key = hashlib.sha256(told_apart.encode()).hexdigest()
         kept = self._folder / key
         if not kept.is_dir():
             copy = Path(tempfile.mkdtemp(dir=self._folder, prefix="incoming-"))
-            for file in (*manifest.files, MANIFEST_FILE):
-                (copy / file).parent.mkdir(exist_ok=True)
-                shutil.copyfile(folder / file, copy / file)
+            for name_there, file in files.items():
+                (copy / name_there).parent.mkdir(exist_ok=True, parents=True)
+                shutil.copyfile(file, copy / name_there)
             copy.rename(kept)
         return ModelIdentity(name=name or manifest.name, version=version, sha256=manifest.model_sha256, key=key)
 
@@ -187,6 +192,7 @@ class Models:
                 opened, manifest.golden, model_sha256=manifest.files[str(file.relative_to(folder))]
             )
             runtime = opened(tuning.threads, tuning.lanes)
+            quality = QualityRuntime.load(folder, device=self._device)
         except (ManifestError, RuntimeRefused) as error:
             raise ModelError(str(error)) from error
         _check_golden(manifest, runtime, identity, precision=precision)
@@ -199,8 +205,9 @@ class Models:
             sha256=identity.sha256[:12],
             provider=runtime.provider,
             precision=precision,
+            classifier=quality is not None,
         )
-        self._loaded[identity.key] = LoadedModel(identity, manifest, runtime, tuning, precision)
+        self._loaded[identity.key] = LoadedModel(identity, manifest, runtime, tuning, precision, quality)
         return self._loaded[identity.key]
 
     def _chosen(self, manifest: ModelManifest) -> Served:

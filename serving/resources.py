@@ -95,6 +95,7 @@ def server(settings: Settings, *, telemetry: Telemetry, tracing: Tracing) -> Ite
             silence_seconds=settings.upload_timeout_seconds,
             slab_slices=settings.slab_slices,
             tracing=tracing,
+            on_departure=telemetry.departed,
         )
         yield Resources(
             parts.models,
@@ -172,8 +173,11 @@ def _parts(settings: Settings, scratch: Scratch, telemetry: Telemetry, tracing: 
                 models=models,
                 batcher=batcher,
                 tile=settings.tile,
+                quality_limit=settings.quality_limit,
                 on_spent=telemetry.time_spent,
                 on_slab=telemetry.slab_finished,
+                on_judged=telemetry.judged,
+                on_departure=telemetry.departed,
                 tracing=tracing,
             )
             work = Worker(

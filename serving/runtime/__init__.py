@@ -15,6 +15,7 @@ from scans.manifest import Golden
 from serving.runtime.binding import BoundSession
 from serving.runtime.libraries import missing_library, providers
 from serving.runtime.memory import OutOfDeviceMemory, is_out_of_memory
+from serving.runtime.quality import QualitySession
 from serving.runtime.session import CPU, CUDA, Device, RuntimeRefused, cuda_devices, open_session
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     "GOLDEN_DISAGREEMENT",
     "Device",
     "OutOfDeviceMemory",
+    "QualitySession",
     "Runtime",
     "RuntimeRefused",
     "cuda_devices",
@@ -95,9 +97,17 @@ class Runtime:
     def segment_with_confidence(
         self, slices: NDArray[Any], window: Window
     ) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
-        """Like `segment`, with the winning class's probability, float32 (N, Y, X): costs memory and time."""
+        """Like `segment`, with the winning class's probability, float32 (N, Y, X): costs memory and time.
+
+        Raises OutOfDeviceMemory.
+        """
         inputs = {"slices": np.ascontiguousarray(slices, np.float32), "window": window_rows(window, len(slices))}
-        segmentation, confidence = self.sessions[0].run(["segmentation", "confidence"], inputs)
+        try:
+            segmentation, confidence = self.sessions[0].run(["segmentation", "confidence"], inputs)
+        except Exception as error:  # ONNX Runtime's own exceptions share no base but this one
+            if is_out_of_memory(error):
+                raise OutOfDeviceMemory(slices.shape, self.provider) from error
+            raise
         return segmentation, confidence
 
     def golden_disagreement(self, golden: Golden) -> float:
