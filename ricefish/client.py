@@ -60,6 +60,8 @@ class ScanStatus:
     error: str | None
     model: str
     """Name and, from a registry, version."""
+    warnings: tuple[str, ...] = ()
+    """How the scan is unlike what the model has seen, a sentence each."""
 
     @property
     def ended(self) -> bool:
@@ -176,6 +178,14 @@ class Client:
         content = self._connection.request("GET", f"/v1/scans/{scan_id}/organs").json()
         return [_row(row) for row in content["organs"]]
 
+    def quality(self, scan_id: str) -> list[float]:
+        """Probability, for each slice of a finished scan, that its segmentation is good.
+
+        Raises RicefishError where the model has no Quality Classifier.
+        """
+        content = self._connection.request("GET", f"/v1/scans/{scan_id}/quality").json()
+        return [row["good"] for row in content["slices"]]
+
     def delete(self, scan_id: str) -> None:
         """Cancels the scan if it is under way, and removes it from the server."""
         self._connection.request("DELETE", f"/v1/scans/{scan_id}")
@@ -228,7 +238,12 @@ def _status(content: dict[str, Any]) -> ScanStatus:
         eta_seconds=content["eta_seconds"],
         error=content["error"],
         model=f"{model['name']} {model['version'] or ''}".strip(),
+        warnings=tuple(_sentence(warning) for warning in content.get("warnings", ())),
     )
+
+
+def _sentence(warning: dict[str, str]) -> str:
+    return f"{warning['message']} ({warning['found']}; expected: {warning['expected']})"
 
 
 def _row(content: dict[str, Any]) -> OrganRow:

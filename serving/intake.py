@@ -10,7 +10,7 @@ import contextlib
 import copy
 import time
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 from sqlalchemy.exc import SQLAlchemyError
 
+from scans.drift import Departure, spacing_departures
 from scans.manifest import file_sha256
 from serving import logs
 from serving.admission import Admission
@@ -35,7 +36,7 @@ from serving.sources import Sources
 from serving.store import Scratch, Store
 from serving.tracing import Tracing
 from serving.uploads import UploadNotFound, Uploads
-from serving.verification import slab_slices, verify
+from serving.verification import Verified, slab_slices, verify
 
 SOURCE_DIR = "source"
 WORKING_COPY = "voxels.nii"
@@ -69,7 +70,10 @@ class Intake:
         silence_seconds: float,
         slab_slices: int,
         tracing: Tracing | None = None,
+        on_departure: Callable[[LoadedModel, Departure], None] = lambda model, departure: None,
     ) -> None:
+        """`on_departure` is told each way in which an accepted file is unlike what the model has seen."""
+        self._on_departure = on_departure
         self._tracing = tracing or Tracing()
         self._store = store
         self._scratch = scratch
@@ -236,9 +240,14 @@ class Intake:
             organs=model.manifest.organs,
             slab_slices=slab_slices(found.shape, np.dtype(found.dtype), most=self._slab_slices),
             traceparent=self._tracing.traceparent(),
+            good_threshold=None if model.quality is None else model.quality.threshold,
+            warnings=tuple(_departures(model, found)),
         )
         create_segmentation(incoming, scan)
-        return self._store_and_queue(incoming, scan, asked)
+        accepted = self._store_and_queue(incoming, scan, asked)
+        for departure in scan.warnings if accepted.id == scan.id else ():
+            self._on_departure(model, departure)
+        return accepted
 
     def _known(self, upload: Upload, asked: Asked, model_key: str) -> Scan | None:
         """The scan that this request asks for again, by its key or by its bytes. Raises KeyReused."""
@@ -282,6 +291,13 @@ class Intake:
             except ScanNotFound:
                 time.sleep(0.05)
         raise BeingAccepted("the same scan is being accepted; ask again")
+
+
+def _departures(model: LoadedModel, found: Verified) -> Iterator[Departure]:
+    """How a file is unlike what the model has seen."""
+    yield from spacing_departures(found.frame.spacing, model.manifest.spacing_mm)
+    if (seen := model.manifest.seen) is not None:
+        yield from seen.grey_values(found.window, found.quantiles)
 
 
 def _same(scan: Scan, upload: Upload, asked: Asked) -> Scan:

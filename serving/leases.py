@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import ColumnElement, Row, Select, Update, and_, or_, select, update
 
+from scans.drift import Departure
+from scans.judgement import Judgement
 from scans.statistics import OrganStatistics
 from serving import logs
 from serving.database import Database, scans
-from serving.jobs import Priority
+from serving.job import Priority, warnings_text
 from serving.scan import Scan
 
 MOST_STARTS = 50
@@ -37,6 +39,8 @@ class Lease:
     epoch: int
     slabs_done: int
     statistics: OrganStatistics
+    """Of the slabs that are done."""
+    judgement: Judgement
     """Of the slabs that are done."""
     batch_size: int | None
     """That the scan was begun with; None if it is begun now."""
@@ -114,6 +118,8 @@ class Leases:
         *,
         slabs_done: int,
         statistics: OrganStatistics,
+        judgement: Judgement,
+        warnings: Sequence[Departure],
         timings: Mapping[str, float],
         batch_size: int,
         rate: float | None,
@@ -123,6 +129,8 @@ class Leases:
             lease,
             slabs_done=slabs_done,
             statistics=json.dumps(statistics.to_dict()),
+            judgement=json.dumps(judgement.to_dict()),
+            warnings=warnings_text(warnings),
             timings=json.dumps(dict(timings)),
             batch_size=batch_size,
             rate=rate,
@@ -186,12 +194,14 @@ def _lease(row: Row[Any]) -> Lease:
     """The lease of a row as it was found, before its epoch was raised."""
     scan = Scan.from_dict(json.loads(row.content))
     done = OrganStatistics.from_dict(json.loads(row.statistics)) if row.statistics else None
+    judged = Judgement.from_dict(json.loads(row.judgement)) if row.judgement else None
     return Lease(
         scan=scan,
         priority=Priority(row.priority),
         epoch=row.epoch + 1,
         slabs_done=row.slabs_done,
         statistics=done or OrganStatistics.empty(scan.organs.classes),
+        judgement=judged or Judgement.empty(len(scan.organs)),
         batch_size=row.batch_size,
         timings=json.loads(row.timings) if row.timings else {},
     )

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from scans.manifest import ModelManifest, Precision
+from serving.quality import QualityRuntime
 from serving.runtime import Runtime
 from serving.tuning import Tuning
 
@@ -43,7 +44,7 @@ class ModelIdentity:
     sha256: str
     """Hash of model.onnx."""
     key: str
-    """Hash of model.onnx and manifest.json together: the name of the store's copy."""
+    """Hash of model.onnx, manifest.json and the classifier's manifest together: the name of the store's copy."""
 
     @property
     def shown_version(self) -> str:
@@ -63,3 +64,5 @@ class LoadedModel:
     runtime: Runtime
     tuning: Tuning
     precision: Served
+    quality: QualityRuntime | None = None
+    """Its Quality Classifier, where it has one."""

@@ -17,6 +17,7 @@ from scans.manifest import MODEL_FILE, Golden, ManifestError, ModelManifest, Pre
 from serving import logs
 from serving.batching import Batcher, Urgency
 from serving.loaded import LoadedModel, ModelError, ModelIdentity, Served
+from serving.quality import QualityRuntime
 from serving.runtime import (
     CPU,
     GOLDEN_DISAGREEMENT,
@@ -105,10 +106,13 @@ class Loader:
             )
             runtime = opened(tuning.threads, tuning.lanes)
             self._check_golden(manifest, runtime, identity, precision=precision, alone=like is None)
+            quality = QualityRuntime.load(folder, device=self._device)
         except (DoesNotFit, OutOfDeviceMemory) as error:
             raise ModelError(f"model {identity} does not fit the device: {error}", reason="device") from error
         except RuntimeRefused as error:
             raise ModelError(str(error)) from error
+        except ManifestError as error:
+            raise ModelError(str(error), reason="hash") from error
         if self._device == "auto" and runtime.provider == CPU:
             logs.event("model_on_cpu", level=logging.WARNING, model=identity.name, reason="no usable GPU was found")
         logs.event(
@@ -118,8 +122,9 @@ class Loader:
             sha256=identity.sha256[:12],
             provider=runtime.provider,
             precision=precision,
+            classifier=quality is not None,
         )
-        return LoadedModel(identity, manifest, runtime, tuning, precision)
+        return LoadedModel(identity, manifest, runtime, tuning, precision, quality)
 
     def _chosen(self, manifest: ModelManifest) -> Served:
         """The precision that was asked for, or the fastest for the device whose accuracy export has checked."""

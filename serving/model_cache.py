@@ -3,7 +3,7 @@
 The copies let a scan end on the model it began with, even when the folder has been retrained in the meantime. The
 notes of what references meant let a server start while the registry is down.
 
-    models/KEY/                     model.onnx, its variants, manifest.json
+    models/KEY/                     model.onnx, its variants, manifest.json, quality_classifier/
     models/references/NAME.json     what a reference means, and what it meant before
 """
 
@@ -15,14 +15,15 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Protocol
 
-from scans.manifest import MANIFEST_FILE, ModelManifest, file_sha256
+from scans.manifest import MANIFEST_FILE, ManifestError, ModelManifest, file_sha256
 from serving import logs
 from serving.loaded import ModelError, ModelIdentity
 from serving.loading import checked_manifest
+from serving.quality import classifier_key, classifier_of, files_with_classifier
 from serving.references import KeptVersion, Note
 from serving.registry import RegisteredVersion
 from serving.store import sync
@@ -102,13 +103,18 @@ class ModelCache:
         """
         manifest = checked_manifest(folder)
         _check_kind(manifest, folder)
-        key = hashlib.sha256(f"{manifest.model_sha256}{file_sha256(folder / MANIFEST_FILE)}".encode()).hexdigest()
+        try:
+            files = files_with_classifier(folder, manifest)
+        except ManifestError as error:
+            raise ModelError(str(error), reason="hash") from error
+        told_apart = f"{manifest.model_sha256}{file_sha256(folder / MANIFEST_FILE)}{classifier_key(files)}"
+        key = hashlib.sha256(told_apart.encode()).hexdigest()
         kept = self._folder / key
         if kept.is_dir() and not _is_whole(kept):
             logs.event("model_copy_damaged", key=key)
             shutil.rmtree(kept)
         if not kept.is_dir():
-            self._copy(folder, (*manifest.files, MANIFEST_FILE), kept)
+            self._copy(files, kept)
         self._elsewhere.keep_model(key)
         return ModelIdentity(name=name or manifest.name, version=version, sha256=manifest.model_sha256, key=key)
 
@@ -172,14 +178,14 @@ class ModelCache:
             for kept in note.versions[:_PROTECTED]
         }
 
-    def _copy(self, folder: Path, files: Collection[str], kept: Path) -> None:
+    def _copy(self, files: Mapping[str, Path], kept: Path) -> None:
         self._folder.mkdir(parents=True, exist_ok=True)
         copy = Path(tempfile.mkdtemp(dir=self._folder, prefix=_INCOMING))
         try:
-            for file in files:
-                (copy / file).parent.mkdir(exist_ok=True, parents=True)
-                shutil.copyfile(folder / file, copy / file)
-                sync(copy / file)
+            for name, file in files.items():
+                (copy / name).parent.mkdir(exist_ok=True, parents=True)
+                shutil.copyfile(file, copy / name)
+                sync(copy / name)
             copy.rename(kept)
             sync(self._folder)
         except BaseException:
@@ -190,8 +196,8 @@ class ModelCache:
 
 def _is_whole(folder: Path) -> bool:
     try:
-        checked_manifest(folder)
-    except ModelError:
+        classifier_of(folder, checked_manifest(folder))
+    except (ManifestError, ModelError):
         return False
     return True
 

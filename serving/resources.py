@@ -6,11 +6,12 @@ import contextlib
 import os
 import socket
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from scans.drift import Departure
 from serving import census, load, logs
 from serving.admission import Admission, QueueLimits
 from serving.auth import Auth, check_exposure
@@ -25,7 +26,7 @@ from serving.keys import Keys
 from serving.leases import Leases
 from serving.limits import Limits
 from serving.loading import in_turn
-from serving.models import Models
+from serving.models import LoadedModel, Models
 from serving.places import database_url, scratch_dir
 from serving.pressure import SliceRoom
 from serving.protocol.catalogue import Catalogue
@@ -103,7 +104,16 @@ def server(settings: Settings, *, telemetry: Telemetry, tracing: Tracing) -> Ite
         stack.enter_context(_running(parts.worker))
         stack.enter_context(_running(follower))
         admission = _admission(settings, parts.database)
-        intake = _intake(settings, parts, admission, scratch=scratch, uploads=uploads, limits=limits, tracing=tracing)
+        intake = _intake(
+            settings,
+            parts,
+            admission,
+            scratch=scratch,
+            uploads=uploads,
+            limits=limits,
+            tracing=tracing,
+            on_departure=telemetry.departed,
+        )
         parts.janitor.also(intake.loose_ends.tie)
         yield Resources(
             parts.models,
@@ -192,8 +202,11 @@ def _parts(settings: Settings, scratch: Scratch, telemetry: Telemetry, tracing: 
                 models=models,
                 batcher=batcher,
                 tile=settings.tile,
+                quality_limit=settings.quality_limit,
                 on_spent=telemetry.time_spent,
                 on_slab=telemetry.slab_finished,
+                on_judged=telemetry.judged,
+                on_departure=telemetry.departed,
                 tracing=tracing,
             )
             work = Worker(
@@ -219,6 +232,7 @@ def _intake(  # noqa: PLR0913 - the parts of a server that taking in needs, each
     uploads: Uploads,
     limits: Limits,
     tracing: Tracing,
+    on_departure: Callable[[LoadedModel, Departure], None],
 ) -> Intake:
     return Intake(
         store=parts.store,
@@ -232,6 +246,7 @@ def _intake(  # noqa: PLR0913 - the parts of a server that taking in needs, each
         silence_seconds=settings.upload_timeout_seconds,
         slab_slices=settings.slab_slices,
         tracing=tracing,
+        on_departure=on_departure,
     )
 
 

@@ -7,6 +7,8 @@ from typing import Literal
 
 from pydantic import BaseModel, Field, model_validator
 
+from scans.drift import Code
+
 Triple = tuple[int, int, int]
 Point = tuple[float, float, float]
 PriorityName = Literal["interactive", "normal", "backlog"]
@@ -128,6 +130,25 @@ class Links(BaseModel):
     events: str
     segmentation: str
     organs: str
+    quality: str
+
+
+class WarningResponse(BaseModel):
+    """One way in which a scan is unlike what its model has seen."""
+
+    code: Code
+    message: str
+    found: str
+    expected: str
+
+
+class QualityResponse(BaseModel):
+    """What the Quality Classifier says of a finished scan."""
+
+    mean: float | None = Field(description="Probability of good, mean over slices with organs; null without any.")
+    bad_share: float | None = Field(description="Share of slices with organs that are below the threshold.")
+    threshold: float = Field(description="From this probability on a slice counts as good.")
+    slices: int = Field(description="Slices with organs.")
 
 
 class ScanResponse(BaseModel):
@@ -152,6 +173,14 @@ class ScanResponse(BaseModel):
     dtype: str = Field(description="Type of the grey values.")
     spacing_mm: Point = Field(description="Distance between voxel centres along z, y, x.")
     model: ModelResponse
+    flagged: bool = Field(description="True where there are warnings.")
+    warnings: list[WarningResponse] = Field(
+        description="How the scan is unlike what the model has seen: grey values and spacing once it is accepted, "
+        "its segmentation once it has succeeded."
+    )
+    quality: QualityResponse | None = Field(
+        description="Of a finished scan; null before, and where the model has no Quality Classifier."
+    )
     links: Links
 
 
@@ -179,6 +208,14 @@ class OrganRowResponse(BaseModel):
     centroid_mm: Point | None = Field(description="x, y, z in the world of the scan (RAS+).")
     box: BoxResponse | None
     touches_border: bool = Field(description="True where part of the organ may be cut off.")
+    quality: float | None = Field(
+        default=None,
+        description="Mean probability that the slices in which it appears are good, weighted by its voxels there; null "
+        "where it was not found, and where the model has no Quality Classifier.",
+    )
+    slices: int | None = Field(
+        default=None, description="Slices in which it appears; null where the model has no Quality Classifier."
+    )
 
 
 class OrgansResponse(BaseModel):
@@ -187,6 +224,23 @@ class OrgansResponse(BaseModel):
     scan: str
     model: ModelResponse
     organs: list[OrganRowResponse]
+
+
+class SliceQualityResponse(BaseModel):
+    """One slice of a finished scan."""
+
+    slice: int = Field(description="Index along z, from 0.")
+    good: float = Field(description="Probability that its segmentation is good, as the Quality Classifier sees it.")
+    organ_voxels: int = Field(description="Voxels of all organs; where there are none, the classifier knows nothing.")
+
+
+class SlicesQualityResponse(BaseModel):
+    """What the Quality Classifier says of a finished scan, slice by slice."""
+
+    scan: str
+    model: ModelResponse
+    quality: QualityResponse
+    slices: list[SliceQualityResponse]
 
 
 class CheckResponse(BaseModel):

@@ -15,6 +15,7 @@ from serving.runtime.binding import BoundSession
 from serving.runtime.libraries import missing_library, providers
 from serving.runtime.memory import OutOfDeviceMemory, is_out_of_memory
 from serving.runtime.plain import Node, PlainRuntime, RunFailed
+from serving.runtime.quality import QualitySession
 from serving.runtime.session import CPU, CUDA, Device, DoesNotFit, RuntimeRefused, cuda_devices, open_session
 
 __all__ = [
@@ -26,6 +27,7 @@ __all__ = [
     "Node",
     "OutOfDeviceMemory",
     "PlainRuntime",
+    "QualitySession",
     "RunFailed",
     "Runtime",
     "RuntimeRefused",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,9 +16,23 @@ Device = Literal["auto", "cuda", "cpu"]
 CUDA = "CUDAExecutionProvider"
 CPU = "CPUExecutionProvider"
 
-_INPUTS = {"slices": "tensor(float)", "window": "tensor(float)"}
-_OUTPUTS = {"segmentation": "tensor(uint8)", "confidence": "tensor(float)"}
+_FLOAT, _UINT8 = "tensor(float)", "tensor(uint8)"
 _GPU_FILES = Path("/dev")
+
+
+@dataclass(frozen=True)
+class Signature:
+    """What goes into a kind of model and comes out, with ONNX Runtime's names of the types."""
+
+    kind: str
+    inputs: Mapping[str, str]
+    outputs: Mapping[str, str]
+
+
+SEGMENTATION = Signature(
+    "segmentation", {"slices": _FLOAT, "window": _FLOAT}, {"segmentation": _UINT8, "confidence": _FLOAT}
+)
+QUALITY = Signature("quality", {"slices": _FLOAT, "window": _FLOAT, "segmentation": _UINT8}, {"good": _FLOAT})
 
 
 class RuntimeRefused(ValueError):  # noqa: N818 - says what happened
@@ -34,10 +50,12 @@ def cuda_devices(device: Device) -> list[int]:
     return list(range(len([file for file in _GPU_FILES.glob("nvidia[0-9]*") if file.name[6:].isdigit()])))
 
 
-def open_session(path: Path, *, device: Device, threads: int, gpu: int | None = None) -> onnxruntime.InferenceSession:
-    """A session of a segmentation model; see `open_any`. Raises RuntimeRefused where it is none."""
+def open_session(
+    path: Path, *, device: Device, threads: int, gpu: int | None = None, signature: Signature = SEGMENTATION
+) -> onnxruntime.InferenceSession:
+    """A session of a model of the contract; see `open_any`. Raises RuntimeRefused where it is none."""
     session = open_any(path, device=device, threads=threads, gpu=gpu)
-    _check_signature(path, session)
+    _check_signature(path, session, signature)
     return session
 
 
@@ -82,11 +100,11 @@ def _providers(gpu: int | None) -> list[Any]:
     return [(CUDA, settings), CPU]
 
 
-def _check_signature(path: Path, session: onnxruntime.InferenceSession) -> None:
+def _check_signature(path: Path, session: onnxruntime.InferenceSession, signature: Signature) -> None:
     for what, nodes, contract in (
-        ("inputs", session.get_inputs(), _INPUTS),
-        ("outputs", session.get_outputs(), _OUTPUTS),
+        ("inputs", session.get_inputs(), signature.inputs),
+        ("outputs", session.get_outputs(), signature.outputs),
     ):
         found = {node.name: node.type for node in nodes}
         if found != contract:
-            raise RuntimeRefused(f"{path} has the {what} {found}; a segmentation model has {contract}")
+            raise RuntimeRefused(f"{path} has the {what} {found}; a {signature.kind} model has {contract}")

@@ -161,7 +161,7 @@ class BucketStore:
         folder, place = self.models_dir / key, f"{self._root}/models/{key}"
         if self._s3.exists(f"{place}/manifest.json"):
             return
-        for file in sorted(each_file(folder), key=lambda file: file.name == "manifest.json"):
+        for file in sorted(each_file(folder), key=lambda file: file == folder / "manifest.json"):
             self._s3.put_file(str(file), f"{place}/{file.relative_to(folder).as_posix()}")
 
     def discard_model(self, key: str) -> None:

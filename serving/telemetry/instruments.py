@@ -20,10 +20,12 @@ from prometheus_client import (
 )
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
 
+from scans.drift import Departure
+from scans.judgement import Judgement
 from serving import logs
 from serving.batching import Computed, Urgency
-from serving.loaded import REASONS
-from serving.segmenter import ACTIVITIES
+from serving.loaded import REASONS, LoadedModel
+from serving.stopwatch import ACTIVITIES
 from serving.telemetry.state import State, Watched
 from serving.worker import Ending, Run
 
@@ -222,12 +224,22 @@ class Telemetry:
         self._refusals.labels(model, reason).inc()
 
     def drift_warning(self, code: str, *, model: str) -> None:
-        """A scan was accepted that is unlike those of the training; `code` is one of a few words."""
+        """A scan is unlike those of the training; `code` is one of a few words."""
         self._drift.labels(model, code).inc()
 
     def good_probability(self, probability: float, *, model: str) -> None:
         """What the Quality Classifier says of a slice, 0..1."""
         self._good.labels(model).observe(probability)
+
+    def departed(self, model: LoadedModel, departure: Departure) -> None:
+        """A scan is unlike what the model has seen."""
+        self.drift_warning(departure.code, model=model.identity.name)
+
+    def judged(self, model: LoadedModel, judgement: Judgement) -> None:
+        """A slab was judged; slices without organs do not count."""
+        for probability, voxels in zip(judgement.good, judgement.organ_voxels, strict=True):
+            if voxels:
+                self.good_probability(probability, model=model.identity.name)
 
     def shadow_agreement(self, organ: str, dice: float, *, model: str) -> None:
         """Dice of an organ, 0..1, between what the shadow model `model` says and what was answered."""
