@@ -32,6 +32,7 @@ PATHS: Final[dict[str, Needs]] = {
     "/static-offline-docs": OPEN,
     "/metrics": _ADMIN,
     "/v1/model": frozenset({"segment", "review"}),
+    "/v1/models/shadow": frozenset({"review"}),
     "/v1/scans": frozenset({"segment"}),
     "/v1/uploads": frozenset({"segment"}),
     "/v1/reviews": frozenset({"review"}),

@@ -7,7 +7,7 @@ import os
 import socket
 import tempfile
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -22,12 +22,14 @@ from serving.jobs import Jobs
 from serving.keys import Keys
 from serving.leases import Leases
 from serving.limits import Limits
-from serving.models import Models
+from serving.models import LoadedModel, Models
 from serving.places import database_url, scratch_dir
 from serving.readiness import Readiness
 from serving.results import Results
 from serving.segmenter import Segmenter
 from serving.settings import Settings
+from serving.shadow.candidate import Candidate
+from serving.shadow.parts import Shadow
 from serving.sources import Sources
 from serving.store import Scratch, Store, StoreError, open_store
 from serving.telemetry import Telemetry, Watched
@@ -54,6 +56,7 @@ class Resources:
     telemetry: Telemetry
     worker: Worker | None
     auth: Auth
+    shadow: Shadow
     caller: Identity = ANYONE
     """On whose behalf they are used."""
 
@@ -80,10 +83,13 @@ def server(settings: Settings, *, telemetry: Telemetry, tracing: Tracing) -> Ite
         uploads = Uploads(scratch.uploads_dir, limits=limits, expiry_seconds=settings.upload_expiry_hours * 3600)
         uploads.expire(starting=True)
         parts.janitor.also(uploads.expire)
+        parts.janitor.also(parts.shadow.sweep)
         parts.janitor.sweep(starting=True, alone=parts.alone)
         parts.models.prune(parts.jobs.needed_models())
         stack.enter_context(_running(parts.janitor))
         stack.enter_context(_running(parts.worker))
+        stack.enter_context(_shadowed(settings, parts, scratch, telemetry))
+        stack.enter_context(parts.shadow.published())
         intake = Intake(
             store=parts.store,
             scratch=scratch,
@@ -108,6 +114,7 @@ def server(settings: Settings, *, telemetry: Telemetry, tracing: Tracing) -> Ite
             telemetry,
             parts.worker,
             auth,
+            parts.shadow,
         )
 
 
@@ -129,6 +136,7 @@ def worker(settings: Settings) -> Iterator[str]:
         if parts.worker is None:
             raise StoreError("RICEFISH_CONCURRENT_SCANS is 0; a worker needs at least 1")
         stack.enter_context(_running(parts.worker))
+        stack.enter_context(_shadowed(settings, parts, scratch, telemetry))
         yield owner(settings)
 
 
@@ -144,6 +152,7 @@ class _Parts:
     janitor: Janitor
     worker: Worker | None
     alone: bool
+    shadow: Shadow
 
 
 @contextmanager
@@ -159,9 +168,11 @@ def _parts(settings: Settings, scratch: Scratch, telemetry: Telemetry, tracing: 
         models = Models(
             store.models_dir, device=settings.device, tuner=tuner, precision=settings.precision, fetch=store.fetch_model
         )
-        batcher = Batcher(lanes=max(os.cpu_count() or 1, _MOST_GPU_LANES), on_batch=telemetry.batch_computed)
+        shadow = Shadow.of(settings, database, owner=owner(settings))
+        lanes = max(os.cpu_count() or 1, _MOST_GPU_LANES)
+        batcher = Batcher(lanes=lanes, on_batch=shadow.listening(telemetry.batch_computed))
         stack.callback(batcher.close)
-        leases = Leases(database, owner=owner(settings), seconds=settings.lease_seconds)
+        leases = _leases(settings, database, shadow)
         if left := leases.take_back(alone=alone):
             logs.event("scans_taken_back", scans=left)
         work = None
@@ -186,7 +197,29 @@ def _parts(settings: Settings, scratch: Scratch, telemetry: Telemetry, tracing: 
         jobs = Jobs(database, owner=owner(settings), on_change=work.look if work else lambda: None)
         janitor = Janitor(store=store, jobs=jobs, retention_days=settings.retention_days)
         with telemetry.watching(_watched(settings, scratch, database, batcher, models)):
-            yield _Parts(database, store, models, batcher, jobs, janitor, work, alone)
+            yield _Parts(database, store, models, batcher, jobs, janitor, work, alone, shadow)
+
+
+def _leases(settings: Settings, database: Database, shadow: Shadow) -> Leases:
+    seconds = settings.lease_seconds
+    return Leases(database, owner=owner(settings), seconds=seconds, on_success=shadow.scan_succeeded)
+
+
+def _shadowed(
+    settings: Settings, parts: _Parts, scratch: Scratch, telemetry: Telemetry
+) -> AbstractContextManager[None]:
+    """The shadow, for as long as the context lasts, with its model from a folder of its own in the scratch."""
+
+    def load() -> LoadedModel:
+        tuner = Tuner(scratch.root, wanted=Wanted(threads=settings.threads, batch_size=settings.batch_size))
+        models = Models(scratch.root / "shadow", device=settings.device, tuner=tuner, precision=settings.precision)
+        model = models.serve(settings.shadow)
+        models.prune(())
+        return model
+
+    return parts.shadow.running(
+        parts.worker, model=Candidate(load), store=parts.store, batcher=parts.batcher, counters=telemetry
+    )
 
 
 def _auth(settings: Settings, database: Database) -> Auth:

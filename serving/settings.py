@@ -89,6 +89,11 @@ class Settings(BaseSettings):
     """Port on which a worker answers /metrics, on `host`; None: on none. A server answers it on its own."""
     otlp_endpoint: str | None = None
     """Address of an OpenTelemetry collector that takes traces over HTTP, such as http://127.0.0.1:4318; None: none."""
+    shadow: str = ""
+    """A model that answers nobody yet, as `model` names one: it runs on scans whose answer is out, and how far it
+    agrees is recorded. Empty: none."""
+    shadow_share: float = Field(default=0.1, ge=0, le=1)
+    """Share of the scans that the shadow runs on, 0 to 1; a scan's id decides whether it is one of them."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """Least level of what is logged to stderr."""
 

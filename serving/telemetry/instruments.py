@@ -23,6 +23,7 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_late
 from serving import logs
 from serving.batching import Computed, Urgency
 from serving.segmenter import ACTIVITIES
+from serving.shadow.worker import ShadowEnding
 from serving.telemetry.state import State, Watched
 from serving.worker import Ending, Run
 
@@ -190,6 +191,9 @@ class Telemetry:
         self._agreement = self._histogram(
             "shadow_agreement_dice", "Agreement of a shadow model with the one served.", _SHARES, "model", "organ"
         )
+        self._shadow_runs = self._counter("shadow_runs", "Runs of the shadow on a scan, by how they ended.", "outcome")
+        for ending in ShadowEnding:
+            self._shadow_runs.labels(ending.value)
 
     def model_swapped(self, model: str) -> None:
         """Another version of the model is served from now on."""
@@ -210,3 +214,7 @@ class Telemetry:
     def shadow_agreement(self, organ: str, dice: float, *, model: str) -> None:
         """Dice of an organ, 0..1, between what the shadow model `model` says and what was answered."""
         self._agreement.labels(model, organ).observe(dice)
+
+    def shadow_ended(self, ending: ShadowEnding) -> None:
+        """A run of the shadow on a scan ended."""
+        self._shadow_runs.labels(ending.value).inc()
