@@ -70,4 +70,4 @@ class ShadowAgreement:
                 dice={str(organ): None if value is None else float(value) for organ, value in dice.items()},
             )
         except (AttributeError, KeyError, TypeError, ValueError) as error:
-            raise ValueError(f"the tag {TAG} is {tag!r}, which no Ricefish server has written: {error}") from error
+            raise ValueError(f"the tag {TAG} is {tag!r}, which no server wrote") from error

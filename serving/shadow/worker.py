@@ -144,5 +144,5 @@ class ShadowWorker:
         scored = {organ: dice for organ, dice in agreement.dice.items() if dice is not None}
         for organ, dice in scored.items():
             self._counters.shadow_agreement(organ, dice, model=model)
-        dice = " ".join(f"{organ}={value:.4f}" for organ, value in scored.items())
-        logs.event("shadow_compared", scan=scan_id, dice=dice)
+        said = " ".join(f"{organ}={dice:.4f}" for organ, dice in scored.items())
+        logs.event("shadow_compared", scan=scan_id, dice=said)
