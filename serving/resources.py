@@ -7,7 +7,7 @@ import os
 import socket
 import tempfile
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -22,7 +22,7 @@ from serving.jobs import Jobs
 from serving.keys import Keys
 from serving.leases import Leases
 from serving.limits import Limits
-from serving.models import LoadedModel, Models
+from serving.models import Models
 from serving.places import database_url, scratch_dir
 from serving.readiness import Readiness
 from serving.results import Results
@@ -80,16 +80,12 @@ def server(settings: Settings, *, telemetry: Telemetry, tracing: Tracing) -> Ite
         stack.callback(auth.allowances.close)
         parts.store.keep_model(parts.models.serve(settings.model).identity.key)
         limits = Limits(scratch.root, settings.upload_limit_bytes)
-        uploads = Uploads(scratch.uploads_dir, limits=limits, expiry_seconds=settings.upload_expiry_hours * 3600)
-        uploads.expire(starting=True)
-        parts.janitor.also(uploads.expire)
+        uploads = _uploads(settings, parts, scratch, limits)
         parts.janitor.also(parts.shadow.sweep)
         parts.janitor.sweep(starting=True, alone=parts.alone)
         parts.models.prune(parts.jobs.needed_models())
-        stack.enter_context(_running(parts.janitor))
-        stack.enter_context(_running(parts.worker))
-        stack.enter_context(_shadowed(settings, parts, scratch, telemetry))
-        stack.enter_context(parts.shadow.published())
+        stack.enter_context(_running(parts.janitor, parts.worker))
+        stack.enter_context(_shadowed(settings, parts, scratch, telemetry, publishes=True))
         intake = Intake(
             store=parts.store,
             scratch=scratch,
@@ -136,7 +132,7 @@ def worker(settings: Settings) -> Iterator[str]:
         if parts.worker is None:
             raise StoreError("RICEFISH_CONCURRENT_SCANS is 0; a worker needs at least 1")
         stack.enter_context(_running(parts.worker))
-        stack.enter_context(_shadowed(settings, parts, scratch, telemetry))
+        stack.enter_context(_shadowed(settings, parts, scratch, telemetry, publishes=False))
         yield owner(settings)
 
 
@@ -173,8 +169,6 @@ def _parts(settings: Settings, scratch: Scratch, telemetry: Telemetry, tracing: 
         batcher = Batcher(lanes=lanes, on_batch=shadow.listening(telemetry.batch_computed))
         stack.callback(batcher.close)
         leases = _leases(settings, database, shadow)
-        if left := leases.take_back(alone=alone):
-            logs.event("scans_taken_back", scans=left)
         work = None
         if settings.concurrent_scans:
             segmenter = Segmenter(
@@ -202,24 +196,33 @@ def _parts(settings: Settings, scratch: Scratch, telemetry: Telemetry, tracing: 
 
 def _leases(settings: Settings, database: Database, shadow: Shadow) -> Leases:
     seconds = settings.lease_seconds
-    return Leases(database, owner=owner(settings), seconds=seconds, on_success=shadow.scan_succeeded)
+    leases = Leases(database, owner=owner(settings), seconds=seconds, on_success=shadow.scan_succeeded)
+    if left := leases.take_back(alone=not database.shared):
+        logs.event("scans_taken_back", scans=left)
+    return leases
 
 
+def _uploads(settings: Settings, parts: _Parts, scratch: Scratch, limits: Limits) -> Uploads:
+    uploads = Uploads(scratch.uploads_dir, limits=limits, expiry_seconds=settings.upload_expiry_hours * 3600)
+    uploads.expire(starting=True)
+    parts.janitor.also(uploads.expire)
+    return uploads
+
+
+@contextmanager
 def _shadowed(
-    settings: Settings, parts: _Parts, scratch: Scratch, telemetry: Telemetry
-) -> AbstractContextManager[None]:
-    """The shadow, for as long as the context lasts, with its model from a folder of its own in the scratch."""
-
-    def load() -> LoadedModel:
-        tuner = Tuner(scratch.root, wanted=Wanted(threads=settings.threads, batch_size=settings.batch_size))
-        models = Models(scratch.root / "shadow", device=settings.device, tuner=tuner, precision=settings.precision)
-        model = models.serve(settings.shadow)
-        models.prune(())
-        return model
-
-    return parts.shadow.running(
-        parts.worker, model=Candidate(load), store=parts.store, batcher=parts.batcher, counters=telemetry
-    )
+    settings: Settings, parts: _Parts, scratch: Scratch, telemetry: Telemetry, *, publishes: bool
+) -> Iterator[None]:
+    model = Candidate.of(settings, scratch)
+    with ExitStack() as stack:
+        stack.enter_context(
+            parts.shadow.running(
+                parts.worker, model=model, store=parts.store, batcher=parts.batcher, counters=telemetry
+            )
+        )
+        if publishes:
+            stack.enter_context(parts.shadow.published())
+        yield
 
 
 def _auth(settings: Settings, database: Database) -> Auth:
@@ -263,12 +266,10 @@ def _worker_scratch(worker_id: str | None) -> Iterator[Path]:
 
 
 @contextmanager
-def _running(part: Janitor | Worker | None) -> Iterator[None]:
-    if part is None:
+def _running(*parts: Janitor | Worker | None) -> Iterator[None]:
+    """Starts them in their order; they stop in reverse."""
+    with ExitStack() as stack:
+        for part in filter(None, parts):
+            part.start()
+            stack.callback(part.stop)
         yield
-        return
-    part.start()
-    try:
-        yield
-    finally:
-        part.stop()

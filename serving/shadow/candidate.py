@@ -7,7 +7,10 @@ import time
 from collections.abc import Callable
 
 from serving import logs
-from serving.models import LoadedModel, ModelError
+from serving.models import LoadedModel, ModelError, Models
+from serving.settings import Settings
+from serving.store import Scratch
+from serving.tuning import Tuner, Wanted
 
 _AGAIN_SECONDS = 60.0
 
@@ -23,6 +26,19 @@ class Candidate:
         self._load = load
         self._loaded: LoadedModel | None = None
         self._not_before = 0.0
+
+    @classmethod
+    def of(cls, settings: Settings, scratch: Scratch) -> Candidate:
+        """What RICEFISH_SHADOW names, kept in a folder of its own in the scratch, and loaded once."""
+
+        def load() -> LoadedModel:
+            tuner = Tuner(scratch.root, wanted=Wanted(threads=settings.threads, batch_size=settings.batch_size))
+            models = Models(scratch.root / "shadow", device=settings.device, tuner=tuner, precision=settings.precision)
+            model = models.serve(settings.shadow)
+            models.prune(())
+            return model
+
+        return cls(load)
 
     def __call__(self) -> LoadedModel | None:
         """The model; loading it takes as long as it takes. Called by one thread alone."""
