@@ -269,7 +269,8 @@ def _worker_scratch(worker_id: str | None) -> Iterator[Path]:
 def _running(*parts: Janitor | Worker | None) -> Iterator[None]:
     """Starts them in their order; they stop in reverse."""
     with ExitStack() as stack:
-        for part in filter(None, parts):
-            part.start()
-            stack.callback(part.stop)
+        for part in parts:
+            if part is not None:
+                part.start()
+                stack.callback(part.stop)
         yield
