@@ -85,6 +85,9 @@ def serve(
     model: Annotated[
         str | None, typer.Option(help="Folder of a model, models:/NAME@ALIAS or models:/NAME/VERSION.")
     ] = None,
+    model_repository: Annotated[
+        Path | None, typer.Option(help="Folder of plain ONNX models, NAME/model.onnx, for /v2.")
+    ] = None,
     host: Annotated[str | None, typer.Option(help="Address to listen on; default 127.0.0.1.")] = None,
     port: Annotated[int | None, typer.Option(help="Port to listen on; default 8000, 0 takes a free one.")] = None,
     store: Annotated[Path | None, typer.Option(help="Folder of scans and segmentations; default ./store.")] = None,
@@ -96,7 +99,7 @@ def serve(
     except ModuleNotFoundError as error:
         _fail(f"the server is not installed ({error}); install ricefish[serving]")
     try:
-        settings = read_settings(model=model, host=host, port=port, store=store)
+        settings = read_settings(model=model, model_repository=model_repository, host=host, port=port, store=store)
     except SettingsError as error:
         _fail(error)
     raise typer.Exit(run(settings))

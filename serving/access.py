@@ -37,6 +37,7 @@ PATHS: Final[dict[str, Needs]] = {
     "/v1/uploads": frozenset({"segment"}),
     "/v1/reviews": frozenset({"review"}),
     "/v2": frozenset({"segment"}),
+    "/v2/repository/models": _ADMIN,
 }
 """For a path and all below it, the scopes of which a key needs one; the longest path counts, and admin always does."""
 

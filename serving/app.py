@@ -13,7 +13,7 @@ from fastapi_offline import FastAPIOffline
 
 from serving import access, errors, resources
 from serving.headers import SecurityHeaders
-from serving.routes import health, inference, intake, results, scans, shadow, uploads
+from serving.routes import health, inference, intake, models, results, scans, shadow, uploads
 from serving.settings import Settings
 from serving.telemetry import RequestWatch, Telemetry
 from serving.tracing import Tracing
@@ -53,8 +53,9 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.resources = None
     app.state.telemetry = telemetry
     app.state.startup_error = None
+    app.include_router(inference.router)
     app.include_router(health.router)
-    for routes in (intake, scans, results, uploads, inference, shadow):
+    for routes in (intake, scans, results, uploads, models, shadow):
         app.include_router(routes.router)
     app.add_middleware(access.Access, metrics_open=settings.metrics_open)
     app.add_middleware(RequestWatch, telemetry=telemetry, tracing=tracing)

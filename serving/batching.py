@@ -14,18 +14,14 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from enum import IntEnum
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from scans.intensity import Window
-from scans.tiling import segment_slab
-from serving import logs
-from serving.runtime import OutOfDeviceMemory, window_rows
-
-_LEAST_TILE = 128
-"""Pixels; a device on which not even such a tile fits cannot be helped."""
+from serving.fitting import Fitting, Network
+from serving.runtime import window_rows
 
 Answer = Future[NDArray[np.uint8]]
 
@@ -42,37 +38,6 @@ class Urgency(IntEnum):
     """Of a model that answers nobody yet, on scans whose answer is out."""
 
 
-class Network(Protocol):
-    """A model on its device: `serving.runtime.Runtime`, or what stands in for it."""
-
-    @property
-    def lanes(self) -> int:
-        """Batches that are best computed at once."""
-        ...
-
-    def segment_rows(
-        self, slices: NDArray[np.float32], windows: NDArray[np.float32], *, lane: int
-    ) -> NDArray[np.uint8]:
-        """float32 (N, Y, X), float32 (N, 2) -> uint8 (N, Y, X). Raises OutOfDeviceMemory."""
-        ...
-
-
-@dataclass(frozen=True)
-class _Request:
-    slices: NDArray[np.float32]
-    windows: NDArray[np.float32]
-    network: Network
-    urgency: Urgency
-    stream: str
-    merged_up_to: int
-    halo: int
-    answer: Answer = field(default_factory=Future)
-    asked: float = field(default_factory=time.perf_counter)
-
-    def fits_with(self, other: _Request) -> bool:
-        return self.network is other.network and self.slices.shape[1:] == other.slices.shape[1:]
-
-
 @dataclass(frozen=True)
 class Computed:
     """A batch that left the queue."""
@@ -87,6 +52,36 @@ class Computed:
     failed: bool
 
 
+Told = Callable[[Computed, float, bool], None]
+"""Is told of the batch that a request was computed in, how many seconds that request waited for it, and whether it is
+the batch's first: one of them is."""
+
+
+@dataclass(frozen=True)
+class _Request:
+    slices: NDArray[np.float32]
+    windows: NDArray[np.float32]
+    network: Network
+    urgency: Urgency
+    stream: str
+    merged_up_to: int
+    halo: int = 0
+    confidence: bool = False
+    told: Told | None = None
+    answer: Future[Any] = field(default_factory=Future)
+    asked: float = field(default_factory=time.perf_counter)
+
+    def fits_with(self, other: _Request) -> bool:
+        return (
+            self.network is other.network
+            and self.slices.shape[1:] == other.slices.shape[1:]
+            and self.confidence == other.confidence
+        )
+
+    def give(self, outputs: tuple[NDArray[Any], ...]) -> None:
+        self.answer.set_result(outputs if self.confidence else outputs[0])
+
+
 class Batcher:
     """The queue and the threads ("lanes") that empty it. Safe to use from any thread."""
 
@@ -96,10 +91,12 @@ class Batcher:
         """
         self._on_batch = on_batch
         self._queues: dict[Urgency, OrderedDict[str, deque[_Request]]] = {urgency: OrderedDict() for urgency in Urgency}
-        self._changed = threading.Condition()
+        self._lock = threading.Lock()
+        self._woken = [threading.Condition(self._lock) for _ in range(lanes)]
+        self._idle: set[int] = set()
+        """Lanes that wait; of these, only one that is needed is woken."""
         self._closed = False
-        self._fits: dict[tuple[int, tuple[int, ...]], int] = {}
-        """Slices that fit at once, per network and slice shape, where that was found out the hard way."""
+        self._fitting = Fitting()
         self._threads = [
             threading.Thread(target=self._work, args=(lane,), name=f"lane-{lane}") for lane in range(lanes)
         ]
@@ -116,6 +113,7 @@ class Batcher:
         stream: str,
         merged_up_to: int = 1,
         halo: int = 0,
+        told: Told | None = None,
     ) -> Answer:
         """Queues raw grey values, (N, Y, X) of any real type; the answer is their class indices, uint8 (N, Y, X).
 
@@ -125,25 +123,39 @@ class Batcher:
         no cost. It holds OutOfDeviceMemory where nothing helped, and what the network raised. Raises RuntimeError once
         the queue is closed.
         """
-        request = _Request(
-            np.ascontiguousarray(slices, np.float32),
-            window_rows(window, len(slices)) if isinstance(window, Window) else window,
-            network,
-            urgency,
-            stream,
-            merged_up_to,
-            halo,
-        )
-        with self._changed:
+        rows = window_rows(window, len(slices)) if isinstance(window, Window) else window
+        grey = np.ascontiguousarray(slices, np.float32)
+        return self._queue(_Request(grey, rows, network, urgency, stream, merged_up_to, halo=halo, told=told))
+
+    def submit_with_confidence(  # noqa: PLR0913 - as above
+        self,
+        slices: NDArray[Any],
+        *,
+        window: NDArray[np.float32],
+        network: Network,
+        urgency: Urgency,
+        stream: str,
+        merged_up_to: int = 1,
+        told: Told | None = None,
+    ) -> Future[tuple[NDArray[np.uint8], NDArray[np.float32]]]:
+        """The same, for the segmentation together with its confidence, float32 (N, Y, X); merged with its like."""
+        grey = np.ascontiguousarray(slices, np.float32)
+        return self._queue(_Request(grey, window, network, urgency, stream, merged_up_to, confidence=True, told=told))
+
+    def _queue(self, request: _Request) -> Future[Any]:
+        with self._lock:
             if self._closed:
                 raise RuntimeError("the batching queue is closed: the server stops")
-            self._queues[urgency].setdefault(stream, deque()).append(request)
-            self._changed.notify_all()
+            self._queues[request.urgency].setdefault(request.stream, deque()).append(request)
+            lane = min(self._idle, default=request.network.lanes)
+            if lane < request.network.lanes:
+                self._idle.remove(lane)
+                self._woken[lane].notify()
         return request.answer
 
     def depth(self) -> dict[Urgency, int]:
         """Slices that wait, by urgency."""
-        with self._changed:
+        with self._lock:
             return {
                 urgency: sum(len(request.slices) for requests in streams.values() for request in requests)
                 for urgency, streams in self._queues.items()
@@ -156,14 +168,15 @@ class Batcher:
 
     def close(self) -> None:
         """Ends the batches under way; what waits is cancelled."""
-        with self._changed:
+        with self._lock:
             self._closed = True
             for streams in self._queues.values():
                 for requests in streams.values():
                     for request in requests:
                         request.answer.cancel()
                 streams.clear()
-            self._changed.notify_all()
+            for woken in self._woken:
+                woken.notify()
         for thread in self._threads:
             thread.join()
 
@@ -175,12 +188,13 @@ class Batcher:
 
     def _next(self, lane: int) -> list[_Request]:
         """What this lane computes next, waiting for it; nothing once the queue is closed."""
-        with self._changed:
+        with self._lock:
             while not self._closed:
                 first = self._take(lambda request: request.network.lanes > lane)
                 if first is not None:
                     return self._merged(first)
-                self._changed.wait()
+                self._idle.add(lane)
+                self._woken[lane].wait()
             return []
 
     def _merged(self, first: _Request) -> list[_Request]:
@@ -217,14 +231,15 @@ class Batcher:
         first = batch[0]
         try:
             if len(batch) == 1:
-                first.answer.set_result(self._computed(batch, first.slices, first.windows, lane))
+                first.give(self._computed(batch, first.slices, first.windows, lane))
                 return
             slices = np.concatenate([request.slices for request in batch])
             windows = np.concatenate([request.windows for request in batch])
-            answers = self._computed(batch, slices, windows, lane)
-            ends = np.cumsum([len(request.slices) for request in batch])
-            for request, answer in zip(batch, np.split(answers, ends[:-1]), strict=True):
-                request.answer.set_result(answer)
+            outputs = self._computed(batch, slices, windows, lane)
+            end = 0
+            for request in batch:
+                begin, end = end, end + len(request.slices)
+                request.give(tuple(output[begin:end] for output in outputs))
         except BaseException as error:
             for request in batch:
                 if not request.answer.done():
@@ -232,54 +247,19 @@ class Batcher:
 
     def _computed(
         self, batch: list[_Request], slices: NDArray[np.float32], windows: NDArray[np.float32], lane: int
-    ) -> NDArray[np.uint8]:
-        began, failed = time.perf_counter(), True
+    ) -> tuple[NDArray[Any], ...]:
+        first, began, failed = batch[0], time.perf_counter(), True
         try:
-            answers = self._segment(batch[0], slices, windows, lane)
+            outputs = self._fitting.segment(
+                first.network, slices, windows, lane=lane, halo=first.halo, confidence=first.confidence
+            )
             failed = False
-            return answers
+            return outputs
         finally:
             waited = began - min(request.asked for request in batch)
             seconds = time.perf_counter() - began
-            self._on_batch(Computed(batch[0].urgency, len(batch), len(slices), waited, seconds, failed))
-
-    def _segment(
-        self, request: _Request, slices: NDArray[np.float32], windows: NDArray[np.float32], lane: int
-    ) -> NDArray[np.uint8]:
-        """In one piece if it fits the device, else in halves down to single slices, else in ever smaller tiles."""
-        key = (id(request.network), slices.shape[1:])
-        size = min(len(slices), self._fits.get(key, len(slices)))
-        while size >= 1:
-            try:
-                parts = [
-                    request.network.segment_rows(slices[n : n + size], windows[n : n + size], lane=lane)
-                    for n in range(0, len(slices), size)
-                ]
-                return parts[0] if len(parts) == 1 else np.concatenate(parts)
-            except OutOfDeviceMemory as error:
-                size //= 2
-                self._fits[key] = size
-                logs.event("batch_too_large", error=error, next_slices=size)
-        return np.concatenate(
-            [self._tiled(request, slices[n : n + 1], windows[n : n + 1], lane) for n in range(len(slices))]
-        )
-
-    def _tiled(
-        self, request: _Request, piece: NDArray[np.float32], windows: NDArray[np.float32], lane: int
-    ) -> NDArray[np.uint8]:
-        tile = max(piece.shape[1:]) // 2
-        while tile > max(2 * request.halo, _LEAST_TILE):
-            try:
-                return segment_slab(
-                    piece,
-                    lambda tiles: request.network.segment_rows(
-                        np.ascontiguousarray(tiles), np.repeat(windows, len(tiles), axis=0), lane=lane
-                    ),
-                    batch_size=1,
-                    tile=tile,
-                    halo=request.halo,
-                )
-            except OutOfDeviceMemory as error:
-                logs.event("tile_too_large", error=error, tile=tile)
-                tile //= 2
-        raise OutOfDeviceMemory(piece.shape, "the device, even in tiles,")
+            computed = Computed(first.urgency, len(batch), len(slices), waited, seconds, failed)
+            self._on_batch(computed)
+            for request in batch:
+                if request.told is not None:
+                    request.told(computed, began - request.asked, request is first)

@@ -25,12 +25,12 @@ from serving.jobs import ScanNotFound, WrongState
 from serving.limits import UploadTooLarge
 from serving.models import ModelNotServed
 from serving.multipart import FormRefused
+from serving.protocol.refusals import InferenceRefused, LoadRefused, NotOffered, UnknownModel
 from serving.receiving import DigestMismatch, DigestUnreadable, UploadStalled
 from serving.results import SliceNotFound, UnknownFormat
-from serving.runtime import OutOfDeviceMemory
+from serving.runtime import OutOfDeviceMemory, RunFailed
 from serving.sources import SourceRefused
 from serving.telemetry.requests import PROBLEM, REQUEST_ID
-from serving.tensors import InferenceRefused
 from serving.uploads import ChecksumMismatch, OffsetConflict, UploadIncomplete, UploadNotFound, UploadRefused
 
 MEDIA_TYPE = "application/problem+json"
@@ -87,6 +87,10 @@ PROBLEMS: Mapping[type[Exception], Problem] = {
     SliceNotFound: Problem(404, "no-such-slice", "There is no such slice"),
     UnknownFormat: Problem(400, "unknown-download-format", "The segmentation cannot be had in this format"),
     InferenceRefused: Problem(400, "bad-inference", "The inference request cannot be answered"),
+    UnknownModel: Problem(404, "no-such-model", "There is no such model"),
+    NotOffered: Problem(501, "not-offered", "The server does not have this extension of the protocol"),
+    LoadRefused: Problem(400, "not-loaded", "The model is not loaded or unloaded"),
+    RunFailed: Problem(500, "run-failed", "The model cannot be run on this"),
     OutOfDeviceMemory: Problem(507, "out-of-device-memory", "The slices do not fit the device"),
     NotFinished: Problem(409, "not-finished", "The scan is not finished", _WAIT),
     NoResult: Problem(409, "no-result", "The scan has no result"),
@@ -174,7 +178,8 @@ def _unexpected(request: Request, error: Exception) -> Response:
 
 def _answer(request: Request, problem: Problem, detail: str, extra: Mapping[str, Any] | None = None) -> Response:
     request.scope[PROBLEM] = problem.slug
-    if request.url.path.startswith("/v2/"):  # the shape that the Open Inference Protocol gives to errors
+    path = request.scope["path"]
+    if path == "/v2" or path.startswith("/v2/"):  # the shape that the Open Inference Protocol gives to errors
         return JSONResponse({"error": detail}, problem.status, headers=dict(problem.headers))
     content = {
         "type": f"urn:ricefish:problem:{problem.slug}",

@@ -35,7 +35,8 @@ from serving.verification import slab_slices, verify
 SOURCE_DIR = "source"
 WORKING_COPY = "voxels.nii"
 _ACCEPTING_SECONDS = 60.0
-_MOST_BODY_BYTES = 1 << 30
+MOST_BODY_BYTES = 1 << 30
+"""Of a request whose body is used from memory."""
 
 
 class KeyReused(ValueError):  # noqa: N818 - says what is wrong
@@ -114,8 +115,8 @@ class Intake:
         pieces, size = [], 0
         async for piece in not_silent(body, self._silence_seconds):
             size += len(piece)
-            if size > _MOST_BODY_BYTES:
-                raise UploadTooLarge(f"a request of more than {_MOST_BODY_BYTES} bytes; post a whole scan to /v1/scans")
+            if size > MOST_BODY_BYTES:
+                raise UploadTooLarge(f"a request of more than {MOST_BODY_BYTES} bytes; post a whole scan to /v1/scans")
             pieces.append(piece)
         return b"".join(pieces)
 

@@ -7,7 +7,7 @@ import os
 import socket
 import tempfile
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -24,6 +24,9 @@ from serving.leases import Leases
 from serving.limits import Limits
 from serving.models import Models
 from serving.places import database_url, scratch_dir
+from serving.protocol.catalogue import Catalogue
+from serving.protocol.repository import Repository
+from serving.protocol.statistics import Statistics
 from serving.readiness import Readiness
 from serving.results import Results
 from serving.segmenter import Segmenter
@@ -56,6 +59,8 @@ class Resources:
     telemetry: Telemetry
     worker: Worker | None
     auth: Auth
+    catalogue: Catalogue
+    """What /v2 offers."""
     shadow: Shadow
     caller: Identity = ANYONE
     """On whose behalf they are used."""
@@ -78,38 +83,33 @@ def server(settings: Settings, *, telemetry: Telemetry, tracing: Tracing) -> Ite
         parts = stack.enter_context(_parts(settings, scratch, telemetry, tracing))
         auth = _auth(settings, parts.database)
         stack.callback(auth.allowances.close)
-        parts.store.keep_model(parts.models.serve(settings.model).identity.key)
+        if settings.model:
+            parts.store.keep_model(parts.models.serve(settings.model).identity.key)
+        catalogue = stack.enter_context(_catalogue(settings, parts))
         limits = Limits(scratch.root, settings.upload_limit_bytes)
-        uploads = _uploads(settings, parts, scratch, limits)
+        uploads = Uploads(scratch.uploads_dir, limits=limits, expiry_seconds=settings.upload_expiry_hours * 3600)
+        uploads.expire(starting=True)
+        parts.janitor.also(uploads.expire)
         parts.janitor.also(parts.shadow.sweep)
         parts.janitor.sweep(starting=True, alone=parts.alone)
-        parts.models.prune(parts.jobs.needed_models())
+        if settings.model:
+            parts.models.prune(parts.jobs.needed_models())
         stack.enter_context(_running(parts.janitor, parts.worker))
-        stack.enter_context(_shadowed(settings, parts, scratch, telemetry, publishes=True))
-        intake = Intake(
-            store=parts.store,
-            scratch=scratch,
-            models=parts.models,
-            jobs=parts.jobs,
-            uploads=uploads,
-            sources=Sources(settings.source_roots, settings.source_buckets, settings.s3_endpoint),
-            limits=limits,
-            silence_seconds=settings.upload_timeout_seconds,
-            slab_slices=settings.slab_slices,
-            tracing=tracing,
-        )
+        stack.enter_context(_shadowed(settings, parts, scratch, telemetry))
+        stack.enter_context(parts.shadow.published())
         yield Resources(
             parts.models,
             parts.batcher,
             parts.jobs,
             parts.janitor,
-            intake,
+            _intake(settings, parts, scratch=scratch, uploads=uploads, limits=limits, tracing=tracing),
             uploads,
             Results(parts.store),
-            _readiness(parts, scratch),
+            _readiness(settings, parts, scratch),
             telemetry,
             parts.worker,
             auth,
+            catalogue,
             parts.shadow,
         )
 
@@ -132,7 +132,7 @@ def worker(settings: Settings) -> Iterator[str]:
         if parts.worker is None:
             raise StoreError("RICEFISH_CONCURRENT_SCANS is 0; a worker needs at least 1")
         stack.enter_context(_running(parts.worker))
-        stack.enter_context(_shadowed(settings, parts, scratch, telemetry, publishes=False))
+        stack.enter_context(_shadowed(settings, parts, scratch, telemetry))
         yield owner(settings)
 
 
@@ -194,6 +194,23 @@ def _parts(settings: Settings, scratch: Scratch, telemetry: Telemetry, tracing: 
             yield _Parts(database, store, models, batcher, jobs, janitor, work, alone, shadow)
 
 
+def _intake(  # noqa: PLR0913 - the parts of a server that taking in needs, each with its name in the call
+    settings: Settings, parts: _Parts, *, scratch: Scratch, uploads: Uploads, limits: Limits, tracing: Tracing
+) -> Intake:
+    return Intake(
+        store=parts.store,
+        scratch=scratch,
+        models=parts.models,
+        jobs=parts.jobs,
+        uploads=uploads,
+        sources=Sources(settings.source_roots, settings.source_buckets, settings.s3_endpoint),
+        limits=limits,
+        silence_seconds=settings.upload_timeout_seconds,
+        slab_slices=settings.slab_slices,
+        tracing=tracing,
+    )
+
+
 def _leases(settings: Settings, database: Database, shadow: Shadow) -> Leases:
     seconds = settings.lease_seconds
     leases = Leases(database, owner=owner(settings), seconds=seconds, on_success=shadow.scan_succeeded)
@@ -202,27 +219,9 @@ def _leases(settings: Settings, database: Database, shadow: Shadow) -> Leases:
     return leases
 
 
-def _uploads(settings: Settings, parts: _Parts, scratch: Scratch, limits: Limits) -> Uploads:
-    uploads = Uploads(scratch.uploads_dir, limits=limits, expiry_seconds=settings.upload_expiry_hours * 3600)
-    uploads.expire(starting=True)
-    parts.janitor.also(uploads.expire)
-    return uploads
-
-
-@contextmanager
-def _shadowed(
-    settings: Settings, parts: _Parts, scratch: Scratch, telemetry: Telemetry, *, publishes: bool
-) -> Iterator[None]:
-    model = Candidate.of(settings, scratch)
-    with ExitStack() as stack:
-        stack.enter_context(
-            parts.shadow.running(
-                parts.worker, model=model, store=parts.store, batcher=parts.batcher, counters=telemetry
-            )
-        )
-        if publishes:
-            stack.enter_context(parts.shadow.published())
-        yield
+def _shadowed(settings: Settings, parts: _Parts, scratch: Scratch, counters: Telemetry) -> AbstractContextManager[None]:
+    model, store, batcher = Candidate.of(settings, scratch), parts.store, parts.batcher
+    return parts.shadow.running(parts.worker, model=model, store=store, batcher=batcher, counters=counters)
 
 
 def _auth(settings: Settings, database: Database) -> Auth:
@@ -231,11 +230,22 @@ def _auth(settings: Settings, database: Database) -> Auth:
     return Auth(keys)
 
 
-def _readiness(parts: _Parts, scratch: Scratch) -> Readiness:
+@contextmanager
+def _catalogue(settings: Settings, parts: _Parts) -> Iterator[Catalogue]:
+    statistics = Statistics()
+    repository = Repository(
+        settings.model_repository, device=settings.device, threads=settings.threads, statistics=statistics
+    )
+    with contextlib.closing(repository):
+        repository.load_all()
+        yield Catalogue(parts.models, parts.batcher, repository, statistics)
+
+
+def _readiness(settings: Settings, parts: _Parts, scratch: Scratch) -> Readiness:
     return Readiness(
         needed={"database": parts.database.check, "store": parts.store.check, "scratch": scratch.check},
         threads={"batching": parts.batcher, **({"worker": parts.worker} if parts.worker else {})},
-        model=lambda: parts.models.current,
+        model=lambda: parts.models.current if settings.model else None,
     )
 
 

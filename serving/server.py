@@ -19,6 +19,7 @@ from serving.app import create_app
 from serving.auth import NoKeys
 from serving.database import DatabaseError
 from serving.models import ModelError
+from serving.protocol.refusals import LoadRefused
 from serving.settings import Settings
 from serving.store import StoreError
 from serving.tracing import TracingError
@@ -58,7 +59,7 @@ def serve(settings: Settings) -> int:
         asyncio.run(server.serve())
     error: Exception | None = app.state.startup_error
     if error is not None:
-        if not isinstance(error, DatabaseError | ModelError | NoKeys | StoreError):
+        if not isinstance(error, DatabaseError | LoadRefused | ModelError | NoKeys | StoreError):
             logging.getLogger("ricefish").error("startup_failed", exc_info=error)
         print(f"ricefish: {error}", file=sys.stderr)
     return 0 if server.started else 1

@@ -30,6 +30,9 @@ class Settings(BaseSettings):
     model: str = ""
     """The model to serve: a folder with model.onnx and manifest.json, models:/NAME@ALIAS or models:/NAME/VERSION.
     A server needs one; a worker takes those of the scans."""
+    model_repository: Path | None = None
+    """Folder of plain ONNX models, NAME/model.onnx or NAME/VERSION/model.onnx, which /v2 serves as they are; with it, a
+    server needs no `model`."""
     host: str = "127.0.0.1"
     """Address to listen on. Beyond loopback the server starts only if there are API keys, or `anonymous` is set."""
     port: int = Field(default=8000, ge=0, le=65535)
@@ -134,8 +137,8 @@ def read_settings(environment: Mapping[str, str] | None = None, *, needs_model: 
         raise SettingsError("; ".join(_reason(dict(e)) for e in error.errors())) from None
     if (settings.tls_certificate is None) != (settings.tls_key is None):
         raise SettingsError(f"{PREFIX}TLS_CERTIFICATE and {PREFIX}TLS_KEY belong together: set both or neither")
-    if needs_model and not settings.model:
-        raise SettingsError(f"{PREFIX}MODEL (--model) is not set; it is needed")
+    if needs_model and not settings.model and settings.model_repository is None:
+        raise SettingsError(f"{PREFIX}MODEL (--model) is not set; it is needed, or {PREFIX}MODEL_REPOSITORY")
     return settings
 
 

@@ -21,7 +21,8 @@ from serving.runtime import Runtime, version, window_rows
 TUNING_FILE = "tuning.json"
 _SCHEMA = 1
 _BATCHES = (1, 2, 4, 8, 16, 32)
-_LARGEST_BATCH = 64
+LARGEST_BATCH = 64
+"""Slices that go through a model at once at most."""
 _WORTH = 1.03
 """A larger batch, or more lanes, must be so much faster to be worth their memory and the longer waits."""
 _LEAST_SECONDS = 0.4
@@ -44,7 +45,7 @@ class Tuning:
 
     def batch_size(self, height: int, width: int) -> int:
         """Slices of that shape that go through the model at once."""
-        return max(1, min(_LARGEST_BATCH, round(self.batch_pixels / (height * width))))
+        return max(1, min(LARGEST_BATCH, round(self.batch_pixels / (height * width))))
 
 
 @dataclass(frozen=True)

@@ -8,14 +8,27 @@ from fastapi import Depends, Request
 
 from serving.errors import NotReady
 from serving.identity import identity_of
+from serving.models import LoadedModel
 from serving.resources import Resources
 
 
-def _resources(request: Request) -> Resources:
+def resources_of(request: Request) -> Resources:
+    """All of them, whoever asks: for what belongs to nobody."""
     resources: Resources | None = request.app.state.resources
     if resources is None:
         raise NotReady("the server is starting or stopping")
-    return resources.seen_by(identity_of(request.scope))
+    return resources
 
 
-Given = Annotated[Resources, Depends(_resources)]
+def segmentation_model(given: Resources) -> LoadedModel:
+    """The one for new scans. Raises NotReady where plain models alone are served."""
+    if not given.models.served():
+        raise NotReady("no segmentation model is served: set RICEFISH_MODEL")
+    return given.models.current
+
+
+def _seen(request: Request) -> Resources:
+    return resources_of(request).seen_by(identity_of(request.scope))
+
+
+Given = Annotated[Resources, Depends(_seen)]

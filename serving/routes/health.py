@@ -9,7 +9,7 @@ from typing import Any, Literal
 from fastapi import APIRouter, Request, Response
 
 from serving.readiness import Check
-from serving.routes.given import Given
+from serving.routes.given import Given, segmentation_model
 from serving.schemas import CheckResponse, HealthResponse, OrganResponse, ServedModelResponse
 from serving.telemetry import CONTENT_TYPE, Telemetry
 
@@ -57,7 +57,7 @@ def _health(response: Response, state: Literal["live", "ready"], checks: Sequenc
 @router.get("/v1/model")
 async def model(given: Given) -> ServedModelResponse:
     """The model that new scans are segmented with."""
-    current = given.models.current
+    current = segmentation_model(given)
     manifest = current.manifest
     return ServedModelResponse(
         name=current.identity.name,

@@ -1,68 +1,85 @@
-"""/v2/models/MODEL/infer: single slices through the batching queue, as the Open Inference Protocol says it."""
+"""/v2/models/MODEL/infer: tensors in, tensors out.
+
+It is called for every single slice, so it is a plain Starlette route: nothing is resolved, validated or described that
+the protocol's own modules do not look at.
+"""
 
 from __future__ import annotations
 
 import asyncio
-import uuid
-from typing import Annotated
+import time
+from collections.abc import Mapping
 
-import numpy as np
-from fastapi import APIRouter, Header, Request, Response
+from fastapi import APIRouter, Request, Response
 
-from scans.intensity import Window
-from serving.batching import Urgency
-from serving.models import LoadedModel
-from serving.routes.given import Given
-from serving.tensors import InferenceRefused, InferenceRequest, encode
+from serving.intake import MOST_BODY_BYTES
+from serving.protocol.compression import packed, unpacked, wanted
+from serving.protocol.offered import Offered, check
+from serving.protocol.refusals import InferenceRefused
+from serving.protocol.tensors import InferenceRequest, encode
+from serving.routes.given import resources_of
 
-_LENGTH = "Inference-Header-Content-Length"
+_LENGTH = "inference-header-content-length"
+_INLINE_BYTES = 1 << 18
+"""Parsing and packing more than this is left to a thread, so that nobody else waits for it."""
 
-router = APIRouter(prefix="/v2", tags=["inference"])
+router = APIRouter()
 
 
-@router.post("/models/{name}/infer")
-@router.post("/models/{name}/versions/{version}/infer")
-async def infer(
-    request: Request,
-    given: Given,
-    name: str,
-    version: str | None = None,
-    inference_header_content_length: Annotated[int | None, Header()] = None,
-) -> Response:
-    """Slices (N, Y, X) of raw grey values of any real type, and a window (N, 2) unless the model has its own, in;
-    `segmentation`, UINT8 (N, Y, X), out.
-    """
-    model = given.models.find(name, version)
-    body = await given.intake.limited(request.stream())
-    asked = InferenceRequest.parse(body, header_length=inference_header_content_length)
-    if unknown := set(asked.outputs) - {"segmentation"}:
-        raise InferenceRefused(f"output {min(unknown)!r} is not offered; there is segmentation")
-    slices, windows = _inputs(asked, model)
-    answer = given.batcher.submit(
-        slices,
-        window=windows,
-        network=model.runtime,
-        urgency=Urgency.SLICE,
-        stream=uuid.uuid4().hex,
-        merged_up_to=model.tuning.batch_size(*slices.shape[1:]),
-    )
-    segmentation = await asyncio.wrap_future(answer)
-    header = {"model_name": model.identity.name, "model_version": model.identity.shown_version}
-    content, length = encode(header, {"segmentation": segmentation}, asked)
+async def infer(request: Request) -> Response:
+    """Slices and windows in, segmentation and confidence out; for a plain model, what its graph has."""
+    began = time.perf_counter()
+    given, asked = resources_of(request), request.path_params
+    offered = given.catalogue.find(asked["name"], asked.get("version"))
+    rows = None
+    try:
+        body = await given.intake.limited(request.stream())
+        headers = request.headers
+        if len(body) > _INLINE_BYTES or "content-encoding" in headers:
+            wish = await asyncio.to_thread(_parsed, body, headers, offered)
+        else:
+            wish = _parsed(body, headers, offered)
+        offered.statistics.spent("compute_input", time.perf_counter() - began)
+        outputs = await offered.infer(wish)
+        computed = time.perf_counter()
+        about = {"model_name": offered.name, "model_version": offered.version}
+        content, length = encode(about, outputs, wish)
+        response = await _response(content, length, accept=headers.get("accept-encoding", ""))
+        offered.statistics.spent("compute_output", time.perf_counter() - computed)
+        rows = _rows(wish, offered)
+        return response
+    finally:
+        offered.statistics.ended(time.perf_counter() - began, rows=rows)
+
+
+for _path in ("/v2/models/{name}/infer", "/v2/models/{name}/versions/{version}/infer"):
+    router.add_route(_path, infer, methods=["POST"])
+
+
+def _parsed(body: bytes, headers: Mapping[str, str], offered: Offered) -> InferenceRequest:
+    body = unpacked(body, headers.get("content-encoding", "").strip().lower(), most_bytes=MOST_BODY_BYTES)
+    stated = headers.get(_LENGTH)
+    if stated is not None and not stated.isdecimal():
+        raise InferenceRefused(f"Inference-Header-Content-Length is {stated!r}; it is a number of bytes")
+    wish = InferenceRequest.parse(body, header_length=None if stated is None else int(stated), model=offered.name)
+    check(offered, wish)
+    return wish
+
+
+def _rows(wish: InferenceRequest, offered: Offered) -> int:
+    """Of the batch; 1 where there is none."""
+    if not offered.max_batch_size:
+        return 1
+    return max((len(tensor.array) for tensor in wish.inputs.values()), default=1)
+
+
+async def _response(content: bytes, length: int | None, *, accept: str) -> Response:
+    headers: dict[str, str] = {}
+    if (coding := wanted(accept)) is not None:
+        inline = len(content) <= _INLINE_BYTES
+        content = packed(content, coding) if inline else await asyncio.to_thread(packed, content, coding)
+        headers["content-encoding"] = coding
     if length is None:
-        return Response(content, media_type="application/json")
-    return Response(content, media_type="application/octet-stream", headers={_LENGTH: str(length)})
-
-
-def _inputs(asked: InferenceRequest, model: LoadedModel) -> tuple[np.ndarray, Window | np.ndarray]:
-    slices, windows = asked.inputs.get("slices"), asked.inputs.get("window")
-    if slices is None or slices.ndim != 3 or min(slices.shape) < 1 or slices.dtype.kind not in "iuf":
-        raise InferenceRefused("input slices is needed: real numbers of shape (N, Y, X)")
-    if slices.dtype.kind == "f" and not np.isfinite(slices).all():
-        raise InferenceRefused("input slices holds values that are not finite")
-    fixed = model.manifest.intensity.fixed
-    if windows is None and fixed is not None:
-        return slices, fixed
-    if windows is None or windows.shape != (len(slices), 2) or not (windows[:, 0] < windows[:, 1]).all():
-        raise InferenceRefused(f"input window is needed: lower < upper for each slice, shape ({len(slices)}, 2)")
-    return slices, windows.astype(np.float32)
+        return Response(content, media_type="application/json", headers=headers)
+    headers[_LENGTH] = str(length)
+    return Response(content, media_type="application/octet-stream", headers=headers)

@@ -13,7 +13,7 @@ from serving.errors import MEDIA_TYPE
 from serving.receiving import stated_sha256
 from serving.resources import Resources
 from serving.routes.answers import scan_response
-from serving.routes.given import Given
+from serving.routes.given import Given, segmentation_model
 from serving.scan import Scan
 from serving.schemas import ProblemResponse, ScanParameters, ScanRequest, ScanResponse
 
@@ -49,6 +49,7 @@ async def post_scan(
     idempotency_key: Annotated[str | None, Header(min_length=1, max_length=255)] = None,
 ) -> ScanResponse:
     """Takes a scan in, verifies every voxel of it, and queues it; or finds the one that it was before."""
+    segmentation_model(given)
     asked = _asked(parameters, key=idempotency_key)
     kind = (request.headers.get("content-type") or "").partition(";")[0].strip().lower()
     if kind == "application/json":

@@ -15,6 +15,7 @@ from scans.manifest import Golden
 from serving.runtime.binding import BoundSession
 from serving.runtime.libraries import missing_library, providers
 from serving.runtime.memory import OutOfDeviceMemory, is_out_of_memory
+from serving.runtime.plain import Node, PlainRuntime, RunFailed
 from serving.runtime.session import CPU, CUDA, Device, RuntimeRefused, cuda_devices, open_session
 
 __all__ = [
@@ -22,7 +23,10 @@ __all__ = [
     "CUDA",
     "GOLDEN_DISAGREEMENT",
     "Device",
+    "Node",
     "OutOfDeviceMemory",
+    "PlainRuntime",
+    "RunFailed",
     "Runtime",
     "RuntimeRefused",
     "cuda_devices",
@@ -96,8 +100,22 @@ class Runtime:
         self, slices: NDArray[Any], window: Window
     ) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
         """Like `segment`, with the winning class's probability, float32 (N, Y, X): costs memory and time."""
-        inputs = {"slices": np.ascontiguousarray(slices, np.float32), "window": window_rows(window, len(slices))}
-        segmentation, confidence = self.sessions[0].run(["segmentation", "confidence"], inputs)
+        grey = np.ascontiguousarray(slices, np.float32)
+        return self.segment_rows_with_confidence(grey, window_rows(window, len(slices)), lane=0)
+
+    def segment_rows_with_confidence(
+        self, slices: NDArray[np.float32], windows: NDArray[np.float32], *, lane: int
+    ) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+        """Like `segment_rows`, with the winning class's probability, float32 (N, Y, X). Raises OutOfDeviceMemory."""
+        session = self.sessions[lane % len(self.sessions)]
+        try:
+            segmentation, confidence = session.run(
+                ["segmentation", "confidence"], {"slices": slices, "window": windows}
+            )
+        except Exception as error:  # ONNX Runtime's own exceptions share no base but this one
+            if is_out_of_memory(error):
+                raise OutOfDeviceMemory(slices.shape, self.provider) from error
+            raise
         return segmentation, confidence
 
     def golden_disagreement(self, golden: Golden) -> float:

@@ -29,6 +29,13 @@ def cuda_devices(device: Device) -> list[int]:
 
 
 def open_session(path: Path, *, device: Device, threads: int, gpu: int | None = None) -> onnxruntime.InferenceSession:
+    """A session of a segmentation model; see `open_any`. Raises RuntimeRefused where it is none."""
+    session = open_any(path, device=device, threads=threads, gpu=gpu)
+    _check_signature(path, session)
+    return session
+
+
+def open_any(path: Path, *, device: Device, threads: int, gpu: int | None = None) -> onnxruntime.InferenceSession:
     """A session on that GPU, or on the CPU where `gpu` is None. Raises RuntimeRefused; see `Runtime.open`."""
     try:
         if gpu is not None:
@@ -42,7 +49,6 @@ def open_session(path: Path, *, device: Device, threads: int, gpu: int | None = 
             f"{path}: device cuda was asked for, but ONNX Runtime offers {provider}; "
             f"a GPU, its driver and onnxruntime-gpu[cuda,cudnn] are needed, or RICEFISH_DEVICE=cpu"
         )
-    _check_signature(path, session)
     return session
 
 

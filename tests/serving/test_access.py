@@ -25,6 +25,10 @@ from tests.serving.running import RunningServer
 TUS = {"Tus-Resumable": "1.0.0"}
 NOWHERE = "0" * 32
 
+NOT_OFFERED = (
+    *("/v2/systemsharedmemory/{rest:path}", "/v2/cudasharedmemory/{rest:path}", "/v2/logging"),
+    *("/v2/trace/setting", "/v2/models/{name}/trace/setting"),
+)
 SEGMENT = frozenset({"segment"})
 EITHER = frozenset({"segment", "review"})
 EXPECTED = {
@@ -52,6 +56,17 @@ EXPECTED = {
     ("DELETE", "/v1/uploads/{upload_id}"): SEGMENT,
     ("POST", "/v2/models/{name}/infer"): SEGMENT,
     ("POST", "/v2/models/{name}/versions/{version}/infer"): SEGMENT,
+    **{("GET", path): OPEN for path in ("/v2/health/live", "/v2/health/ready")},
+    **{("GET", path): SEGMENT for path in ("/v2", "/v2/models/stats")},
+    **{("GET", f"/v2/models/{{name}}{what}"): SEGMENT for what in ("", "/ready", "/config", "/stats")},
+    **{
+        ("GET", f"/v2/models/{{name}}/versions/{{version}}{what}"): SEGMENT
+        for what in ("", "/ready", "/config", "/stats")
+    },
+    ("POST", "/v2/repository/index"): SEGMENT,
+    ("POST", "/v2/repository/models/{name}/load"): frozenset({"admin"}),
+    ("POST", "/v2/repository/models/{name}/unload"): frozenset({"admin"}),
+    **{(method, path): SEGMENT for method in ("GET", "POST") for path in NOT_OFFERED},
 }
 """What each route needs; a new one is to be written down here."""
 GUARDED = sorted(route for route, scopes in EXPECTED.items() if scopes is not OPEN)
@@ -86,7 +101,14 @@ class Site:
         return self.server.http.request(method, self.server.url + path, headers=headers, **request)
 
     def filled(self, path: str, *, scan: str = NOWHERE, upload: str = NOWHERE) -> str:
-        parts = {"{scan_id}": scan, "{upload_id}": upload, "{axis}": "z", "{index}": "0", "{name}": "m"}
+        parts = {
+            "{scan_id}": scan,
+            "{upload_id}": upload,
+            "{axis}": "z",
+            "{index}": "0",
+            "{name}": "m",
+            "{rest:path}": "status",
+        }
         for name, value in {**parts, "{version}": "1"}.items():
             path = path.replace(name, value)
         return path

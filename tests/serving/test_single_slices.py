@@ -29,13 +29,15 @@ def described(name: str, array: np.ndarray, datatype: str, **more: Any) -> dict[
     return {"name": name, "shape": list(array.shape), "datatype": datatype, **more}
 
 
+BOTH = [
+    described("slices", SLICES, "INT16", data=SLICES.ravel().tolist()),
+    described("window", WINDOW, "FP32", data=WINDOW.tolist()),
+]
+
+
 def test_json_and_binary_answer_alike(server: RunningServer, model_dir: Path) -> None:
     """Each slice through its own window, exactly as ONNX Runtime alone says, whichever way it is asked."""
-    inputs = [
-        described("slices", SLICES, "INT16", data=SLICES.ravel().tolist()),
-        described("window", WINDOW, "FP32", data=WINDOW.tolist()),
-    ]
-    plain = server.http.post(server.url + INFER, json={"inputs": inputs, "id": "7"}).json()
+    plain = server.http.post(server.url + INFER, json={"inputs": BOTH, "id": "7"}).json()
     assert (plain["model_name"], plain["model_version"], plain["id"]) == ("thresholds", "1", "7")
     (output,) = plain["outputs"]
     assert (output["name"], output["datatype"], output["shape"]) == ("segmentation", "UINT8", [2, 5, 7])
@@ -64,13 +66,27 @@ def binary(server: RunningServer, *, wanted: list[dict[str, Any]], cut: int = 0)
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"inputs": []}, "input slices is needed"),
+        ({"inputs": []}, "missing required input(s) ['slices', 'window']"),
         ({"inputs": "slices"}, "no list of inputs"),
         ({"inputs": [{"name": "slices"}]}, "name, shape and datatype"),
         ({"inputs": [described("slices", SLICES, "INT9", data=[])]}, "datatype 'INT9'"),
-        ({"inputs": [described("slices", SLICES, "INT16", data=[1, 2])]}, "input slices"),
-        ({"inputs": [described("slices", SLICES, "INT16", data=SLICES.ravel().tolist())]}, "input window is needed"),
-        ({"inputs": [], "outputs": [{"name": "magic"}]}, "output 'magic' is not offered"),
+        ({"inputs": [described("slices", SLICES, "INT16", data=[1, 2])]}, "input 'slices'"),
+        (
+            {"inputs": [described("slices", SLICES, "INT16", data=SLICES.ravel().tolist())]},
+            "required input(s) ['window']",
+        ),
+        ({"inputs": BOTH, "outputs": [{"name": "magic"}]}, "unexpected inference output 'magic'"),
+        ({"inputs": [BOTH[0], {**BOTH[1], "data": [[5, 5], [0, 1]]}]}, "lower < upper, for each slice"),
+        ({"inputs": [BOTH[0], {**BOTH[1], "shape": [1, 2], "data": [0, 1]}]}, "for each slice: shape [2,2]"),
+        ({"inputs": [*BOTH, BOTH[0]]}, "input 'slices' already exists"),
+        ({"inputs": [*BOTH, {**BOTH[0], "name": "more"}]}, "unexpected inference input 'more'"),
+        ({"inputs": [{**BOTH[0], "shape": [70]}, BOTH[1]]}, "Expected [-1,-1,-1], got [70]"),
+        ({"inputs": [{**BOTH[0], "datatype": "BOOL"}, BOTH[1]]}, "data-type is 'BOOL'"),
+        ({"inputs": [{**BOTH[0], "parameters": {"shared_memory_region": "r"}}]}, "shared memory is not offered"),
+        (
+            {"inputs": BOTH, "outputs": [{"name": "segmentation", "parameters": {"classification": 3}}]},
+            "classification",
+        ),
     ],
 )
 def test_what_cannot_be_answered_is_refused_in_the_protocols_shape(
@@ -78,12 +94,13 @@ def test_what_cannot_be_answered_is_refused_in_the_protocols_shape(
 ) -> None:
     """400 with an error that says what would be right."""
     answer = server.http.post(server.url + INFER, json=change)
-    assert answer.status_code == 400
+    assert answer.status_code == (501 if "not offered" in answer.json()["error"] else 400)
     assert said in answer.json()["error"]
 
 
 def test_bytes_that_are_missing_or_too_many_are_refused(server: RunningServer) -> None:
     """A body cut off, and another model's name."""
-    assert "bytes of which" in binary(server, wanted=[], cut=3).json()["error"]
-    other = server.http.post(f"{server.url}/v2/models/other/infer", json={"inputs": []})
-    assert (other.status_code, "is not served" in other.json()["error"]) == (404, True)
+    assert "input 'window' for model 'thresholds'. Expected 16, got 13" in binary(server, wanted=[], cut=3).text
+    for path, model in (("other", "'other'"), ("thresholds/versions/7", "'thresholds' version 7")):
+        other = server.http.post(f"{server.url}/v2/models/{path}/infer", json={"inputs": []})
+        assert (other.status_code, other.json()["error"]) == (404, f"Request for unknown model: {model} is not found")

@@ -1,0 +1,108 @@
+"""Fitting: what does not fit the device at once is computed in halves, down to single slices, then in tiles."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scans.tiling import segment_slab
+from serving import logs
+from serving.runtime import OutOfDeviceMemory
+
+_LEAST_TILE = 128
+"""Pixels; a device on which not even such a tile fits cannot be helped."""
+
+
+class Network(Protocol):
+    """A model on its device: `serving.runtime.Runtime`, or what stands in for it."""
+
+    @property
+    def lanes(self) -> int:
+        """Batches that are best computed at once."""
+        ...
+
+    def segment_rows(
+        self, slices: NDArray[np.float32], windows: NDArray[np.float32], *, lane: int
+    ) -> NDArray[np.uint8]:
+        """float32 (N, Y, X), float32 (N, 2) -> uint8 (N, Y, X). Raises OutOfDeviceMemory."""
+        ...
+
+    def segment_rows_with_confidence(
+        self, slices: NDArray[np.float32], windows: NDArray[np.float32], *, lane: int
+    ) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+        """The same, with the winning class's probability, float32 (N, Y, X)."""
+        ...
+
+
+class Fitting:
+    """Remembers how many slices of a shape fit, per network. Safe to use from several threads."""
+
+    def __init__(self) -> None:
+        self._fits: dict[tuple[int, tuple[int, ...]], int] = {}
+
+    def segment(  # noqa: PLR0913 - what a batch is, each with its name in the call
+        self,
+        network: Network,
+        slices: NDArray[np.float32],
+        windows: NDArray[np.float32],
+        *,
+        lane: int,
+        halo: int,
+        confidence: bool,
+    ) -> tuple[NDArray[Any], ...]:
+        """(N, Y, X) slices and their windows (N, 2) -> segmentation, and confidence where it is asked for.
+
+        `halo` is what tiles are shown around them. Raises OutOfDeviceMemory where nothing helps.
+        """
+        key = (id(network), slices.shape[1:])
+        size = min(len(slices), self._fits.get(key, len(slices)))
+        while size >= 1:
+            try:
+                parts = [
+                    _whole(network, slices[n : n + size], windows[n : n + size], lane=lane, confidence=confidence)
+                    for n in range(0, len(slices), size)
+                ]
+                return (
+                    parts[0]
+                    if len(parts) == 1
+                    else tuple(np.concatenate(output) for output in zip(*parts, strict=True))
+                )
+            except OutOfDeviceMemory as error:
+                size //= 2
+                self._fits[key] = size
+                logs.event("batch_too_large", error=error, next_slices=size)
+        if confidence:
+            raise OutOfDeviceMemory(slices[:1].shape, "the device, which has no tiles with confidence,")
+        pieces = [_tiled(network, slices[n : n + 1], windows[n : n + 1], lane, halo) for n in range(len(slices))]
+        return (np.concatenate(pieces),)
+
+
+def _whole(
+    network: Network, slices: NDArray[np.float32], windows: NDArray[np.float32], *, lane: int, confidence: bool
+) -> tuple[NDArray[Any], ...]:
+    if confidence:
+        return network.segment_rows_with_confidence(slices, windows, lane=lane)
+    return (network.segment_rows(slices, windows, lane=lane),)
+
+
+def _tiled(
+    network: Network, piece: NDArray[np.float32], windows: NDArray[np.float32], lane: int, halo: int
+) -> NDArray[np.uint8]:
+    tile = max(piece.shape[1:]) // 2
+    while tile > max(2 * halo, _LEAST_TILE):
+        try:
+            return segment_slab(
+                piece,
+                lambda tiles: network.segment_rows(
+                    np.ascontiguousarray(tiles), np.repeat(windows, len(tiles), axis=0), lane=lane
+                ),
+                batch_size=1,
+                tile=tile,
+                halo=halo,
+            )
+        except OutOfDeviceMemory as error:
+            logs.event("tile_too_large", error=error, tile=tile)
+            tile //= 2
+    raise OutOfDeviceMemory(piece.shape, "the device, even in tiles,")

@@ -1,0 +1,134 @@
+"""Plain models: any ONNX model, offered with the inputs and outputs that its graph has."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections import deque
+from collections.abc import Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from serving.protocol.model_config import ModelConfig
+from serving.protocol.offered import TensorSpec
+from serving.protocol.refusals import InferenceRefused
+from serving.protocol.statistics import ModelStatistics
+from serving.protocol.tensors import InferenceRequest
+from serving.runtime import PlainRuntime
+
+Arrays = Mapping[str, NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class _Waiting:
+    inputs: Arrays
+    outputs: tuple[str, ...]
+    answer: Future[Arrays] = field(default_factory=Future)
+    asked: float = field(default_factory=time.perf_counter)
+
+    @property
+    def rows(self) -> int:
+        return len(next(iter(self.inputs.values())))
+
+    def like(self, other: _Waiting) -> bool:
+        shapes = {name: array.shape[1:] for name, array in self.inputs.items()}
+        return self.outputs == other.outputs and shapes == {n: array.shape[1:] for n, array in other.inputs.items()}
+
+
+class PlainModel:
+    """One version, with a session of its own. Requests wait for a thread of the pool that all such models share.
+
+    Where the model's configuration says that the first dimension is a batch, those that wait are computed together.
+    """
+
+    def __init__(  # noqa: PLR0913 - what a model is, each with its name in the call
+        self,
+        name: str,
+        version: str,
+        *,
+        runtime: PlainRuntime,
+        config: ModelConfig,
+        threads: ThreadPoolExecutor,
+        statistics: ModelStatistics,
+    ) -> None:
+        self.name, self.version, self.statistics = name, version, statistics
+        self.inputs: tuple[TensorSpec, ...] = config.inputs
+        self.outputs: tuple[TensorSpec, ...] = config.outputs
+        self.max_batch_size = config.max_batch_size
+        self.merges = config.merges
+        self.on_gpu = runtime.on_gpu
+        self._limit = config.most_rows
+        self._runtime = runtime
+        self._threads = threads
+        self._lock = threading.Lock()
+        self._waiting: deque[_Waiting] = deque()
+
+    async def infer(self, request: InferenceRequest) -> Arrays:
+        """In a thread of the pool. Raises InferenceRefused, RunFailed."""
+        arrays = {name: tensor.array for name, tensor in request.inputs.items()}
+        self._check_batch(arrays)
+        asked = _Waiting(arrays, tuple(request.outputs) or tuple(spec.name for spec in self.outputs))
+        with self._lock:
+            self._waiting.append(asked)
+        self._threads.submit(self._work)  # it may find that another thread has taken this request along
+        return await asyncio.wrap_future(asked.answer)
+
+    def _check_batch(self, arrays: Arrays) -> None:
+        if not self.max_batch_size:
+            return
+        sizes = {len(array) for array in arrays.values()}
+        if len(sizes) > 1:
+            raise InferenceRefused(f"all input tensors of model '{self.name}' must have the same batch-size")
+        if self._limit is not None and max(sizes, default=0) > self._limit:
+            raise InferenceRefused(f"inference request batch-size must be <= {self._limit} for '{self.name}'")
+
+    def _work(self) -> None:
+        with self._lock:
+            taken = self._take()
+        batch = [one for one in taken if one.answer.set_running_or_notify_cancel()]
+        if not batch:
+            return
+        try:
+            answers = self._computed(batch)
+        except BaseException as error:
+            for one in batch:
+                one.answer.set_exception(error)
+            return
+        for one, answer in zip(batch, answers, strict=True):
+            one.answer.set_result(answer)
+
+    def _take(self) -> list[_Waiting]:
+        if not self._waiting:
+            return []
+        batch = [self._waiting.popleft()]
+        rows = batch[0].rows if self.merges else 0
+        while self.merges and self._waiting and self._waiting[0].like(batch[0]):
+            rows += self._waiting[0].rows
+            if rows > self.max_batch_size:
+                break
+            batch.append(self._waiting.popleft())
+        return batch
+
+    def _computed(self, batch: list[_Waiting]) -> list[Arrays]:
+        began = time.perf_counter()
+        first = batch[0]
+        whole = (
+            first.inputs
+            if len(batch) == 1
+            else {name: np.concatenate([one.inputs[name] for one in batch]) for name in first.inputs}
+        )
+        outputs = dict(zip(first.outputs, self._runtime.run(first.outputs, whole), strict=True))
+        seconds = time.perf_counter() - began
+        rows = sum(one.rows for one in batch) if self.max_batch_size else 1
+        for one in batch:
+            self.statistics.computed(waited_seconds=began - one.asked, seconds=seconds, batch=rows, first=one is first)
+        if len(batch) == 1:
+            return [outputs]
+        ends = np.cumsum([one.rows for one in batch])[:-1]
+        parts = {name: np.split(array, ends) for name, array in outputs.items()}
+        return [{name: parts[name][number] for name in first.outputs} for number in range(len(batch))]

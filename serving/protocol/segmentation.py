@@ -1,0 +1,128 @@
+"""Segmentation: a model of this project as the protocol offers it: single slices through the batching queue."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import Mapping
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from serving.batching import Batcher, Computed, Urgency
+from serving.models import LoadedModel
+from serving.protocol.datatypes import REAL
+from serving.protocol.offered import TensorSpec
+from serving.protocol.refusals import InferenceRefused
+from serving.protocol.statistics import ModelStatistics
+from serving.protocol.tensors import InferenceRequest
+from serving.runtime import CPU
+from serving.tuning import LARGEST_BATCH
+
+SEGMENTATION, CONFIDENCE = "segmentation", "confidence"
+_INLINE_BYTES = 1 << 20
+"""What is larger is prepared in a thread, so that nobody else waits for it."""
+
+
+@dataclass(frozen=True, slots=True)
+class OfferedSegmentation:
+    """Slices (N, Y, X) of raw grey values and a window for each, (N, 2), in; `segmentation` and `confidence` out."""
+
+    model: LoadedModel
+    batcher: Batcher
+    statistics: ModelStatistics
+    max_batch_size: int = LARGEST_BATCH
+    merges: bool = True
+
+    @property
+    def name(self) -> str:
+        """The model's."""
+        return self.model.identity.name
+
+    @property
+    def version(self) -> str:
+        """The model's, as clients name it."""
+        return self.model.identity.shown_version
+
+    @property
+    def inputs(self) -> tuple[TensorSpec, ...]:
+        """Grey values of any real type; the window may be left out where the model has one of its own."""
+        fixed = self.model.manifest.intensity.fixed is not None
+        return (
+            TensorSpec("slices", "FP32", (-1, -1, -1), accepts=REAL),
+            TensorSpec("window", "FP32", (-1, 2), accepts=REAL, optional=fixed),
+        )
+
+    @property
+    def outputs(self) -> tuple[TensorSpec, ...]:
+        """The class index of every pixel, and its probability, which is computed only for those who name it."""
+        return (TensorSpec(SEGMENTATION, "UINT8", (-1, -1, -1)), TensorSpec(CONFIDENCE, "FP32", (-1, -1, -1)))
+
+    @property
+    def on_gpu(self) -> bool:
+        """Whether it runs there."""
+        return self.model.runtime.provider != CPU
+
+    async def infer(self, request: InferenceRequest) -> Mapping[str, NDArray[Any]]:
+        """Through the batching queue, in batches as large as the device likes them. Raises InferenceRefused."""
+        confident = not request.outputs.keys().isdisjoint({CONFIDENCE})
+        stream = uuid.uuid4().hex
+        slices = request.inputs["slices"].array
+        if slices.nbytes > _INLINE_BYTES:
+            futures = await asyncio.to_thread(self._submit, request, stream, confident)
+        else:
+            futures = self._submit(request, stream, confident)
+        if len(futures) == 1:
+            answers = [await asyncio.wrap_future(futures[0])]
+        else:
+            answers = await asyncio.gather(*map(asyncio.wrap_future, futures))
+        if not confident:
+            outputs = {SEGMENTATION: _joined(answers)}
+        else:
+            segmentations, confidences = zip(*answers, strict=True)
+            outputs = {SEGMENTATION: _joined(segmentations), CONFIDENCE: _joined(confidences)}
+        return {name: outputs[name] for name in request.outputs or (SEGMENTATION,)}
+
+    def _submit(self, request: InferenceRequest, stream: str, confident: bool) -> list[Future[Any]]:
+        slices, windows = self._checked(request)
+        size = self.model.tuning.batch_size(*slices.shape[1:])
+        submit = self.batcher.submit_with_confidence if confident else self.batcher.submit
+        return [
+            submit(
+                slices[first : first + size],
+                window=windows[first : first + size],
+                network=self.model.runtime,
+                urgency=Urgency.SLICE,
+                stream=stream,
+                merged_up_to=size,
+                told=self._told,
+            )
+            for first in range(0, len(slices), size)
+        ]
+
+    def _checked(self, request: InferenceRequest) -> tuple[NDArray[Any], NDArray[np.float32]]:
+        slices = request.inputs["slices"].array
+        if not slices.size:
+            raise InferenceRefused(f"input 'slices' holds nothing: its shape is {list(slices.shape)}")
+        if slices.dtype.kind == "f" and not np.isfinite(slices).all():
+            raise InferenceRefused("input 'slices' holds values that are not finite")
+        if "window" not in request.inputs:
+            fixed = self.model.manifest.intensity.fixed
+            assert fixed is not None  # noqa: S101 - else the input is no optional one
+            return slices, np.tile(np.array([fixed.lower, fixed.upper], np.float32), (len(slices), 1))
+        windows = request.inputs["window"].array.astype(np.float32)
+        if len(windows) != len(slices) or not (windows[:, 0] < windows[:, 1]).all() or not np.isfinite(windows).all():
+            raise InferenceRefused(
+                f"input 'window' needs finite numbers, lower < upper, for each slice: shape [{len(slices)},2]"
+            )
+        return slices, windows
+
+    def _told(self, batch: Computed, waited_seconds: float, first: bool) -> None:
+        self.statistics.computed(waited_seconds=waited_seconds, seconds=batch.seconds, batch=batch.slices, first=first)
+
+
+def _joined(parts: Any) -> NDArray[Any]:
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)

@@ -1,0 +1,88 @@
+"""Plain models: whatever inputs and outputs an ONNX graph has, run as they are."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+
+from serving.runtime.session import CPU, Device, RuntimeRefused, cuda_devices, open_any
+
+_DTYPES: Mapping[str, np.dtype[Any]] = {
+    "tensor(bool)": np.dtype(np.bool_),
+    "tensor(uint8)": np.dtype(np.uint8),
+    "tensor(uint16)": np.dtype(np.uint16),
+    "tensor(uint32)": np.dtype(np.uint32),
+    "tensor(uint64)": np.dtype(np.uint64),
+    "tensor(int8)": np.dtype(np.int8),
+    "tensor(int16)": np.dtype(np.int16),
+    "tensor(int32)": np.dtype(np.int32),
+    "tensor(int64)": np.dtype(np.int64),
+    "tensor(float16)": np.dtype(np.float16),
+    "tensor(float)": np.dtype(np.float32),
+    "tensor(double)": np.dtype(np.float64),
+    "tensor(string)": np.dtype(object),
+}
+
+
+class RunFailed(RuntimeError):  # noqa: N818 - says what happened
+    """A model that could not be run on what it was given; the message is ONNX Runtime's."""
+
+
+@dataclass(frozen=True)
+class Node:
+    """An input or an output of a graph."""
+
+    name: str
+    dtype: np.dtype[Any]
+    """object: strings."""
+    shape: tuple[int, ...]
+    """-1: any."""
+    symbols: tuple[str | None, ...]
+    """Name of each side that is any, where the graph gives it one: sides of one name are equally long."""
+
+
+@dataclass(frozen=True)
+class PlainRuntime:
+    """A model on its device. Safe to call from several threads."""
+
+    session: onnxruntime.InferenceSession
+    inputs: tuple[Node, ...]
+    outputs: tuple[Node, ...]
+
+    @classmethod
+    def open(cls, path: Path, *, device: Device = "auto", threads: int = 0) -> PlainRuntime:
+        """Loads a model, onto the first GPU if there is one to use.
+
+        Raises RuntimeRefused where it cannot be, or where an input or output is no tensor of one of NumPy's types.
+        """
+        gpus = cuda_devices(device)
+        session = open_any(path, device=device, threads=threads, gpu=gpus[0] if gpus else None)
+        inputs = tuple(_node(path, node) for node in session.get_inputs())
+        return cls(session, inputs, tuple(_node(path, node) for node in session.get_outputs()))
+
+    @property
+    def on_gpu(self) -> bool:
+        """Whether it runs there."""
+        return bool(self.session.get_providers()[0] != CPU)
+
+    def run(self, outputs: Sequence[str], inputs: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:
+        """The outputs of these names. Raises RunFailed."""
+        try:
+            answers: list[NDArray[Any]] = self.session.run(list(outputs), dict(inputs))
+        except Exception as error:  # ONNX Runtime's own exceptions share no base but this one
+            raise RunFailed(f"onnx runtime error: {str(error).strip().splitlines()[0]}") from error
+        return answers
+
+
+def _node(path: Path, node: Any) -> Node:
+    if node.type not in _DTYPES:
+        raise RuntimeRefused(f"{path}: {node.name} is a {node.type}; those that can be served are {', '.join(_DTYPES)}")
+    shape = tuple(side if isinstance(side, int) and side >= 0 else -1 for side in node.shape)
+    symbols = tuple(side if isinstance(side, str) else None for side in node.shape)
+    return Node(node.name, _DTYPES[node.type], shape, symbols)
