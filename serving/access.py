@@ -34,6 +34,7 @@ PATHS: Final[dict[str, Needs]] = {
     "/v1/model": frozenset({"segment", "review"}),
     "/v1/models": frozenset({"segment", "review"}),
     "/v1/models/webhook": OPEN,
+    "/v1/models/shadow": frozenset({"review"}),
     "/v1/scans": frozenset({"segment"}),
     "/v1/uploads": frozenset({"segment"}),
     "/v1/reviews": frozenset({"review"}),

@@ -13,7 +13,7 @@ from fastapi_offline import FastAPIOffline
 
 from serving import access, errors, resources
 from serving.headers import SecurityHeaders
-from serving.routes import health, inference, intake, models, protocol, results, scans, uploads
+from serving.routes import health, inference, intake, models, protocol, results, scans, shadow, uploads
 from serving.routes.given import database_answers
 from serving.settings import Settings
 from serving.telemetry import RequestWatch, Telemetry
@@ -58,7 +58,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.include_router(health.router)
     for routes in (intake, scans, results):
         app.include_router(routes.router, dependencies=[Depends(database_answers)])
-    for routes in (uploads, models, protocol):
+    for routes in (uploads, models, shadow, protocol):
         app.include_router(routes.router)
     app.add_middleware(access.Access, metrics_open=settings.metrics_open)
     app.add_middleware(RequestWatch, telemetry=telemetry, tracing=tracing)

@@ -35,6 +35,8 @@ class Urgency(IntEnum):
     INTERACTIVE = 1
     NORMAL = 2
     BACKLOG = 3
+    SHADOW = 4
+    """Of a model that answers nobody yet, on scans whose answer is out."""
 
 
 @dataclass(frozen=True)

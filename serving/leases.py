@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, Select, Update, and_, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Row, Select, Update, and_, or_, select, update
+from sqlalchemy.exc import SQLAlchemyError
 
 from scans.drift import Departure
 from scans.judgement import Judgement
@@ -51,8 +52,17 @@ class Lease:
 class Leases:
     """Takes scans for one process, keeps them, and writes down how far they are."""
 
-    def __init__(self, database: Database, *, owner: str, seconds: float) -> None:
+    def __init__(
+        self,
+        database: Database,
+        *,
+        owner: str,
+        seconds: float,
+        on_success: Callable[[Connection, Scan], None] = lambda connection, scan: None,
+    ) -> None:
+        """`on_success` writes in the transaction that ends a scan; the scan succeeds whatever becomes of that."""
         self._database = database
+        self._on_success = on_success
         self.owner = owner
         self.seconds = seconds
 
@@ -142,7 +152,15 @@ class Leases:
 
     def succeed(self, lease: Lease) -> None:
         """Ends a scan whose slabs are all in the store. Raises LeaseLost."""
-        self._write(lease, state="succeeded", finished=self._database.now, lease_until=None, error=None)
+        values = {"state": "succeeded", "finished": self._database.now, "lease_until": None, "error": None}
+        with self._database.writing() as connection:
+            if not connection.execute(self._mine(lease).values(**values)).rowcount:
+                raise _lost(lease)
+            try:
+                with connection.begin_nested():
+                    self._on_success(connection, lease.scan)
+            except SQLAlchemyError as error:
+                logs.event("success_not_followed", level=logging.ERROR, scan=lease.scan.id, error=error)
 
     def fail(self, lease: Lease, error: str) -> None:
         """Ends a scan that cannot be finished. Raises LeaseLost."""
@@ -187,7 +205,11 @@ class Leases:
         with self._database.writing() as connection:
             changed = connection.execute(self._mine(lease).values(**values)).rowcount
         if not changed:
-            raise LeaseLost(f"scan {lease.scan.id} was cancelled, removed or taken up by another")
+            raise _lost(lease)
+
+
+def _lost(lease: Lease) -> LeaseLost:
+    return LeaseLost(f"scan {lease.scan.id} was cancelled, removed or taken up by another")
 
 
 def _lease(row: Row[Any]) -> Lease:

@@ -132,6 +132,22 @@ def _client() -> Iterator[tuple[Any, str]]:
         ) from error
 
 
+def tag_version(name: str, version: str, key: str, value: str) -> None:
+    """Sets a tag of a registered version; `key` holds no @. Raises RegistryError."""
+    uri = tracking_uri()
+    for variable, setting in _MLFLOW_SETTINGS.items():
+        os.environ.setdefault(variable, setting)
+    from mlflow import MlflowClient  # noqa: PLC0415  as above
+    from mlflow.exceptions import MlflowException  # noqa: PLC0415
+
+    try:
+        MlflowClient(tracking_uri=uri, registry_uri=uri).set_model_version_tag(name, version, key, value)
+    except (MlflowException, ImportError, OSError) as error:
+        raise RegistryError(
+            f"the registry {without_password(uri)} takes no tag of {name} {version}: {error}"
+        ) from error
+
+
 def tracking_uri() -> str:
     """MLFLOW_TRACKING_URI, or the absolute address of mlflow.db here. Raises RegistryUnreachable without either."""
     if uri := os.environ.get("MLFLOW_TRACKING_URI"):

@@ -36,6 +36,8 @@ from serving.readiness import Readiness
 from serving.results import Results
 from serving.segmenter import Segmenter
 from serving.settings import Settings
+from serving.shadow.candidate import Candidate
+from serving.shadow.parts import Shadow
 from serving.sources import Sources
 from serving.store import Scratch, Store, StoreError, open_store
 from serving.telemetry import Telemetry, Watched
@@ -68,6 +70,7 @@ class Resources:
     admission: Admission
     follower: Follower
     webhook: Webhook
+    shadow: Shadow
     caller: Identity = ANYONE
     """On whose behalf they are used."""
 
@@ -97,12 +100,13 @@ def server(settings: Settings, *, telemetry: Telemetry, tracing: Tracing) -> Ite
         uploads = Uploads(scratch.uploads_dir, limits=limits, expiry_seconds=settings.upload_expiry_hours * 3600)
         uploads.expire(starting=True)
         parts.janitor.also(uploads.expire)
+        parts.janitor.also(parts.shadow.sweep)
         parts.janitor.sweep(starting=True, alone=parts.alone)
         parts.janitor.also(lambda: parts.models.prune(parts.jobs.needed_models()))
         parts.janitor.also(parts.models.confirm)
-        stack.enter_context(_running(parts.janitor))
-        stack.enter_context(_running(parts.worker))
-        stack.enter_context(_running(follower))
+        stack.enter_context(_running(parts.janitor, parts.worker, follower))
+        stack.enter_context(_shadowed(settings, parts, scratch, telemetry))
+        stack.enter_context(parts.shadow.published())
         admission = _admission(settings, parts.database)
         intake = _intake(
             settings,
@@ -131,6 +135,7 @@ def server(settings: Settings, *, telemetry: Telemetry, tracing: Tracing) -> Ite
             admission,
             follower,
             _webhook(settings, follower),
+            parts.shadow,
         )
 
 
@@ -152,6 +157,7 @@ def worker(settings: Settings) -> Iterator[str]:
         if parts.worker is None:
             raise StoreError("RICEFISH_CONCURRENT_SCANS is 0; a worker needs at least 1")
         stack.enter_context(_running(parts.worker))
+        stack.enter_context(_shadowed(settings, parts, scratch, telemetry))
         yield owner(settings)
 
 
@@ -167,6 +173,7 @@ class _Parts:
     janitor: Janitor
     worker: Worker | None
     alone: bool
+    shadow: Shadow
 
 
 @contextmanager
@@ -179,9 +186,10 @@ def _parts(settings: Settings, scratch: Scratch, telemetry: Telemetry, tracing: 
         database.open()
         stack.callback(database.close)
         tuner = Tuner(scratch.root, wanted=Wanted(threads=settings.threads, batch_size=settings.batch_size))
+        shadow = Shadow.of(settings, database, owner=owner(settings))
         room = SliceRoom(settings.queue_slices, settings.queue_slice_bytes)
         lanes = max(os.cpu_count() or 1, _MOST_GPU_LANES)
-        batcher = Batcher(lanes=lanes, on_batch=telemetry.batch_computed, room=room)
+        batcher = Batcher(lanes=lanes, on_batch=shadow.listening(telemetry.batch_computed), room=room)
         stack.callback(batcher.close)
         models = Models(
             store.models_dir,
@@ -191,9 +199,7 @@ def _parts(settings: Settings, scratch: Scratch, telemetry: Telemetry, tracing: 
             elsewhere=store,
             answer=in_turn(batcher),
         )
-        leases = Leases(database, owner=owner(settings), seconds=settings.lease_seconds)
-        if left := leases.take_back(alone=alone):
-            logs.event("scans_taken_back", scans=left)
+        leases = _leases(settings, database, shadow)
         work = None
         if settings.concurrent_scans:
             segmenter = Segmenter(
@@ -220,7 +226,7 @@ def _parts(settings: Settings, scratch: Scratch, telemetry: Telemetry, tracing: 
         jobs = Jobs(database, owner=owner(settings), on_change=work.look if work else lambda: None)
         janitor = Janitor(store=store, jobs=jobs, retention_days=settings.retention_days)
         with telemetry.watching(_watched(settings, scratch, database, batcher, models)):
-            yield _Parts(database, store, models, batcher, jobs, janitor, work, alone)
+            yield _Parts(database, store, models, batcher, jobs, janitor, work, alone, shadow)
 
 
 def _intake(  # noqa: PLR0913 - the parts of a server that taking in needs, each with its name in the call
@@ -248,6 +254,24 @@ def _intake(  # noqa: PLR0913 - the parts of a server that taking in needs, each
         tracing=tracing,
         on_departure=on_departure,
     )
+
+
+def _leases(settings: Settings, database: Database, shadow: Shadow) -> Leases:
+    seconds = settings.lease_seconds
+    leases = Leases(database, owner=owner(settings), seconds=seconds, on_success=shadow.scan_succeeded)
+    if left := leases.take_back(alone=not database.shared):
+        logs.event("scans_taken_back", scans=left)
+    return leases
+
+
+@contextmanager
+def _shadowed(settings: Settings, parts: _Parts, scratch: Scratch, counters: Telemetry) -> Iterator[None]:
+    store, batcher = parts.store, parts.batcher
+    with (
+        contextlib.closing(Candidate.of(settings, scratch)) as model,
+        parts.shadow.running(parts.worker, model=model, store=store, batcher=batcher, counters=counters),
+    ):
+        yield
 
 
 def _auth(settings: Settings, database: Database) -> Auth:
@@ -316,12 +340,11 @@ def _worker_scratch(worker_id: str | None) -> Iterator[Path]:
 
 
 @contextmanager
-def _running(part: Follower | Janitor | Worker | None) -> Iterator[None]:
-    if part is None:
+def _running(*parts: Follower | Janitor | Worker | None) -> Iterator[None]:
+    """Starts them in their order; they stop in reverse."""
+    with ExitStack() as stack:
+        for part in parts:
+            if part is not None:
+                part.start()
+                stack.callback(part.stop)
         yield
-        return
-    part.start()
-    try:
-        yield
-    finally:
-        part.stop()

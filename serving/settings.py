@@ -110,6 +110,11 @@ class Settings(BaseSettings):
     """Single slices of /v2 that may wait for the device of one process; more are refused with 429."""
     queue_slice_bytes: int = Field(default=4_000_000_000, ge=1)
     """Memory that those slices may take, as float32."""
+    shadow: str = ""
+    """A model that answers nobody yet, as `model` names one: it runs on scans whose answer is out, and how far it
+    agrees is recorded. Empty: none."""
+    shadow_share: float = Field(default=0.1, ge=0, le=1)
+    """Share of the scans that the shadow runs on, 0 to 1; a scan's id decides whether it is one of them."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """Least level of what is logged to stderr."""
 

@@ -153,6 +153,11 @@ class Worker:
         """False if one of its own threads has ended although it was not told to stop."""
         return self._stopping.is_set() or all(thread.is_alive() for thread in self._threads)
 
+    @property
+    def busy(self) -> bool:
+        """True while it works on a scan."""
+        return bool(self._running())
+
     def look(self) -> None:
         """Looks at once for what is new in the queue, and for scans that are to stop."""
         self._wake.set()

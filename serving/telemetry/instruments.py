@@ -25,6 +25,7 @@ from scans.judgement import Judgement
 from serving import logs
 from serving.batching import Computed, Urgency
 from serving.loaded import REASONS, LoadedModel
+from serving.shadow.worker import ShadowEnding
 from serving.stopwatch import ACTIVITIES
 from serving.telemetry.state import State, Watched
 from serving.worker import Ending, Run
@@ -202,6 +203,9 @@ class Telemetry:
         self._agreement = self._histogram(
             "shadow_agreement_dice", "Agreement of a shadow model with the one served.", _SHARES, "model", "organ"
         )
+        self._shadow_runs = self._counter("shadow_runs", "Runs of the shadow on a scan, by how they ended.", "outcome")
+        for ending in ShadowEnding:
+            self._shadow_runs.labels(ending.value)
 
     def model_followed(self, model: str) -> None:
         """A model is followed from now on: its counters begin, so that their first step can be seen."""
@@ -244,3 +248,7 @@ class Telemetry:
     def shadow_agreement(self, organ: str, dice: float, *, model: str) -> None:
         """Dice of an organ, 0..1, between what the shadow model `model` says and what was answered."""
         self._agreement.labels(model, organ).observe(dice)
+
+    def shadow_ended(self, ending: ShadowEnding) -> None:
+        """A run of the shadow on a scan ended."""
+        self._shadow_runs.labels(ending.value).inc()
