@@ -24,8 +24,8 @@ export HF_HUB_DISABLE_TELEMETRY := 1
 export HF_HUB_OFFLINE := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help setup demo test lint format serve mlflow repro bench bench-capacity bench-resume bench-soak bench-seeds \
-	bench-recipe bench-drift deps lock clean
+.PHONY: help setup demo test lint format serve mlflow repro bench bench-capacity bench-resume bench-soak \
+	bench-swaps bench-seeds bench-recipe bench-drift deps lock clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /  make \1\t/' | expand -t 22
@@ -75,6 +75,9 @@ bench-resume: setup  ## tuspy and tus-js-client, and the server under them, kill
 bench-soak: setup  ## 200 SIGKILLs over scans, uploads and cancellations, on SQLite and on PostgreSQL (half an hour)
 	@python -m benchmarks.soak $(ARGS)
 	@python -m benchmarks.soak --workers 3 $(ARGS)
+
+bench-swaps: setup  ## 20 moves of the champion under constant load: nothing fails, nothing is mixed (10 minutes)
+	@python -m benchmarks.swaps $(ARGS)
 
 bench-seeds: setup  ## Teacher against Student for five seeds of the demo (about 40 minutes)
 	@python -m benchmarks.seeds $(ARGS)

@@ -13,7 +13,6 @@ from collections.abc import Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
-from weakref import WeakValueDictionary
 
 from serving import logs
 from serving.loaded import LoadedModel, ModelError, ModelIdentity, ModelNotServed, Reason, Served
@@ -21,15 +20,9 @@ from serving.loading import Answer, Loader, directly
 from serving.model_cache import Elsewhere, ModelCache, Nowhere
 from serving.probes import Probe, Unanswered
 from serving.references import KeptVersion, is_registered
-from serving.registry import (
-    RegisteredVersion,
-    RegistryError,
-    RegistryUnreachable,
-    download_version,
-    find_version,
-    prepare,
-)
+from serving.registry import RegisteredVersion, RegistryError, RegistryUnreachable, find_version, prepare
 from serving.runtime import Device
+from serving.stock import Stock
 from serving.tuning import Tuner
 
 __all__ = ["LoadedModel", "ModelError", "ModelIdentity", "ModelNotServed", "Models", "Place", "Reason", "Served"]
@@ -38,9 +31,6 @@ FIND_SECONDS = 15.0
 """That the registry is given to say which version a reference means."""
 _ROLLBACK_SECONDS = 900.0
 """For which the version before stays loaded, to be put back at once; later it comes from its copy."""
-_IDLE_SECONDS = 600.0
-"""For which a model stays loaded that only scans needed."""
-_MOST_IDLE = 2
 _CONFIRM_SECONDS = 86400.0
 
 
@@ -77,14 +67,11 @@ class Models:
     ) -> None:
         """`folder` holds copies by key, which other processes find `elsewhere`; `answer`: see Loader."""
         self._cache = ModelCache(folder, elsewhere=elsewhere or Nowhere())
-        self._loader = Loader(device=device, tuner=tuner, precision=precision, answer=answer)
-        self._loading = threading.Lock()
+        loader = Loader(device=device, tuner=tuner, precision=precision, answer=answer)
+        self._stock = Stock(self._cache, loader, make_room=lambda: self.let_go(at_once=True))
         self._lock = threading.Lock()
         self._confirmed = time.monotonic()
         self._places: tuple[Place, ...] = ()
-        self._loaded: WeakValueDictionary[str, LoadedModel] = WeakValueDictionary()
-        self._idle: dict[str, tuple[float, LoadedModel]] = {}
-        """Models that scans needed and nothing else holds, with the time of their last use; the latest last."""
 
     @property
     def current(self) -> LoadedModel:
@@ -139,10 +126,7 @@ class Models:
         has changed.
         """
         before = next(place.model for place in self._places if place.reference == reference)
-        identity = self._cache.known(reference, registered)
-        model = None if identity is None else self._intact(identity, like=before)
-        if model is None:
-            model = self._obtained(self._fetched(registered), like=before)
+        model = self._stock.from_registry(reference, registered, like=before)
         if model.manifest.organs != before.manifest.organs:
             logs.event("model_organs_differ", level=logging.WARNING, model=registered.name, version=registered.version)
         moved = Place(reference, model, registered, time.time(), before=before)
@@ -162,36 +146,26 @@ class Models:
     def of_scan(self, identity: ModelIdentity) -> LoadedModel:
         """The very model that a scan began with. Raises ModelError if the store no longer has it."""
         places = self._places
-        like = places[0].model if places else next((model for _, model in self._idle.values()), None)
-        model = self._obtained(identity, like=like)
-        if all(model.runtime is not held.runtime for held in self._held_by_places()):
-            with self._lock:
-                self._idle.pop(identity.key, None)
-                self._idle[identity.key] = (time.monotonic(), model)
-                while len(self._idle) > _MOST_IDLE:
-                    del self._idle[next(iter(self._idle))]
+        model = self._stock.obtain(identity, like=places[0].model if places else self._stock.any_idle)
+        if all(model.runtime is not place.model.runtime for place in places):
+            self._stock.keep_idle(model)
         return model
 
     def let_go(self, *, at_once: bool = False) -> bool:
         """Lets go of what stayed loaded to be quick, once it has been idle for long; True if there was any."""
-        now, wall = time.monotonic(), time.time()
+        idle, now = self._stock.let_go(at_once=at_once), time.time()
         with self._lock:
-            idle = [key for key, (used, _) in self._idle.items() if at_once or now - used > _IDLE_SECONDS]
-            for key in idle:
-                del self._idle[key]
             old = [
                 place.reference
                 for place in self._places
-                if place.before is not None and (at_once or wall - place.since_seconds > _ROLLBACK_SECONDS)
+                if place.before is not None and (at_once or now - place.since_seconds > _ROLLBACK_SECONDS)
             ]
             self._places = tuple(replace(p, before=None) if p.reference in old else p for p in self._places)
-        return bool(idle or old)
+        return idle or bool(old)
 
     def prune(self, needed: Collection[str], *, grace_seconds: float | None = None) -> None:
         """Deletes the store's copies that are, by key, not in `needed`, not loaded here, and meant by no reference."""
-        loaded = {model.identity.key for model in list(self._loaded.values())}
-        given = {} if grace_seconds is None else {"grace_seconds": grace_seconds}
-        self._cache.prune({*needed, *loaded}, **given)
+        self._stock.prune(needed, grace_seconds=grace_seconds)
 
     def confirm(self) -> None:
         """Notes again, once a day, what each reference means: other processes go on keeping its copies."""
@@ -200,16 +174,11 @@ class Models:
             for place in self._places:
                 self._remember(place)
 
-    def _held_by_places(self) -> list[LoadedModel]:
-        places = self._places
-        return [place.model for place in places] + [place.before for place in places if place.before is not None]
-
     def _begun(self, reference: str) -> Place:
         if is_registered(reference):
             place = self._begun_registered(reference)
         else:
-            identity = self._cache.add(Path(reference).expanduser())
-            place = Place(reference, self._obtained(identity, like=None), None, time.time())
+            place = Place(reference, self._stock.from_folder(Path(reference).expanduser()), None, time.time())
         self._remember(place)
         return place
 
@@ -217,17 +186,13 @@ class Models:
         note, registered = self._cache.note(reference), None
         try:
             registered = _found(reference, waiting=note is None)
-            identity = self._cache.known(reference, registered)
-            model = None if identity is None else self._intact(identity, like=None)
-            if model is None:
-                model = self._obtained(self._fetched(registered), like=None)
-            return Place(reference, model, registered, time.time())
+            return Place(reference, self._stock.from_registry(reference, registered), registered, time.time())
         except ModelError as error:
             if note is None or self._cache.copy(note.versions[0].identity.key) is None:
                 raise
             trouble = error
         kept = note.versions[0]
-        model = self._obtained(kept.identity, like=None)
+        model = self._stock.obtain(kept.identity)
         logs.event(
             "model_served_from_cache",
             level=logging.WARNING,
@@ -236,57 +201,6 @@ class Models:
             error=trouble,
         )
         return Place(reference, model, kept.registered, time.time(), trouble=trouble, wanted=registered)
-
-    def _fetched(self, registered: RegisteredVersion) -> ModelIdentity:
-        try:
-            with self._cache.incoming() as temporary:
-                folder = download_version(registered, into=Path(temporary))
-                return self._cache.add(folder, name=registered.name, version=registered.version)
-        except RegistryError as error:
-            passing = isinstance(error, RegistryUnreachable)
-            raise ModelError(str(error), reason="registry", passing=passing) from error
-        except OSError as error:
-            raise ModelError(
-                f"{registered.name} version {registered.version} cannot be kept in the store: {error}",
-                reason="store",
-                passing=True,
-            ) from error
-
-    def _intact(self, identity: ModelIdentity, *, like: LoadedModel | None) -> LoadedModel | None:
-        """A model from its copy; None if the copy is damaged."""
-        try:
-            return self._obtained(identity, like=like)
-        except ModelError as error:
-            if error.reason != "hash":
-                raise
-            return None
-
-    def _obtained(self, identity: ModelIdentity, *, like: LoadedModel | None) -> LoadedModel:
-        """A model that is loaded already, or else from its copy; run as `like` is."""
-        model = self._loaded.get(identity.key)
-        if model is None:
-            with self._loading:
-                model = self._loaded.get(identity.key) or self._load(identity, like=like)
-        if model.identity != identity:  # the same files under another version's number
-            model = replace(model, identity=identity)
-        self._loaded[identity.key] = model
-        return model
-
-    def _load(self, identity: ModelIdentity, *, like: LoadedModel | None) -> LoadedModel:
-        folder = self._cache.copy(identity.key)
-        if folder is None:
-            raise ModelError(
-                f"the scan began with model {identity.name} (SHA-256 {identity.sha256}), which the store no longer "
-                f"holds; another model must not finish it: delete the scan and post it again",
-                reason="hash",
-            )
-        try:
-            return self._loader.load(folder, identity, like=like)
-        except ModelError as error:
-            if error.reason != "device" or not self.let_go(at_once=True):
-                raise
-            logs.event("model_loaded_again", model=identity.name, error=error)
-        return self._loader.load(folder, identity, like=like)
 
     def _remember(self, place: Place) -> None:
         try:
