@@ -15,10 +15,10 @@ from serving.jobs import Priority
 from serving.load import Load, Waiting
 from serving.pressure import UNKNOWN_SECONDS, Limit, QueueFull
 from serving.probes import Probe
+from serving.readiness import PATIENT_SECONDS
 
 _AGE_SECONDS = 1.0
 """What the database said of the queue counts for so long."""
-_LIMIT_SECONDS = 2.0
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class Admission:
     _arrivals: list[_Arrival] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self._load = Probe(self.measure, most_age_seconds=_AGE_SECONDS, limit_seconds=_LIMIT_SECONDS)
+        self._load = Probe(self.measure, most_age_seconds=_AGE_SECONDS, limit_seconds=PATIENT_SECONDS)
 
     async def check(self, priority: Priority, size: int = 0) -> None:
         """Raises QueueFull where a scan with a file of `size` bytes (0: not known) may not wait as well.

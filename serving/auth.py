@@ -16,13 +16,14 @@ from serving.allowances import Allowances
 from serving.identity import ANYONE, Identity
 from serving.keys import Key, Keys, hash_of, split
 from serving.probes import Probe, Unanswered
+from serving.readiness import PATIENT_SECONDS
 
 FRESH_SECONDS = 2.0
 """A key that is made, revoked or expires counts, or no longer counts, everywhere after this long."""
 OUTAGE_SECONDS = 86_400.0
 """For so long after the database has last answered, the keys that it held then may still ask how the server is."""
 _LIMIT_SECONDS = 2.0
-"""How long a request waits for the table of keys."""
+"""How long the table of keys is waited for where an older one will do."""
 _FAILED_SECONDS = 0.25
 """How long it counts that the table could not be read."""
 _NO_HASH = "0" * 64
@@ -109,7 +110,7 @@ class Auth:
         if self._known.fresh:
             return self._known
         try:
-            known = await self._table.ask_async()
+            known = await self._table.ask_async(limit_seconds=None if in_outage else PATIENT_SECONDS)
         except (SQLAlchemyError, Unanswered):
             self._in_outage = True
             if (in_outage or not self._known.any) and time.monotonic() < self._known.until + OUTAGE_SECONDS:

@@ -29,13 +29,13 @@ _Answer = TypeVar("_Answer")
 class _Impatient(psycopg.Connection[Any]):
     """A connection that is closed where the server says nothing for too long."""
 
-    limit_seconds: float | None = ANSWER_SECONDS
+    hurried = True
 
     def wait(self, gen: PQGen[_Answer], interval: float = 0.1, timeout: float | None = None) -> _Answer:
         """As psycopg's, which everything goes through that waits for the server. Raises OperationalError."""
-        limit = self.limit_seconds if timeout is None else timeout
-        if limit is None:
+        if timeout is None and not self.hurried:
             return super().wait(gen, interval)
+        limit = ANSWER_SECONDS if timeout is None else timeout
         began = time.monotonic()
         try:
             return super().wait(gen, interval, limit)
@@ -80,8 +80,8 @@ def unhurried(connection: Connection) -> Iterator[None]:
     if not isinstance(raw, _Impatient):
         yield
         return
-    raw.limit_seconds = None
+    raw.hurried = False
     try:
         yield
     finally:
-        raw.limit_seconds = ANSWER_SECONDS
+        raw.hurried = True

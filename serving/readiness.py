@@ -12,6 +12,8 @@ from serving.probes import Probe
 
 _AGE_SECONDS = 1.0
 _LIMIT_SECONDS = 2.0
+PATIENT_SECONDS = 5.0
+"""How long a request waits that would be refused otherwise."""
 
 
 class Threads(Protocol):
@@ -62,8 +64,8 @@ class Readiness:
         ]
 
     async def look(self, name: str) -> None:
-        """Looks at one of what is needed. Raises what is wrong with it, and Unanswered."""
-        await self._probes[name].ask_async()
+        """Looks at one of what is needed, with more patience. Raises what is wrong with it, and Unanswered."""
+        await self._probes[name].ask_async(limit_seconds=PATIENT_SECONDS)
 
     async def checks(self) -> list[Check]:
         """Whether work can be taken."""
