@@ -29,7 +29,7 @@ from serving.loose_ends import LooseEnds
 from serving.models import LoadedModel, Models
 from serving.multipart import Form
 from serving.pressure import QueueFull
-from serving.receiving import check_digest, not_silent, receive
+from serving.receiving import UploadStalled, check_digest, not_silent, receive
 from serving.scan import Scan, Upload
 from serving.segmentation import create_segmentation
 from serving.sources import Sources
@@ -137,11 +137,19 @@ class Intake:
     async def limited(self, body: AsyncIterator[bytes]) -> bytes:
         """A body that is used from memory. Raises UploadTooLarge, UploadStalled."""
         pieces, size = [], 0
-        async for piece in not_silent(body, self._silence_seconds):
-            size += len(piece)
-            if size > MOST_BODY_BYTES:
-                raise UploadTooLarge(f"a request of more than {MOST_BODY_BYTES} bytes; post a whole scan to /v1/scans")
-            pieces.append(piece)
+        now, seconds = asyncio.get_running_loop().time, self._silence_seconds
+        try:
+            async with asyncio.timeout(seconds) as patience:
+                async for piece in body:
+                    size += len(piece)
+                    if size > MOST_BODY_BYTES:
+                        raise UploadTooLarge(
+                            f"a request of more than {MOST_BODY_BYTES} bytes; post a whole scan to /v1/scans"
+                        )
+                    pieces.append(piece)
+                    patience.reschedule(now() + seconds)
+        except TimeoutError:
+            raise UploadStalled(f"nothing was received for {seconds:g} seconds") from None
         return b"".join(pieces)
 
     @asynccontextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Sequence
 from importlib.metadata import version as version_of
 from typing import Annotated, Any
 
@@ -12,12 +13,10 @@ from fastapi.responses import JSONResponse
 
 from serving.protocol import description
 from serving.protocol.refusals import LoadRefused, NotOffered, UnknownModel
-from serving.routes.given import Given
+from serving.readiness import Check
+from serving.routes.given import Given, resources_of
 
 router = APIRouter(prefix="/v2", tags=["Open Inference Protocol"])
-
-_NOT = 400
-"""The protocol's status for what is not live or not ready."""
 
 
 @router.get("")
@@ -29,18 +28,20 @@ async def server_metadata() -> dict[str, Any]:
 
 @router.get("/health/live")
 async def live(request: Request) -> Response:
-    """200 while the process can work; 400: only a new start helps."""
+    """200 while the process can work; 500: only a new start helps."""
     resources = request.app.state.resources
-    well = resources is None or all(check.ok for check in resources.readiness.alive())
-    return Response(status_code=200 if well else _NOT)
+    return _health([] if resources is None else resources.readiness.alive(), otherwise=500)
 
 
 @router.get("/health/ready")
 async def ready(request: Request) -> Response:
-    """200 when everything that the server needs is there; /health/ready says what is not."""
-    resources = request.app.state.resources
-    well = resources is not None and all(check.ok for check in await resources.readiness.checks())
-    return Response(status_code=200 if well else _NOT)
+    """200 when everything that the server needs is there; 503 says what is not."""
+    return _health(await resources_of(request).readiness.checks(), otherwise=503)
+
+
+def _health(checks: Sequence[Check], *, otherwise: int) -> Response:
+    wrong = [f"{check.name}: {check.reason}" for check in checks if not check.ok]
+    return JSONResponse({"error": "; ".join(wrong)}, otherwise) if wrong else Response()
 
 
 @router.get("/models/stats")
@@ -60,11 +61,8 @@ async def model_metadata(given: Given, name: str, version: str | None = None) ->
 @router.get("/models/{name}/ready")
 @router.get("/models/{name}/versions/{version}/ready")
 async def model_ready(given: Given, name: str, version: str | None = None) -> Response:
-    """200 where it can be asked."""
-    try:
-        given.catalogue.find(name, version)
-    except UnknownModel as unknown:
-        return JSONResponse({"error": str(unknown)}, _NOT)
+    """200 where it can be asked; 404 where it is not there, or is unloaded."""
+    given.catalogue.find(name, version)
     return Response()
 
 
