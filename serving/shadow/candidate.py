@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import time
 from collections.abc import Callable
 
@@ -14,6 +15,7 @@ from serving.store import Scratch
 from serving.tuning import Tuner, Wanted
 
 _AGAIN_SECONDS = 60.0
+_BATCH_SIZE = 4
 
 
 class Candidate:
@@ -33,12 +35,15 @@ class Candidate:
 
     @classmethod
     def of(cls, settings: Settings, scratch: Scratch) -> Candidate:
-        """What RICEFISH_SHADOW names, kept in a folder of its own in the scratch."""
+        """What RICEFISH_SHADOW names, kept in a folder of its own in the scratch.
+
+        How to run it is not measured, which would take the device from those who have come meanwhile: small batches,
+        which nobody waits for long, on all cores.
+        """
 
         def begin() -> Models:
-            tuner = Tuner(
-                scratch.root, wanted=Wanted(threads=settings.threads or 1, batch_size=settings.batch_size or 1)
-            )
+            threads, batch_size = settings.threads or os.cpu_count() or 1, settings.batch_size or _BATCH_SIZE
+            tuner = Tuner(scratch.root, wanted=Wanted(threads=threads, batch_size=batch_size))
             models = Models(scratch.root / "shadow", device=settings.device, tuner=tuner, precision=settings.precision)
             models.serve(settings.shadow)
             models.prune(())

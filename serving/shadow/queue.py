@@ -7,12 +7,14 @@ which goes on at the slab after the last that was counted; one that never gets f
 from __future__ import annotations
 
 import json
+import logging
 import uuid
 from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Row, Select, and_, delete, exists, insert, or_, select, update
 
+from serving import logs
 from serving.database import Database, scans, shadows
 from serving.leases import LeaseLost
 from serving.models import ModelIdentity
@@ -89,7 +91,10 @@ class ShadowQueue:
                 .where(shadows.c.id == row.id)
                 .values(epoch=row.epoch + 1, starts=row.starts + 1, owner=self._owner, **values)
             )
-        return None if hopeless else _lease(row)
+        if hopeless:
+            logs.event("shadow_given_up", level=logging.ERROR, scan=row.scan_id, error=error)
+            return None
+        return _lease(row)
 
     def renew(self, lease: ShadowLease) -> None:
         """Raises LeaseLost if another has taken it up, or the scan is gone."""
