@@ -13,6 +13,7 @@ from fastapi_offline import FastAPIOffline
 
 from serving import access, errors, resources
 from serving.headers import SecurityHeaders
+from serving.parts import owner
 from serving.routes import health, inference, intake, models, protocol, results, scans, shadow, uploads
 from serving.routes.given import database_answers
 from serving.settings import Settings
@@ -27,7 +28,7 @@ def create_app(settings: Settings) -> FastAPI:
     `app.state.startup_error`.
     """
     telemetry = Telemetry()
-    tracing = Tracing.to(settings.otlp_endpoint, instance=resources.owner(settings))
+    tracing = Tracing.to(settings.otlp_endpoint, instance=owner(settings))
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:

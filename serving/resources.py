@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import socket
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -12,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from scans.drift import Departure
-from serving import census, load, logs
+from serving import load
 from serving.admission import Admission, QueueLimits
 from serving.auth import Auth, check_exposure
 from serving.batching import Batcher
@@ -23,26 +21,21 @@ from serving.intake import Intake
 from serving.janitor import Janitor
 from serving.jobs import Jobs
 from serving.keys import Keys
-from serving.leases import Leases
 from serving.limits import Limits
-from serving.loading import in_turn
 from serving.models import LoadedModel, Models
-from serving.places import database_url, scratch_dir
-from serving.pressure import SliceRoom
+from serving.parts import Parts, opened, owner, running, shadowed
+from serving.places import scratch_dir
 from serving.protocol.catalogue import Catalogue
 from serving.protocol.repository import Repository
 from serving.protocol.statistics import Statistics
 from serving.readiness import Readiness
 from serving.results import Results
-from serving.segmenter import Segmenter
 from serving.settings import Settings
-from serving.shadow.candidate import Candidate
 from serving.shadow.parts import Shadow
 from serving.sources import Sources
-from serving.store import Scratch, Store, StoreError, open_store
-from serving.telemetry import Telemetry, Watched
+from serving.store import Scratch, StoreError
+from serving.telemetry import Telemetry
 from serving.tracing import Tracing
-from serving.tuning import Tuner, Wanted
 from serving.uploads import Uploads
 from serving.webhooks import Webhook
 from serving.worker import Worker
@@ -89,7 +82,7 @@ def server(settings: Settings, *, telemetry: Telemetry, tracing: Tracing) -> Ite
     """
     with ExitStack() as stack:
         scratch = stack.enter_context(Scratch(scratch_dir(settings)).opened())
-        parts = stack.enter_context(_parts(settings, scratch, telemetry, tracing))
+        parts = stack.enter_context(opened(settings, scratch, telemetry, tracing))
         auth = _auth(settings, parts.database)
         stack.callback(auth.allowances.close)
         if references := settings.references:
@@ -104,8 +97,8 @@ def server(settings: Settings, *, telemetry: Telemetry, tracing: Tracing) -> Ite
         parts.janitor.sweep(starting=True, alone=parts.alone)
         parts.janitor.also(lambda: parts.models.prune(parts.jobs.needed_models()))
         parts.janitor.also(parts.models.confirm)
-        stack.enter_context(_running(parts.janitor, parts.worker, follower))
-        stack.enter_context(_shadowed(settings, parts, scratch, telemetry))
+        stack.enter_context(running(parts.janitor, parts.worker, follower))
+        stack.enter_context(shadowed(settings, parts, scratch, telemetry))
         stack.enter_context(parts.shadow.published())
         admission = _admission(settings, parts.database)
         intake = _intake(
@@ -152,86 +145,18 @@ def worker(settings: Settings) -> Iterator[str]:
         scratch = stack.enter_context(Scratch(folder).opened())
         telemetry = Telemetry()
         tracing = stack.enter_context(contextlib.closing(Tracing.to(settings.otlp_endpoint, instance=owner(settings))))
-        parts = stack.enter_context(_parts(settings, scratch, telemetry, tracing))
+        parts = stack.enter_context(opened(settings, scratch, telemetry, tracing))
         stack.enter_context(telemetry.answered_on(settings.host, settings.metrics_port))
         if parts.worker is None:
             raise StoreError("RICEFISH_CONCURRENT_SCANS is 0; a worker needs at least 1")
-        stack.enter_context(_running(parts.worker))
-        stack.enter_context(_shadowed(settings, parts, scratch, telemetry))
+        stack.enter_context(running(parts.worker))
+        stack.enter_context(shadowed(settings, parts, scratch, telemetry))
         yield owner(settings)
-
-
-@dataclass(frozen=True)
-class _Parts:
-    """What servers and workers have in common."""
-
-    database: Database
-    store: Store
-    models: Models
-    batcher: Batcher
-    jobs: Jobs
-    janitor: Janitor
-    worker: Worker | None
-    alone: bool
-    shadow: Shadow
-
-
-@contextmanager
-def _parts(settings: Settings, scratch: Scratch, telemetry: Telemetry, tracing: Tracing) -> Iterator[_Parts]:
-    with ExitStack() as stack:
-        database = Database(database_url(settings))
-        alone = not database.shared
-        store = open_store(settings, scratch)
-        stack.enter_context(store.open(alone=alone))
-        database.open()
-        stack.callback(database.close)
-        tuner = Tuner(scratch.root, wanted=Wanted(threads=settings.threads, batch_size=settings.batch_size))
-        shadow = Shadow.of(settings, database, owner=owner(settings))
-        room = SliceRoom(settings.queue_slices, settings.queue_slice_bytes)
-        lanes = max(os.cpu_count() or 1, _MOST_GPU_LANES)
-        batcher = Batcher(lanes=lanes, on_batch=shadow.listening(telemetry.batch_computed), room=room)
-        stack.callback(batcher.close)
-        models = Models(
-            store.models_dir,
-            device=settings.device,
-            tuner=tuner,
-            precision=settings.precision,
-            elsewhere=store,
-            answer=in_turn(batcher),
-        )
-        leases = _leases(settings, database, shadow)
-        work = None
-        if settings.concurrent_scans:
-            segmenter = Segmenter(
-                store=store,
-                scratch=scratch,
-                models=models,
-                batcher=batcher,
-                tile=settings.tile,
-                quality_limit=settings.quality_limit,
-                on_spent=telemetry.time_spent,
-                on_slab=telemetry.slab_finished,
-                on_judged=telemetry.judged,
-                on_departure=telemetry.departed,
-                tracing=tracing,
-            )
-            work = Worker(
-                leases,
-                segment=segmenter.segment,
-                concurrent_scans=settings.concurrent_scans,
-                attempts=settings.attempts,
-                check_store=store.check,
-                on_end=telemetry.scan_ended,
-            )
-        jobs = Jobs(database, owner=owner(settings), on_change=work.look if work else lambda: None)
-        janitor = Janitor(store=store, jobs=jobs, retention_days=settings.retention_days)
-        with telemetry.watching(_watched(settings, scratch, database, batcher, models)):
-            yield _Parts(database, store, models, batcher, jobs, janitor, work, alone, shadow)
 
 
 def _intake(  # noqa: PLR0913 - the parts of a server that taking in needs, each with its name in the call
     settings: Settings,
-    parts: _Parts,
+    parts: Parts,
     admission: Admission,
     *,
     scratch: Scratch,
@@ -256,24 +181,6 @@ def _intake(  # noqa: PLR0913 - the parts of a server that taking in needs, each
     )
 
 
-def _leases(settings: Settings, database: Database, shadow: Shadow) -> Leases:
-    seconds = settings.lease_seconds
-    leases = Leases(database, owner=owner(settings), seconds=seconds, on_success=shadow.scan_succeeded)
-    if left := leases.take_back(alone=not database.shared):
-        logs.event("scans_taken_back", scans=left)
-    return leases
-
-
-@contextmanager
-def _shadowed(settings: Settings, parts: _Parts, scratch: Scratch, counters: Telemetry) -> Iterator[None]:
-    store, batcher = parts.store, parts.batcher
-    with (
-        contextlib.closing(Candidate.of(settings, scratch)) as model,
-        parts.shadow.running(parts.worker, model=model, store=store, batcher=batcher, counters=counters),
-    ):
-        yield
-
-
 def _auth(settings: Settings, database: Database) -> Auth:
     keys = Keys(database)
     check_exposure(settings.host, keys, anonymous=settings.anonymous)
@@ -281,7 +188,7 @@ def _auth(settings: Settings, database: Database) -> Auth:
 
 
 @contextmanager
-def _catalogue(settings: Settings, parts: _Parts) -> Iterator[Catalogue]:
+def _catalogue(settings: Settings, parts: Parts) -> Iterator[Catalogue]:
     statistics = Statistics()
     repository = Repository(
         settings.model_repository,
@@ -305,28 +212,12 @@ def _webhook(settings: Settings, follower: Follower) -> Webhook:
     return Webhook(None if secret is None else secret.get_secret_value(), look=follower.look)
 
 
-def _readiness(settings: Settings, parts: _Parts, scratch: Scratch) -> Readiness:
+def _readiness(settings: Settings, parts: Parts, scratch: Scratch) -> Readiness:
     return Readiness(
         needed={"database": parts.database.check, "store": parts.store.check, "scratch": scratch.check},
         threads={"batching": parts.batcher, **({"worker": parts.worker} if parts.worker else {})},
         model=lambda: parts.models.current if settings.references else None,
     )
-
-
-def _watched(settings: Settings, scratch: Scratch, database: Database, batcher: Batcher, models: Models) -> Watched:
-    store = {"store": settings.store_dir} if settings.store_dir else {}
-    return Watched(
-        census=lambda: census.count(database),
-        depth=batcher.depth,
-        models=models.served,
-        disks={**store, "scratch": scratch.root},
-        uploads={"resumable": scratch.uploads_dir, "request": scratch.root / "incoming"},
-    )
-
-
-def owner(settings: Settings) -> str:
-    """Name of this process, in the queue and in traces."""
-    return settings.worker_id or f"{socket.gethostname()}-{os.getpid()}"
 
 
 @contextmanager
@@ -337,14 +228,3 @@ def _worker_scratch(worker_id: str | None) -> Iterator[Path]:
         return
     with tempfile.TemporaryDirectory(prefix="ricefish-") as folder:
         yield Path(folder)
-
-
-@contextmanager
-def _running(*parts: Follower | Janitor | Worker | None) -> Iterator[None]:
-    """Starts them in their order; they stop in reverse."""
-    with ExitStack() as stack:
-        for part in parts:
-            if part is not None:
-                part.start()
-                stack.callback(part.stop)
-        yield
