@@ -10,7 +10,7 @@ import contextlib
 import copy
 import time
 import uuid
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -18,30 +18,29 @@ from pathlib import Path
 import numpy as np
 from sqlalchemy.exc import SQLAlchemyError
 
-from scans.drift import Departure, spacing_departures
+from scans.drift import Departure
 from scans.manifest import file_sha256
 from serving import logs
 from serving.admission import Admission
 from serving.asked import Asked, RequestRefused, asked_in_form
 from serving.jobs import Jobs, ScanNotFound
-from serving.limits import Limits, UploadTooLarge
+from serving.limits import Limits
 from serving.loose_ends import LooseEnds
 from serving.models import LoadedModel, Models
 from serving.multipart import Form
 from serving.pressure import QueueFull
-from serving.receiving import UploadStalled, check_digest, not_silent, receive
+from serving.receiving import check_digest, not_silent, receive, whole
 from serving.scan import Scan, Upload
 from serving.segmentation import create_segmentation
 from serving.sources import Sources
 from serving.store import Scratch, Store
 from serving.tracing import Tracing
 from serving.uploads import UploadNotFound, Uploads
-from serving.verification import Verified, slab_slices, verify
+from serving.verification import departures, slab_slices, verify
 
 SOURCE_DIR = "source"
 WORKING_COPY = "voxels.nii"
 _ACCEPTING_SECONDS = 60.0
-MOST_BODY_BYTES = 1 << 30
 """Of a request whose body is used from memory."""
 
 
@@ -136,21 +135,7 @@ class Intake:
 
     async def limited(self, body: AsyncIterator[bytes]) -> bytes:
         """A body that is used from memory. Raises UploadTooLarge, UploadStalled."""
-        pieces, size = [], 0
-        now, seconds = asyncio.get_running_loop().time, self._silence_seconds
-        try:
-            async with asyncio.timeout(seconds) as patience:
-                async for piece in body:
-                    size += len(piece)
-                    if size > MOST_BODY_BYTES:
-                        raise UploadTooLarge(
-                            f"a request of more than {MOST_BODY_BYTES} bytes; post a whole scan to /v1/scans"
-                        )
-                    pieces.append(piece)
-                    patience.reschedule(now() + seconds)
-        except TimeoutError:
-            raise UploadStalled(f"nothing was received for {seconds:g} seconds") from None
-        return b"".join(pieces)
+        return await whole(body, silence_seconds=self._silence_seconds)
 
     @asynccontextmanager
     async def _place(self, asked: Asked, size: int) -> AsyncIterator[None]:
@@ -249,7 +234,7 @@ class Intake:
             slab_slices=slab_slices(found.shape, np.dtype(found.dtype), most=self._slab_slices),
             traceparent=self._tracing.traceparent(),
             good_threshold=None if model.quality is None else model.quality.threshold,
-            warnings=tuple(_departures(model, found)),
+            warnings=tuple(departures(found, model.manifest)),
         )
         create_segmentation(incoming, scan)
         accepted = self._store_and_queue(incoming, scan, asked)
@@ -299,13 +284,6 @@ class Intake:
             except ScanNotFound:
                 time.sleep(0.05)
         raise BeingAccepted("the same scan is being accepted; ask again")
-
-
-def _departures(model: LoadedModel, found: Verified) -> Iterator[Departure]:
-    """How a file is unlike what the model has seen."""
-    yield from spacing_departures(found.frame.spacing, model.manifest.spacing_mm)
-    if (seen := model.manifest.seen) is not None:
-        yield from seen.grey_values(found.window, found.quantiles)
 
 
 def _same(scan: Scan, upload: Upload, asked: Asked) -> Scan:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,10 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from scans.drift import grey_quantiles
+from scans.drift import Departure, grey_quantiles, spacing_departures
 from scans.formats import SlabWriter, create_volume, open_volume
 from scans.geometry import Frame, Spacing, Triple
 from scans.intensity import IntensityRule, Window, stride
+from scans.manifest import ModelManifest
 from scans.volume import Volume
 from serving.limits import Limits
 
@@ -73,3 +75,10 @@ def _writer(copy: Path, volume: Volume) -> AbstractContextManager[SlabWriter]:
 
 def _multiples(step: int, start: int, stop: int) -> range:
     return range(-(-start // step) * step, stop, step)
+
+
+def departures(found: Verified, manifest: ModelManifest) -> Iterator[Departure]:
+    """How a file is unlike what a model has seen in training."""
+    yield from spacing_departures(found.frame.spacing, manifest.spacing_mm)
+    if (seen := manifest.seen) is not None:
+        yield from seen.grey_values(found.window, found.quantiles)

@@ -8,14 +8,14 @@ from fastapi import APIRouter
 
 from serving.identity import Identity
 from serving.routes.given import Given
-from serving.schemas import (
+from serving.shadow.report import Compared, OrganReport, PairReport, Standing
+from serving.shadow.schemas import (
     ComparedModelResponse,
     ComparisonResponse,
     OrganAgreementResponse,
     ShadowResponse,
     WorstScanResponse,
 )
-from serving.shadow.report import Compared, OrganReport, PairReport, Standing
 
 router = APIRouter(prefix="/v1/models", tags=["models"])
 

@@ -21,7 +21,7 @@ from serving.leases import Leases
 from serving.load import Load, Waiting, measure
 from serving.pressure import QueueFull, SliceRoom, SlicesFull
 from tests.serving.databases import new_postgresql_database, postgresql_server
-from tests.serving.test_queue import new_scan
+from tests.serving.queues import new_scan
 
 UNLIMITED = QueueLimits(scans=10**6, bytes=10**15, age_seconds=1e9)
 

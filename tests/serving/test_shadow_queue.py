@@ -21,7 +21,7 @@ from serving.shadow.publisher import Publisher
 from serving.shadow.queue import MOST_STARTS, ShadowLease, ShadowQueue, sweep
 from serving.shadow.report import ShadowReport
 from tests.serving.databases import new_postgresql_database, postgresql_server
-from tests.serving.test_queue import new_scan
+from tests.serving.queues import new_scan
 
 SHADOW = ModelIdentity(name="fish", version="2", sha256="12" * 32, key="34" * 32)
 CHAMPION = ModelIdentity(name="fish", version="1", sha256="cd" * 32, key="ef" * 32)
