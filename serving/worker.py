@@ -230,7 +230,9 @@ class Worker:
             logs.event("scan_parked", scan=scan_id)
             return Ending.PARKED
         except Fenced as error:
-            raise LeaseLost from error
+            if not self._store_fails(error):  # without its store, a scan looks as if another had it
+                raise LeaseLost from error
+            return self._failed(run, error)
         except (LeaseLost, SQLAlchemyError):
             raise
         except Exception as error:

@@ -37,9 +37,8 @@ def test_making_the_tables_may_take_as_long_as_it_takes(tmp_path: Path, monkeypa
     monkeypatch.setattr(postgresql, "ANSWER_SECONDS", 0.5)
     with stoppable_postgresql(tmp_path / "postgresql") as server:
         database = Database(new_postgresql_database(server.uri))
-        with database.writing() as connection:
-            with postgresql.unhurried(connection):
-                connection.exec_driver_sql("SELECT pg_sleep(1)")
-            with pytest.raises(OperationalError, match="no answer"):
-                connection.exec_driver_sql("SELECT pg_sleep(1)")
+        with database.writing() as connection, postgresql.unhurried(connection):
+            connection.exec_driver_sql("SELECT pg_sleep(1)")
+        with pytest.raises(OperationalError, match="no answer"), database.writing() as connection:
+            connection.exec_driver_sql("SELECT pg_sleep(1)")
         database.close()
