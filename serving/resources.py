@@ -163,10 +163,7 @@ def _parts(settings: Settings, scratch: Scratch, telemetry: Telemetry, tracing: 
         models = Models(
             store.models_dir, device=settings.device, tuner=tuner, precision=settings.precision, fetch=store.fetch_model
         )
-        room = SliceRoom(settings.queue_slices, settings.queue_slice_bytes)
-        lanes = max(os.cpu_count() or 1, _MOST_GPU_LANES)
-        batcher = Batcher(lanes=lanes, on_batch=telemetry.batch_computed, room=room)
-        stack.callback(batcher.close)
+        batcher = stack.enter_context(contextlib.closing(_batcher(settings, telemetry)))
         leases = Leases(database, owner=owner(settings), seconds=settings.lease_seconds)
         if left := leases.take_back(alone=alone):
             logs.event("scans_taken_back", scans=left)
@@ -194,6 +191,12 @@ def _parts(settings: Settings, scratch: Scratch, telemetry: Telemetry, tracing: 
         janitor = Janitor(store=store, jobs=jobs, retention_days=settings.retention_days)
         with telemetry.watching(_watched(settings, scratch, database, batcher, models)):
             yield _Parts(database, store, models, batcher, jobs, janitor, work, alone)
+
+
+def _batcher(settings: Settings, telemetry: Telemetry) -> Batcher:
+    room = SliceRoom(settings.queue_slices, settings.queue_slice_bytes)
+    lanes = max(os.cpu_count() or 1, _MOST_GPU_LANES)
+    return Batcher(lanes=lanes, on_batch=telemetry.batch_computed, room=room)
 
 
 def _intake(  # noqa: PLR0913 - the parts of a server that taking in needs, each with its name in the call

@@ -7,7 +7,7 @@ import io
 from typing import Annotated, Any, Literal
 from urllib.parse import quote
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.responses import StreamingResponse
 
 from scans.formats import MEDIA_TYPES
@@ -17,7 +17,7 @@ from serving.jobs import Job
 from serving.resources import Resources
 from serving.results import Axis
 from serving.routes.answers import ScanId, model_response
-from serving.routes.given import Given
+from serving.routes.given import Given, database_answers
 from serving.scan import Scan
 from serving.schemas import BoxResponse, OrganRowResponse, OrgansResponse, ProblemResponse
 
@@ -28,7 +28,9 @@ _CSV_COLUMNS = (
     *("start_z", "start_y", "start_x", "stop_z", "stop_y", "stop_x", "touches_border"),
 )
 
-router = APIRouter(prefix="/v1/scans", tags=["results"], responses={"4XX": _PROBLEM})
+router = APIRouter(
+    prefix="/v1/scans", tags=["results"], responses={"4XX": _PROBLEM}, dependencies=[Depends(database_answers)]
+)
 
 
 @router.get("/{scan_id}/segmentation", response_class=StreamingResponse)
