@@ -24,8 +24,8 @@ export HF_HUB_DISABLE_TELEMETRY := 1
 export HF_HUB_OFFLINE := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help setup demo test lint format serve mlflow repro bench bench-capacity bench-resume bench-soak bench-seeds \
-	bench-recipe deps lock clean
+.PHONY: help setup demo test lint format serve mlflow repro bench bench-capacity bench-resume bench-soak \
+	bench-swaps bench-seeds bench-recipe bench-drift deps lock clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /  make \1\t/' | expand -t 22
@@ -76,11 +76,17 @@ bench-soak: setup  ## 200 SIGKILLs over scans, uploads and cancellations, on SQL
 	@python -m benchmarks.soak $(ARGS)
 	@python -m benchmarks.soak --workers 3 $(ARGS)
 
+bench-swaps: setup  ## 20 moves of the champion under constant load: nothing fails, nothing is mixed (10 minutes)
+	@python -m benchmarks.swaps $(ARGS)
+
 bench-seeds: setup  ## Teacher against Student for five seeds of the demo (about 40 minutes)
 	@python -m benchmarks.seeds $(ARGS)
 
 bench-recipe: setup  ## each part of the recipe alone, and each label budget (Tables 2 and 1 of the paper)
 	@python -m benchmarks.recipe $(ARGS)
+
+bench-drift: setup  ## scans unlike the training, and ordinary ones: which are flagged (about 40 minutes)
+	@python -m benchmarks.drift $(ARGS)
 
 COMPILE := uv pip compile --universal --python-version 3.11 --generate-hashes --no-header \
 	--no-emit-index-url --no-emit-find-links --quiet

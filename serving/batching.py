@@ -35,6 +35,8 @@ class Urgency(IntEnum):
     INTERACTIVE = 1
     NORMAL = 2
     BACKLOG = 3
+    SHADOW = 4
+    """Of a model that answers nobody yet, on scans whose answer is out."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,7 @@ class _Request:
     merged_up_to: int
     halo: int = 0
     confidence: bool = False
+    counted: bool = True
     told: Told | None = None
     answer: Future[Any] = field(default_factory=Future)
     asked: float = field(default_factory=time.perf_counter)
@@ -116,18 +119,21 @@ class Batcher:
         merged_up_to: int = 1,
         halo: int = 0,
         told: Told | None = None,
+        counted: bool = True,
     ) -> Answer:
         """Queues raw grey values, (N, Y, X) of any real type; the answer is their class indices, uint8 (N, Y, X).
 
         `window` is that of all slices, or one for each, float32 (N, 2).
         With urgency SLICE, requests are merged into batches of at most `merged_up_to` slices. `halo` is what tiles are
-        shown around them where a slice alone does not fit the device. An answer that was not begun can be cancelled at
-        no cost. It holds OutOfDeviceMemory where nothing helped, and what the network raised. Raises RuntimeError once
-        the queue is closed.
+        shown around them where a slice alone does not fit the device. `counted`: `on_batch` is told of it. An answer
+        that was not begun can be cancelled at no cost. It holds OutOfDeviceMemory where nothing helped, and what the
+        network raised. Raises RuntimeError once the queue is closed.
         """
         rows = window_rows(window, len(slices)) if isinstance(window, Window) else window
         grey = np.ascontiguousarray(slices, np.float32)
-        return self._queue(_Request(grey, rows, network, urgency, stream, merged_up_to, halo=halo, told=told))
+        return self._queue(
+            _Request(grey, rows, network, urgency, stream, merged_up_to, halo=halo, told=told, counted=counted)
+        )
 
     def submit_with_confidence(  # noqa: PLR0913 - as above
         self,
@@ -272,7 +278,8 @@ class Batcher:
             if first.urgency is Urgency.SLICE and not failed:
                 self._room.computed(len(slices), seconds, lanes=first.network.lanes)
             computed = Computed(first.urgency, len(batch), len(slices), waited, seconds, failed)
-            self._on_batch(computed)
+            if first.counted:
+                self._on_batch(computed)
             for request in batch:
                 if request.told is not None:
                     request.told(computed, began - request.asked, request is first)

@@ -1,4 +1,4 @@
-"""Database: the tables of scans and of keys, in SQLite or PostgreSQL. Whoever writes a row says when it may."""
+"""Database: the tables of scans, keys and shadows, in SQLite or PostgreSQL. Whoever writes a row says when it may."""
 
 from __future__ import annotations
 
@@ -60,6 +60,8 @@ scans = Table(
     Column("batch_size", Integer, comment="that it was begun with"),
     Column("rate", Float(53), comment="slices per second, of late"),
     Column("statistics", Text, comment="organ statistics of the slabs that are done, as JSON"),
+    Column("judgement", Text, comment="what is judged of the slabs that are done, as JSON"),
+    Column("warnings", Text, comment="how it is unlike the training, as JSON; NULL: in no way that is known yet"),
     Column("timings", Text, comment="seconds by activity, as JSON"),
     Column("finished", Float(53), comment="seconds since 1970"),
     Column("key_owner", String(200), comment="whose key it was posted with; NULL without keys"),
@@ -97,6 +99,32 @@ api_keys = Table(
     Column("bytes_per_day", BigInteger),
     Column("day", Integer, nullable=False, default=0, comment="days since 1970, that the bytes are of"),
     Column("bytes", BigInteger, nullable=False, default=0, comment="that were sent on that day"),
+)
+
+shadows = Table(
+    "ricefish_shadows",
+    metadata,
+    Column("id", String(32), primary_key=True),
+    Column("scan_id", String(32), unique=True, comment="NULL once the scan is gone"),
+    Column("state", String(16), nullable=False, comment="wanted, running, done, same, given up"),
+    Column("wanted", Float(53), nullable=False, comment="when the scan succeeded, seconds since 1970"),
+    Column("not_before", Float(53), nullable=False, default=0.0, comment="a retry waits until then"),
+    Column("starts", Integer, nullable=False, default=0, comment="how often it was begun since the last slab"),
+    Column("error", Text, comment="of the last failure"),
+    Column("owner", String(200), comment="the process that works on it"),
+    Column("epoch", Integer, nullable=False, default=0, comment="raised by whoever takes it"),
+    Column("lease_until", Float(53), comment="when the owner counts as gone"),
+    Column("slabs_done", Integer, nullable=False, default=0),
+    Column("counts", Text, comment="voxels that agree and differ in the slabs that are done, as JSON"),
+    Column("champion_key", String(64), comment="of the model that answered"),
+    Column("champion_name", String(255)),
+    Column("champion_version", String(64)),
+    Column("shadow_key", String(64), comment="of the model that it is compared with"),
+    Column("shadow_name", String(255)),
+    Column("shadow_version", String(64)),
+    Column("finished", Float(53), comment="seconds since 1970"),
+    Index("ricefish_shadows_queue", "state", "wanted"),
+    Index("ricefish_shadows_finished", "state", "finished"),
 )
 
 

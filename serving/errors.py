@@ -35,6 +35,7 @@ from serving.runtime import OutOfDeviceMemory, RunFailed
 from serving.sources import SourceRefused
 from serving.telemetry.requests import PROBLEM, REQUEST_ID
 from serving.uploads import ChecksumMismatch, OffsetConflict, UploadIncomplete, UploadNotFound, UploadRefused
+from serving.webhooks import EventRefused, EventUnreadable
 
 MEDIA_TYPE = "application/problem+json"
 RETRY_SECONDS = 2
@@ -87,6 +88,8 @@ PROBLEMS: Mapping[type[Exception], Problem] = {
     KeyReused: Problem(409, "key-reused", "The Idempotency-Key stands for another scan"),
     BeingAccepted: Problem(503, "being-accepted", "The same scan is being accepted", _WAIT),
     ModelNotServed: Problem(404, "no-such-model", "There is no such model"),
+    EventRefused: Problem(401, "event-refused", "The event is not known to be the registry's"),
+    EventUnreadable: Problem(400, "bad-event", "The event cannot be understood"),
     ScanNotFound: Problem(404, "no-such-scan", "There is no such scan"),
     WrongState: Problem(409, "wrong-state", "The scan is not in a state for this"),
     SliceNotFound: Problem(404, "no-such-slice", "There is no such slice"),

@@ -55,8 +55,9 @@ def serve(settings: Settings) -> int:
         return 1
     server = _Server(config, app, drain_seconds=settings.drain_seconds)
     signal.signal(signal.SIGTERM, lambda *_: None)  # uvicorn raises it again when it has stopped
-    with contextlib.suppress(KeyboardInterrupt, SystemExit):
-        asyncio.run(server.serve())
+    runner = asyncio.Runner(loop_factory=config.get_loop_factory())
+    with contextlib.suppress(KeyboardInterrupt, SystemExit), runner:
+        runner.run(server.serve())
     error: Exception | None = app.state.startup_error
     if error is not None:
         if not isinstance(error, DatabaseError | LoadRefused | ModelError | NoKeys | StoreError):

@@ -6,13 +6,15 @@ import errno
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 
 from sqlalchemy.exc import SQLAlchemyError
 
+from scans.drift import Departure
 from scans.formats import FormatError
+from scans.judgement import Judgement
 from scans.statistics import OrganStatistics
 from serving import logs
 from serving.jobs import Priority
@@ -73,18 +75,27 @@ class Run:
         """Lets `check` raise from now on."""
         self._stop.set()
 
-    def commit(
+    def commit(  # noqa: PLR0913 - what is known of a finished slab, each with its name in the call
         self,
         *,
         slabs_done: int,
         statistics: OrganStatistics,
+        judgement: Judgement,
+        warnings: Sequence[Departure],
         timings: Mapping[str, float],
         batch_size: int,
         rate: float | None,
     ) -> None:
         """Writes down that slabs [0, slabs_done) are in the store. Raises LeaseLost."""
         self._leases.commit(
-            self.lease, slabs_done=slabs_done, statistics=statistics, timings=timings, batch_size=batch_size, rate=rate
+            self.lease,
+            slabs_done=slabs_done,
+            statistics=statistics,
+            judgement=judgement,
+            warnings=warnings,
+            timings=timings,
+            batch_size=batch_size,
+            rate=rate,
         )
         logs.event("slab_finished", scan=self.lease.scan.id, slab=slabs_done - 1, slabs=len(self.lease.scan.boxes))
 
@@ -141,6 +152,11 @@ class Worker:
     def alive(self) -> bool:
         """False if one of its own threads has ended although it was not told to stop."""
         return self._stopping.is_set() or all(thread.is_alive() for thread in self._threads)
+
+    @property
+    def busy(self) -> bool:
+        """True while it works on a scan."""
+        return bool(self._running())
 
     def look(self) -> None:
         """Looks at once for what is new in the queue, and for scans that are to stop."""

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 from numpy.typing import NDArray
 
 from serving.protocol.refusals import InferenceRefused
-from serving.protocol.statistics import ModelStatistics
+from serving.protocol.statistics import ModelStatistics, Timing
 from serving.protocol.tensors import InferenceRequest, Tensor
 
 
@@ -72,8 +72,12 @@ class Offered(Protocol):
     @property
     def statistics(self) -> ModelStatistics: ...  # noqa: D102 - says it
 
-    async def infer(self, request: InferenceRequest) -> Mapping[str, NDArray[Any]]:
-        """The outputs that are wanted, in the order in which they are. Raises InferenceRefused."""
+    def check_room(self) -> None:
+        """Raises QueueFull where not even one more request may wait."""
+        ...
+
+    async def infer(self, request: InferenceRequest, timing: Timing) -> Mapping[str, NDArray[Any]]:
+        """The outputs that are wanted, in the order in which they are; notes its parts. Raises InferenceRefused."""
         ...
 
 

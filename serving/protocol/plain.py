@@ -18,7 +18,7 @@ from serving.pressure import SlicesFull
 from serving.protocol.model_config import ModelConfig
 from serving.protocol.offered import TensorSpec
 from serving.protocol.refusals import InferenceRefused
-from serving.protocol.statistics import ModelStatistics
+from serving.protocol.statistics import ModelStatistics, Timing
 from serving.protocol.tensors import InferenceRequest
 from serving.runtime import PlainRuntime
 
@@ -29,12 +29,13 @@ Arrays = Mapping[str, NDArray[Any]]
 class _Waiting:
     inputs: Arrays
     outputs: tuple[str, ...]
+    timing: Timing
     answer: Future[Arrays] = field(default_factory=Future)
     asked: float = field(default_factory=time.perf_counter)
 
     @property
     def rows(self) -> int:
-        return len(next(iter(self.inputs.values())))
+        return len(next(iter(self.inputs.values()), ()))
 
     def like(self, other: _Waiting) -> bool:
         shapes = {name: array.shape[1:] for name, array in self.inputs.items()}
@@ -74,18 +75,19 @@ class PlainModel:
         self._request_seconds = 1.0
         """That each took of the latest batch."""
 
-    async def infer(self, request: InferenceRequest) -> Arrays:
+    async def infer(self, request: InferenceRequest, timing: Timing) -> Arrays:
         """In a thread of the pool. Raises InferenceRefused, RunFailed, SlicesFull."""
         arrays = {name: tensor.array for name, tensor in request.inputs.items()}
         self._check_batch(arrays)
-        asked = _Waiting(arrays, tuple(request.outputs) or tuple(spec.name for spec in self.outputs))
+        asked = _Waiting(arrays, tuple(request.outputs) or tuple(spec.name for spec in self.outputs), timing)
         with self._lock:
-            self._check_room()
+            self.check_room()
             self._waiting.append(asked)
         self._threads.submit(self._work)  # it may find that another thread has taken this request along
         return await asyncio.wrap_future(asked.answer)
 
-    def _check_room(self) -> None:
+    def check_room(self) -> None:
+        """Raises SlicesFull where as many requests wait as may."""
         waiting, most = len(self._waiting), self._most_waiting
         if waiting >= most:
             raise SlicesFull(
@@ -144,8 +146,9 @@ class PlainModel:
         seconds = time.perf_counter() - began
         self._request_seconds = seconds / len(batch)
         rows = sum(one.rows for one in batch) if self.max_batch_size else 1
+        self.statistics.executed(seconds, rows=rows)
         for one in batch:
-            self.statistics.computed(waited_seconds=began - one.asked, seconds=seconds, batch=rows, first=one is first)
+            one.timing.parts.append((began - one.asked, seconds))
         if len(batch) == 1:
             return [outputs]
         ends = np.cumsum([one.rows for one in batch])[:-1]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import uuid
+import itertools
 from collections.abc import Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -17,12 +17,14 @@ from serving.models import LoadedModel
 from serving.protocol.datatypes import REAL
 from serving.protocol.offered import TensorSpec
 from serving.protocol.refusals import InferenceRefused
-from serving.protocol.statistics import ModelStatistics
+from serving.protocol.statistics import ModelStatistics, Timing
 from serving.protocol.tensors import InferenceRequest
 from serving.runtime import CPU
 from serving.tuning import LARGEST_BATCH
 
 SEGMENTATION, CONFIDENCE = "segmentation", "confidence"
+_REQUESTS = itertools.count()
+"""Each is a stream of its own in the queue."""
 _INLINE_BYTES = 1 << 20
 """What is larger is prepared in a thread, so that nobody else waits for it."""
 
@@ -66,15 +68,19 @@ class OfferedSegmentation:
         """Whether it runs there."""
         return self.model.runtime.provider != CPU
 
-    async def infer(self, request: InferenceRequest) -> Mapping[str, NDArray[Any]]:
+    def check_room(self) -> None:
+        """Raises SlicesFull where not even one more slice may wait."""
+        self.batcher.check_room()
+
+    async def infer(self, request: InferenceRequest, timing: Timing) -> Mapping[str, NDArray[Any]]:
         """Through the batching queue, in batches as large as the device likes them. Raises InferenceRefused."""
         confident = not request.outputs.keys().isdisjoint({CONFIDENCE})
-        stream = uuid.uuid4().hex
+        stream = f"slices {next(_REQUESTS)}"
         slices = request.inputs["slices"].array
         if slices.nbytes > _INLINE_BYTES:
-            futures = await asyncio.to_thread(self._submit, request, stream, confident)
+            futures = await asyncio.to_thread(self._submit, request, stream, confident, timing)
         else:
-            futures = self._submit(request, stream, confident)
+            futures = self._submit(request, stream, confident, timing)
         if len(futures) == 1:
             answers = [await asyncio.wrap_future(futures[0])]
         else:
@@ -86,10 +92,16 @@ class OfferedSegmentation:
             outputs = {SEGMENTATION: _joined(segmentations), CONFIDENCE: _joined(confidences)}
         return {name: outputs[name] for name in request.outputs or (SEGMENTATION,)}
 
-    def _submit(self, request: InferenceRequest, stream: str, confident: bool) -> list[Future[Any]]:
+    def _submit(self, request: InferenceRequest, stream: str, confident: bool, timing: Timing) -> list[Future[Any]]:
         slices, windows = self._checked(request)
         self.batcher.check_room(slices)
         size = self.model.tuning.batch_size(*slices.shape[1:])
+
+        def told(batch: Computed, waited_seconds: float, first: bool) -> None:
+            timing.parts.append((waited_seconds, batch.seconds))
+            if first:
+                self.statistics.executed(batch.seconds, rows=batch.slices)
+
         submit = self.batcher.submit_with_confidence if confident else self.batcher.submit
         return [
             submit(
@@ -99,7 +111,7 @@ class OfferedSegmentation:
                 urgency=Urgency.SLICE,
                 stream=stream,
                 merged_up_to=size,
-                told=self._told,
+                told=told,
             )
             for first in range(0, len(slices), size)
         ]
@@ -120,9 +132,6 @@ class OfferedSegmentation:
                 f"input 'window' needs finite numbers, lower < upper, for each slice: shape [{len(slices)},2]"
             )
         return slices, windows
-
-    def _told(self, batch: Computed, waited_seconds: float, first: bool) -> None:
-        self.statistics.computed(waited_seconds=waited_seconds, seconds=batch.seconds, batch=batch.slices, first=first)
 
 
 def _joined(parts: Any) -> NDArray[Any]:

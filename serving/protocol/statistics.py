@@ -6,11 +6,23 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 Phase = Literal["success", "fail", "queue", "compute_input", "compute_infer", "compute_output"]
 _PHASES: tuple[Phase, ...] = ("success", "fail", "queue", "compute_input", "compute_infer", "compute_output")
+
+
+@dataclass(slots=True)
+class Timing:
+    """Of one request, in seconds."""
+
+    compute_input: float = 0.0
+    """Reading and checking it."""
+    compute_output: float = 0.0
+    """Writing the answer."""
+    parts: list[tuple[float, float]] = field(default_factory=list)
+    """Waited and computed, of each part that it was split into; appended by whichever thread computes it."""
 
 
 @dataclass(slots=True)
@@ -35,26 +47,28 @@ class ModelStatistics:
         self._executions = 0
         self._last_ms = 0
 
-    def ended(self, seconds: float, *, rows: int | None) -> None:
-        """A request was answered after so long, with so many rows of a batch; None: it was not."""
+    def failed(self, seconds: float) -> None:
+        """A request was refused, or failed, after so long."""
         with self._lock:
-            self._spent["fail" if rows is None else "success"].add(seconds)
-            self._rows += rows or 0
+            self._spent["fail"].add(seconds)
+
+    def succeeded(self, seconds: float, timing: Timing, *, rows: int) -> None:
+        """A request was answered after so long, with so many rows of a batch; all its counts rise at once."""
+        waits, computed = zip(*timing.parts, strict=True) if timing.parts else ((0.0,), (0.0,))
+        with self._lock:
+            self._spent["success"].add(seconds)
+            self._spent["queue"].add(min(waits))
+            self._spent["compute_input"].add(timing.compute_input)
+            self._spent["compute_infer"].add(sum(computed))
+            self._spent["compute_output"].add(timing.compute_output)
+            self._rows += rows
             self._last_ms = time.time_ns() // 1_000_000
 
-    def spent(self, phase: Phase, seconds: float) -> None:
-        """A request spent so long on this."""
+    def executed(self, seconds: float, *, rows: int) -> None:
+        """A batch of so many rows, of one request or of several, was computed."""
         with self._lock:
-            self._spent[phase].add(seconds)
-
-    def computed(self, *, waited_seconds: float, seconds: float, batch: int, first: bool) -> None:
-        """A request waited, and was computed in a batch of so many rows, as its first or as another."""
-        with self._lock:
-            self._spent["queue"].add(waited_seconds)
-            self._spent["compute_infer"].add(seconds)
-            if first:
-                self._executions += 1
-                self._batches[batch].add(seconds)
+            self._executions += 1
+            self._batches[rows].add(seconds)
 
     def as_json(self) -> dict[str, Any]:
         """An entry of `model_stats`."""

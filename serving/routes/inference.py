@@ -1,6 +1,6 @@
 """/v2/models/MODEL/infer: tensors in, tensors out.
 
-It is called for every single slice, so it is a plain Starlette route: nothing is resolved, validated or described that
+It is called for every single slice, so it is a bare ASGI application: nothing is resolved, validated or described that
 the protocol's own modules do not look at.
 """
 
@@ -11,11 +11,13 @@ import time
 from collections.abc import Mapping
 
 from fastapi import APIRouter, Request, Response
+from starlette.types import Receive, Scope, Send
 
 from serving.intake import MOST_BODY_BYTES
 from serving.protocol.compression import packed, unpacked, wanted
 from serving.protocol.offered import Offered, check
 from serving.protocol.refusals import InferenceRefused
+from serving.protocol.statistics import Timing
 from serving.protocol.tensors import InferenceRequest, encode
 from serving.routes.given import resources_of
 
@@ -23,44 +25,53 @@ _LENGTH = "inference-header-content-length"
 _INLINE_BYTES = 1 << 18
 """Parsing and packing more than this is left to a thread, so that nobody else waits for it."""
 
+Headers = Mapping[bytes, bytes]
+
 router = APIRouter()
 
 
-async def infer(request: Request) -> Response:
+class Infer:
     """Slices and windows in, segmentation and confidence out; for a plain model, what its graph has."""
-    began = time.perf_counter()
-    given, asked = resources_of(request), request.path_params
-    offered = given.catalogue.find(asked["name"], asked.get("version"))
-    rows = None
-    try:
-        given.batcher.check_room()
-        body = await given.intake.limited(request.stream())
-        headers = request.headers
-        if len(body) > _INLINE_BYTES or "content-encoding" in headers:
-            wish = await asyncio.to_thread(_parsed, body, headers, offered)
-        else:
-            wish = _parsed(body, headers, offered)
-        offered.statistics.spent("compute_input", time.perf_counter() - began)
-        outputs = await offered.infer(wish)
-        computed = time.perf_counter()
-        about = {"model_name": offered.name, "model_version": offered.version}
-        content, length = encode(about, outputs, wish)
-        response = await _response(content, length, accept=headers.get("accept-encoding", ""))
-        offered.statistics.spent("compute_output", time.perf_counter() - computed)
-        rows = _rows(wish, offered)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI."""
+        response = await self._answer(Request(scope, receive), dict(scope["headers"]))
+        await response(scope, receive, send)
+
+    async def _answer(self, request: Request, headers: Headers) -> Response:
+        began, asked = time.perf_counter(), request.path_params
+        given = resources_of(request)
+        offered = given.catalogue.find(asked["name"], asked.get("version"))
+        try:
+            offered.check_room()
+            body = await given.intake.limited(request.stream())
+            if len(body) > _INLINE_BYTES or b"content-encoding" in headers:
+                wish = await asyncio.to_thread(_parsed, body, headers, offered)
+            else:
+                wish = _parsed(body, headers, offered)
+            timing = Timing(compute_input=time.perf_counter() - began)
+            outputs = await offered.infer(wish, timing)
+            computed = time.perf_counter()
+            about = {"model_name": offered.name, "model_version": offered.version}
+            response = await _response(*encode(about, outputs, wish), headers)
+        except BaseException:
+            offered.statistics.failed(time.perf_counter() - began)
+            raise
+        ended = time.perf_counter()
+        timing.compute_output = ended - computed
+        offered.statistics.succeeded(ended - began, timing, rows=_rows(wish, offered))
         return response
-    finally:
-        offered.statistics.ended(time.perf_counter() - began, rows=rows)
 
 
 for _path in ("/v2/models/{name}/infer", "/v2/models/{name}/versions/{version}/infer"):
-    router.add_route(_path, infer, methods=["POST"])
+    router.add_route(_path, Infer(), methods=["POST"])  # type: ignore[arg-type]  # Starlette takes ASGI as well
 
 
-def _parsed(body: bytes, headers: Mapping[str, str], offered: Offered) -> InferenceRequest:
-    body = unpacked(body, headers.get("content-encoding", "").strip().lower(), most_bytes=MOST_BODY_BYTES)
-    stated = headers.get(_LENGTH)
-    if stated is not None and not stated.isdecimal():
+def _parsed(body: bytes, headers: Headers, offered: Offered) -> InferenceRequest:
+    coding = headers.get(b"content-encoding", b"").decode("latin-1").strip().lower()
+    body = unpacked(body, coding, most_bytes=MOST_BODY_BYTES)
+    stated = headers.get(_LENGTH.encode())
+    if stated is not None and not stated.isdigit():
         raise InferenceRefused(f"Inference-Header-Content-Length is {stated!r}; it is a number of bytes")
     wish = InferenceRequest.parse(body, header_length=None if stated is None else int(stated), model=offered.name)
     check(offered, wish)
@@ -74,9 +85,9 @@ def _rows(wish: InferenceRequest, offered: Offered) -> int:
     return max((len(tensor.array) for tensor in wish.inputs.values()), default=1)
 
 
-async def _response(content: bytes, length: int | None, *, accept: str) -> Response:
+async def _response(content: bytes, length: int | None, asked: Headers) -> Response:
     headers: dict[str, str] = {}
-    if (coding := wanted(accept)) is not None:
+    if (coding := wanted(asked.get(b"accept-encoding", b"").decode("latin-1"))) is not None:
         inline = len(content) <= _INLINE_BYTES
         content = packed(content, coding) if inline else await asyncio.to_thread(packed, content, coding)
         headers["content-encoding"] = coding

@@ -16,16 +16,14 @@ from serving import logs
 from serving.errors import MEDIA_TYPE, RETRY_SECONDS
 from serving.jobs import ENDED, ScanNotFound, State
 from serving.routes.answers import ScanId, scan_response
-from serving.routes.given import Given, database_answers
+from serving.routes.given import Given
 from serving.schemas import ProblemResponse, ScanResponse, ScansResponse
 from serving.worker import Ending
 
 _PROBLEM: dict[str, Any] = {"model": ProblemResponse, "content": {MEDIA_TYPE: {}}}
 _LOOKING_SECONDS = 0.5
 
-router = APIRouter(
-    prefix="/v1/scans", tags=["scans"], responses={"4XX": _PROBLEM}, dependencies=[Depends(database_answers)]
-)
+router = APIRouter(prefix="/v1/scans", tags=["scans"], responses={"4XX": _PROBLEM})
 
 
 @router.get("")
@@ -34,10 +32,12 @@ def list_scans(
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
     before: Annotated[str | None, Query(description="The id of the last scan of the page before this one.")] = None,
     state: Annotated[State | None, Query(description="Only scans in this state.")] = None,
+    flagged: Annotated[bool | None, Query(description="Only scans with warnings, or only those without.")] = None,
 ) -> ScansResponse:
     """Scans, the newest first, page by page."""
     earlier = None if before is None else given.jobs.scan(before).created_seconds
-    found = given.jobs.page(limit=limit, before=earlier, **({} if state is None else {"states": (state,)}))
+    states = {} if state is None else {"states": (state,)}
+    found = given.jobs.page(limit=limit, before=earlier, flagged=flagged, **states)
     return ScansResponse(scans=[scan_response(scan, job) for scan, job in found])
 
 

@@ -37,6 +37,7 @@ EXPECTED = {
     ("HEAD", "/openapi.json"): OPEN,
     ("GET", "/metrics"): frozenset({"admin"}),
     ("GET", "/v1/model"): EITHER,
+    ("GET", "/v1/models/shadow"): frozenset({"review"}),
     ("POST", "/v1/scans"): SEGMENT,
     ("GET", "/v1/scans"): SEGMENT,
     ("GET", "/v1/scans/{scan_id}"): SEGMENT,

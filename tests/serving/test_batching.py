@@ -60,10 +60,11 @@ def held(batcher: Batcher, network: Network) -> Any:
 
 
 def test_the_more_urgent_goes_first_and_streams_take_turns(batcher: Batcher) -> None:
-    """Whatever was asked for first: slices, then interactive, normal and backlog; equals in turns."""
+    """Whatever was asked for first: slices, then interactive, normal, backlog and shadow; equals in turns."""
     network = Network()
     held(batcher, network)
     asked = [
+        ask(batcher, network, 7, urgency=Urgency.SHADOW, stream="h"),
         ask(batcher, network, 1, urgency=Urgency.BACKLOG, stream="b"),
         ask(batcher, network, 2, stream="x"),
         ask(batcher, network, 3, stream="x"),
@@ -71,11 +72,12 @@ def test_the_more_urgent_goes_first_and_streams_take_turns(batcher: Batcher) -> 
         ask(batcher, network, 5, urgency=Urgency.INTERACTIVE, stream="i"),
         ask(batcher, network, 6, urgency=Urgency.SLICE, stream="s"),
     ]
-    assert batcher.depth() == {Urgency.SLICE: 1, Urgency.INTERACTIVE: 1, Urgency.NORMAL: 3, Urgency.BACKLOG: 1}
+    waiting = {Urgency.SLICE: 1, Urgency.INTERACTIVE: 1, Urgency.NORMAL: 3, Urgency.BACKLOG: 1, Urgency.SHADOW: 1}
+    assert batcher.depth() == waiting
     network.open.set()
     for answer in asked:
         answer.result(20)
-    assert network.batches == [[0], [6], [5], [2], [4], [3], [1]]
+    assert network.batches == [[0], [6], [5], [2], [4], [3], [1], [7]]
 
 
 def test_single_slices_are_merged_and_scans_are_not(batcher: Batcher) -> None:
