@@ -25,7 +25,7 @@ export HF_HUB_OFFLINE := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .PHONY: help setup demo test lint format serve mlflow repro bench bench-capacity bench-resume bench-soak bench-seeds \
-	bench-recipe deps lock clean
+	bench-recipe bench-drift deps lock clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /  make \1\t/' | expand -t 22
@@ -81,6 +81,9 @@ bench-seeds: setup  ## Teacher against Student for five seeds of the demo (about
 
 bench-recipe: setup  ## each part of the recipe alone, and each label budget (Tables 2 and 1 of the paper)
 	@python -m benchmarks.recipe $(ARGS)
+
+bench-drift: setup  ## scans unlike the training, and ordinary ones: which are flagged (about 40 minutes)
+	@python -m benchmarks.drift $(ARGS)
 
 COMPILE := uv pip compile --universal --python-version 3.11 --generate-hashes --no-header \
 	--no-emit-index-url --no-emit-find-links --quiet

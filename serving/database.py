@@ -30,6 +30,8 @@ from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 from sqlalchemy.pool import ConnectionPoolEntry
 from sqlalchemy.schema import CreateColumn
 
+from serving import postgresql
+
 _READS = "ricefish_reads"
 _BUSY_SECONDS = 60
 
@@ -58,13 +60,21 @@ scans = Table(
     Column("batch_size", Integer, comment="that it was begun with"),
     Column("rate", Float(53), comment="slices per second, of late"),
     Column("statistics", Text, comment="organ statistics of the slabs that are done, as JSON"),
+    Column("judgement", Text, comment="what is judged of the slabs that are done, as JSON"),
+    Column("warnings", Text, comment="how it is unlike the training, as JSON; NULL: in no way that is known yet"),
     Column("timings", Text, comment="seconds by activity, as JSON"),
     Column("finished", Float(53), comment="seconds since 1970"),
     Column("key_owner", String(200), comment="whose key it was posted with; NULL without keys"),
+    Column("queued", Float(53), comment="since when it waits, seconds since 1970"),
+    Column("bytes", BigInteger, comment="of the source"),
+    Column("voxels", BigInteger),
+    Column("slices", Integer),
+    Column("slabs", Integer, comment="in all"),
     Index("ricefish_scans_queue", "state", "priority", "created"),
     Index("ricefish_scans_created", "created"),
     Index("ricefish_scans_same", "sha256", "model_key"),
     Index("ricefish_scans_owned", "key_owner", "created"),
+    Index("ricefish_scans_finished", "state", "finished"),
 )
 
 keys = Table(
@@ -135,7 +145,7 @@ class Database:
             raise DatabaseError(f"the database {self.name} is neither sqlite:///PATH nor postgresql://USER@HOST/NAME")
         self.shared = kind == "postgresql"
         """True where several processes may work on one queue."""
-        self._engine = _postgresql(self.url) if self.shared else _sqlite(self.url)
+        self._engine = postgresql.engine(self.url) if self.shared else _sqlite(self.url)
         self._reading = self._engine.execution_options(isolation_level="AUTOCOMMIT", **{_READS: True})
 
     @property
@@ -146,7 +156,7 @@ class Database:
     def open(self) -> None:
         """Makes the tables, columns and indexes that are missing. Raises DatabaseError where it cannot be reached."""
         try:
-            with self._engine.begin() as connection:
+            with self._engine.begin() as connection, postgresql.unhurried(connection):
                 if self.shared:  # two processes that start at once would both make the table
                     connection.execute(func.pg_advisory_xact_lock(0x71CEF154).select())
                 metadata.create_all(connection)
@@ -208,23 +218,6 @@ def _sqlite(url: URL) -> Engine:
             connection.exec_driver_sql("BEGIN IMMEDIATE")
 
     return engine
-
-
-def _postgresql(url: URL) -> Engine:
-    return create_engine(
-        url.set(drivername="postgresql+psycopg"),
-        pool_pre_ping=True,
-        pool_size=10,
-        max_overflow=20,
-        connect_args={
-            "connect_timeout": 5,
-            "application_name": "ricefish",
-            "keepalives_idle": 10,  # seconds; a server that is gone without a word is noticed within half a minute
-            "keepalives_interval": 5,
-            "keepalives_count": 3,
-            "tcp_user_timeout": 20_000,
-        },
-    )
 
 
 def _first_line(error: Exception) -> str:

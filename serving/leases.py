@@ -8,17 +8,19 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Row, Select, Update, and_, or_, select, update
 from sqlalchemy.exc import SQLAlchemyError
 
+from scans.drift import Departure
+from scans.judgement import Judgement
 from scans.statistics import OrganStatistics
 from serving import logs
 from serving.database import Database, scans
-from serving.jobs import Priority
+from serving.job import Priority, warnings_text
 from serving.scan import Scan
 
 MOST_STARTS = 50
@@ -38,6 +40,8 @@ class Lease:
     epoch: int
     slabs_done: int
     statistics: OrganStatistics
+    """Of the slabs that are done."""
+    judgement: Judgement
     """Of the slabs that are done."""
     batch_size: int | None
     """That the scan was begun with; None if it is begun now."""
@@ -124,6 +128,8 @@ class Leases:
         *,
         slabs_done: int,
         statistics: OrganStatistics,
+        judgement: Judgement,
+        warnings: Sequence[Departure],
         timings: Mapping[str, float],
         batch_size: int,
         rate: float | None,
@@ -133,6 +139,8 @@ class Leases:
             lease,
             slabs_done=slabs_done,
             statistics=json.dumps(statistics.to_dict()),
+            judgement=json.dumps(judgement.to_dict()),
+            warnings=warnings_text(warnings),
             timings=json.dumps(dict(timings)),
             batch_size=batch_size,
             rate=rate,
@@ -158,22 +166,23 @@ class Leases:
         """Ends a scan that cannot be finished. Raises LeaseLost."""
         self._write(lease, state="failed", finished=self._database.now, lease_until=None, error=error)
 
-    def postpone(self, lease: Lease, error: str, *, attempts: int) -> float | None:
+    def postpone(self, lease: Lease, error: str, *, attempts: int | None) -> float | None:
         """Queues a scan again after an error that may pass, later each time; gives the seconds until then.
 
-        None where `attempts` are used up: it has failed. Raises LeaseLost.
+        None where `attempts` (None: any number) are used up: it has failed. Raises LeaseLost.
         """
         with self._database.reading() as connection:
             failures = connection.scalar(select(scans.c.failures).where(scans.c.id == lease.scan.id)) or 0
-        if failures + 1 >= attempts:
+        if attempts is not None and failures + 1 >= attempts:
             self.fail(lease, f"{error} (tried {failures + 1} times)")
             return None
-        seconds = min(2.0**failures, 60.0)
+        seconds = min(2.0 ** min(failures, 6), 60.0)
         self._write(
             lease,
             state="queued",
             not_before=self._database.now + seconds,
             failures=failures + 1,
+            starts=0,
             error=error,
             lease_until=None,
         )
@@ -181,7 +190,7 @@ class Leases:
 
     def park(self, lease: Lease) -> None:
         """Gives a scan back unfinished, for the next who is free. Raises LeaseLost."""
-        self._write(lease, state="queued", lease_until=None, starts=0)
+        self._write(lease, state="queued", lease_until=None, starts=0, queued=self._database.now)
 
     @property
     def _until(self) -> ColumnElement[float]:
@@ -207,12 +216,14 @@ def _lease(row: Row[Any]) -> Lease:
     """The lease of a row as it was found, before its epoch was raised."""
     scan = Scan.from_dict(json.loads(row.content))
     done = OrganStatistics.from_dict(json.loads(row.statistics)) if row.statistics else None
+    judged = Judgement.from_dict(json.loads(row.judgement)) if row.judgement else None
     return Lease(
         scan=scan,
         priority=Priority(row.priority),
         epoch=row.epoch + 1,
         slabs_done=row.slabs_done,
         statistics=done or OrganStatistics.empty(scan.organs.classes),
+        judgement=judged or Judgement.empty(len(scan.organs)),
         batch_size=row.batch_size,
         timings=json.loads(row.timings) if row.timings else {},
     )

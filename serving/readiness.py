@@ -61,6 +61,10 @@ class Readiness:
             for name, threads in self._threads.items()
         ]
 
+    async def look(self, name: str) -> None:
+        """Looks at one of what is needed. Raises what is wrong with it, and Unanswered."""
+        await self._probes[name].ask_async()
+
     async def checks(self) -> list[Check]:
         """Whether work can be taken."""
         asked = [_checked(name, probe.ask_async()) for name, probe in self._probes.items()]

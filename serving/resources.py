@@ -6,15 +6,18 @@ import contextlib
 import os
 import socket
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from serving import census, logs
+from scans.drift import Departure
+from serving import census, load, logs
+from serving.admission import Admission, QueueLimits
 from serving.auth import Auth, check_exposure
 from serving.batching import Batcher
 from serving.database import Database
+from serving.following import Follower
 from serving.identity import ANYONE, Identity
 from serving.intake import Intake
 from serving.janitor import Janitor
@@ -22,8 +25,10 @@ from serving.jobs import Jobs
 from serving.keys import Keys
 from serving.leases import Leases
 from serving.limits import Limits
-from serving.models import Models
+from serving.loading import in_turn
+from serving.models import LoadedModel, Models
 from serving.places import database_url, scratch_dir
+from serving.pressure import SliceRoom
 from serving.protocol.catalogue import Catalogue
 from serving.protocol.repository import Repository
 from serving.protocol.statistics import Statistics
@@ -39,6 +44,7 @@ from serving.telemetry import Telemetry, Watched
 from serving.tracing import Tracing
 from serving.tuning import Tuner, Wanted
 from serving.uploads import Uploads
+from serving.webhooks import Webhook
 from serving.worker import Worker
 
 _MOST_GPU_LANES = 16
@@ -61,6 +67,9 @@ class Resources:
     auth: Auth
     catalogue: Catalogue
     """What /v2 offers."""
+    admission: Admission
+    follower: Follower
+    webhook: Webhook
     shadow: Shadow
     caller: Identity = ANYONE
     """On whose behalf they are used."""
@@ -83,26 +92,39 @@ def server(settings: Settings, *, telemetry: Telemetry, tracing: Tracing) -> Ite
         parts = stack.enter_context(_parts(settings, scratch, telemetry, tracing))
         auth = _auth(settings, parts.database)
         stack.callback(auth.allowances.close)
-        if settings.model:
-            parts.store.keep_model(parts.models.serve(settings.model).identity.key)
+        if references := settings.references:
+            parts.models.serve(*references)
         catalogue = stack.enter_context(_catalogue(settings, parts))
+        follower = Follower(parts.models, every_seconds=settings.follow_seconds, listener=telemetry)
         limits = Limits(scratch.root, settings.upload_limit_bytes)
         uploads = Uploads(scratch.uploads_dir, limits=limits, expiry_seconds=settings.upload_expiry_hours * 3600)
         uploads.expire(starting=True)
         parts.janitor.also(uploads.expire)
         parts.janitor.also(parts.shadow.sweep)
         parts.janitor.sweep(starting=True, alone=parts.alone)
-        if settings.model:
-            parts.models.prune(parts.jobs.needed_models())
-        stack.enter_context(_running(parts.janitor, parts.worker))
+        parts.janitor.also(lambda: parts.models.prune(parts.jobs.needed_models()))
+        parts.janitor.also(parts.models.confirm)
+        stack.enter_context(_running(parts.janitor, parts.worker, follower))
         stack.enter_context(_shadowed(settings, parts, scratch, telemetry))
         stack.enter_context(parts.shadow.published())
+        admission = _admission(settings, parts.database)
+        intake = _intake(
+            settings,
+            parts,
+            admission,
+            scratch=scratch,
+            uploads=uploads,
+            limits=limits,
+            tracing=tracing,
+            on_departure=telemetry.departed,
+        )
+        parts.janitor.also(intake.loose_ends.tie)
         yield Resources(
             parts.models,
             parts.batcher,
             parts.jobs,
             parts.janitor,
-            _intake(settings, parts, scratch=scratch, uploads=uploads, limits=limits, tracing=tracing),
+            intake,
             uploads,
             Results(parts.store),
             _readiness(settings, parts, scratch),
@@ -110,6 +132,9 @@ def server(settings: Settings, *, telemetry: Telemetry, tracing: Tracing) -> Ite
             parts.worker,
             auth,
             catalogue,
+            admission,
+            follower,
+            _webhook(settings, follower),
             parts.shadow,
         )
 
@@ -161,13 +186,19 @@ def _parts(settings: Settings, scratch: Scratch, telemetry: Telemetry, tracing: 
         database.open()
         stack.callback(database.close)
         tuner = Tuner(scratch.root, wanted=Wanted(threads=settings.threads, batch_size=settings.batch_size))
-        models = Models(
-            store.models_dir, device=settings.device, tuner=tuner, precision=settings.precision, fetch=store.fetch_model
-        )
-        shadow = Shadow.of(settings, database, owner=owner(settings))
+        room = SliceRoom(settings.queue_slices, settings.queue_slice_bytes)
         lanes = max(os.cpu_count() or 1, _MOST_GPU_LANES)
-        batcher = Batcher(lanes=lanes, on_batch=shadow.listening(telemetry.batch_computed))
+        shadow = Shadow.of(settings, database, owner=owner(settings))
+        batcher = Batcher(lanes=lanes, on_batch=shadow.listening(telemetry.batch_computed), room=room)
         stack.callback(batcher.close)
+        models = Models(
+            store.models_dir,
+            device=settings.device,
+            tuner=tuner,
+            precision=settings.precision,
+            elsewhere=store,
+            answer=in_turn(batcher),
+        )
         leases = _leases(settings, database, shadow)
         work = None
         if settings.concurrent_scans:
@@ -177,8 +208,11 @@ def _parts(settings: Settings, scratch: Scratch, telemetry: Telemetry, tracing: 
                 models=models,
                 batcher=batcher,
                 tile=settings.tile,
+                quality_limit=settings.quality_limit,
                 on_spent=telemetry.time_spent,
                 on_slab=telemetry.slab_finished,
+                on_judged=telemetry.judged,
+                on_departure=telemetry.departed,
                 tracing=tracing,
             )
             work = Worker(
@@ -186,6 +220,7 @@ def _parts(settings: Settings, scratch: Scratch, telemetry: Telemetry, tracing: 
                 segment=segmenter.segment,
                 concurrent_scans=settings.concurrent_scans,
                 attempts=settings.attempts,
+                check_store=store.check,
                 on_end=telemetry.scan_ended,
             )
         jobs = Jobs(database, owner=owner(settings), on_change=work.look if work else lambda: None)
@@ -195,7 +230,15 @@ def _parts(settings: Settings, scratch: Scratch, telemetry: Telemetry, tracing: 
 
 
 def _intake(  # noqa: PLR0913 - the parts of a server that taking in needs, each with its name in the call
-    settings: Settings, parts: _Parts, *, scratch: Scratch, uploads: Uploads, limits: Limits, tracing: Tracing
+    settings: Settings,
+    parts: _Parts,
+    admission: Admission,
+    *,
+    scratch: Scratch,
+    uploads: Uploads,
+    limits: Limits,
+    tracing: Tracing,
+    on_departure: Callable[[LoadedModel, Departure], None],
 ) -> Intake:
     return Intake(
         store=parts.store,
@@ -205,9 +248,11 @@ def _intake(  # noqa: PLR0913 - the parts of a server that taking in needs, each
         uploads=uploads,
         sources=Sources(settings.source_roots, settings.source_buckets, settings.s3_endpoint),
         limits=limits,
+        admission=admission,
         silence_seconds=settings.upload_timeout_seconds,
         slab_slices=settings.slab_slices,
         tracing=tracing,
+        on_departure=on_departure,
     )
 
 
@@ -234,18 +279,32 @@ def _auth(settings: Settings, database: Database) -> Auth:
 def _catalogue(settings: Settings, parts: _Parts) -> Iterator[Catalogue]:
     statistics = Statistics()
     repository = Repository(
-        settings.model_repository, device=settings.device, threads=settings.threads, statistics=statistics
+        settings.model_repository,
+        device=settings.device,
+        threads=settings.threads,
+        statistics=statistics,
+        most_waiting=settings.queue_slices,
     )
     with contextlib.closing(repository):
         repository.load_all()
         yield Catalogue(parts.models, parts.batcher, repository, statistics)
 
 
+def _admission(settings: Settings, database: Database) -> Admission:
+    most = QueueLimits(settings.queue_scans, settings.queue_bytes, settings.queue_age_seconds)
+    return Admission(lambda: load.measure(database, but_arriving_at=owner(settings)), most)
+
+
+def _webhook(settings: Settings, follower: Follower) -> Webhook:
+    secret = settings.webhook_secret
+    return Webhook(None if secret is None else secret.get_secret_value(), look=follower.look)
+
+
 def _readiness(settings: Settings, parts: _Parts, scratch: Scratch) -> Readiness:
     return Readiness(
         needed={"database": parts.database.check, "store": parts.store.check, "scratch": scratch.check},
         threads={"batching": parts.batcher, **({"worker": parts.worker} if parts.worker else {})},
-        model=lambda: parts.models.current if settings.model else None,
+        model=lambda: parts.models.current if settings.references else None,
     )
 
 
@@ -276,7 +335,7 @@ def _worker_scratch(worker_id: str | None) -> Iterator[Path]:
 
 
 @contextmanager
-def _running(*parts: Janitor | Worker | None) -> Iterator[None]:
+def _running(*parts: Follower | Janitor | Worker | None) -> Iterator[None]:
     """Starts them in their order; they stop in reverse."""
     with ExitStack() as stack:
         for part in parts:

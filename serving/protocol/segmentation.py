@@ -88,6 +88,7 @@ class OfferedSegmentation:
 
     def _submit(self, request: InferenceRequest, stream: str, confident: bool) -> list[Future[Any]]:
         slices, windows = self._checked(request)
+        self.batcher.check_room(slices)
         size = self.model.tuning.batch_size(*slices.shape[1:])
         submit = self.batcher.submit_with_confidence if confident else self.batcher.submit
         return [

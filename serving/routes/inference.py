@@ -33,6 +33,7 @@ async def infer(request: Request) -> Response:
     offered = given.catalogue.find(asked["name"], asked.get("version"))
     rows = None
     try:
+        given.batcher.check_room()
         body = await given.intake.limited(request.stream())
         headers = request.headers
         if len(body) > _INLINE_BYTES or "content-encoding" in headers:

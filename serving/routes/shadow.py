@@ -8,7 +8,7 @@ from fastapi import APIRouter
 
 from serving.identity import Identity
 from serving.routes.given import Given
-from serving.schemas import (
+from serving.shadow.answers import (
     ComparedModelResponse,
     ComparisonResponse,
     OrganAgreementResponse,

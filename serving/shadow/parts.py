@@ -10,7 +10,8 @@ from sqlalchemy import Connection
 
 from serving.batching import Batcher, Computed
 from serving.database import Database
-from serving.models import REGISTRY_SCHEME, LoadedModel
+from serving.models import LoadedModel
+from serving.references import is_registered
 from serving.registry import tag_version
 from serving.scan import Scan
 from serving.settings import Settings
@@ -93,7 +94,7 @@ class Shadow:
     @contextmanager
     def published(self) -> Iterator[None]:
         """Keeps the registry told for as long as the context lasts, where the shadow is the registry's."""
-        if not self.reference.startswith(REGISTRY_SCHEME):
+        if not is_registered(self.reference):
             yield
             return
         publisher = Publisher(self.report, write=tag_version)
