@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import threading
 import time
+import weakref
 from collections import OrderedDict, deque
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -169,10 +170,16 @@ class Batcher:
             thread.join()
 
     def _work(self, lane: int) -> None:
-        while batch := self._next(lane):
-            begun = [request for request in batch if request.answer.set_running_or_notify_cancel()]
-            if begun:
-                self._answer(begun, lane)
+        while self._work_once(lane):
+            pass
+
+    def _work_once(self, lane: int) -> bool:
+        """One batch, of which nothing is held afterwards: its network may have been replaced. False at the end."""
+        batch = self._next(lane)
+        begun = [request for request in batch if request.answer.set_running_or_notify_cancel()]
+        if begun:
+            self._answer(begun, lane)
+        return bool(batch)
 
     def _next(self, lane: int) -> list[_Request]:
         """What this lane computes next, waiting for it; nothing once the queue is closed."""
@@ -260,6 +267,8 @@ class Batcher:
                 return parts[0] if len(parts) == 1 else np.concatenate(parts)
             except OutOfDeviceMemory as error:
                 size //= 2
+                if key not in self._fits:  # another network may get the same id when this one is gone
+                    weakref.finalize(request.network, self._fits.pop, key, None).atexit = False
                 self._fits[key] = size
                 logs.event("batch_too_large", error=error, next_slices=size)
         return np.concatenate(
