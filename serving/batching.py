@@ -198,10 +198,16 @@ class Batcher:
             thread.join()
 
     def _work(self, lane: int) -> None:
-        while batch := self._next(lane):
-            begun = [request for request in batch if request.answer.set_running_or_notify_cancel()]
-            if begun:
-                self._answer(begun, lane)
+        while self._work_once(lane):
+            pass
+
+    def _work_once(self, lane: int) -> bool:
+        """One batch, of which nothing is held afterwards: its network may have been replaced. False at the end."""
+        batch = self._next(lane)
+        begun = [request for request in batch if request.answer.set_running_or_notify_cancel()]
+        if begun:
+            self._answer(begun, lane)
+        return bool(batch)
 
     def _next(self, lane: int) -> list[_Request]:
         """What this lane computes next, waiting for it; nothing once the queue is closed."""

@@ -94,7 +94,7 @@ class RegistryServer:
                 stderr=log,
                 start_new_session=True,
             )
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + 300
         while not self._answers():
             assert self._process.poll() is None and time.monotonic() < deadline, (
                 self._folder / "mlflow.log"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+import time
+import weakref
 from collections.abc import Iterator
 from concurrent.futures import CancelledError
 from typing import Any
@@ -119,6 +121,19 @@ def test_a_batch_that_does_not_fit_is_halved_and_remembered(batcher: Batcher) ->
     )[1]  # type: ignore[method-assign]
     ask(batcher, network, 1, 2, 3, 4).result(20)
     assert max(tried) <= 2
+
+
+def test_a_network_that_was_replaced_is_let_go(batcher: Batcher) -> None:
+    """Once it has answered, no idle lane holds it, although nothing else comes."""
+    network = Network(most_pixels=16)
+    network.open.set()
+    assert len(ask(batcher, network, 1, 2, 3, 4).result(20)) == 4
+    gone = weakref.ref(network)
+    del network
+    deadline = time.monotonic() + 20
+    while gone() is not None:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
 
 
 def test_a_slice_that_does_not_fit_goes_in_tiles(batcher: Batcher) -> None:
