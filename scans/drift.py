@@ -30,8 +30,8 @@ SPACING_MARGIN = 1.25
 MARGIN = 1.5
 """A scan may be so many times farther from its nearest volume than any of these is from its own."""
 _LEAST_LIMITS: Mapping[Code, float] = {
-    "grey_range": 0.1,
-    "grey_distribution": 0.02,
+    "grey_range": 0.05,
+    "grey_distribution": 0.01,
     "confidence": 0.02,
     "organ_sizes": 0.25,
     "organ_places": 0.1,

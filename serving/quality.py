@@ -20,6 +20,8 @@ GOLDEN_DIFFERENCE = 0.01
 """How far a probability for the golden slice may be from the manifest's: rounding differs from device to device."""
 
 _BATCH_SLICES = 8
+_BATCH_PIXELS = 2_000_000
+"""At once: each pixel takes a hundred bytes or more, for it becomes a channel per organ."""
 _DEFAULT_THRESHOLD = 0.5
 
 
@@ -60,9 +62,10 @@ class QualityRuntime:
     def good(self, slices: NDArray[Any], segmentation: NDArray[np.uint8], window: Window) -> NDArray[np.float32]:
         """Grey values (N, Y, X) and class indices, uint8 (N, Y, X) -> probability of good, float32 (N,).
 
-        In batches that depend on N alone. Raises OutOfDeviceMemory.
+        In batches that depend on the shape alone. Raises OutOfDeviceMemory.
         """
-        parts = [slice(first, first + _BATCH_SLICES) for first in range(0, len(slices), _BATCH_SLICES)]
+        size = max(1, min(_BATCH_SLICES, _BATCH_PIXELS // (slices.shape[1] * slices.shape[2])))
+        parts = [slice(first, first + size) for first in range(0, len(slices), size)]
         return np.concatenate(
             [
                 self.session.good(slices[part], window_rows(window, len(slices[part])), segmentation[part])
