@@ -1,8 +1,9 @@
 # syntax=docker/dockerfile:1
-# Two images from one file (docs/deployment.md says how large they are and why):
+# Three images from one file (docs/deployment.md says how large they are and why):
 #   docker build --target serving  -t ricefish-serving .     the server: ONNX Runtime with CUDA, no torch, no compiler
 #   docker build --target serving  -t ricefish-serving:cpu --build-arg LOCK=serving-cpu.txt .    without CUDA
 #   docker build --target training -t ricefish-training .    the pipeline: `dvc repro`, torchrun
+#   docker build --target tracking -t ricefish-tracking .    the MLflow server that compose.yaml starts
 # Packages come from where the machine that builds gets them (pip and uv settings are passed as build arguments).
 ARG PYTHON=docker.io/library/python:3.11-slim-bookworm
 
@@ -73,6 +74,27 @@ LABEL org.opencontainers.image.title="Ricefish server" \
       org.opencontainers.image.licenses="Apache-2.0" \
       org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.revision="${REVISION}"
+
+FROM builder AS tracking-environment
+COPY requirements/tracking.txt requirements/
+RUN python -m venv --without-pip /opt/mlflow \
+ && VIRTUAL_ENV=/opt/mlflow uv pip install --require-hashes -r requirements/tracking.txt
+
+# MLflow at the locked version, with basic auth, PostgreSQL and S3, which the published image lacks
+FROM ${PYTHON} AS tracking
+RUN useradd --uid 10001 --user-group --create-home --shell /usr/sbin/nologin mlflow
+COPY --from=tracking-environment /opt/mlflow /opt/mlflow
+ENV PATH=/opt/mlflow/bin:$PATH \
+    PYTHONDONTWRITEBYTECODE=1 \
+    PYTHONUNBUFFERED=1 \
+    DO_NOT_TRACK=1 \
+    ORT_DISABLE_TELEMETRY=1 \
+    MLFLOW_DISABLE_TELEMETRY=true
+USER 10001:10001
+WORKDIR /tmp
+EXPOSE 5000
+ENTRYPOINT ["mlflow"]
+CMD ["server", "--host", "0.0.0.0"]
 
 FROM builder AS training-environment
 COPY requirements/training.txt requirements/

@@ -98,6 +98,7 @@ lock: setup  ## resolve the dependencies of pyproject.toml anew
 	@$(COMPILE) --extra serving --extra telemetry -c requirements/all.txt --overrides requirements/cpu-overrides.txt \
 		--no-emit-package onnxruntime-gpu pyproject.toml -o requirements/serving-cpu.txt
 	@$(COMPILE) --extra training -c requirements/all.txt pyproject.toml -o requirements/training.txt
+	@$(COMPILE) --extra tracking -c requirements/all.txt pyproject.toml -o requirements/tracking.txt
 	@awk '/^uv==/ {ours = 1} ours && !/^ +#/ {print} ours && !/\\$$/ {exit}' requirements/all.txt > requirements/uv.txt
 
 clean:  ## remove caches and what the demo left; data, models, runs and .venv stay
