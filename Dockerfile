@@ -107,12 +107,12 @@ RUN apt-get update \
  && apt-get install -y --no-install-recommends git openssh-client \
  && rm -rf /var/lib/apt/lists/* \
  && git config --system --add safe.directory '*' \
- && useradd --uid 10001 --user-group --create-home ricefish \
- && chmod 1777 /home/ricefish \
+ && useradd --uid 10001 --user-group --create-home --home-dir /var/lib/ricefish ricefish \
+ && chmod 1777 /var/lib/ricefish \
  && install -d -o ricefish -g ricefish /repository
 COPY --from=training-environment /opt/ricefish /opt/ricefish
 ENV PATH=/opt/ricefish/bin:$PATH \
-    HOME=/home/ricefish \
+    HOME=/var/lib/ricefish \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1 \
     DO_NOT_TRACK=1 \

@@ -26,10 +26,6 @@ def documents(path: Path) -> list[dict[str, Any]]:
     return [document for document in yaml.safe_load_all(path.read_text(encoding="utf-8")) if document]
 
 
-def manifests() -> list[Path]:
-    return sorted(path for path in ROOT.rglob("*.yaml"))
-
-
 def resources(kind: str) -> dict[str, dict[str, Any]]:
     """Resources of the base by name."""
     found = (document for path in sorted((ROOT / "base").glob("*.yaml")) for document in documents(path))
@@ -37,15 +33,18 @@ def resources(kind: str) -> dict[str, dict[str, Any]]:
 
 
 def pods() -> dict[str, dict[str, Any]]:
-    """Specifications of all pods of the base."""
+    """Specifications of all pods of the base, and of the one where keys are made."""
     jobs = {name: job["spec"]["jobTemplate"]["spec"]["template"] for name, job in resources("CronJob").items()}
     others = {**resources("Deployment"), **resources("StatefulSet")}
-    return {name: pod["spec"] for name, pod in jobs.items()} | {
-        name: other["spec"]["template"]["spec"] for name, other in others.items()
+    (keys,) = documents(ROOT / "keys.yaml")
+    return {
+        **{name: pod["spec"] for name, pod in jobs.items()},
+        **{name: other["spec"]["template"]["spec"] for name, other in others.items()},
+        keys["metadata"]["name"]: keys["spec"],
     }
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "base").glob("*.yaml")), ids=lambda path: path.name)
+@pytest.mark.parametrize("path", [*sorted((ROOT / "base").glob("*.yaml")), ROOT / "keys.yaml"], ids=lambda p: p.name)
 def test_kubernetes_accepts_each_resource(path: Path) -> None:
     """The schema of its kind, with no key that Kubernetes does not know."""
     for document in documents(path):
@@ -82,11 +81,11 @@ def test_patches_are_for_resources_and_images_that_there_are(overlay: str) -> No
         if "path" in patch:
             (changed,) = documents(ROOT / overlay / patch["path"])
             assert (changed["kind"], changed["metadata"]["name"]) == tuple(patch["target"].values())
-    used = {container["image"] for pod in pods().values() for container in pod["containers"]}
+    used = {container["image"] for name, pod in pods().items() if name != "keys" for container in pod["containers"]}
     assert {image["name"] for image in content["images"]} == used
 
 
-@pytest.mark.parametrize("name", ["server", "worker", "retraining"])
+@pytest.mark.parametrize("name", ["server", "worker", "retraining", "keys"])
 def test_pods_can_do_little(name: str) -> None:
     """As the profile `restricted`, which the namespace enforces, wants it; and the root file system is read-only."""
     pod = pods()[name]
