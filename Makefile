@@ -21,10 +21,11 @@ export DO_NOT_TRACK := 1
 export DVC_NO_ANALYTICS := 1
 export MLFLOW_DISABLE_TELEMETRY := true
 export HF_HUB_DISABLE_TELEMETRY := 1
+export ORT_DISABLE_TELEMETRY := 1
 export HF_HUB_OFFLINE := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help setup demo test lint format serve mlflow repro bench bench-capacity bench-resume bench-soak \
+.PHONY: help setup demo test image-test lint format serve mlflow repro bench bench-capacity bench-resume bench-soak \
 	bench-swaps bench-seeds bench-recipe bench-drift deps lock clean
 
 help:  ## show this list
@@ -41,6 +42,9 @@ demo: setup  ## train on synthetic fish, serve the model, segment a held-out fis
 
 test: setup  ## every test; ARGS go to pytest
 	@pytest $(ARGS)
+
+image-test: setup  ## build both images (docker, podman or buildah), post a scan to one, run `dvc repro` in the other
+	@python -m tests.images.check $(ARGS)
 
 lint: setup  ## style, types, direction of imports, deps of the DVC stages
 	@ruff check .
@@ -97,6 +101,10 @@ deps: setup  ## write into dvc.yaml which modules each stage imports
 lock: setup  ## resolve the dependencies of pyproject.toml anew
 	@$(COMPILE) --all-extras pyproject.toml -o requirements/all.txt
 	@$(COMPILE) --extra serving --extra telemetry -c requirements/all.txt pyproject.toml -o requirements/serving.txt
+	@$(COMPILE) --extra serving --extra telemetry -c requirements/all.txt --overrides requirements/cpu-overrides.txt \
+		--no-emit-package onnxruntime-gpu pyproject.toml -o requirements/serving-cpu.txt
+	@$(COMPILE) --extra training -c requirements/all.txt pyproject.toml -o requirements/training.txt
+	@$(COMPILE) --extra tracking -c requirements/all.txt pyproject.toml -o requirements/tracking.txt
 	@awk '/^uv==/ {ours = 1} ours && !/^ +#/ {print} ours && !/\\$$/ {exit}' requirements/all.txt > requirements/uv.txt
 
 clean:  ## remove caches and what the demo left; data, models, runs and .venv stay

@@ -9,7 +9,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from ricefish import keys, models
+from ricefish import keys, models, plan
 from ricefish.asked import Priority
 
 app = typer.Typer(
@@ -20,6 +20,7 @@ app = typer.Typer(
 )
 app.add_typer(models.app, name="models")
 app.add_typer(keys.app, name="keys")
+app.command(name="plan")(plan.plan)
 
 
 @app.callback(invoke_without_command=True)
