@@ -24,8 +24,8 @@ export HF_HUB_DISABLE_TELEMETRY := 1
 export HF_HUB_OFFLINE := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help setup demo test lint format serve mlflow repro bench bench-capacity bench-resume bench-soak bench-seeds \
-	bench-recipe deps lock clean
+.PHONY: help setup demo test lint format serve mlflow repro bench bench-peers bench-capacity bench-resume bench-soak \
+	bench-seeds bench-recipe deps lock clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /  make \1\t/' | expand -t 22
@@ -66,6 +66,9 @@ repro: setup  ## run what is out of date of the pipeline, on the profile in para
 bench: setup  ## scans and single slices over HTTP against a bare onnxruntime loop (about 5 minutes)
 	@python -m benchmarks.overhead $(ARGS)
 
+bench-peers: setup  ## Ricefish beside mlflow, MLServer, BentoML and LitServe (about 12 minutes)
+	@python -m benchmarks.peers $(ARGS)
+
 bench-capacity: setup  ## memory and time of scans of 3000 and 6000 slices of 1000 x 1000 pixels (40 GB of disk)
 	@python -m benchmarks.capacity $(ARGS)
 
@@ -85,12 +88,15 @@ bench-recipe: setup  ## each part of the recipe alone, and each label budget (Ta
 COMPILE := uv pip compile --universal --python-version 3.11 --generate-hashes --no-header \
 	--no-emit-index-url --no-emit-find-links --quiet
 
+PEERS := $(wildcard benchmarks/peers/requirements/*.in)
+
 deps: setup  ## write into dvc.yaml which modules each stage imports
 	@python -m tests.architecture.stage_deps
 
 lock: setup  ## resolve the dependencies of pyproject.toml anew
 	@$(COMPILE) --all-extras pyproject.toml -o requirements/all.txt
 	@$(COMPILE) --extra serving --extra telemetry -c requirements/all.txt pyproject.toml -o requirements/serving.txt
+	@for peer in $(PEERS); do $(COMPILE) $$peer -o $${peer%.in}.txt; done
 	@awk '/^uv==/ {ours = 1} ours && !/^ +#/ {print} ours && !/\\$$/ {exit}' requirements/all.txt > requirements/uv.txt
 
 clean:  ## remove caches and what the demo left; data, models, runs and .venv stay

@@ -26,7 +26,7 @@ class Environments:
     def python(self, name: str) -> Path:
         """The interpreter of a peer's environment, which is made if it is not there. Raises EnvironmentFailed."""
         lock = REQUIREMENTS / f"{name}.txt"
-        place = self.folder / f"{name}-{hashlib.sha256(lock.read_bytes()).hexdigest()[:12]}"
+        place = self.folder / f"{name}-{_digest(lock)}"
         python = place / "bin" / "python"
         if not (place / _READY).exists():
             _run([sys.executable, "-m", "venv", "--clear", str(place)])
@@ -38,6 +38,12 @@ class Environments:
         """What is installed there of a package."""
         said = f"from importlib.metadata import version; print(version({package!r}))"
         return _run([str(self.python(name)), "-c", said]).strip()
+
+
+def _digest(lock: Path) -> str:
+    """Of what a lock file asks for, whatever it says about why."""
+    lines = (line for line in lock.read_text(encoding="utf-8").splitlines() if not line.lstrip().startswith("#"))
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:12]
 
 
 def _run(command: list[str]) -> str:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
+import re
 import subprocess
 import sys
 import threading
@@ -18,6 +20,7 @@ import numpy as np
 import psutil
 import pytest
 
+from benchmarks import clone
 from benchmarks.peers import dialects
 from benchmarks.peers.comparison import Contender, Different, row
 from benchmarks.peers.contenders import Running
@@ -123,7 +126,7 @@ def test_an_answer_that_is_none_is_raised() -> None:
 
 def answers(dialect: dialects.Dialect) -> bytes:
     """What a server of that dialect answers with CLASSES."""
-    encoded = dialects._base64(CLASSES)  # type: ignore[arg-type]
+    encoded = base64.b64encode(CLASSES.tobytes()).decode()
     if dialect is dialects.V2_BASE64:
         return json.dumps({"outputs": [{"data": [encoded]}]}).encode()
     if dialect is dialects.FRAME_BASE64:
@@ -141,7 +144,7 @@ def test_every_dialect_sends_the_slice_and_reads_the_classes(dialect: dialects.D
     with answering(lambda _: plain(answers(dialect))) as (url, seen):
         body = ask(url, dialect.request(url, SLICE))
         assert (dialect.segmentation(body, SLICE) == CLASSES).all()
-    sent = dialects._base64(SLICE).encode() if "base64" in dialect.about else SLICE.tobytes()
+    sent = base64.b64encode(SLICE.tobytes()) if "base64" in dialect.about else SLICE.tobytes()
     assert sent in seen[0]
 
 
@@ -175,7 +178,7 @@ def test_a_server_with_other_answers_is_not_compared() -> None:
         good.check(SLICE[np.newaxis], CLASSES[np.newaxis])
         assert good.pixels_different == 0
         with pytest.raises(Different, match="peer: 1 of 6 pixels differ"):
-            good.check(SLICE[np.newaxis], (CLASSES + [[1, 0, 0], [0, 0, 0]])[np.newaxis].astype(np.uint8))
+            good.check(SLICE[np.newaxis], np.where(SLICE == 5, np.uint8(9), CLASSES)[np.newaxis])
 
 
 SPINNING = "import subprocess, sys; subprocess.Popen([sys.executable, '-c', 'while True: pass']).wait()"
@@ -202,12 +205,19 @@ def test_a_frozen_tree_uses_no_time_and_ends_with_its_children() -> None:
 
 
 def test_each_peer_has_a_script_and_a_lock_without_addresses() -> None:
-    """What is started and installed is there, with hashes and without the host of any registry."""
+    """What is started and installed is there, with hashes and without the host of any registry, and it runs the same
+    version of ONNX Runtime as Ricefish.
+    """
     from benchmarks.peers.contenders import PEERS, SCRIPTS
     from benchmarks.peers.environments import REQUIREMENTS
 
+    ours = re.search(
+        r"^onnxruntime-gpu==(\S+)", (clone.REPOSITORY / "requirements" / "all.txt").read_text(), re.MULTILINE
+    )
+    assert ours is not None
     for peer in PEERS:
         assert (SCRIPTS / peer.script).is_file()
         lock = (REQUIREMENTS / f"{peer.name}.txt").read_text()
-        assert f"{peer.name}==" in lock and "--hash=sha256:" in lock and "http" not in lock.replace("httpx", "")
+        assert f"{peer.name}==" in lock and "--hash=sha256:" in lock and "://" not in lock
+        assert f"\nonnxruntime=={ours.group(1)} " in lock
     assert {path.stem for path in Path(REQUIREMENTS).glob("*.txt")} == {peer.name for peer in PEERS}

@@ -25,8 +25,8 @@ class Batched:
     def __init__(self) -> None:
         self._network = Network()
 
-    @bentoml.api(batchable=True, max_batch_size=max(BATCH, 2), max_latency_ms=600_000)
-    def segment(self, slices: np.ndarray) -> np.ndarray:  # type: ignore[type-arg]
+    @bentoml.api(batchable=True, max_batch_size=max(BATCH, 2), max_latency_ms=600_000)  # type: ignore[untyped-decorator]
+    def segment(self, slices: np.ndarray) -> np.ndarray:
         """uint16 (N, Y, X) -> uint8 (N, Y, X)."""
         segmentation: NDArray[np.uint8] = self._network.segment(slices)
         return segmentation
@@ -41,7 +41,7 @@ class Front:
     def __init__(self) -> None:
         self._side = int(os.environ["PEER_SIDE"])
 
-    @bentoml.api
+    @bentoml.api  # type: ignore[untyped-decorator]
     async def infer(self, content: bytes, /) -> bytes:
         """uint16 slices -> their segmentation."""
         slices = np.frombuffer(content, "<u2").reshape(-1, self._side, self._side)
@@ -56,7 +56,7 @@ class Alone:
     def __init__(self) -> None:
         self._network = Network()
 
-    @bentoml.api
+    @bentoml.api  # type: ignore[untyped-decorator]
     def infer(self, content: bytes, /) -> bytes:
         """uint16 slices -> their segmentation."""
         segmentation: NDArray[np.uint8] = self._network.segment(self._network.read(content))
