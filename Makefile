@@ -25,8 +25,8 @@ export ORT_DISABLE_TELEMETRY := 1
 export HF_HUB_OFFLINE := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help setup demo test image-test lint format serve mlflow repro bench bench-capacity bench-resume bench-soak \
-	bench-swaps bench-seeds bench-recipe bench-drift deps lock clean
+.PHONY: help setup demo test image-test lint format serve mlflow repro bench bench-peers bench-capacity bench-resume \
+	bench-soak bench-swaps bench-seeds bench-recipe bench-drift deps lock clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /  make \1\t/' | expand -t 22
@@ -70,6 +70,9 @@ repro: setup  ## run what is out of date of the pipeline, on the profile in para
 bench: setup  ## scans and single slices over HTTP against a bare onnxruntime loop (about 5 minutes)
 	@python -m benchmarks.overhead $(ARGS)
 
+bench-peers: setup  ## Ricefish beside mlflow, MLServer, BentoML and LitServe (about 12 minutes)
+	@python -m benchmarks.peers $(ARGS)
+
 bench-capacity: setup  ## memory and time of scans of 3000 and 6000 slices of 1000 x 1000 pixels (40 GB of disk)
 	@python -m benchmarks.capacity $(ARGS)
 
@@ -95,6 +98,8 @@ bench-drift: setup  ## scans unlike the training, and ordinary ones: which are f
 COMPILE := uv pip compile --universal --python-version 3.11 --generate-hashes --no-header \
 	--no-emit-index-url --no-emit-find-links --quiet
 
+PEERS := $(wildcard benchmarks/peers/requirements/*.in)
+
 deps: setup  ## write into dvc.yaml which modules each stage imports
 	@python -m tests.architecture.stage_deps
 
@@ -105,6 +110,7 @@ lock: setup  ## resolve the dependencies of pyproject.toml anew
 		--no-emit-package onnxruntime-gpu pyproject.toml -o requirements/serving-cpu.txt
 	@$(COMPILE) --extra training -c requirements/all.txt pyproject.toml -o requirements/training.txt
 	@$(COMPILE) --extra tracking -c requirements/all.txt pyproject.toml -o requirements/tracking.txt
+	@for peer in $(PEERS); do $(COMPILE) $$peer -o $${peer%.in}.txt; done
 	@awk '/^uv==/ {ours = 1} ours && !/^ +#/ {print} ours && !/\\$$/ {exit}' requirements/all.txt > requirements/uv.txt
 
 clean:  ## remove caches and what the demo left; data, models, runs and .venv stay
