@@ -21,11 +21,12 @@ export DO_NOT_TRACK := 1
 export DVC_NO_ANALYTICS := 1
 export MLFLOW_DISABLE_TELEMETRY := true
 export HF_HUB_DISABLE_TELEMETRY := 1
+export ORT_DISABLE_TELEMETRY := 1
 export HF_HUB_OFFLINE := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help setup demo test lint format serve mlflow repro bench bench-capacity bench-resume bench-soak bench-seeds \
-	bench-recipe deps lock clean
+.PHONY: help setup demo test image-test lint format serve mlflow repro bench bench-peers bench-capacity bench-resume \
+	bench-soak bench-swaps bench-seeds bench-recipe bench-drift deps lock clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /  make \1\t/' | expand -t 22
@@ -41,6 +42,9 @@ demo: setup  ## train on synthetic fish, serve the model, segment a held-out fis
 
 test: setup  ## every test; ARGS go to pytest
 	@pytest $(ARGS)
+
+image-test: setup  ## build both images (docker, podman or buildah), post a scan to one, run `dvc repro` in the other
+	@python -m tests.images.check $(ARGS)
 
 lint: setup  ## style, types, direction of imports, deps of the DVC stages
 	@ruff check .
@@ -66,6 +70,9 @@ repro: setup  ## run what is out of date of the pipeline, on the profile in para
 bench: setup  ## scans and single slices over HTTP against a bare onnxruntime loop (about 5 minutes)
 	@python -m benchmarks.overhead $(ARGS)
 
+bench-peers: setup  ## Ricefish beside mlflow, MLServer, BentoML and LitServe (about 12 minutes)
+	@python -m benchmarks.peers $(ARGS)
+
 bench-capacity: setup  ## memory and time of scans of 3000 and 6000 slices of 1000 x 1000 pixels (40 GB of disk)
 	@python -m benchmarks.capacity $(ARGS)
 
@@ -76,14 +83,22 @@ bench-soak: setup  ## 200 SIGKILLs over scans, uploads and cancellations, on SQL
 	@python -m benchmarks.soak $(ARGS)
 	@python -m benchmarks.soak --workers 3 $(ARGS)
 
+bench-swaps: setup  ## 20 moves of the champion under constant load: nothing fails, nothing is mixed (10 minutes)
+	@python -m benchmarks.swaps $(ARGS)
+
 bench-seeds: setup  ## Teacher against Student for five seeds of the demo (about 40 minutes)
 	@python -m benchmarks.seeds $(ARGS)
 
 bench-recipe: setup  ## each part of the recipe alone, and each label budget (Tables 2 and 1 of the paper)
 	@python -m benchmarks.recipe $(ARGS)
 
+bench-drift: setup  ## scans unlike the training, and ordinary ones: which are flagged (about 40 minutes)
+	@python -m benchmarks.drift $(ARGS)
+
 COMPILE := uv pip compile --universal --python-version 3.11 --generate-hashes --no-header \
 	--no-emit-index-url --no-emit-find-links --quiet
+
+PEERS := $(wildcard benchmarks/peers/requirements/*.in)
 
 deps: setup  ## write into dvc.yaml which modules each stage imports
 	@python -m tests.architecture.stage_deps
@@ -91,6 +106,11 @@ deps: setup  ## write into dvc.yaml which modules each stage imports
 lock: setup  ## resolve the dependencies of pyproject.toml anew
 	@$(COMPILE) --all-extras pyproject.toml -o requirements/all.txt
 	@$(COMPILE) --extra serving --extra telemetry -c requirements/all.txt pyproject.toml -o requirements/serving.txt
+	@$(COMPILE) --extra serving --extra telemetry -c requirements/all.txt --overrides requirements/cpu-overrides.txt \
+		--no-emit-package onnxruntime-gpu pyproject.toml -o requirements/serving-cpu.txt
+	@$(COMPILE) --extra training -c requirements/all.txt pyproject.toml -o requirements/training.txt
+	@$(COMPILE) --extra tracking -c requirements/all.txt pyproject.toml -o requirements/tracking.txt
+	@for peer in $(PEERS); do $(COMPILE) $$peer -o $${peer%.in}.txt; done
 	@awk '/^uv==/ {ours = 1} ours && !/^ +#/ {print} ours && !/\\$$/ {exit}' requirements/all.txt > requirements/uv.txt
 
 clean:  ## remove caches and what the demo left; data, models, runs and .venv stay

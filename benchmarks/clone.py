@@ -79,35 +79,57 @@ def require_commit() -> str:
     changed = _output(["git", "status", "--porcelain", "--untracked-files=no", "--", *paths])
     if changed:
         raise BenchmarkError(f"figures belong to a commit, and these files differ from it:\n{changed}")
+    return commit()
+
+
+def commit() -> str:
+    """The commit that is checked out, whatever was edited since."""
     return _output(["git", "rev-parse", "HEAD"])
 
 
 def evaluate(variant: Variant, *, name: str) -> Outcome:
     """Runs the pipeline up to evaluate; `name` names the log. Raises BenchmarkError if a stage fails."""
     with temporary_clone() as clone:
-        variant.write(clone / "params.yaml")
-        LOGS.mkdir(parents=True, exist_ok=True)
-        log_path = LOGS / f"{name}.log"
         started = time.monotonic()
-        with log_path.open("wb") as log:
-            code = subprocess.run(
-                ["dvc", "repro", "evaluate"],
-                cwd=clone,
-                env=_environment(),
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                check=False,
-            ).returncode
+        log = _reproduce(clone, variant, "evaluate", name=name)
         seconds = time.monotonic() - started
-        if code:
-            raise BenchmarkError(f"{name}: `dvc repro evaluate` ended with exit code {code}; its log is {log_path}")
         volumes = json.loads((clone / "data/prepared/volumes.json").read_text(encoding="utf-8"))["volumes"]
         return Outcome(
             scores=json.loads((clone / "metrics/evaluate.json").read_text(encoding="utf-8")),
             seconds=seconds,
-            restored=log_path.read_text(encoding="utf-8", errors="replace").count(RESTORED),
+            restored=log.count(RESTORED),
             training_volumes=sum(volume["split"] in {"train", "reserve"} for volume in volumes),
         )
+
+
+def export(variant: Variant, *, name: str, into: Path) -> Path:
+    """Runs the pipeline up to export and copies the models; gives the folder that holds `student` and the others.
+
+    Raises BenchmarkError if what decides a result differs from the commit, or if a stage fails.
+    """
+    require_commit()
+    with temporary_clone() as clone:
+        _reproduce(clone, variant, "export", name=name)
+        return Path(shutil.copytree(clone / "models", into / "models"))
+
+
+def _reproduce(clone: Path, variant: Variant, stage: str, *, name: str) -> str:
+    """Runs `dvc repro STAGE` and returns its log. Raises BenchmarkError if a stage fails."""
+    variant.write(clone / "params.yaml")
+    LOGS.mkdir(parents=True, exist_ok=True)
+    log_path = LOGS / f"{name}.log"
+    with log_path.open("wb") as log:
+        code = subprocess.run(
+            ["dvc", "repro", stage],
+            cwd=clone,
+            env=_environment(),
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            check=False,
+        ).returncode
+    if code:
+        raise BenchmarkError(f"{name}: `dvc repro {stage}` ended with exit code {code}; its log is {log_path}")
+    return log_path.read_text(encoding="utf-8", errors="replace")
 
 
 @contextmanager

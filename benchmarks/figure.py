@@ -11,12 +11,13 @@ import matplotlib.pyplot as plt
 _THREADS: Mapping[str, tuple[str, ...]] = {
     "reader": ("read",),
     "inference": ("wait_for_read", "prepare", "infer", "wait_for_write"),
-    "writer": ("write",),
+    "writer": ("judge", "write"),
 }
 _COLOURS = {
     "read": "#4477aa",
     "prepare": "#ccbb44",
     "infer": "#228833",
+    "judge": "#66ccee",
     "write": "#aa3377",
     "wait_for_read": "#bbccee",
     "wait_for_write": "#eeccdd",

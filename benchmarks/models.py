@@ -36,9 +36,9 @@ class _Tiny(nn.Module):
         return logits
 
 
-def write_model(folder: Path, size: Size) -> Path:
-    """A model folder that a server takes, and that answers with every class somewhere."""
-    torch.manual_seed(1)
+def write_model(folder: Path, size: Size, *, seed: int = 1) -> Path:
+    """A model folder that a server takes, and that answers with every class somewhere; each seed has other weights."""
+    torch.manual_seed(seed)
     network: nn.Module = _Tiny() if size == "tiny" else build_unet(Architecture("resnet18", 5, len(ORGANS)))
     write_onnx(folder / MODEL_FILE, SegmentationModel(network.eval()))
     generator = np.random.default_rng(1)

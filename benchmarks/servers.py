@@ -104,7 +104,7 @@ class Process:
         return _status_bytes(self.pid, "RssAnon")
 
 
-def server(folder: Path, *, model: Path, **settings: object) -> Process:
+def server(folder: Path, *, model: Path | str, **settings: object) -> Process:
     """A server whose store and log are in a folder."""
     folder.mkdir(parents=True, exist_ok=True)
     given = {"store": folder / "store", "model": model, "device": "cpu", **settings}

@@ -6,6 +6,9 @@
 Without workers: one server on SQLite. With: one server that only takes in, and so many workers, on PostgreSQL. At the
 end every accepted scan has ended, every result has the bytes of an undisturbed run, and nothing is left once all is
 removed. Writes benchmarks/results/soak-DATABASE.json; exit code 1 with a message where something was lost.
+
+Kills come at random moments, up to twice as far apart as an undisturbed scan took at the start of the run, and no less
+than four seconds: on a busy machine too, a server lives long enough to answer, and most kills hit a scan.
 """
 
 from __future__ import annotations
@@ -15,6 +18,7 @@ import hashlib
 import random
 import shutil
 import sqlite3
+import statistics
 import tempfile
 import time
 from collections import Counter
@@ -39,8 +43,10 @@ FILES = 4
 _SHAPE = (48, 160, 160)
 """z, y, x: about two seconds of work, so that most kills hit something."""
 _LEASE_SECONDS = 3
-_MOST_SECONDS_BETWEEN = 4.0
-"""Kills; a server that never lives long enough to answer loses nothing, and shows nothing."""
+_LEAST_MOST_SECONDS_BETWEEN = 4.0
+_SCANS_BETWEEN = 2.0
+"""The longest time between kills, in undisturbed scans: a server that never lives long enough to answer loses nothing,
+and shows nothing."""
 
 
 def soak(*, kills: int, workers: int, seed: int, console: Console, model: Path | None = None) -> dict[str, Any]:
@@ -58,11 +64,12 @@ def soak(*, kills: int, workers: int, seed: int, console: Console, model: Path |
             process.start()
             stack.callback(process.kill)
         url = processes[0].url
-        expected = [_undisturbed(url, file) for file in files]
+        expected, scan_seconds = zip(*(_undisturbed(url, file) for file in files), strict=True)
+        most_seconds = max(_LEAST_MOST_SECONDS_BETWEEN, _SCANS_BETWEEN * statistics.median(scan_seconds))
         ledger = Ledger()
         traffic = Traffic(url, files, ledger, seed)
         began = time.monotonic()
-        hits = _disturb(processes, traffic, kills=kills, seed=seed, console=console)
+        hits = _disturb(processes, traffic, kills=kills, seed=seed, most_seconds=most_seconds, console=console)
         seconds = time.monotonic() - began
         states = _check(url, ledger, expected)
         _remove_all(url)
@@ -70,7 +77,14 @@ def soak(*, kills: int, workers: int, seed: int, console: Console, model: Path |
         statuses = [process.stop() for process in processes]
         if any(statuses):
             raise Lost(f"exit statuses at SIGTERM: {statuses}")
-        return {"kills": kills, "hit": dict(hits), "seconds": round(seconds, 1), **ledger.counts, "ended": dict(states)}
+        return {
+            "kills": kills,
+            "hit": dict(hits),
+            "seconds": round(seconds, 1),
+            "most_seconds_between": round(most_seconds, 1),
+            **ledger.counts,
+            "ended": dict(states),
+        }
 
 
 def _keep_logs(folder: Path) -> None:
@@ -104,11 +118,14 @@ def _write_file(path: Path, number: int) -> Path:
     return path
 
 
-def _undisturbed(url: str, file: Path) -> tuple[str, ...]:
+def _undisturbed(url: str, file: Path) -> tuple[tuple[str, ...], float]:
+    """The digests of a scan's results, and the seconds from its post to its end."""
     with httpx.Client(base_url=url, timeout=120, trust_env=False) as http:
+        began = time.monotonic()
         scan = http.post("/v1/scans", params={"filename": file.name, "fresh": True}, content=file.read_bytes()).json()
         servers.wait_until_ended(http, scan["id"])
-        return _digests(http, scan["id"])
+        seconds = time.monotonic() - began
+        return _digests(http, scan["id"]), seconds
 
 
 def _digests(http: httpx.Client, scan_id: str) -> tuple[str, ...]:
@@ -120,8 +137,14 @@ def _digests(http: httpx.Client, scan_id: str) -> tuple[str, ...]:
     return tuple(hashlib.sha256(content).hexdigest() for content in (str(organs).encode(), *downloads))
 
 
-def _disturb(
-    processes: Sequence[servers.Process], traffic: Traffic, *, kills: int, seed: int, console: Console
+def _disturb(  # noqa: PLR0913 - what a disturbance is, each with its name in the call
+    processes: Sequence[servers.Process],
+    traffic: Traffic,
+    *,
+    kills: int,
+    seed: int,
+    most_seconds: float,
+    console: Console,
 ) -> Counter[str]:
     generator, hits = random.Random(seed), Counter[str]()  # noqa: S311 - not for secrets
     threads = traffic.threads()
@@ -130,7 +153,7 @@ def _disturb(
     try:
         with Progress(console=console, transient=True) as progress:
             for _ in progress.track(range(kills), description="killing"):
-                time.sleep(generator.uniform(0.05, _MOST_SECONDS_BETWEEN))
+                time.sleep(generator.uniform(0.05, most_seconds))
                 if traffic.ledger.faults:
                     break
                 victim = generator.choice(processes)

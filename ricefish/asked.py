@@ -22,6 +22,10 @@ class Asked:
     priority: Priority = "normal"
     fresh: bool = False
     """Segment it even if the same file was segmented with this model before."""
+    model: str | None = None
+    """Name of the model; None: the server's default one."""
+    version: str | None = None
+    """Version of that model; None: the present one."""
 
     def __post_init__(self) -> None:
         if self.priority not in get_args(Priority):
@@ -37,9 +41,16 @@ class Asked:
             content["priority"] = self.priority
         if self.fresh:
             content["fresh"] = True
+        if self.model is not None:
+            content["model"] = self.model
+        if self.version is not None:
+            content["version"] = self.version
         return content
 
     def key(self, upload_id: str) -> str:
         """The Idempotency-Key of an upload that is asked for as this: asked for differently, it is another scan."""
         said = self.content
-        return f"upload {upload_id} spacing={said.get('spacing', '')} fresh={self.fresh}"
+        key = f"upload {upload_id} spacing={said.get('spacing', '')} fresh={self.fresh}"
+        if self.model is None and self.version is None:
+            return key
+        return f"{key} model={self.model or ''} version={self.version or ''}"

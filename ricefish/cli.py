@@ -9,7 +9,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from ricefish import keys, models
+from ricefish import keys, models, plan
 from ricefish.asked import Priority
 
 app = typer.Typer(
@@ -20,6 +20,7 @@ app = typer.Typer(
 )
 app.add_typer(models.app, name="models")
 app.add_typer(keys.app, name="keys")
+app.command(name="plan")(plan.plan)
 
 
 @app.callback(invoke_without_command=True)
@@ -52,6 +53,13 @@ def segment(  # noqa: PLR0913, PLR0917 - typer passes options by name
     fresh: Annotated[
         bool, typer.Option("--fresh", help="Segment it even if the same file was segmented with this model.")
     ] = False,
+    model: Annotated[str | None, typer.Option(help="Name of a model that the server serves; else its default.")] = None,
+    model_version: Annotated[
+        str | None,
+        typer.Option(
+            "--version", metavar="VERSION", help="Version of the model, if that is served; else the present one."
+        ),
+    ] = None,
     resume_above: Annotated[
         float, typer.Option(min=0, metavar="MB", help="A larger file goes on where it stopped when it is sent again.")
     ] = 64.0,
@@ -74,7 +82,9 @@ def segment(  # noqa: PLR0913, PLR0917 - typer passes options by name
             raise ValueError(f"--spacing is {spacing!r}; give Z,Y,X in mm, such as 0.01,0.005,0.005")
         where = Spacing(*parts) if parts else None
         with Client(server, key=key, resumable_bytes=round(resume_above * 1e6)) as client:
-            rows = run(client, file, out, spacing=where, priority=priority, fresh=fresh)
+            rows = run(
+                client, file, out, spacing=where, priority=priority, fresh=fresh, model=model, version=model_version
+            )
     except (RicefishError, OSError, ValueError, httpx.InvalidURL) as error:
         _fail(error)
     Console().print(organ_table(rows))

@@ -23,7 +23,7 @@ from typing import Any, Literal
 import httpx
 
 from ricefish.asked import Asked, Priority
-from ricefish.connection import Connection, RicefishError
+from ricefish.connection import QUEUE_FULL, Connection, Patience, RicefishError
 from ricefish.resumable import submit_resumable
 from ricefish.upload import Report, pieces, reported, upload_name
 from scans.geometry import Box, Spacing
@@ -60,6 +60,8 @@ class ScanStatus:
     error: str | None
     model: str
     """Name and, from a registry, version."""
+    warnings: tuple[str, ...] = ()
+    """How the scan is unlike what the model has seen, a sentence each."""
 
     @property
     def ended(self) -> bool:
@@ -98,25 +100,29 @@ class Client:
         """Closes the connections."""
         self._connection.close()
 
-    def submit(
+    def submit(  # noqa: PLR0913 - what can be said of a scan, each with its name in the call
         self,
         path: Path,
         *,
         spacing: Spacing | None = None,
         priority: Priority = "normal",
         fresh: bool = False,
+        model: str | None = None,
+        version: str | None = None,
         report: Report | None = None,
     ) -> ScanStatus:
         """Sends a file, or a folder (DICOM or TIFF series, OME-Zarr), and returns when the server has accepted it.
 
-        `spacing` is for files that do not state theirs; `fresh` segments anew what was segmented before. `report` is
-        called with the bytes sent so far, those of an earlier call that broke off among them: a large file goes on
-        where that one stopped, in another process too. Raises RicefishError with the server's reason if it refuses,
+        `spacing` is for files that do not state theirs; `fresh` segments anew what was segmented before; `model` and
+        its `version` are among those that the server serves, None: its default. `report` is called with the bytes sent
+        so far, those of an earlier call that broke off among them: a large file goes on where that one stopped, in
+        another process too. A server whose queue is full is asked again when it says so, for a day. Raises
+        RicefishError with the server's reason if it refuses,
         FileNotFoundError if there is no such path, FileChanged if it is written to meanwhile.
         """
         if not path.exists():
             raise FileNotFoundError(f"{path} does not exist")
-        asked = Asked(upload_name(path), spacing, priority, fresh)
+        asked = Asked(upload_name(path), spacing, priority, fresh, model, version)
         answer = None
         if path.is_file() and path.stat().st_size > self._resumable_bytes:
             patience = self._patience_seconds
@@ -172,6 +178,14 @@ class Client:
         content = self._connection.request("GET", f"/v1/scans/{scan_id}/organs").json()
         return [_row(row) for row in content["organs"]]
 
+    def quality(self, scan_id: str) -> list[float]:
+        """Probability, for each slice of a finished scan, that its segmentation is good.
+
+        Raises RicefishError where the model has no Quality Classifier.
+        """
+        content = self._connection.request("GET", f"/v1/scans/{scan_id}/quality").json()
+        return [row["good"] for row in content["slices"]]
+
     def delete(self, scan_id: str) -> None:
         """Cancels the scan if it is under way, and removes it from the server."""
         self._connection.request("DELETE", f"/v1/scans/{scan_id}")
@@ -180,8 +194,17 @@ class Client:
         headers = {"Content-Type": "application/octet-stream", "Idempotency-Key": uuid.uuid4().hex}
         if path.is_file():
             headers["Content-Length"] = str(path.stat().st_size)
-        content = reported(pieces(path), report)
-        return self._connection.request("POST", "/v1/scans", params=asked.content, headers=headers, content=content)
+        patience = Patience(self._patience_seconds)
+        while True:
+            content = reported(pieces(path), report)
+            try:
+                return self._connection.request(
+                    "POST", "/v1/scans", params=asked.content, headers=headers, content=content
+                )
+            except RicefishError as error:
+                if error.problem != QUEUE_FULL:
+                    raise
+                patience.pause(error)
 
     def _fetch(self, path: str, parameters: dict[str, str], *, into: Path, report: Report | None) -> None:
         with self._connection.stream("GET", path, params=parameters) as answer, into.open("wb") as file:
@@ -215,7 +238,12 @@ def _status(content: dict[str, Any]) -> ScanStatus:
         eta_seconds=content["eta_seconds"],
         error=content["error"],
         model=f"{model['name']} {model['version'] or ''}".strip(),
+        warnings=tuple(_sentence(warning) for warning in content.get("warnings", ())),
     )
+
+
+def _sentence(warning: dict[str, str]) -> str:
+    return f"{warning['message']} ({warning['found']}; expected: {warning['expected']})"
 
 
 def _row(content: dict[str, Any]) -> OrganRow:

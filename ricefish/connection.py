@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 import os
+import random
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
@@ -22,6 +23,11 @@ _DIRECT = {"all://127.0.0.1": None, "all://localhost": None, "all://[::1]": None
 _MAY_PASS = frozenset({None, 408, 425, 429, 500, 502, 503, 504})
 """Answers after which the same request may succeed; None: no answer at all."""
 _FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.5, 30.0
+QUEUE_FULL = "queue-full"
+"""What a server calls it, at the end of a problem's `type`, that as much waits as may wait."""
+QUEUE_SECONDS = 86_400.0
+"""How long a full queue is waited for: the server is well, and says when to come back."""
+_REMINDER_SECONDS = 300.0
 _MOST_FAULTS = 5
 """Answers 500 in a row before the server's fault counts as one that stays."""
 
@@ -29,12 +35,16 @@ _MOST_FAULTS = 5
 class RicefishError(RuntimeError):
     """The server refused, failed, or could not be reached; the message says what and what would be right."""
 
-    def __init__(self, message: str, *, status: int | None = None, retry_seconds: float = 0.0) -> None:
+    def __init__(
+        self, message: str, *, status: int | None = None, retry_seconds: float = 0.0, problem: str | None = None
+    ) -> None:
         super().__init__(message)
         self.status = status
         """HTTP status; None where there was no answer."""
         self.retry_seconds = retry_seconds
         """How long the server asks to be left alone."""
+        self.problem = problem
+        """The server's word for what is wrong, such as queue-full; None where it has none."""
 
 
 class Connection:
@@ -84,16 +94,22 @@ class Patience:
         self._since: float | None = None
         self._pause_seconds = _FIRST_PAUSE_SECONDS
         self._faults = 0
+        self._full_since: float | None = None
+        self._reminded = 0.0
 
     def renew(self) -> None:
         """Something has gone on."""
         self._since, self._pause_seconds, self._faults = None, _FIRST_PAUSE_SECONDS, 0
+        self._full_since = None
 
     def pause(self, error: RicefishError, *, also: frozenset[int] = frozenset()) -> None:
         """Waits before the next try. Raises the error if it will not pass, or not in time.
 
         `also` are statuses that pass here and not elsewhere.
         """
+        if error.problem == QUEUE_FULL:
+            self._wait_for_room(error)
+            return
         now = time.monotonic()
         self._faults = self._faults + 1 if error.status == 500 else 0
         pause = max(self._pause_seconds, error.retry_seconds)
@@ -104,6 +120,19 @@ class Patience:
             logging.getLogger("ricefish").warning("%s; trying again for %.0f s", error, self._seconds)
         self._since = since
         self._pause_seconds = min(2 * self._pause_seconds, _LONGEST_PAUSE_SECONDS)
+        time.sleep(pause)
+
+    def _wait_for_room(self, error: RicefishError) -> None:
+        """Waits as long as the server says, and a little more, or all who were refused at once come at once again."""
+        now = time.monotonic()
+        self._since, self._pause_seconds, self._faults = None, _FIRST_PAUSE_SECONDS, 0
+        self._full_since = now if self._full_since is None else self._full_since
+        if now - self._full_since > QUEUE_SECONDS:
+            raise error
+        pause = max(error.retry_seconds, _FIRST_PAUSE_SECONDS) * random.uniform(1.0, 1.2)  # noqa: S311 - no secret
+        if not self._reminded or now - self._reminded > _REMINDER_SECONDS:
+            self._reminded = now
+            logging.getLogger("ricefish").warning("the server's queue is full, so it is sent later: %s", error)
         time.sleep(pause)
 
 
@@ -118,11 +147,13 @@ def _authorization(key: str | None) -> dict[str, str]:
 def _raise_for_problem(answer: httpx.Response) -> None:
     if not answer.is_error:
         return
-    try:
-        detail = str(answer.json()["detail"])
-    except (ValueError, KeyError, TypeError):
-        detail = f"{answer.request.method} {answer.request.url.path}: {answer.reason_phrase}"
-    raise RicefishError(detail, status=answer.status_code, retry_seconds=_retry_seconds(answer))
+    detail, problem = f"{answer.request.method} {answer.request.url.path}: {answer.reason_phrase}", None
+    with suppress(ValueError, KeyError, TypeError):
+        said = answer.json()
+        detail = str(said["detail"])
+        problem = str(said["type"]).rpartition(":")[2]
+    seconds = _retry_seconds(answer)
+    raise RicefishError(detail, status=answer.status_code, retry_seconds=seconds, problem=problem)
 
 
 def _retry_seconds(answer: httpx.Response) -> float:

@@ -45,6 +45,8 @@ def promote(
         done = attempt(Registry(name), version, limits=load_params().register, force=force)
     if done.verdict:
         Console().print(_verdict_table(done.verdict, candidate=done.version, champion=done.before))
+    if done.shadow:
+        typer.echo(done.shadow)
     for failure in done.failures:
         typer.echo(f"The gate says no: {failure}", err=True)
     if not done.promoted:

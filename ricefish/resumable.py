@@ -95,7 +95,7 @@ class _Sending:
     def once(self, entry: Remembered, asked: Asked) -> httpx.Response | None:
         """The server's answer to the scan; None if it does not know, or no longer knows, the upload."""
         if entry.upload_id is None:
-            entry.upload_id = self._create(asked.filename)
+            entry.upload_id = self._create(asked)
         try:
             self._send(entry.upload_id)
         except FileChanged:
@@ -104,12 +104,13 @@ class _Sending:
         except RicefishError as error:
             if error.status not in _GONE:
                 arrived = f"{self._arrived} of {self._identity.bytes} bytes have arrived; sent again, it goes on there"
-                raise RicefishError(f"{error}; {arrived}", status=error.status) from error
+                raise RicefishError(f"{error}; {arrived}", status=error.status, problem=error.problem) from error
         return self._ask(entry.upload_id, asked)
 
-    def _create(self, filename: str) -> str:
-        name = base64.b64encode(filename.encode()).decode()
-        headers = {"Upload-Length": str(self._identity.bytes), "Upload-Metadata": f"filename {name}"}
+    def _create(self, asked: Asked) -> str:
+        said = {"filename": asked.filename, "priority": asked.priority}
+        metadata = ",".join(f"{name} {base64.b64encode(value.encode()).decode()}" for name, value in said.items())
+        headers = {"Upload-Length": str(self._identity.bytes), "Upload-Metadata": metadata}
         answer = self._persist(lambda: self._connection.request("POST", _UPLOADS, headers=_VERSION | headers))
         upload_id = str(answer.headers.get("location", "")).rstrip("/").rpartition("/")[2]
         if not upload_id.isalnum():

@@ -34,8 +34,12 @@ def segment(  # noqa: PLR0913 - what can be said of a scan, each with its name i
     spacing: Spacing | None = None,
     priority: Priority = "normal",
     fresh: bool = False,
+    model: str | None = None,
+    version: str | None = None,
 ) -> list[OrganRow]:
-    """Sends a file or folder, waits, fetches the segmentation; gives the organs. Draws bars on a terminal's stderr.
+    """Sends a file or folder, waits, fetches the segmentation; gives the organs.
+
+    Draws bars on a terminal's stderr, where warnings go too.
 
     Raises RicefishError if the server refuses or the scan does not succeed, ValueError for a suffix of `out` that is
     no format, before anything is sent.
@@ -44,10 +48,14 @@ def segment(  # noqa: PLR0913 - what can be said of a scan, each with its name i
     console = Console(stderr=True)
     with Progress(*_bytes_columns(), console=console, disable=not console.is_terminal) as bar:
         report = _sending_bar(bar, path)
-        scan = client.submit(path, spacing=spacing, priority=priority, fresh=fresh, report=report)
+        scan = client.submit(
+            path, spacing=spacing, priority=priority, fresh=fresh, model=model, version=version, report=report
+        )
     status = _follow(client, scan, console=console)
     if status.state != "succeeded":
         raise RicefishError(f"{path}: the scan {status.state}: {status.error or 'somebody deleted or cancelled it'}")
+    for warning in status.warnings:
+        console.print(f"warning: {warning}", markup=False, highlight=False, soft_wrap=True)
     with Progress(*_bytes_columns(), console=console, disable=not console.is_terminal) as bar:
         task = bar.add_task("fetching", total=None)
         client.download(scan.id, out, report=lambda done: bar.update(task, completed=done))

@@ -2,73 +2,51 @@
 
 from __future__ import annotations
 
-import base64
 import dataclasses
 import hashlib
 import json
 import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, Literal, get_args
 
-import numpy as np
-from numpy.typing import NDArray
-
-from scans.intensity import IntensityRule, Window
+from scans.drift import Seen
+from scans.golden import (
+    Golden,
+    Precision,
+    Variant,
+    golden_content,
+    golden_from,
+    variants_content,
+    variants_from,
+    window_from,
+)
+from scans.intensity import IntensityRule
 from scans.organs import OrganMap
+
+__all__ = [
+    "MANIFEST_FILE",
+    "MODEL_FILE",
+    "SCHEMA_VERSION",
+    "Golden",
+    "Kind",
+    "ManifestError",
+    "ModelManifest",
+    "Precision",
+    "Variant",
+    "file_sha256",
+]
 
 MODEL_FILE = "model.onnx"
 MANIFEST_FILE = "manifest.json"
 SCHEMA_VERSION = 1
 
 Kind = Literal["segmentation", "quality"]
-Precision = Literal["int8", "float16"]
-"""Of a variant of a model; the model itself is float32."""
 
 
 class ManifestError(ValueError):
     """A manifest that cannot be used; the message names the file and the field."""
-
-
-@dataclass(frozen=True)
-class Golden:
-    """A slice with its expected answer: a server must reproduce it before it serves the model.
-
-    Raises ValueError unless both arrays are of the same shape, (Y, X), and of their types.
-    """
-
-    slice: NDArray[np.float32]
-    """float32 (Y, X): raw grey values."""
-    window: Window
-    """The window of the volume that the slice is from."""
-    segmentation: NDArray[np.uint8]
-    """uint8 (Y, X): a segmentation model's answer; a quality model's input."""
-    good: float | None = None
-    """A quality model's answer, 0..1; None for a segmentation model."""
-
-    def __post_init__(self) -> None:
-        for name, array, dtype in (("slice", self.slice, np.float32), ("segmentation", self.segmentation, np.uint8)):
-            if array.dtype != dtype or array.ndim != 2 or array.shape != self.slice.shape:
-                found = f"{array.dtype} {array.shape}"
-                raise ValueError(f"{name} is {found}; expected {np.dtype(dtype)} (Y, X), the shape of the slice")
-
-
-@dataclass(frozen=True)
-class Variant:
-    """The same model in fewer bits, found to segment as well as float32 does."""
-
-    file: str
-    """Relative to the model's folder."""
-    sha256: str
-    mean_dice: float
-    """On labelled validation slices."""
-    float32_mean_dice: float
-    """Of the float32 model on the same slices."""
-    disagreement: float
-    """Share of their pixels, 0..1, that are of another class than in float32."""
-    segmentation: NDArray[np.uint8]
-    """uint8 (Y, X): what it answers to the golden slice."""
 
 
 @dataclass(frozen=True)
@@ -100,6 +78,8 @@ class ModelManifest:
     threshold: float | None = None
     """A quality model's limit: a pseudo-label or a segmentation at or above it is good."""
     variants: Mapping[Precision, Variant] = field(default_factory=dict)
+    seen: Seen | None = None
+    """What the volumes of training and validation look like; None: nothing is known of it."""
     git_commit: str = ""
     git_dirty: bool = False
     mlflow_run: str = ""
@@ -118,16 +98,9 @@ class ModelManifest:
         fields["intensity"] = dataclasses.asdict(self.intensity)
         fields["metrics"] = dict(self.metrics)
         fields["agreement"] = dict(self.agreement)
-        fields["variants"] = {
-            precision: {**dataclasses.asdict(variant), "segmentation": _pack(variant.segmentation)}
-            for precision, variant in self.variants.items()
-        }
-        fields["golden"] = {
-            "slice": _pack(self.golden.slice),
-            "window": dataclasses.asdict(self.golden.window),
-            "segmentation": _pack(self.golden.segmentation),
-            "good": self.golden.good,
-        }
+        fields["variants"] = variants_content(self.variants)
+        fields["golden"] = golden_content(self.golden)
+        fields["seen"] = None if self.seen is None else self.seen.to_dict()
         return fields
 
     @classmethod
@@ -194,35 +167,12 @@ def file_sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _pack(array: NDArray[Any]) -> dict[str, Any]:
-    data = base64.b64encode(zlib.compress(np.ascontiguousarray(array).tobytes(), 9)).decode("ascii")
-    return {"dtype": array.dtype.str, "shape": list(array.shape), "zlib_base64": data}
-
-
-def _unpack(packed: Mapping[str, Any]) -> NDArray[Any]:
-    raw = zlib.decompress(base64.b64decode(packed["zlib_base64"]))
-    return np.frombuffer(raw, dtype=np.dtype(packed["dtype"])).reshape(packed["shape"]).copy()
-
-
-def _window(content: Mapping[str, float]) -> Window:
-    return Window(lower=float(content["lower"]), upper=float(content["upper"]))
-
-
 def _intensity(content: Mapping[str, Any]) -> IntensityRule:
     fixed = content["fixed"]
     return IntensityRule(
         lower_percentile=float(content["lower_percentile"]),
         upper_percentile=float(content["upper_percentile"]),
-        fixed=None if fixed is None else _window(fixed),
-    )
-
-
-def _golden(content: Mapping[str, Any]) -> Golden:
-    return Golden(
-        slice=_unpack(content["slice"]),
-        window=_window(content["window"]),
-        segmentation=_unpack(content["segmentation"]),
-        good=_optional_number(content["good"]),
+        fixed=None if fixed is None else window_from(fixed),
     )
 
 
@@ -235,18 +185,6 @@ def _exactly(kind: type) -> Callable[[Any], Any]:
         return value
 
     return parse
-
-
-def _variants(content: Any) -> dict[Precision, Variant]:
-    variants: dict[Precision, Variant] = {}
-    for name, entry in dict(content).items():
-        if name not in get_args(Precision):
-            raise ValueError(f"precision {name!r}; expected {' or '.join(get_args(Precision))}")
-        path = PurePosixPath(entry["file"])
-        if path.is_absolute() or ".." in path.parts:
-            raise ValueError(f"{name}: file {entry['file']!r} leads out of the model's folder")
-        variants[name] = Variant(**{**entry, "segmentation": _unpack(entry["segmentation"])})
-    return variants
 
 
 def _kind(value: Any) -> Kind:
@@ -283,12 +221,13 @@ _PARSERS: Mapping[str, Callable[[Any], Any]] = {
     "data_sha256": _exactly(str),
     "spacing_mm": _spacings,
     "intensity_range": _pair,
-    "golden": _golden,
+    "golden": golden_from,
     "slice_axis": _exactly(int),
     "metrics": _numbers,
     "agreement": _numbers,
     "threshold": _optional_number,
-    "variants": _variants,
+    "variants": variants_from,
+    "seen": lambda content: None if content is None else Seen.from_dict(content),
     "git_commit": _exactly(str),
     "git_dirty": _exactly(bool),
     "mlflow_run": _exactly(str),

@@ -32,6 +32,9 @@ PATHS: Final[dict[str, Needs]] = {
     "/static-offline-docs": OPEN,
     "/metrics": _ADMIN,
     "/v1/model": frozenset({"segment", "review"}),
+    "/v1/models": frozenset({"segment", "review"}),
+    "/v1/models/webhook": OPEN,
+    "/v1/models/shadow": frozenset({"review"}),
     "/v1/scans": frozenset({"segment"}),
     "/v1/uploads": frozenset({"segment"}),
     "/v1/reviews": frozenset({"review"}),
@@ -39,6 +42,9 @@ PATHS: Final[dict[str, Needs]] = {
     "/v2/repository/models": _ADMIN,
 }
 """For a path and all below it, the scopes of which a key needs one; the longest path counts, and admin always does."""
+
+IN_OUTAGE: Final = frozenset({"/metrics"})
+"""Answered to keys that were good when the database last answered, so that nobody is blind while it does not."""
 
 
 def needs(path: str, *, metrics_open: bool = False) -> Needs:
@@ -88,7 +94,7 @@ class Access:
             raise NotImplementedError(f"{scope['type']} has no rules of access")
         try:
             auth, key = await self._admitted(scope)
-        except (errors.NotReady, NotAuthenticated, NotAllowed, TooMuch, SQLAlchemyError) as error:
+        except (errors.NotReady, NotAuthenticated, NotAllowed, TooMuch, *errors.NO_ANSWER) as error:
             await errors.answer(Request(scope), error)(scope, receive, send)
             return
         if key is None:
@@ -106,7 +112,7 @@ class Access:
             raise errors.NotReady("the server is starting or stopping")
         auth: Auth = resources.auth
         headers = Headers(scope=scope)
-        identity, key = await auth.identify(_presented(headers))
+        identity, key = await auth.identify(_presented(headers), in_outage=scope["path"] in IN_OUTAGE)
         wanted = needs(scope["path"], metrics_open=self._metrics_open)
         if not identity.may(*wanted):
             raise NotAllowed(f"this key has not the scope {' or '.join(sorted(wanted))}")

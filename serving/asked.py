@@ -35,6 +35,10 @@ class Asked:
     """The Idempotency-Key: the same key with the same bytes is the same scan."""
     sha256: str | None = None
     """Of the file, as the sender says."""
+    model: str | None = None
+    """Name of the model to segment it with; None: the default one's."""
+    version: str | None = None
+    """Version of that model; None: the present one."""
 
     @property
     def safe_filename(self) -> str:
@@ -51,7 +55,7 @@ class Asked:
 def asked_in_form(form: Form, asked: Asked) -> Asked:
     """What the query says, and where it says nothing, the form's fields. Raises RequestRefused for an unknown field."""
     fields = form.fields
-    unknown = sorted(set(fields) - {"filename", "spacing", "priority", "fresh", "sha256"})
+    unknown = sorted(set(fields) - {"filename", "spacing", "priority", "fresh", "sha256", "model", "version"})
     if unknown:
         raise RequestRefused(f"the form's field {unknown[0]!r} is unknown", field=unknown[0])
     return replace(
@@ -61,6 +65,8 @@ def asked_in_form(form: Form, asked: Asked) -> Asked:
         priority=parse_priority(fields["priority"]) if "priority" in fields else asked.priority,
         fresh=asked.fresh or fields.get("fresh", "").lower() in ("1", "true", "yes"),
         sha256=asked.sha256 or fields.get("sha256"),
+        model=asked.model or fields.get("model") or None,
+        version=asked.version or fields.get("version") or None,
     )
 
 

@@ -7,7 +7,7 @@ import hmac
 import ipaddress
 import logging
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -15,9 +15,17 @@ from serving import logs
 from serving.allowances import Allowances
 from serving.identity import ANYONE, Identity
 from serving.keys import Key, Keys, hash_of, split
+from serving.probes import Probe, Unanswered
+from serving.readiness import PATIENT_SECONDS
 
 FRESH_SECONDS = 2.0
 """A key that is made, revoked or expires counts, or no longer counts, everywhere after this long."""
+OUTAGE_SECONDS = 86_400.0
+"""For so long after the database has last answered, the keys that it held then may still ask how the server is."""
+_LIMIT_SECONDS = 2.0
+"""How long the table of keys is waited for where an older one will do."""
+_FAILED_SECONDS = 0.25
+"""How long it counts that the table could not be read."""
 _NO_HASH = "0" * 64
 _NOTED_SECONDS = 3600.0
 
@@ -45,6 +53,17 @@ class _Known:
     any: bool = False
     valid: dict[str, Key] = field(default_factory=dict)
 
+    @property
+    def fresh(self) -> bool:
+        return time.monotonic() < self.until
+
+    def unexpired(self) -> _Known:
+        """Without those that have expired since, by this machine's clock."""
+        now = time.time()
+        return replace(
+            self, valid={n: key for n, key in self.valid.items() if key.expires is None or key.expires > now}
+        )
+
 
 class Auth:
     """Finds the identity behind a key. For one event loop."""
@@ -52,49 +71,56 @@ class Auth:
     def __init__(self, keys: Keys) -> None:
         self._keys = keys
         self.allowances = Allowances(keys)
-        self._known = _Known(until=0.0)
-        self._failure: tuple[float, SQLAlchemyError] | None = None
-        self._reading = asyncio.Lock()
+        self._known = _Known(until=-OUTAGE_SECONDS)
+        self._table = Probe(self._read, most_age_seconds=_FAILED_SECONDS, limit_seconds=_LIMIT_SECONDS)
+        self._in_outage = False
         self._noted: dict[str, float] = {}
 
-    async def identify(self, presented: bytes | None) -> tuple[Identity, Key | None]:
-        """Whose key it is, and the key; anyone while there are no keys. Raises NotAuthenticated, SQLAlchemyError.
+    async def identify(self, presented: bytes | None, *, in_outage: bool = False) -> tuple[Identity, Key | None]:
+        """Whose key it is, and the key; anyone while there are no keys. Raises NotAuthenticated.
 
-        Takes as long for an unknown key as for a wrong one.
+        Takes as long for an unknown key as for a wrong one. Where the database does not answer, raises SQLAlchemyError
+        or Unanswered; `in_outage`, and where there were no keys, its last answer counts, for OUTAGE_SECONDS, but for
+        keys that expire.
         """
-        if time.monotonic() >= self._known.until:
-            await self._refresh()
-        if not self._known.any:
+        known = await self._current(in_outage=in_outage)
+        if not known.any:
             return ANYONE, None
         key_id, secret = split(presented or b"")
-        key = self._known.valid.get(key_id)
+        key = known.valid.get(key_id)
         right = hmac.compare_digest(hash_of(secret), key.hash if key else _NO_HASH)
         if not right or key is None:
             raise NotAuthenticated
         return key.identity, key
 
     async def settle(self, key: Key) -> None:
-        """Writes down that a key was used, once an hour, and what was sent with it. Raises SQLAlchemyError."""
+        """Writes down that a key was used, once an hour, and what was sent with it. Raises SQLAlchemyError.
+
+        Not while the database does not answer: with the next request, then.
+        """
+        if self._in_outage:
+            return
         now = time.monotonic()
         if self._noted.get(key.id, 0.0) <= now:
             self._noted[key.id] = now + _NOTED_SECONDS
             await asyncio.to_thread(self._keys.used, key.id)
         await self.allowances.settle(key.id)
 
-    async def _refresh(self) -> None:
-        async with self._reading:
-            now = time.monotonic()
-            if now < self._known.until:
-                return
-            if self._failure and now < self._failure[0]:
-                raise self._failure[1]
-            try:
-                self._known = await asyncio.to_thread(self._read)
-            except SQLAlchemyError as error:
-                self._failure = (time.monotonic() + FRESH_SECONDS, error)
-                raise
-            self._failure = None
-            self.allowances.learn(self._known.valid.values())
+    async def _current(self, *, in_outage: bool) -> _Known:
+        if self._known.fresh:
+            return self._known
+        try:
+            known = await self._table.ask_async(limit_seconds=None if in_outage else PATIENT_SECONDS)
+        except (SQLAlchemyError, Unanswered):
+            self._in_outage = True
+            if (in_outage or not self._known.any) and time.monotonic() < self._known.until + OUTAGE_SECONDS:
+                return self._known.unexpired()
+            raise
+        self._in_outage = False
+        if known is not self._known:
+            self._known = known
+            self.allowances.learn(known.valid.values())
+        return known
 
     def _read(self) -> _Known:
         until, keys = time.monotonic() + FRESH_SECONDS, self._keys.all()

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from scans.intensity import Window
 from serving.fitting import Fitting, Network
+from serving.pressure import SliceRoom
 from serving.runtime import window_rows
 
 Answer = Future[NDArray[np.uint8]]
@@ -34,6 +35,8 @@ class Urgency(IntEnum):
     INTERACTIVE = 1
     NORMAL = 2
     BACKLOG = 3
+    SHADOW = 4
+    """Of a model that answers nobody yet, on scans whose answer is out."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +68,7 @@ class _Request:
     merged_up_to: int
     halo: int = 0
     confidence: bool = False
+    counted: bool = True
     told: Told | None = None
     answer: Future[Any] = field(default_factory=Future)
     asked: float = field(default_factory=time.perf_counter)
@@ -83,11 +87,14 @@ class _Request:
 class Batcher:
     """The queue and the threads ("lanes") that empty it. Safe to use from any thread."""
 
-    def __init__(self, *, lanes: int, on_batch: Callable[[Computed], None] = lambda batch: None) -> None:
+    def __init__(
+        self, *, lanes: int, on_batch: Callable[[Computed], None] = lambda batch: None, room: SliceRoom | None = None
+    ) -> None:
         """`lanes` is the most batches that any device computes at once. `on_batch` is told of each, before it is
-        answered.
+        answered. `room` is how many single slices may wait.
         """
         self._on_batch = on_batch
+        self._room = room or SliceRoom()
         self._queues: dict[Urgency, OrderedDict[str, deque[_Request]]] = {urgency: OrderedDict() for urgency in Urgency}
         self._lock = threading.Lock()
         self._woken = [threading.Condition(self._lock) for _ in range(lanes)]
@@ -112,18 +119,21 @@ class Batcher:
         merged_up_to: int = 1,
         halo: int = 0,
         told: Told | None = None,
+        counted: bool = True,
     ) -> Answer:
         """Queues raw grey values, (N, Y, X) of any real type; the answer is their class indices, uint8 (N, Y, X).
 
         `window` is that of all slices, or one for each, float32 (N, 2).
         With urgency SLICE, requests are merged into batches of at most `merged_up_to` slices. `halo` is what tiles are
-        shown around them where a slice alone does not fit the device. An answer that was not begun can be cancelled at
-        no cost. It holds OutOfDeviceMemory where nothing helped, and what the network raised. Raises RuntimeError once
-        the queue is closed.
+        shown around them where a slice alone does not fit the device. `counted`: `on_batch` is told of it. An answer
+        that was not begun can be cancelled at no cost. It holds OutOfDeviceMemory where nothing helped, and what the
+        network raised. Raises RuntimeError once the queue is closed.
         """
         rows = window_rows(window, len(slices)) if isinstance(window, Window) else window
         grey = np.ascontiguousarray(slices, np.float32)
-        return self._queue(_Request(grey, rows, network, urgency, stream, merged_up_to, halo=halo, told=told))
+        return self._queue(
+            _Request(grey, rows, network, urgency, stream, merged_up_to, halo=halo, told=told, counted=counted)
+        )
 
     def submit_with_confidence(  # noqa: PLR0913 - as above
         self,
@@ -150,6 +160,15 @@ class Batcher:
                 self._idle.remove(lane)
                 self._woken[lane].notify()
         return request.answer
+
+    def check_room(self, more: NDArray[Any] | None = None) -> None:
+        """Raises SlicesFull where these single slices, or not even one (None), may wait as well.
+
+        Asked by whoever is about to submit them, for all parts of a request at once.
+        """
+        with self._lock:
+            waiting = [request.slices for requests in self._queues[Urgency.SLICE].values() for request in requests]
+        self._room.check(waiting, more)
 
     def depth(self) -> dict[Urgency, int]:
         """Slices that wait, by urgency."""
@@ -179,10 +198,16 @@ class Batcher:
             thread.join()
 
     def _work(self, lane: int) -> None:
-        while batch := self._next(lane):
-            begun = [request for request in batch if request.answer.set_running_or_notify_cancel()]
-            if begun:
-                self._answer(begun, lane)
+        while self._work_once(lane):
+            pass
+
+    def _work_once(self, lane: int) -> bool:
+        """One batch, of which nothing is held afterwards: its network may have been replaced. False at the end."""
+        batch = self._next(lane)
+        begun = [request for request in batch if request.answer.set_running_or_notify_cancel()]
+        if begun:
+            self._answer(begun, lane)
+        return bool(batch)
 
     def _next(self, lane: int) -> list[_Request]:
         """What this lane computes next, waiting for it; nothing once the queue is closed."""
@@ -256,8 +281,11 @@ class Batcher:
         finally:
             waited = began - min(request.asked for request in batch)
             seconds = time.perf_counter() - began
+            if first.urgency is Urgency.SLICE and not failed:
+                self._room.computed(len(slices), seconds, lanes=first.network.lanes)
             computed = Computed(first.urgency, len(batch), len(slices), waited, seconds, failed)
-            self._on_batch(computed)
+            if first.counted:
+                self._on_batch(computed)
             for request in batch:
                 if request.told is not None:
                     request.told(computed, began - request.asked, request is first)

@@ -1,4 +1,7 @@
-"""Census: how many scans are in which state, counted by the database in two statements that read an index alone."""
+"""Census: how many scans are in which state, counted by the database in two statements that read an index alone.
+
+With it goes the load, so that one look at the database tells all that metrics say of it.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ from sqlalchemy import func, select
 
 from serving.database import Database, scans
 from serving.jobs import Priority
+from serving.load import Load, measure
 
 
 @dataclass(frozen=True)
@@ -24,6 +28,7 @@ class Census:
     """Running scans whose lease has run out."""
     seconds: float
     """That counting took."""
+    load: Load
 
     def in_state(self, state: str) -> int:
         """Scans in a state."""
@@ -55,4 +60,5 @@ def count(database: Database) -> Census:
         oldest={priority: max(0.0, now - created) for state, priority, _, created, now in rows if state == "queued"},
         left_behind=lost,
         seconds=time.perf_counter() - began,
+        load=measure(database),
     )

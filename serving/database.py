@@ -1,4 +1,4 @@
-"""Database: the tables of scans and of keys, in SQLite or PostgreSQL. Whoever writes a row says when it may."""
+"""Database: the tables of scans, keys and shadows, in SQLite or PostgreSQL. Whoever writes a row says when it may."""
 
 from __future__ import annotations
 
@@ -30,6 +30,8 @@ from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 from sqlalchemy.pool import ConnectionPoolEntry
 from sqlalchemy.schema import CreateColumn
 
+from serving import postgresql
+
 _READS = "ricefish_reads"
 _BUSY_SECONDS = 60
 
@@ -58,13 +60,21 @@ scans = Table(
     Column("batch_size", Integer, comment="that it was begun with"),
     Column("rate", Float(53), comment="slices per second, of late"),
     Column("statistics", Text, comment="organ statistics of the slabs that are done, as JSON"),
+    Column("judgement", Text, comment="what is judged of the slabs that are done, as JSON"),
+    Column("warnings", Text, comment="how it is unlike the training, as JSON; NULL: in no way that is known yet"),
     Column("timings", Text, comment="seconds by activity, as JSON"),
     Column("finished", Float(53), comment="seconds since 1970"),
     Column("key_owner", String(200), comment="whose key it was posted with; NULL without keys"),
+    Column("queued", Float(53), comment="since when it waits, seconds since 1970"),
+    Column("bytes", BigInteger, comment="of the source"),
+    Column("voxels", BigInteger),
+    Column("slices", Integer),
+    Column("slabs", Integer, comment="in all"),
     Index("ricefish_scans_queue", "state", "priority", "created"),
     Index("ricefish_scans_created", "created"),
     Index("ricefish_scans_same", "sha256", "model_key"),
     Index("ricefish_scans_owned", "key_owner", "created"),
+    Index("ricefish_scans_finished", "state", "finished"),
 )
 
 keys = Table(
@@ -91,6 +101,32 @@ api_keys = Table(
     Column("bytes", BigInteger, nullable=False, default=0, comment="that were sent on that day"),
 )
 
+shadows = Table(
+    "ricefish_shadows",
+    metadata,
+    Column("id", String(32), primary_key=True),
+    Column("scan_id", String(32), unique=True, comment="NULL once the scan is gone"),
+    Column("state", String(16), nullable=False, comment="wanted, running, done, same, given up"),
+    Column("wanted", Float(53), nullable=False, comment="when the scan succeeded, seconds since 1970"),
+    Column("not_before", Float(53), nullable=False, default=0.0, comment="a retry waits until then"),
+    Column("starts", Integer, nullable=False, default=0, comment="how often it was begun since the last slab"),
+    Column("error", Text, comment="of the last failure"),
+    Column("owner", String(200), comment="the process that works on it"),
+    Column("epoch", Integer, nullable=False, default=0, comment="raised by whoever takes it"),
+    Column("lease_until", Float(53), comment="when the owner counts as gone"),
+    Column("slabs_done", Integer, nullable=False, default=0),
+    Column("counts", Text, comment="voxels that agree and differ in the slabs that are done, as JSON"),
+    Column("champion_key", String(64), comment="of the model that answered"),
+    Column("champion_name", String(255)),
+    Column("champion_version", String(64)),
+    Column("shadow_key", String(64), comment="of the model that it is compared with"),
+    Column("shadow_name", String(255)),
+    Column("shadow_version", String(64)),
+    Column("finished", Float(53), comment="seconds since 1970"),
+    Index("ricefish_shadows_queue", "state", "wanted"),
+    Index("ricefish_shadows_finished", "state", "finished"),
+)
+
 
 class DatabaseError(OSError):
     """A database that cannot be used; the message names it without its password."""
@@ -109,7 +145,7 @@ class Database:
             raise DatabaseError(f"the database {self.name} is neither sqlite:///PATH nor postgresql://USER@HOST/NAME")
         self.shared = kind == "postgresql"
         """True where several processes may work on one queue."""
-        self._engine = _postgresql(self.url) if self.shared else _sqlite(self.url)
+        self._engine = postgresql.engine(self.url) if self.shared else _sqlite(self.url)
         self._reading = self._engine.execution_options(isolation_level="AUTOCOMMIT", **{_READS: True})
 
     @property
@@ -120,7 +156,7 @@ class Database:
     def open(self) -> None:
         """Makes the tables, columns and indexes that are missing. Raises DatabaseError where it cannot be reached."""
         try:
-            with self._engine.begin() as connection:
+            with self._engine.begin() as connection, postgresql.unhurried(connection):
                 if self.shared:  # two processes that start at once would both make the table
                     connection.execute(func.pg_advisory_xact_lock(0x71CEF154).select())
                 metadata.create_all(connection)
@@ -182,23 +218,6 @@ def _sqlite(url: URL) -> Engine:
             connection.exec_driver_sql("BEGIN IMMEDIATE")
 
     return engine
-
-
-def _postgresql(url: URL) -> Engine:
-    return create_engine(
-        url.set(drivername="postgresql+psycopg"),
-        pool_pre_ping=True,
-        pool_size=10,
-        max_overflow=20,
-        connect_args={
-            "connect_timeout": 5,
-            "application_name": "ricefish",
-            "keepalives_idle": 10,  # seconds; a server that is gone without a word is noticed within half a minute
-            "keepalives_interval": 5,
-            "keepalives_count": 3,
-            "tcp_user_timeout": 20_000,
-        },
-    )
 
 
 def _first_line(error: Exception) -> str:

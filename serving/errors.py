@@ -11,7 +11,8 @@ from typing import Any
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import OperationalError, SQLAlchemyError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
@@ -25,6 +26,8 @@ from serving.jobs import ScanNotFound, WrongState
 from serving.limits import UploadTooLarge
 from serving.models import ModelNotServed
 from serving.multipart import FormRefused
+from serving.pressure import QueueFull, SlicesFull
+from serving.probes import Unanswered
 from serving.protocol.refusals import InferenceRefused, LoadRefused, NotOffered, UnknownModel
 from serving.receiving import DigestMismatch, DigestUnreadable, UploadStalled
 from serving.results import SliceNotFound, UnknownFormat
@@ -32,6 +35,7 @@ from serving.runtime import OutOfDeviceMemory, RunFailed
 from serving.sources import SourceRefused
 from serving.telemetry.requests import PROBLEM, REQUEST_ID
 from serving.uploads import ChecksumMismatch, OffsetConflict, UploadIncomplete, UploadNotFound, UploadRefused
+from serving.webhooks import EventRefused, EventUnreadable
 
 MEDIA_TYPE = "application/problem+json"
 RETRY_SECONDS = 2
@@ -65,6 +69,8 @@ PROBLEMS: Mapping[type[Exception], Problem] = {
     NotAuthenticated: Problem(401, "unauthorized", "A valid API key is needed", {"WWW-Authenticate": "Bearer"}),
     NotAllowed: Problem(403, "forbidden", "The API key is not for this"),
     TooMuch: Problem(429, "too-much", "The API key's allowance is used up"),
+    SlicesFull: Problem(429, "slice-queue-full", "As many slices wait as may wait"),
+    QueueFull: Problem(429, "queue-full", "As many scans wait as may wait"),
     SpacingMissing: Problem(400, "spacing-missing", "The voxel spacing has to be given"),
     FormatError: Problem(422, "unreadable-scan", "The file cannot be read as a scan"),
     RequestRefused: Problem(400, "bad-request", "The request cannot become a scan"),
@@ -82,6 +88,8 @@ PROBLEMS: Mapping[type[Exception], Problem] = {
     KeyReused: Problem(409, "key-reused", "The Idempotency-Key stands for another scan"),
     BeingAccepted: Problem(503, "being-accepted", "The same scan is being accepted", _WAIT),
     ModelNotServed: Problem(404, "no-such-model", "There is no such model"),
+    EventRefused: Problem(401, "event-refused", "The event is not known to be the registry's"),
+    EventUnreadable: Problem(400, "bad-event", "The event cannot be understood"),
     ScanNotFound: Problem(404, "no-such-scan", "There is no such scan"),
     WrongState: Problem(409, "wrong-state", "The scan is not in a state for this"),
     SliceNotFound: Problem(404, "no-such-slice", "There is no such slice"),
@@ -99,6 +107,8 @@ PROBLEMS: Mapping[type[Exception], Problem] = {
 UNKNOWN_FORMAT = Problem(415, "unknown-format", "The file is of no accepted format")
 DISK_FULL = Problem(507, "disk-full", "The server's disk is full")
 NO_DATABASE = Problem(503, "no-database", "The server's database does not answer", _WAIT)
+NO_ANSWER = (SQLAlchemyError, Unanswered)
+"""What is raised where the database does not answer."""
 INTERNAL = Problem(500, "internal", "The server failed; its log says why")
 
 
@@ -108,6 +118,7 @@ def install(app: FastAPI) -> None:
         app.add_exception_handler(kind, _domain)
     app.add_exception_handler(OSError, _system)
     app.add_exception_handler(SQLAlchemyError, _database)
+    app.add_exception_handler(Unanswered, _database)
     app.add_exception_handler(RequestValidationError, _validation)
     app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(ClientDisconnect, _gone)
@@ -118,7 +129,7 @@ def answer(request: Request, error: Exception) -> Response:
     """The problem that an error is, for what stands outside of the routes."""
     if isinstance(error, tuple(PROBLEMS)):
         return _domain(request, error)
-    return _database(request, error) if isinstance(error, SQLAlchemyError) else _unexpected(request, error)
+    return _database(request, error) if isinstance(error, NO_ANSWER) else _unexpected(request, error)
 
 
 def _domain(request: Request, error: Exception) -> Response:
@@ -135,6 +146,9 @@ def _domain(request: Request, error: Exception) -> Response:
         extra = {"field": error.field}
     elif isinstance(error, TooMuch):
         problem = replace(problem, headers={"Retry-After": str(error.seconds)})
+    elif isinstance(error, QueueFull):
+        problem = replace(problem, headers={"Retry-After": str(error.seconds)})
+        extra = {"limit": error.limit, "waiting": error.waiting, "most": error.most}
     return _answer(request, problem, detail, extra)
 
 
@@ -145,7 +159,11 @@ def _system(request: Request, error: Exception) -> Response:
 
 
 def _database(request: Request, error: Exception) -> Response:
-    logging.getLogger("ricefish").error("database_failed", exc_info=error)
+    if isinstance(error, OperationalError | PoolTimeout | Unanswered):  # it is away, as the log says once a request
+        reason = str(getattr(error, "orig", None) or error).strip().partition("\n")[0]
+        logs.event("database_failed", level=logging.ERROR, error=reason)
+    else:
+        logging.getLogger("ricefish").error("database_failed", exc_info=error)
     return _answer(request, NO_DATABASE, "nothing that was accepted is lost; try again when the database answers")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from typing import Any, Protocol
 
 import numpy as np
@@ -71,6 +72,8 @@ class Fitting:
                 )
             except OutOfDeviceMemory as error:
                 size //= 2
+                if key not in self._fits:  # another network may get the same id when this one is gone
+                    weakref.finalize(network, self._fits.pop, key, None).atexit = False
                 self._fits[key] = size
                 logs.event("batch_too_large", error=error, next_slices=size)
         if confidence:

@@ -10,32 +10,37 @@ import contextlib
 import copy
 import time
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from sqlalchemy.exc import SQLAlchemyError
 
+from scans.drift import Departure
 from scans.manifest import file_sha256
 from serving import logs
+from serving.admission import Admission
 from serving.asked import Asked, RequestRefused, asked_in_form
 from serving.jobs import Jobs, ScanNotFound
-from serving.limits import Limits, UploadTooLarge
-from serving.models import Models
+from serving.limits import Limits
+from serving.loose_ends import LooseEnds
+from serving.models import LoadedModel, Models
 from serving.multipart import Form
-from serving.receiving import UploadStalled, check_digest, not_silent, receive
+from serving.pressure import QueueFull
+from serving.receiving import check_digest, not_silent, receive, whole
 from serving.scan import Scan, Upload
 from serving.segmentation import create_segmentation
 from serving.sources import Sources
 from serving.store import Scratch, Store
 from serving.tracing import Tracing
 from serving.uploads import UploadNotFound, Uploads
-from serving.verification import slab_slices, verify
+from serving.verification import departures, slab_slices, verify
 
 SOURCE_DIR = "source"
 WORKING_COPY = "voxels.nii"
 _ACCEPTING_SECONDS = 60.0
-MOST_BODY_BYTES = 1 << 30
 """Of a request whose body is used from memory."""
 
 
@@ -60,10 +65,14 @@ class Intake:
         uploads: Uploads,
         sources: Sources,
         limits: Limits,
+        admission: Admission,
         silence_seconds: float,
         slab_slices: int,
         tracing: Tracing | None = None,
+        on_departure: Callable[[LoadedModel, Departure], None] = lambda model, departure: None,
     ) -> None:
+        """`on_departure` is told each way in which an accepted file is unlike what the model has seen."""
+        self._on_departure = on_departure
         self._tracing = tracing or Tracing()
         self._store = store
         self._scratch = scratch
@@ -72,6 +81,8 @@ class Intake:
         self._uploads = uploads
         self._sources = sources
         self._limits = limits
+        self._admission = admission
+        self.loose_ends = LooseEnds()
         self._silence_seconds = silence_seconds
         self._slab_slices = slab_slices
 
@@ -83,15 +94,23 @@ class Intake:
 
     async def receive(self, body: AsyncIterator[bytes], asked: Asked, *, length: int | None) -> Scan:
         """From the body of a request, of `length` bytes where that is known."""
-        name = asked.safe_filename
+        name, model = asked.safe_filename, self._models.find(asked.model, asked.version)
         self._limits.check_size(length or 0, name=name)
         self._limits.check_room(length or 0)
+        async with self._place(asked, length or 0):
+            return await self._receive(body, asked, model, name=name)
+
+    async def _receive(self, body: AsyncIterator[bytes], asked: Asked, model: LoadedModel, *, name: str) -> Scan:
         with self._scratch.passing("incoming") as incoming:
             upload = await self._write(body, incoming, name=name, asked=asked)
-            return await asyncio.to_thread(self._admit, incoming, upload, asked)
+            return await asyncio.to_thread(self._admit, incoming, upload, asked, model)
 
     async def receive_form(self, body: AsyncIterator[bytes], asked: Asked, *, content_type: str) -> Scan:
-        """From a multipart form, whose fields count where the query says nothing."""
+        """From a multipart form, whose fields count where the query says nothing, but not for a place in the queue."""
+        async with self._place(replace(asked, sha256=None), 0):
+            return await self._receive_form(body, asked, content_type=content_type)
+
+    async def _receive_form(self, body: AsyncIterator[bytes], asked: Asked, *, content_type: str) -> Scan:
         form = Form()
         with self._scratch.passing("incoming") as incoming:
             file = form.file(body, content_type=content_type)
@@ -100,33 +119,43 @@ class Intake:
             check_digest(upload.sha256, asked.sha256, name=asked.safe_filename)
             (incoming / SOURCE_DIR / "form").rename(incoming / SOURCE_DIR / asked.safe_filename)
             upload = replace(upload, filename=asked.safe_filename, spacing=asked.spacing)
-            return await asyncio.to_thread(self._admit, incoming, upload, asked)
+            model = self._models.find(asked.model, asked.version)
+            return await asyncio.to_thread(self._admit, incoming, upload, asked, model)
 
     async def take_upload(self, upload_id: str, asked: Asked) -> Scan:
         """From a resumable upload, which is gone afterwards; one that is refused stays, to be asked for differently."""
-        return await asyncio.to_thread(self._take_upload, upload_id, asked)
+        asked = replace(asked, key=asked.key or f"upload {upload_id}")
+        async with self._place(asked, await asyncio.to_thread(self._uploads.present_bytes, upload_id)):
+            return await asyncio.to_thread(self._take_upload, upload_id, asked)
 
     async def fetch(self, uri: str, asked: Asked) -> Scan:
         """From where it lies."""
-        return await asyncio.to_thread(self._fetch, uri, asked)
+        async with self._place(asked, 0):
+            return await asyncio.to_thread(self._fetch, uri, asked)
 
     async def limited(self, body: AsyncIterator[bytes]) -> bytes:
         """A body that is used from memory. Raises UploadTooLarge, UploadStalled."""
-        pieces, size = [], 0
-        now, seconds = asyncio.get_running_loop().time, self._silence_seconds
-        try:
-            async with asyncio.timeout(seconds) as patience:
-                async for piece in body:
-                    size += len(piece)
-                    if size > MOST_BODY_BYTES:
-                        raise UploadTooLarge(
-                            f"a request of more than {MOST_BODY_BYTES} bytes; post a whole scan to /v1/scans"
-                        )
-                    pieces.append(piece)
-                    patience.reschedule(now() + seconds)
-        except TimeoutError:
-            raise UploadStalled(f"nothing was received for {seconds:g} seconds") from None
-        return b"".join(pieces)
+        return await whole(body, silence_seconds=self._silence_seconds)
+
+    @asynccontextmanager
+    async def _place(self, asked: Asked, size: int) -> AsyncIterator[None]:
+        """A place in the queue; what is accepted already needs none. Raises QueueFull, and Unanswered."""
+        async with AsyncExitStack() as stack:
+            try:
+                await stack.enter_async_context(self._admission.taking(asked.priority, size))
+            except QueueFull:
+                if not await asyncio.to_thread(self._accepted_before, asked):
+                    raise
+            yield
+
+    def _accepted_before(self, asked: Asked) -> bool:
+        """True where what is asked for again can be told without its bytes."""
+        if asked.key is not None and self._jobs.of_key(asked.key) is not None:
+            return True
+        if asked.fresh or asked.sha256 is None:
+            return False
+        model_key, sha256 = self._models.find(asked.model, asked.version).identity.key, asked.sha256.lower()
+        return self._jobs.find(sha256=sha256, spacing=asked.spacing, model_key=model_key) is not None
 
     async def _write(self, body: AsyncIterator[bytes], incoming: Path, *, name: str, asked: Asked) -> Upload:
         path = incoming / SOURCE_DIR / name
@@ -139,14 +168,15 @@ class Intake:
         return Upload(filename=name, sha256=sha256, bytes=size, spacing=asked.spacing)
 
     def _take_upload(self, upload_id: str, asked: Asked) -> Scan:
-        key = asked.key or f"upload {upload_id}"
-        if (known := self._jobs.of_key(key)) is not None:
+        self.loose_ends.tie()
+        if asked.key is not None and (known := self._jobs.of_key(asked.key)) is not None:
             scan = self._accepted(known)
             with contextlib.suppress(UploadNotFound):  # the answer to the first request did not arrive
                 self._uploads.remove(upload_id)
             return scan
         info, data = self._uploads.complete(upload_id)
-        asked = replace(asked, key=key, filename=asked.filename or info.filename)
+        model = self._models.find(asked.model, asked.version)
+        asked = replace(asked, filename=asked.filename or info.filename)
         name = asked.safe_filename
         with self._scratch.passing("incoming") as incoming:
             path = incoming / SOURCE_DIR / name
@@ -155,12 +185,12 @@ class Intake:
             sha256 = file_sha256(path)
             check_digest(sha256, asked.sha256, name=name)
             upload = Upload(filename=name, sha256=sha256, bytes=data.stat().st_size, spacing=asked.spacing)
-            scan = self._admit(incoming, upload, asked)
+            scan = self._admit(incoming, upload, asked, model)
         self._uploads.remove(upload_id)
         return scan
 
     def _fetch(self, uri: str, asked: Asked) -> Scan:
-        source = self._sources.open(uri)
+        source, model = self._sources.open(uri), self._models.find(asked.model, asked.version)
         asked = replace(asked, filename=asked.filename or source.name)
         self._limits.check_size(source.size, name=source.name)
         self._limits.check_room(source.size)
@@ -173,10 +203,11 @@ class Intake:
             if name != source.name:
                 (folder / source.name).rename(folder / name)
             upload = Upload(filename=name, sha256=sha256, bytes=source.size, spacing=asked.spacing)
-            return self._admit(incoming, upload, asked)
+            return self._admit(incoming, upload, asked, model)
 
-    def _admit(self, incoming: Path, upload: Upload, asked: Asked) -> Scan:
-        model = self._models.current
+    def _admit(self, incoming: Path, upload: Upload, asked: Asked, model: LoadedModel) -> Scan:
+        """With the model that was there when the request came, whatever is put in its place meanwhile."""
+        self.loose_ends.tie()
         if (known := self._known(upload, asked, model.identity.key)) is not None:
             return self._accepted(known)
         source = incoming / SOURCE_DIR / upload.filename
@@ -202,14 +233,19 @@ class Intake:
             organs=model.manifest.organs,
             slab_slices=slab_slices(found.shape, np.dtype(found.dtype), most=self._slab_slices),
             traceparent=self._tracing.traceparent(),
+            good_threshold=None if model.quality is None else model.quality.threshold,
+            warnings=tuple(departures(found, model.manifest)),
         )
         create_segmentation(incoming, scan)
-        return self._store_and_queue(incoming, scan, asked)
+        accepted = self._store_and_queue(incoming, scan, asked)
+        for departure in scan.warnings if accepted.id == scan.id else ():
+            self._on_departure(model, departure)
+        return accepted
 
     def _known(self, upload: Upload, asked: Asked, model_key: str) -> Scan | None:
         """The scan that this request asks for again, by its key or by its bytes. Raises KeyReused."""
         if asked.key is not None and (known := self._jobs.of_key(asked.key)) is not None:
-            return _same(known, upload)
+            return _same(known, upload, asked)
         if asked.fresh:
             return None
         same = self._jobs.find(sha256=upload.sha256, spacing=upload.spacing, model_key=model_key)
@@ -218,18 +254,24 @@ class Intake:
         return same
 
     def _store_and_queue(self, incoming: Path, scan: Scan, asked: Asked) -> Scan:
-        if not self._jobs.reserve(scan, priority=asked.priority, key=asked.key):
+        try:
+            reserved = self._jobs.reserve(scan, priority=asked.priority, key=asked.key)
+        except SQLAlchemyError:  # the row may be there all the same
+            self.loose_ends.leave(lambda: self._jobs.abandon(scan.id), again=True)
+            raise
+        if not reserved:
             known = self._jobs.of_key(asked.key or "")
             if known is None:
                 raise BeingAccepted("the scan of this key was removed at this moment; send it again")
-            return self._accepted(_same(known, scan.upload))
+            return self._accepted(_same(known, scan.upload, asked))
         try:
             self._store.accept(incoming, scan.id)
         except BaseException:
             self._store.remove(scan.id)
-            self._jobs.abandon(scan.id)
+            with contextlib.suppress(SQLAlchemyError):
+                self.loose_ends.tell(lambda: self._jobs.abandon(scan.id), again=True)
             raise
-        self._jobs.enqueue(scan.id)
+        self.loose_ends.tell(lambda: self._jobs.enqueue(scan.id))
         logs.event("scan_accepted", scan=scan.id, file=scan.upload.filename, shape="x".join(map(str, scan.shape)))
         return scan
 
@@ -244,10 +286,11 @@ class Intake:
         raise BeingAccepted("the same scan is being accepted; ask again")
 
 
-def _same(scan: Scan, upload: Upload) -> Scan:
-    if (scan.upload.sha256, scan.upload.spacing) != (upload.sha256, upload.spacing):
+def _same(scan: Scan, upload: Upload, asked: Asked) -> Scan:
+    model_fits = asked.model in (None, scan.model.name) and asked.version in (None, scan.model.shown_version)
+    if (scan.upload.sha256, scan.upload.spacing) != (upload.sha256, upload.spacing) or not model_fits:
         raise KeyReused(
-            f"this Idempotency-Key already stands for scan {scan.id}, whose file or spacing is another; "
+            f"this Idempotency-Key already stands for scan {scan.id}, whose file, spacing or model is another; "
             f"use a new key for a new scan"
         )
     return scan

@@ -9,38 +9,25 @@ import contextlib
 import copy
 import hashlib
 import json
+import math
 from collections.abc import Callable, Collection, Iterable
-from dataclasses import dataclass, field
-from enum import IntEnum
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 from sqlalchemy import Row, and_, delete, insert, or_, select, true, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.sql import ColumnElement
 
 from scans.geometry import Spacing
-from scans.statistics import OrganStatistics
 from serving.database import Database, keys, scans
 from serving.identity import ANYONE, Identity
+from serving.job import ENDED, UNFINISHED, Job, Priority, State, job_of, warnings_text
 from serving.scan import Scan
 
-State = Literal["queued", "running", "succeeded", "failed", "cancelled"]
+__all__ = ["ENDED", "UNFINISHED", "Job", "Jobs", "Priority", "ScanNotFound", "State", "WrongState"]
 
-UNFINISHED: tuple[State, ...] = ("queued", "running")
-ENDED: tuple[State, ...] = ("succeeded", "failed", "cancelled")
 _SHOWN = get_args(State)
 _ARRIVAL_SECONDS = 3600
 """A scan whose files are not in the store after this long was being accepted by a process that died."""
-
-
-class Priority(IntEnum):
-    """Which scans go first."""
-
-    INTERACTIVE = 0
-    """Somebody waits for it."""
-    NORMAL = 1
-    BACKLOG = 2
-    """May wait until there is nothing else to do."""
 
 
 class ScanNotFound(LookupError):  # noqa: N818 - says what is wrong, as FileNotFoundError does
@@ -52,29 +39,6 @@ class ScanNotFound(LookupError):  # noqa: N818 - says what is wrong, as FileNotF
 
 class WrongState(ValueError):  # noqa: N818 - says what is wrong
     """What was asked for cannot be done with a scan in its present state."""
-
-
-@dataclass(frozen=True)
-class Job:
-    """How far a scan is."""
-
-    state: State
-    priority: Priority = Priority.NORMAL
-    error: str | None = None
-    """Why it failed, or why it is to be tried again."""
-    failures: int = 0
-    """Errors since the last finished slab."""
-    slabs_done: int = 0
-    slices_per_second: float | None = None
-    """Of the latest slabs; None until two are finished."""
-    finished_seconds: float | None = None
-    """When it ended, seconds since 1970."""
-    statistics: OrganStatistics | None = None
-    """Of the whole scan, once it succeeded."""
-    timings: dict[str, float] = field(default_factory=dict)
-    """Seconds by activity: read, wait, infer, write."""
-    worker: str | None = None
-    """The process that works, or worked, on it."""
 
 
 class Jobs:
@@ -108,6 +72,11 @@ class Jobs:
             "state": "arriving",
             "owner": self._owner,
             "key_owner": self._identity.owner,
+            "bytes": scan.upload.bytes,
+            "voxels": math.prod(scan.shape),
+            "slices": scan.shape[0],
+            "slabs": len(scan.boxes),
+            "warnings": warnings_text(scan.warnings),
         }
         try:
             with self._database.writing() as connection:
@@ -124,7 +93,7 @@ class Jobs:
             changed = connection.execute(
                 update(scans)
                 .where(scans.c.id == scan_id, scans.c.state == "arriving")
-                .values(state="queued", owner=None)
+                .values(state="queued", owner=None, queued=self._database.now)
             )
         if not changed.rowcount:
             raise ScanNotFound(scan_id)
@@ -173,17 +142,27 @@ class Jobs:
             ).one_or_none()
         if row is None:
             raise ScanNotFound(scan_id)
-        return _scan(row), _job(row)
+        return _scan(row), job_of(row)
 
     def page(
-        self, *, limit: int, before: float | None = None, states: Collection[State] = _SHOWN
+        self,
+        *,
+        limit: int,
+        before: float | None = None,
+        states: Collection[State] = _SHOWN,
+        flagged: bool | None = None,
     ) -> list[tuple[Scan, Job]]:
-        """At most `limit` scans, the newest first, accepted before `before` (seconds since 1970)."""
+        """At most `limit` scans, the newest first, accepted before `before` (seconds since 1970).
+
+        `flagged` True: only those with warnings; False: only those without.
+        """
         query = select(scans).where(scans.c.state.in_(states), self._seen).order_by(scans.c.created.desc()).limit(limit)
         if before is not None:
             query = query.where(scans.c.created < before)
+        if flagged is not None:
+            query = query.where(scans.c.warnings.is_not(None) if flagged else scans.c.warnings.is_(None))
         with self._database.reading() as connection:
-            return [(_scan(row), _job(row)) for row in connection.execute(query)]
+            return [(_scan(row), job_of(row)) for row in connection.execute(query)]
 
     def cancel(self, scan_id: str) -> None:
         """Ends a scan that is queued or running; its files stay, so that `retry` can begin it again.
@@ -204,6 +183,7 @@ class Jobs:
             starts=0,
             error=None,
             not_before=0.0,
+            queued=self._database.now,
         )
 
     def remove(self, scan_id: str) -> None:
@@ -275,19 +255,3 @@ class Jobs:
 
 def _scan(row: Row[Any]) -> Scan:
     return Scan.from_dict(json.loads(row.content))
-
-
-def _job(row: Row[Any]) -> Job:
-    whole = row.state == "succeeded" and row.statistics
-    return Job(
-        state=row.state,
-        priority=Priority(row.priority),
-        error=row.error,
-        failures=row.failures,
-        slabs_done=row.slabs_done,
-        slices_per_second=row.rate,
-        finished_seconds=row.finished,
-        statistics=OrganStatistics.from_dict(json.loads(row.statistics)) if whole else None,
-        timings=json.loads(row.timings) if row.timings else {},
-        worker=row.owner,
-    )

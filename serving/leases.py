@@ -8,16 +8,19 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, Select, Update, and_, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Row, Select, Update, and_, or_, select, update
+from sqlalchemy.exc import SQLAlchemyError
 
+from scans.drift import Departure
+from scans.judgement import Judgement
 from scans.statistics import OrganStatistics
 from serving import logs
 from serving.database import Database, scans
-from serving.jobs import Priority
+from serving.job import Priority, warnings_text
 from serving.scan import Scan
 
 MOST_STARTS = 50
@@ -38,6 +41,8 @@ class Lease:
     slabs_done: int
     statistics: OrganStatistics
     """Of the slabs that are done."""
+    judgement: Judgement
+    """Of the slabs that are done."""
     batch_size: int | None
     """That the scan was begun with; None if it is begun now."""
     timings: Mapping[str, float]
@@ -47,8 +52,17 @@ class Lease:
 class Leases:
     """Takes scans for one process, keeps them, and writes down how far they are."""
 
-    def __init__(self, database: Database, *, owner: str, seconds: float) -> None:
+    def __init__(
+        self,
+        database: Database,
+        *,
+        owner: str,
+        seconds: float,
+        on_success: Callable[[Connection, Scan], None] = lambda connection, scan: None,
+    ) -> None:
+        """`on_success` writes in the transaction that ends a scan; the scan succeeds whatever becomes of that."""
         self._database = database
+        self._on_success = on_success
         self.owner = owner
         self.seconds = seconds
 
@@ -114,6 +128,8 @@ class Leases:
         *,
         slabs_done: int,
         statistics: OrganStatistics,
+        judgement: Judgement,
+        warnings: Sequence[Departure],
         timings: Mapping[str, float],
         batch_size: int,
         rate: float | None,
@@ -123,6 +139,8 @@ class Leases:
             lease,
             slabs_done=slabs_done,
             statistics=json.dumps(statistics.to_dict()),
+            judgement=json.dumps(judgement.to_dict()),
+            warnings=warnings_text(warnings),
             timings=json.dumps(dict(timings)),
             batch_size=batch_size,
             rate=rate,
@@ -134,28 +152,37 @@ class Leases:
 
     def succeed(self, lease: Lease) -> None:
         """Ends a scan whose slabs are all in the store. Raises LeaseLost."""
-        self._write(lease, state="succeeded", finished=self._database.now, lease_until=None, error=None)
+        values = {"state": "succeeded", "finished": self._database.now, "lease_until": None, "error": None}
+        with self._database.writing() as connection:
+            if not connection.execute(self._mine(lease).values(**values)).rowcount:
+                raise _lost(lease)
+            try:
+                with connection.begin_nested():
+                    self._on_success(connection, lease.scan)
+            except SQLAlchemyError as error:
+                logs.event("success_not_followed", level=logging.ERROR, scan=lease.scan.id, error=error)
 
     def fail(self, lease: Lease, error: str) -> None:
         """Ends a scan that cannot be finished. Raises LeaseLost."""
         self._write(lease, state="failed", finished=self._database.now, lease_until=None, error=error)
 
-    def postpone(self, lease: Lease, error: str, *, attempts: int) -> float | None:
+    def postpone(self, lease: Lease, error: str, *, attempts: int | None) -> float | None:
         """Queues a scan again after an error that may pass, later each time; gives the seconds until then.
 
-        None where `attempts` are used up: it has failed. Raises LeaseLost.
+        None where `attempts` (None: any number) are used up: it has failed. Raises LeaseLost.
         """
         with self._database.reading() as connection:
             failures = connection.scalar(select(scans.c.failures).where(scans.c.id == lease.scan.id)) or 0
-        if failures + 1 >= attempts:
+        if attempts is not None and failures + 1 >= attempts:
             self.fail(lease, f"{error} (tried {failures + 1} times)")
             return None
-        seconds = min(2.0**failures, 60.0)
+        seconds = min(2.0 ** min(failures, 6), 60.0)
         self._write(
             lease,
             state="queued",
             not_before=self._database.now + seconds,
             failures=failures + 1,
+            starts=0,
             error=error,
             lease_until=None,
         )
@@ -163,7 +190,7 @@ class Leases:
 
     def park(self, lease: Lease) -> None:
         """Gives a scan back unfinished, for the next who is free. Raises LeaseLost."""
-        self._write(lease, state="queued", lease_until=None, starts=0)
+        self._write(lease, state="queued", lease_until=None, starts=0, queued=self._database.now)
 
     @property
     def _until(self) -> ColumnElement[float]:
@@ -178,19 +205,25 @@ class Leases:
         with self._database.writing() as connection:
             changed = connection.execute(self._mine(lease).values(**values)).rowcount
         if not changed:
-            raise LeaseLost(f"scan {lease.scan.id} was cancelled, removed or taken up by another")
+            raise _lost(lease)
+
+
+def _lost(lease: Lease) -> LeaseLost:
+    return LeaseLost(f"scan {lease.scan.id} was cancelled, removed or taken up by another")
 
 
 def _lease(row: Row[Any]) -> Lease:
     """The lease of a row as it was found, before its epoch was raised."""
     scan = Scan.from_dict(json.loads(row.content))
     done = OrganStatistics.from_dict(json.loads(row.statistics)) if row.statistics else None
+    judged = Judgement.from_dict(json.loads(row.judgement)) if row.judgement else None
     return Lease(
         scan=scan,
         priority=Priority(row.priority),
         epoch=row.epoch + 1,
         slabs_done=row.slabs_done,
         statistics=done or OrganStatistics.empty(scan.organs.classes),
+        judgement=judged or Judgement.empty(len(scan.organs)),
         batch_size=row.batch_size,
         timings=json.loads(row.timings) if row.timings else {},
     )

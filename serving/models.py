@@ -1,236 +1,235 @@
-"""Models to serve: from a folder or from the registry, checked before use, kept in the store by what they are.
+"""Models: what is served at the moment, under which references, and the models that scans under way began with.
 
-The store's copy lets a scan end on the model it began with, even when the folder has been retrained in the meantime.
+Whoever is given a LoadedModel keeps it for as long as he holds it: a version that is put in its place changes nothing
+for a request or a scan that began before. What nobody holds gives its memory back.
 """
 
 from __future__ import annotations
 
-import dataclasses
-import hashlib
 import logging
-import shutil
-import tempfile
 import threading
-from collections.abc import Callable, Collection
-from dataclasses import dataclass
+import time
+from collections.abc import Collection
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from scans.manifest import MANIFEST_FILE, MODEL_FILE, ManifestError, ModelManifest, Precision, file_sha256
 from serving import logs
-from serving.registry import RegistryError, download_version
-from serving.runtime import CPU, GOLDEN_DISAGREEMENT, Device, Runtime, RuntimeRefused, cuda_devices
-from serving.tuning import Tuner, Tuning
+from serving.loaded import LoadedModel, ModelError, ModelIdentity, ModelNotServed, Reason, Served
+from serving.loading import Answer, Loader, directly
+from serving.model_cache import Elsewhere, ModelCache, Nowhere
+from serving.probes import Probe, Unanswered
+from serving.references import KeptVersion, is_registered
+from serving.registry import RegisteredVersion, RegistryError, RegistryUnreachable, find_version, prepare
+from serving.runtime import Device
+from serving.stock import Stock
+from serving.tuning import Tuner
 
-REGISTRY_SCHEME = "models:/"
+__all__ = ["LoadedModel", "ModelError", "ModelIdentity", "ModelNotServed", "Models", "Place", "Reason", "Served"]
 
-Served = Precision | Literal["float32"]
-"""Precision that a model is run in."""
-
-
-class ModelError(ValueError):
-    """A model that cannot be served; the message names it and says what would be right."""
-
-
-class ModelNotServed(LookupError):  # noqa: N818 - says what is wrong, as FileNotFoundError does
-    """No model of that name and version is served; the message names those that are."""
-
-
-@dataclass(frozen=True)
-class ModelIdentity:
-    """Which model a scan is segmented with; written into the scan, so that no other finishes it."""
-
-    name: str
-    version: str | None
-    """The registry's version; None for a model from a folder."""
-    sha256: str
-    """Hash of model.onnx."""
-    key: str
-    """Hash of model.onnx and manifest.json together: the name of the store's copy."""
-
-    @property
-    def shown_version(self) -> str:
-        """The version as clients name it; "1" for a model from a folder."""
-        return self.version or "1"
+FIND_SECONDS = 15.0
+"""That the registry is given to say which version a reference means."""
+_ROLLBACK_SECONDS = 900.0
+"""For which the version before stays loaded, to be put back at once; later it comes from its copy."""
+_CONFIRM_SECONDS = 86400.0
 
 
 @dataclass(frozen=True)
-class LoadedModel:
-    """A model that has reproduced its golden slice."""
+class Place:
+    """A reference, and what stands in its place at the moment."""
 
-    identity: ModelIdentity
-    manifest: ModelManifest
-    runtime: Runtime
-    tuning: Tuning
-    precision: Served
+    reference: str
+    model: LoadedModel
+    registered: RegisteredVersion | None
+    """None for a model from a folder."""
+    since_seconds: float
+    """Seconds since 1970."""
+    before: LoadedModel | None = None
+    """The version before, as long as it stays loaded."""
+    trouble: ModelError | None = None
+    """Why it was begun with the copy of an earlier start, and not with what the registry says."""
+    wanted: RegisteredVersion | None = None
+    """The version that the trouble is with; None where the registry named none."""
 
 
 class Models:
-    """Loads models and keeps them: `current` is what new scans get, older ones stay for the scans that need them."""
+    """The models of a process. Safe to use from several threads; none waits for another's loading."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what loading needs, each with its name in the call
         self,
         folder: Path,
         *,
         device: Device,
         tuner: Tuner,
         precision: Served | Literal["auto"] = "auto",
-        fetch: Callable[[str], None] = lambda key: None,
+        elsewhere: Elsewhere | None = None,
+        answer: Answer = directly,
     ) -> None:
-        """`folder` holds copies by key; `fetch` brings one into it that another process put into the store."""
-        self._folder = folder
-        self._device: Device = device
-        self._tuner = tuner
-        self._precision: Served | Literal["auto"] = precision
-        self._fetch_copy = fetch
-        self._loading = threading.Lock()
-        self._loaded: dict[str, LoadedModel] = {}
-        self._current: LoadedModel | None = None
+        """`folder` holds copies by key, which other processes find `elsewhere`; `answer`: see Loader."""
+        self._cache = ModelCache(folder, elsewhere=elsewhere or Nowhere())
+        loader = Loader(device=device, tuner=tuner, precision=precision, answer=answer)
+        self._stock = Stock(self._cache, loader, make_room=lambda: self.let_go(at_once=True))
+        self._lock = threading.Lock()
+        self._confirmed = time.monotonic()
+        self._places: tuple[Place, ...] = ()
 
     @property
     def current(self) -> LoadedModel:
         """The model for new scans. Raises ModelError before `serve`."""
-        if self._current is None:
+        if not self._places:
             raise ModelError("no model is loaded yet")
-        return self._current
+        return self._places[0].model
+
+    @property
+    def places(self) -> tuple[Place, ...]:
+        """What is served, by reference, the default first; none before `serve`."""
+        return self._places
 
     def served(self) -> tuple[LoadedModel, ...]:
         """All models that new work can be given, the default first; none before `serve`."""
-        return () if self._current is None else (self._current,)
+        by_key = {(place.model.identity, place.model.precision): place.model for place in self._places}
+        return tuple(by_key.values())
 
     def find(self, name: str | None = None, version: str | None = None) -> LoadedModel:
-        """The served model of that name and version; None: the default, its present version. Raises ModelNotServed."""
-        for model in self.served():
-            if name in (None, model.identity.name) and version in (None, model.identity.shown_version):
+        """The served model of that name and version; None: the default's name, its present version.
+
+        Raises ModelNotServed.
+        """
+        served = self.served()
+        name = name or (served[0].identity.name if served else None)
+        for model in served:
+            if name == model.identity.name and version in (None, model.identity.shown_version):
                 return model
-        there = ", ".join(f"{m.identity.name} version {m.identity.shown_version}" for m in self.served())
+        there = ", ".join(f"{m.identity.name} version {m.identity.shown_version}" for m in served)
         raise ModelNotServed(
             f"model {name or 'any'} version {version or 'any'} is not served; there is {there or 'none'}"
         )
 
-    def serve(self, reference: str) -> LoadedModel:
-        """Makes the model that `reference` names the current one.
+    def serve(self, reference: str, *beside: str) -> LoadedModel:
+        """Makes the model that `reference` names the default one, and serves those of other references beside it.
 
-        Raises ModelError if it is not there, if its hash is not the manifest's, if the manifest or the graph does not
-        keep to the contract, or if it does not reproduce its golden slice.
+        A registered model whose registry is down, or whose version there cannot be served, is served as it was when
+        it could last be, from its copy: `Place.trouble` says why. Raises ModelError if one is not there, if its hash
+        is not the manifest's, if the manifest or the graph does not keep to the contract, if it does not reproduce
+        its golden slice, or if two could not be told apart.
         """
-        self._folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=self._folder, prefix="incoming-") as temporary:
-            fetched, name, version = self._fetch(reference, Path(temporary))
-            identity = self._keep(fetched, name=name, version=version)
-        self._current = self._load(identity)
-        return self._current
+        places = tuple(self._begun(one) for one in dict.fromkeys((reference, *beside)))
+        _check_names(places)
+        with self._lock:
+            self._places = places
+        return self.current
+
+    def move(self, reference: str, registered: RegisteredVersion) -> Place:
+        """Puts another registered version in the place of a reference, once it has reproduced its golden slice.
+
+        Takes as long as fetching and loading do, and disturbs nobody meanwhile. Raises ModelError, and then nothing
+        has changed.
+        """
+        before = next(place.model for place in self._places if place.reference == reference)
+        model = self._stock.from_registry(reference, registered, like=before)
+        if model.manifest.organs != before.manifest.organs:
+            logs.event("model_organs_differ", level=logging.WARNING, model=registered.name, version=registered.version)
+        moved = Place(reference, model, registered, time.time(), before=before)
+        with self._lock:
+            self._places = tuple(moved if one.reference == reference else one for one in self._places)
+        self._remember(moved)
+        return moved
+
+    def agreed(self, reference: str) -> None:
+        """The registry says that a reference means what is in its place."""
+        with self._lock:
+            self._places = tuple(
+                replace(one, trouble=None, wanted=None) if one.reference == reference and one.trouble else one
+                for one in self._places
+            )
 
     def of_scan(self, identity: ModelIdentity) -> LoadedModel:
         """The very model that a scan began with. Raises ModelError if the store no longer has it."""
-        with self._loading:
-            if identity.key in self._loaded:
-                return self._loaded[identity.key]
-            self._fetch_copy(identity.key)
-            if not (self._folder / identity.key).is_dir():
-                raise ModelError(
-                    f"the scan began with model {identity.name} (SHA-256 {identity.sha256}), which the store no longer "
-                    f"holds; another model must not finish it: delete the scan and post it again"
-                )
-            return self._load(identity)
+        places = self._places
+        model = self._stock.obtain(identity, like=places[0].model if places else self._stock.any_idle)
+        if all(model.runtime is not place.model.runtime for place in places):
+            self._stock.keep_idle(model)
+        return model
 
-    def prune(self, needed: Collection[str]) -> None:
-        """Deletes the store's copies that are neither current nor, by key, in `needed`."""
-        for folder in self._folder.iterdir():
-            if folder.name not in needed and folder.name != self.current.identity.key:
-                shutil.rmtree(folder, ignore_errors=True)
+    def let_go(self, *, at_once: bool = False) -> bool:
+        """Lets go of what stayed loaded to be quick, once it has been idle for long; True if there was any."""
+        idle, now = self._stock.let_go(at_once=at_once), time.time()
+        with self._lock:
+            old = [
+                place.reference
+                for place in self._places
+                if place.before is not None and (at_once or now - place.since_seconds > _ROLLBACK_SECONDS)
+            ]
+            self._places = tuple(replace(p, before=None) if p.reference in old else p for p in self._places)
+        return idle or bool(old)
 
-    def _fetch(self, reference: str, temporary: Path) -> tuple[Path, str | None, str | None]:
-        if not reference.startswith(REGISTRY_SCHEME):
-            return Path(reference).expanduser(), None, None
+    def prune(self, needed: Collection[str], *, grace_seconds: float | None = None) -> None:
+        """Deletes the store's copies that are, by key, not in `needed`, not loaded here, and meant by no reference."""
+        self._stock.prune(needed, grace_seconds=grace_seconds)
+
+    def confirm(self) -> None:
+        """Notes again, once a day, what each reference means: other processes go on keeping its copies."""
+        if time.monotonic() - self._confirmed > _CONFIRM_SECONDS:
+            self._confirmed = time.monotonic()
+            for place in self._places:
+                self._remember(place)
+
+    def _begun(self, reference: str) -> Place:
+        if is_registered(reference):
+            place = self._begun_registered(reference)
+        else:
+            place = Place(reference, self._stock.from_folder(Path(reference).expanduser()), None, time.time())
+        self._remember(place)
+        return place
+
+    def _begun_registered(self, reference: str) -> Place:
+        note, registered = self._cache.note(reference), None
         try:
-            version = download_version(reference.removeprefix(REGISTRY_SCHEME), into=temporary)
-        except RegistryError as error:
-            raise ModelError(f"{reference}: {error}") from error
-        return version.folder, version.name, version.version
-
-    def _keep(self, folder: Path, *, name: str | None, version: str | None) -> ModelIdentity:
-        try:
-            if not folder.is_dir():
-                raise ModelError(
-                    f"{folder} is not a folder; a model is a folder that holds {MODEL_FILE} and its manifest"
-                )
-            manifest = ModelManifest.read(folder)
-            if not (folder / MODEL_FILE).is_file():
-                raise ModelError(f"{folder / MODEL_FILE} does not exist; the folder holds only its manifest")
-            manifest.verify(folder)
-        except ManifestError as error:
-            raise ModelError(str(error)) from error
-        _check_kind(manifest, folder)
-        key = hashlib.sha256(f"{manifest.model_sha256}{file_sha256(folder / MANIFEST_FILE)}".encode()).hexdigest()
-        kept = self._folder / key
-        if not kept.is_dir():
-            copy = Path(tempfile.mkdtemp(dir=self._folder, prefix="incoming-"))
-            for file in (*manifest.files, MANIFEST_FILE):
-                (copy / file).parent.mkdir(exist_ok=True)
-                shutil.copyfile(folder / file, copy / file)
-            copy.rename(kept)
-        return ModelIdentity(name=name or manifest.name, version=version, sha256=manifest.model_sha256, key=key)
-
-    def _load(self, identity: ModelIdentity) -> LoadedModel:
-        folder = self._folder / identity.key
-        try:
-            manifest = ModelManifest.read(folder)
-            manifest.verify(folder)
-            precision = self._chosen(manifest)
-            file = folder / (manifest.variants[precision].file if precision != "float32" else MODEL_FILE)
-
-            def opened(threads: int, lanes: int) -> Runtime:
-                return Runtime.open(file, device=self._device, threads=threads, lanes=lanes)
-
-            tuning = self._tuner.tune(
-                opened, manifest.golden, model_sha256=manifest.files[str(file.relative_to(folder))]
-            )
-            runtime = opened(tuning.threads, tuning.lanes)
-        except (ManifestError, RuntimeRefused) as error:
-            raise ModelError(str(error)) from error
-        _check_golden(manifest, runtime, identity, precision=precision)
-        if self._device == "auto" and runtime.provider == CPU:
-            logs.event("model_on_cpu", level=logging.WARNING, model=identity.name, reason="no usable GPU was found")
+            registered = _found(reference, waiting=note is None)
+            return Place(reference, self._stock.from_registry(reference, registered), registered, time.time())
+        except ModelError as error:
+            if note is None or self._cache.copy(note.versions[0].identity.key) is None:
+                raise
+            trouble = error
+        kept = note.versions[0]
+        model = self._stock.obtain(kept.identity)
         logs.event(
-            "model_loaded",
-            model=identity.name,
-            version=identity.version or "-",
-            sha256=identity.sha256[:12],
-            provider=runtime.provider,
-            precision=precision,
+            "model_served_from_cache",
+            level=logging.WARNING,
+            reference=reference,
+            version=kept.identity.version or "-",
+            error=trouble,
         )
-        self._loaded[identity.key] = LoadedModel(identity, manifest, runtime, tuning, precision)
-        return self._loaded[identity.key]
+        return Place(reference, model, kept.registered, time.time(), trouble=trouble, wanted=registered)
 
-    def _chosen(self, manifest: ModelManifest) -> Served:
-        """The precision that was asked for, or the fastest for the device whose accuracy export has checked."""
-        if self._precision != "auto":
-            if self._precision != "float32" and self._precision not in manifest.variants:
-                offered = ", ".join(("float32", *manifest.variants))
-                raise ModelError(
-                    f"model {manifest.name} has no {self._precision} that passed its check; it has {offered}"
-                )
-            return self._precision
-        best: Precision = "float16" if cuda_devices(self._device) else "int8"
-        return best if best in manifest.variants else "float32"
+    def _remember(self, place: Place) -> None:
+        try:
+            self._cache.remember(place.reference, KeptVersion(place.model.identity, place.registered))
+        except Exception as error:  # whatever the disk or the bucket raises; it is served all the same
+            logs.event("reference_not_noted", level=logging.ERROR, reference=place.reference, error=error)
 
 
-def _check_kind(manifest: ModelManifest, folder: Path) -> None:
-    if manifest.kind != "segmentation":
-        raise ModelError(f"{folder} holds a {manifest.kind} model; a server needs a segmentation model")
-    if manifest.slice_axis != 0:
-        raise ModelError(f"{folder / MANIFEST_FILE}: slice_axis is {manifest.slice_axis}; this server slices along 0")
+def _found(reference: str, *, waiting: bool) -> RegisteredVersion:
+    """`waiting`: for as long as it takes, since there is nothing else to serve."""
+    try:
+        prepare()
+        if waiting:
+            return find_version(reference)
+        return Probe(lambda: find_version(reference), most_age_seconds=0.0, limit_seconds=FIND_SECONDS).ask()
+    except Unanswered as error:
+        raise ModelError(f"{reference}: the registry: {error}", reason="registry", passing=True) from error
+    except RegistryError as error:
+        passing = isinstance(error, RegistryUnreachable)
+        raise ModelError(f"{reference}: {error}", reason="registry", passing=passing) from error
 
 
-def _check_golden(manifest: ModelManifest, runtime: Runtime, identity: ModelIdentity, *, precision: Served) -> None:
-    golden = manifest.golden
-    if precision != "float32":
-        golden = dataclasses.replace(golden, segmentation=manifest.variants[precision].segmentation)
-    disagreement = runtime.golden_disagreement(golden)
-    if disagreement > GOLDEN_DISAGREEMENT:
-        raise ModelError(
-            f"model {identity.name} (SHA-256 {identity.sha256}) does not reproduce its golden slice on "
-            f"{runtime.provider} in {precision}: {disagreement:.2%} of the pixels differ, {GOLDEN_DISAGREEMENT:.2%} "
-            f"may; the file or the installation is damaged, so it is not served"
-        )
+def _check_names(places: Collection[Place]) -> None:
+    seen: dict[tuple[str, str], Place] = {}
+    for place in places:
+        identity = place.model.identity
+        other = seen.setdefault((identity.name, identity.shown_version), place)
+        if other.model.identity.key != identity.key:
+            raise ModelError(
+                f"{other.reference} and {place.reference} both hold a model {identity.name} version "
+                f"{identity.shown_version}; requests could not tell them apart: give one another name in its manifest"
+            )

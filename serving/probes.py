@@ -43,11 +43,11 @@ class Probe(Generic[Seen]):
         except TimeoutError:
             raise self._unanswered(latest) from None
 
-    async def ask_async(self) -> Seen:
-        """The same, without holding the event loop up."""
+    async def ask_async(self, *, limit_seconds: float | None = None) -> Seen:
+        """The same, without holding the event loop up; waits at most `limit_seconds` where that is said."""
         latest = self._current()
         try:
-            async with asyncio.timeout(self._left(latest)):
+            async with asyncio.timeout(self._left(latest, limit_seconds)):
                 return await asyncio.shield(asyncio.wrap_future(latest.future))
         except TimeoutError:
             raise self._unanswered(latest) from None
@@ -72,8 +72,9 @@ class Probe(Generic[Seen]):
             look.ended = time.monotonic()
             look.future.set_result(seen)
 
-    def _left(self, look: _Look[Seen]) -> float:
-        return max(0.0, look.began + self._limit_seconds - time.monotonic())
+    def _left(self, look: _Look[Seen], limit_seconds: float | None = None) -> float:
+        limit = self._limit_seconds if limit_seconds is None else limit_seconds
+        return max(0.0, look.began + limit - time.monotonic())
 
     def _unanswered(self, look: _Look[Seen]) -> Exception:
         error = look.future.exception() if look.future.done() else None

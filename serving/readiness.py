@@ -12,6 +12,8 @@ from serving.probes import Probe
 
 _AGE_SECONDS = 1.0
 _LIMIT_SECONDS = 2.0
+PATIENT_SECONDS = 5.0
+"""How long a request waits that would be refused otherwise."""
 
 
 class Threads(Protocol):
@@ -60,6 +62,10 @@ class Readiness:
             Check(name, threads.alive, 0.0, None if threads.alive else "a thread has ended; the log says why")
             for name, threads in self._threads.items()
         ]
+
+    async def look(self, name: str) -> None:
+        """Looks at one of what is needed, with more patience. Raises what is wrong with it, and Unanswered."""
+        await self._probes[name].ask_async(limit_seconds=PATIENT_SECONDS)
 
     async def checks(self) -> list[Check]:
         """Whether work can be taken."""

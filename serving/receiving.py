@@ -11,9 +11,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
-from serving.limits import Limits
+from serving.limits import Limits, UploadTooLarge
 
 _BUFFER_BYTES = 4 << 20
+MOST_BODY_BYTES = 1 << 30
+"""Of a body that is used from memory."""
 
 
 class UploadStalled(ValueError):  # noqa: N818 - says what is wrong
@@ -123,3 +125,22 @@ def check_digest(found: str, stated: str | None, *, name: str) -> None:
     """Raises DigestMismatch unless what was found is what the sender stated, if he did."""
     if stated is not None and found != stated.lower():
         raise DigestMismatch(f"{name} arrived with SHA-256 {found}; the sender says {stated.lower()}: send it again")
+
+
+async def whole(body: AsyncIterator[bytes], *, silence_seconds: float) -> bytes:
+    """A body that is used from memory. Raises UploadTooLarge, UploadStalled."""
+    pieces, size = [], 0
+    now = asyncio.get_running_loop().time
+    try:
+        async with asyncio.timeout(silence_seconds) as patience:
+            async for piece in body:
+                size += len(piece)
+                if size > MOST_BODY_BYTES:
+                    raise UploadTooLarge(
+                        f"a request of more than {MOST_BODY_BYTES} bytes; post a whole scan to /v1/scans"
+                    )
+                pieces.append(piece)
+                patience.reschedule(now() + silence_seconds)
+    except TimeoutError:
+        raise UploadStalled(f"nothing was received for {silence_seconds:g} seconds") from None
+    return b"".join(pieces)

@@ -3,81 +3,159 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from scans.manifest import MANIFEST_FILE
 
+SCHEME = "models:/"
 REFERENCE = "NAME@ALIAS or NAME/VERSION"
 
 _MLFLOW_SETTINGS = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",  # the default tries for minutes
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",  # seconds of silence; the default is two minutes
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
 }
+_NOT_THERE = frozenset({"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"})
+"""MLflow's codes for a model, a version or an alias that there is not."""
 
 
 class RegistryError(ValueError):
     """A model that the registry does not give; the message says what was asked of which registry."""
 
 
+class RegistryUnreachable(RegistryError):  # noqa: N818 - says what is wrong
+    """The registry does not answer, or not to this process: it may later."""
+
+
 @dataclass(frozen=True)
-class FetchedVersion:
-    """A registered version, downloaded."""
+class Reference:
+    """What a server is told to serve: the version that an alias names, now and whenever it moves, or one version."""
+
+    name: str
+    alias: str | None = None
+    version: str | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> Reference:
+        """From NAME@ALIAS or NAME/VERSION, with or without models:/ before it. Raises RegistryError."""
+        text = text.removeprefix(SCHEME)
+        name, at, alias = text.partition("@")
+        if at and name and alias and "/" not in text:
+            return cls(name, alias=alias)
+        name, slash, version = text.partition("/")
+        if slash and name and version.isdigit():
+            return cls(name, version=version)
+        raise RegistryError(f"a registered model is named models:/ and {REFERENCE}, such as models:/ricefish@champion")
+
+
+@dataclass(frozen=True)
+class RegisteredVersion:
+    """A version in the registry."""
 
     name: str
     version: str
-    folder: Path
-    """Holds model.onnx and manifest.json."""
+    created_ms: int
+    """When it was registered, ms since 1970: a number that was given anew, after a removal, is another version."""
 
 
-def download_version(reference: str, *, into: Path) -> FetchedVersion:
-    """Downloads the version that `NAME@ALIAS` or `NAME/VERSION` means into a folder.
-
-    The registry is MLFLOW_TRACKING_URI, by default mlflow.db in the working directory. Raises RegistryError.
-    """
-    name, alias, version = _parse(reference)
-    uri = tracking_uri()
+def prepare() -> None:
+    """Imports the client, which takes seconds that are not the registry's. Raises RegistryError without it."""
     for variable, value in _MLFLOW_SETTINGS.items():
         os.environ.setdefault(variable, value)
-    import mlflow.artifacts  # noqa: PLC0415  mlflow takes seconds to import and only a registry needs it
-    from mlflow.exceptions import MlflowException  # noqa: PLC0415
-
     try:
-        client = mlflow.MlflowClient(tracking_uri=uri, registry_uri=uri)
-        if alias is not None:
-            version = str(client.get_model_version_by_alias(name, alias).version)
+        import mlflow  # noqa: F401, PLC0415  only a registry needs it
+    except ImportError as error:
+        raise RegistryError(f"a registry needs mlflow-skinny: {error}") from error
+
+
+def find_version(reference: str) -> RegisteredVersion:
+    """The version that `NAME@ALIAS` or `NAME/VERSION` means now; one small request.
+
+    The registry is MLFLOW_TRACKING_URI, by default mlflow.db in the working directory. Raises RegistryError where it
+    knows none, RegistryUnreachable where it cannot be asked.
+    """
+    asked = Reference.parse(reference)
+    with _client() as (client, _):
+        if asked.alias is not None:
+            found = client.get_model_version_by_alias(asked.name, asked.alias)
+        else:
+            found = client.get_model_version(asked.name, asked.version)
+        return RegisteredVersion(asked.name, str(found.version), int(found.creation_timestamp or 0))
+
+
+def download_version(version: RegisteredVersion, *, into: Path) -> Path:
+    """Downloads a version's files; gives the folder that holds model.onnx and manifest.json.
+
+    Raises RegistryError where there is no such model in it, RegistryUnreachable.
+    """
+    with _client() as (_, uri):
+        import mlflow.artifacts  # noqa: PLC0415  as in `prepare`
+
         downloaded = mlflow.artifacts.download_artifacts(
-            artifact_uri=f"models:/{name}/{version}", dst_path=str(into), tracking_uri=uri, registry_uri=uri
+            artifact_uri=f"{SCHEME}{version.name}/{version.version}",
+            dst_path=str(into),
+            tracking_uri=uri,
+            registry_uri=uri,
         )
-    except (MlflowException, ImportError, OSError) as error:
-        raise RegistryError(f"the registry {without_password(uri)} does not give it: {error}") from error
     folder = Path(downloaded)
     if not (folder / MANIFEST_FILE).is_file():
         raise RegistryError(
-            f"version {version} of {name} has no {MANIFEST_FILE} beside its model: not registered by this project"
+            f"version {version.version} of {version.name} has no {MANIFEST_FILE} beside its model: "
+            f"not registered by this project, or its files are gone"
         )
-    return FetchedVersion(name=name, version=str(version), folder=folder)
+    return folder
+
+
+@contextmanager
+def _client() -> Iterator[tuple[Any, str]]:
+    """A client of the registry, and the registry's address; what goes wrong becomes a RegistryError."""
+    uri = tracking_uri()
+    prepare()
+    from mlflow import MlflowClient  # noqa: PLC0415  as there
+    from mlflow.exceptions import MlflowException  # noqa: PLC0415
+
+    try:
+        yield MlflowClient(tracking_uri=uri, registry_uri=uri), uri
+    except RegistryError:
+        raise
+    except MlflowException as error:
+        kind = RegistryError if error.error_code in _NOT_THERE else RegistryUnreachable
+        raise kind(f"the registry {without_password(uri)} does not give it: {error}") from error
+    except Exception as error:  # a database's, a bucket's or a network library's own
+        raise RegistryUnreachable(
+            f"the registry {without_password(uri)} does not give it: {type(error).__name__}: {error}"
+        ) from error
+
+
+def tag_version(name: str, version: str, key: str, value: str) -> None:
+    """Sets a tag of a registered version; `key` holds no @. Raises RegistryError."""
+    uri = tracking_uri()
+    for variable, setting in _MLFLOW_SETTINGS.items():
+        os.environ.setdefault(variable, setting)
+    from mlflow import MlflowClient  # noqa: PLC0415  as above
+    from mlflow.exceptions import MlflowException  # noqa: PLC0415
+
+    try:
+        MlflowClient(tracking_uri=uri, registry_uri=uri).set_model_version_tag(name, version, key, value)
+    except (MlflowException, ImportError, OSError) as error:
+        raise RegistryError(
+            f"the registry {without_password(uri)} takes no tag of {name} {version}: {error}"
+        ) from error
 
 
 def tracking_uri() -> str:
-    """MLFLOW_TRACKING_URI, or the absolute address of mlflow.db here. Raises RegistryError if neither is there."""
+    """MLFLOW_TRACKING_URI, or the absolute address of mlflow.db here. Raises RegistryUnreachable without either."""
     if uri := os.environ.get("MLFLOW_TRACKING_URI"):
         return uri
     database = Path("mlflow.db").absolute()
     if not database.is_file():
-        raise RegistryError(f"there is no registry: MLFLOW_TRACKING_URI is not set and {database} does not exist")
+        raise RegistryUnreachable(f"there is no registry: MLFLOW_TRACKING_URI is not set and {database} does not exist")
     return f"sqlite:///{database}"
-
-
-def _parse(reference: str) -> tuple[str, str | None, str | None]:
-    name, at, alias = reference.partition("@")
-    if at and name and alias and "/" not in reference:
-        return name, alias, None
-    name, slash, version = reference.partition("/")
-    if slash and name and version.isdigit():
-        return name, None, version
-    raise RegistryError(f"a registered model is named models:/ and {REFERENCE}, such as models:/ricefish@champion")
 
 
 def without_password(uri: str) -> str:

@@ -3,40 +3,41 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import socket
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from serving import census, logs
+from scans.drift import Departure
+from serving import load
+from serving.admission import Admission, QueueLimits
 from serving.auth import Auth, check_exposure
 from serving.batching import Batcher
 from serving.database import Database
+from serving.following import Follower
 from serving.identity import ANYONE, Identity
 from serving.intake import Intake
 from serving.janitor import Janitor
 from serving.jobs import Jobs
 from serving.keys import Keys
-from serving.leases import Leases
 from serving.limits import Limits
-from serving.models import Models
-from serving.places import database_url, scratch_dir
+from serving.models import LoadedModel, Models
+from serving.parts import Parts, opened, owner, running, shadowed
+from serving.places import scratch_dir
 from serving.protocol.catalogue import Catalogue
 from serving.protocol.repository import Repository
 from serving.protocol.statistics import Statistics
 from serving.readiness import Readiness
 from serving.results import Results
-from serving.segmenter import Segmenter
 from serving.settings import Settings
+from serving.shadow.parts import Shadow
 from serving.sources import Sources
-from serving.store import Scratch, Store, StoreError, open_store
-from serving.telemetry import Telemetry, Watched
+from serving.store import Scratch, StoreError
+from serving.telemetry import Telemetry
 from serving.tracing import Tracing
-from serving.tuning import Tuner, Wanted
 from serving.uploads import Uploads
+from serving.webhooks import Webhook
 from serving.worker import Worker
 
 _MOST_GPU_LANES = 16
@@ -59,6 +60,10 @@ class Resources:
     auth: Auth
     catalogue: Catalogue
     """What /v2 offers."""
+    admission: Admission
+    follower: Follower
+    webhook: Webhook
+    shadow: Shadow
     caller: Identity = ANYONE
     """On whose behalf they are used."""
 
@@ -77,27 +82,42 @@ def server(settings: Settings, *, telemetry: Telemetry, tracing: Tracing) -> Ite
     """
     with ExitStack() as stack:
         scratch = stack.enter_context(Scratch(scratch_dir(settings)).opened())
-        parts = stack.enter_context(_parts(settings, scratch, telemetry, tracing))
+        parts = stack.enter_context(opened(settings, scratch, telemetry, tracing))
         auth = _auth(settings, parts.database)
         stack.callback(auth.allowances.close)
-        if settings.model:
-            parts.store.keep_model(parts.models.serve(settings.model).identity.key)
+        if references := settings.references:
+            parts.models.serve(*references)
         catalogue = stack.enter_context(_catalogue(settings, parts))
+        follower = Follower(parts.models, every_seconds=settings.follow_seconds, listener=telemetry)
         limits = Limits(scratch.root, settings.upload_limit_bytes)
         uploads = Uploads(scratch.uploads_dir, limits=limits, expiry_seconds=settings.upload_expiry_hours * 3600)
         uploads.expire(starting=True)
         parts.janitor.also(uploads.expire)
+        parts.janitor.also(parts.shadow.sweep)
         parts.janitor.sweep(starting=True, alone=parts.alone)
-        if settings.model:
-            parts.models.prune(parts.jobs.needed_models())
-        stack.enter_context(_running(parts.janitor))
-        stack.enter_context(_running(parts.worker))
+        parts.janitor.also(lambda: parts.models.prune(parts.jobs.needed_models()))
+        parts.janitor.also(parts.models.confirm)
+        stack.enter_context(running(parts.janitor, parts.worker, follower))
+        stack.enter_context(shadowed(settings, parts, scratch, telemetry))
+        stack.enter_context(parts.shadow.published())
+        admission = _admission(settings, parts.database)
+        intake = _intake(
+            settings,
+            parts,
+            admission,
+            scratch=scratch,
+            uploads=uploads,
+            limits=limits,
+            tracing=tracing,
+            on_departure=telemetry.departed,
+        )
+        parts.janitor.also(intake.loose_ends.tie)
         yield Resources(
             parts.models,
             parts.batcher,
             parts.jobs,
             parts.janitor,
-            _intake(settings, parts, scratch=scratch, uploads=uploads, limits=limits, tracing=tracing),
+            intake,
             uploads,
             Results(parts.store),
             _readiness(settings, parts, scratch),
@@ -105,6 +125,10 @@ def server(settings: Settings, *, telemetry: Telemetry, tracing: Tracing) -> Ite
             parts.worker,
             auth,
             catalogue,
+            admission,
+            follower,
+            _webhook(settings, follower),
+            parts.shadow,
         )
 
 
@@ -121,73 +145,25 @@ def worker(settings: Settings) -> Iterator[str]:
         scratch = stack.enter_context(Scratch(folder).opened())
         telemetry = Telemetry()
         tracing = stack.enter_context(contextlib.closing(Tracing.to(settings.otlp_endpoint, instance=owner(settings))))
-        parts = stack.enter_context(_parts(settings, scratch, telemetry, tracing))
+        parts = stack.enter_context(opened(settings, scratch, telemetry, tracing))
         stack.enter_context(telemetry.answered_on(settings.host, settings.metrics_port))
         if parts.worker is None:
             raise StoreError("RICEFISH_CONCURRENT_SCANS is 0; a worker needs at least 1")
-        stack.enter_context(_running(parts.worker))
+        stack.enter_context(running(parts.worker))
+        stack.enter_context(shadowed(settings, parts, scratch, telemetry))
         yield owner(settings)
 
 
-@dataclass(frozen=True)
-class _Parts:
-    """What servers and workers have in common."""
-
-    database: Database
-    store: Store
-    models: Models
-    batcher: Batcher
-    jobs: Jobs
-    janitor: Janitor
-    worker: Worker | None
-    alone: bool
-
-
-@contextmanager
-def _parts(settings: Settings, scratch: Scratch, telemetry: Telemetry, tracing: Tracing) -> Iterator[_Parts]:
-    with ExitStack() as stack:
-        database = Database(database_url(settings))
-        alone = not database.shared
-        store = open_store(settings, scratch)
-        stack.enter_context(store.open(alone=alone))
-        database.open()
-        stack.callback(database.close)
-        tuner = Tuner(scratch.root, wanted=Wanted(threads=settings.threads, batch_size=settings.batch_size))
-        models = Models(
-            store.models_dir, device=settings.device, tuner=tuner, precision=settings.precision, fetch=store.fetch_model
-        )
-        batcher = Batcher(lanes=max(os.cpu_count() or 1, _MOST_GPU_LANES), on_batch=telemetry.batch_computed)
-        stack.callback(batcher.close)
-        leases = Leases(database, owner=owner(settings), seconds=settings.lease_seconds)
-        if left := leases.take_back(alone=alone):
-            logs.event("scans_taken_back", scans=left)
-        work = None
-        if settings.concurrent_scans:
-            segmenter = Segmenter(
-                store=store,
-                scratch=scratch,
-                models=models,
-                batcher=batcher,
-                tile=settings.tile,
-                on_spent=telemetry.time_spent,
-                on_slab=telemetry.slab_finished,
-                tracing=tracing,
-            )
-            work = Worker(
-                leases,
-                segment=segmenter.segment,
-                concurrent_scans=settings.concurrent_scans,
-                attempts=settings.attempts,
-                on_end=telemetry.scan_ended,
-            )
-        jobs = Jobs(database, owner=owner(settings), on_change=work.look if work else lambda: None)
-        janitor = Janitor(store=store, jobs=jobs, retention_days=settings.retention_days)
-        with telemetry.watching(_watched(settings, scratch, database, batcher, models)):
-            yield _Parts(database, store, models, batcher, jobs, janitor, work, alone)
-
-
 def _intake(  # noqa: PLR0913 - the parts of a server that taking in needs, each with its name in the call
-    settings: Settings, parts: _Parts, *, scratch: Scratch, uploads: Uploads, limits: Limits, tracing: Tracing
+    settings: Settings,
+    parts: Parts,
+    admission: Admission,
+    *,
+    scratch: Scratch,
+    uploads: Uploads,
+    limits: Limits,
+    tracing: Tracing,
+    on_departure: Callable[[LoadedModel, Departure], None],
 ) -> Intake:
     return Intake(
         store=parts.store,
@@ -197,9 +173,11 @@ def _intake(  # noqa: PLR0913 - the parts of a server that taking in needs, each
         uploads=uploads,
         sources=Sources(settings.source_roots, settings.source_buckets, settings.s3_endpoint),
         limits=limits,
+        admission=admission,
         silence_seconds=settings.upload_timeout_seconds,
         slab_slices=settings.slab_slices,
         tracing=tracing,
+        on_departure=on_departure,
     )
 
 
@@ -210,38 +188,36 @@ def _auth(settings: Settings, database: Database) -> Auth:
 
 
 @contextmanager
-def _catalogue(settings: Settings, parts: _Parts) -> Iterator[Catalogue]:
+def _catalogue(settings: Settings, parts: Parts) -> Iterator[Catalogue]:
     statistics = Statistics()
     repository = Repository(
-        settings.model_repository, device=settings.device, threads=settings.threads, statistics=statistics
+        settings.model_repository,
+        device=settings.device,
+        threads=settings.threads,
+        statistics=statistics,
+        most_waiting=settings.queue_slices,
     )
     with contextlib.closing(repository):
         repository.load_all()
         yield Catalogue(parts.models, parts.batcher, repository, statistics)
 
 
-def _readiness(settings: Settings, parts: _Parts, scratch: Scratch) -> Readiness:
+def _admission(settings: Settings, database: Database) -> Admission:
+    most = QueueLimits(settings.queue_scans, settings.queue_bytes, settings.queue_age_seconds)
+    return Admission(lambda: load.measure(database, but_arriving_at=owner(settings)), most)
+
+
+def _webhook(settings: Settings, follower: Follower) -> Webhook:
+    secret = settings.webhook_secret
+    return Webhook(None if secret is None else secret.get_secret_value(), look=follower.look)
+
+
+def _readiness(settings: Settings, parts: Parts, scratch: Scratch) -> Readiness:
     return Readiness(
         needed={"database": parts.database.check, "store": parts.store.check, "scratch": scratch.check},
         threads={"batching": parts.batcher, **({"worker": parts.worker} if parts.worker else {})},
-        model=lambda: parts.models.current if settings.model else None,
+        model=lambda: parts.models.current if settings.references else None,
     )
-
-
-def _watched(settings: Settings, scratch: Scratch, database: Database, batcher: Batcher, models: Models) -> Watched:
-    store = {"store": settings.store_dir} if settings.store_dir else {}
-    return Watched(
-        census=lambda: census.count(database),
-        depth=batcher.depth,
-        models=models.served,
-        disks={**store, "scratch": scratch.root},
-        uploads={"resumable": scratch.uploads_dir, "request": scratch.root / "incoming"},
-    )
-
-
-def owner(settings: Settings) -> str:
-    """Name of this process, in the queue and in traces."""
-    return settings.worker_id or f"{socket.gethostname()}-{os.getpid()}"
 
 
 @contextmanager
@@ -252,15 +228,3 @@ def _worker_scratch(worker_id: str | None) -> Iterator[Path]:
         return
     with tempfile.TemporaryDirectory(prefix="ricefish-") as folder:
         yield Path(folder)
-
-
-@contextmanager
-def _running(part: Janitor | Worker | None) -> Iterator[None]:
-    if part is None:
-        yield
-        return
-    part.start()
-    try:
-        yield
-    finally:
-        part.stop()

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from scans.drift import Departure
 from scans.geometry import Box, Frame, Spacing, Triple
 from scans.intensity import Window
 from scans.organs import OrganMap
@@ -51,6 +52,10 @@ class Scan:
     """Slices of one durable step, a power of two."""
     traceparent: str | None = None
     """The span of the request that brought it, as W3C's header says it; None where nothing is traced."""
+    good_threshold: float | None = None
+    """From which probability on the model's Quality Classifier calls a slice good; None where it has none."""
+    warnings: tuple[Departure, ...] = ()
+    """How the file is unlike what the model has seen, found while it was verified."""
 
     @property
     def boxes(self) -> list[Box]:
@@ -62,8 +67,12 @@ class Scan:
     def to_dict(self) -> dict[str, Any]:
         """What `from_dict` reads back, in types that JSON can hold."""
         content = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-        if self.traceparent is None:
-            del content["traceparent"]
+        for name in ("traceparent", "good_threshold"):
+            if content[name] is None:
+                del content[name]
+        del content["warnings"]
+        if self.warnings:
+            content["warnings"] = [warning.to_dict() for warning in self.warnings]
         content["upload"] = {**vars(self.upload), "spacing": self.upload.spacing and list(self.upload.spacing)}
         content["frame"] = self.frame.affine
         content["window"] = dataclasses.asdict(self.window)
@@ -85,5 +94,6 @@ class Scan:
                 "window": Window(**content["window"]),
                 "model": ModelIdentity(**content["model"]),
                 "organs": OrganMap.from_mapping(content["organs"]),
+                "warnings": tuple(Departure(**warning) for warning in content.get("warnings", ())),
             }
         )

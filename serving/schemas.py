@@ -7,6 +7,8 @@ from typing import Literal
 
 from pydantic import BaseModel, Field, model_validator
 
+from scans.drift import Code
+
 Triple = tuple[int, int, int]
 Point = tuple[float, float, float]
 PriorityName = Literal["interactive", "normal", "backlog"]
@@ -19,6 +21,8 @@ class ScanParameters(BaseModel, extra="forbid"):
     spacing: str | None = Field(default=None, description="z,y,x in mm, for files that do not state it.")
     priority: PriorityName = Field(default="normal", description="Which scans go first.")
     fresh: bool = Field(default=False, description="Segment it even if the same file was segmented with this model.")
+    model: str | None = Field(default=None, description="Name of a served model; the default one else.", min_length=1)
+    version: str | None = Field(default=None, description="Its version, if it is served; its present one else.")
     sha256: str | None = Field(
         default=None, pattern="^[0-9a-fA-F]{64}$", description="Of the file; it is refused if it arrives as another."
     )
@@ -74,6 +78,51 @@ class ServedModelResponse(ModelResponse):
     mlflow_run: str
 
 
+class RefusalResponse(BaseModel):
+    """A version that was not put in place."""
+
+    version: str
+    reason: str = Field(description="hash, golden, contract, device, registry or store.")
+    detail: str
+    at: datetime
+    tries: int
+    retry: datetime | None = Field(description="When it is tried again; null: not before the alias or version changes.")
+
+
+class FollowedResponse(BaseModel):
+    """How it stands with an alias that is followed."""
+
+    registry_up: bool = Field(description="Whether the registry answered when it was last asked.")
+    registry_reached: datetime | None = Field(description="When it last answered; null: not since this process began.")
+    trouble: str | None = Field(description="What is wrong with the registry or the alias, if anything.")
+    refusal: RefusalResponse | None = Field(description="The version that the alias names, where that was refused.")
+
+
+class PlaceResponse(ModelResponse):
+    """A model that is served."""
+
+    default: bool = Field(description="True for what a scan gets that asks for no model.")
+    reference: str = Field(description="What the server was told to serve: a folder, an alias or a version.")
+    since: datetime = Field(description="When this version was put in place.")
+    from_cache: bool = Field(description="True where the process began with a copy, not with what the registry says.")
+    previous: str | None = Field(description="The version before, as long as it can be put back at once.")
+    precision: str
+    provider: str = Field(description="Where it runs, as ONNX Runtime names it.")
+    followed: FollowedResponse | None = Field(description="null for what never moves: a folder or a fixed version.")
+
+
+class ModelsResponse(BaseModel):
+    """All models that are served, the default first."""
+
+    models: list[PlaceResponse]
+
+
+class EventResponse(BaseModel):
+    """What became of an event of the registry."""
+
+    followed: bool = Field(description="True if the registry is asked at once because of it.")
+
+
 class Links(BaseModel):
     """Where to go on."""
 
@@ -81,6 +130,25 @@ class Links(BaseModel):
     events: str
     segmentation: str
     organs: str
+    quality: str
+
+
+class WarningResponse(BaseModel):
+    """One way in which a scan is unlike what its model has seen."""
+
+    code: Code
+    message: str
+    found: str
+    expected: str
+
+
+class QualityResponse(BaseModel):
+    """What the Quality Classifier says of a finished scan."""
+
+    mean: float | None = Field(description="Probability of good, mean over slices with organs; null without any.")
+    bad_share: float | None = Field(description="Share of slices with organs that are below the threshold.")
+    threshold: float = Field(description="From this probability on a slice counts as good.")
+    slices: int = Field(description="Slices with organs.")
 
 
 class ScanResponse(BaseModel):
@@ -105,6 +173,14 @@ class ScanResponse(BaseModel):
     dtype: str = Field(description="Type of the grey values.")
     spacing_mm: Point = Field(description="Distance between voxel centres along z, y, x.")
     model: ModelResponse
+    flagged: bool = Field(description="True where there are warnings.")
+    warnings: list[WarningResponse] = Field(
+        description="How the scan is unlike what the model has seen: grey values and spacing once it is accepted, "
+        "its segmentation once it has succeeded."
+    )
+    quality: QualityResponse | None = Field(
+        description="Of a finished scan; null before, and where the model has no Quality Classifier."
+    )
     links: Links
 
 
@@ -132,6 +208,14 @@ class OrganRowResponse(BaseModel):
     centroid_mm: Point | None = Field(description="x, y, z in the world of the scan (RAS+).")
     box: BoxResponse | None
     touches_border: bool = Field(description="True where part of the organ may be cut off.")
+    quality: float | None = Field(
+        default=None,
+        description="Mean probability that the slices in which it appears are good, weighted by its voxels there; null "
+        "where it was not found, and where the model has no Quality Classifier.",
+    )
+    slices: int | None = Field(
+        default=None, description="Slices in which it appears; null where the model has no Quality Classifier."
+    )
 
 
 class OrgansResponse(BaseModel):
@@ -140,6 +224,23 @@ class OrgansResponse(BaseModel):
     scan: str
     model: ModelResponse
     organs: list[OrganRowResponse]
+
+
+class SliceQualityResponse(BaseModel):
+    """One slice of a finished scan."""
+
+    slice: int = Field(description="Index along z, from 0.")
+    good: float = Field(description="Probability that its segmentation is good, as the Quality Classifier sees it.")
+    organ_voxels: int = Field(description="Voxels of all organs; where there are none, the classifier knows nothing.")
+
+
+class SlicesQualityResponse(BaseModel):
+    """What the Quality Classifier says of a finished scan, slice by slice."""
+
+    scan: str
+    model: ModelResponse
+    quality: QualityResponse
+    slices: list[SliceQualityResponse]
 
 
 class CheckResponse(BaseModel):
@@ -173,3 +274,6 @@ class ProblemResponse(BaseModel):
     field: str | None = None
     found: str | None = None
     accepted: str | None = None
+    limit: str | None = Field(default=None, description="Of a full queue, what is reached: scans, bytes, age, slices.")
+    waiting: int | None = Field(default=None, description="How much waits, in the limit's unit: age is in seconds.")
+    most: int | None = Field(default=None, description="How much may.")

@@ -2,7 +2,7 @@
 
 reader thread       slab n + 1 from the file
 this thread         batches of slab n into the batching queue, their answers out of it
-writer thread       slab n - 1: statistics, shards, then the note in the database that it is done
+writer thread       slab n - 1: judged, statistics, shards, then the note in the database that it is done
 """
 
 from __future__ import annotations
@@ -12,32 +12,33 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from scans.drift import Departure
 from scans.formats import open_volume
 from scans.geometry import Box, Triple
-from scans.statistics import OrganStatistics
+from scans.judgement import Judgement
 from scans.tiling import segment_slab
 from serving import logs
 from serving.batching import Batcher, Urgency
 from serving.jobs import Priority
+from serving.judge import Judge
 from serving.models import LoadedModel, Models
 from serving.scan import Scan
 from serving.segmentation import SegmentationWriter
+from serving.slabs import SegmentedSlab, SlabWriter
+from serving.stopwatch import ACTIVITIES, Stopwatch
 from serving.store import Scratch, Store
 from serving.tracing import Tracing
 from serving.worker import Run
 
-_RECENT_SLABS = 16
 _AHEAD = 1
 """Slabs that wait between two activities."""
-
-ACTIVITIES = ("read", "wait for read", "prepare", "infer", "wait for write", "write")
-"""By the reader, four in turn by the thread that feeds the device, and by the writer."""
 
 HALO = 256
 """Pixels around a tile that the network is shown beside it."""
@@ -54,25 +55,6 @@ Slab = tuple[int, Box, NDArray[Any]]
 """Number, place and voxels, (z, Y, X)."""
 
 
-@dataclass
-class Stopwatch:
-    """Seconds by activity. Each is added to by one thread alone."""
-
-    seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(ACTIVITIES, 0.0))
-    on_spent: Callable[[str, float], None] = lambda activity, seconds: None
-
-    @contextmanager
-    def measuring(self, activity: str) -> Iterator[None]:
-        """Adds the time that the context takes."""
-        began = time.perf_counter()
-        try:
-            yield
-        finally:
-            spent = time.perf_counter() - began
-            self.seconds[activity] += spent
-            self.on_spent(activity, spent)
-
-
 class Segmenter:
     """Segments scans with the models, the batching queue and the store of a process."""
 
@@ -84,11 +66,21 @@ class Segmenter:
         models: Models,
         batcher: Batcher,
         tile: int | None,
+        quality_limit: float,
         on_spent: Callable[[str, float], None] = lambda activity, seconds: None,
         on_slab: Callable[[Triple], None] = lambda shape: None,
+        on_judged: Callable[[LoadedModel, Judgement], None] = lambda model, judgement: None,
+        on_departure: Callable[[LoadedModel, Departure], None] = lambda model, departure: None,
         tracing: Tracing | None = None,
     ) -> None:
-        """`on_spent` is told the seconds of each of ACTIVITIES, `on_slab` the shape of each slab that is durable."""
+        """`on_spent` is told the seconds of each of ACTIVITIES, `on_slab` the shape of each slab that is durable,
+        `on_judged` what is judged of it, `on_departure` each way in which a whole answer is unlike the training.
+
+        More than `quality_limit` (0..1) of the slices with organs must not be bad.
+        """
+        self._on_judged = on_judged
+        self._on_departure = on_departure
+        self._quality_limit = quality_limit
         self._on_spent = on_spent
         self._on_slab = on_slab
         self._tracing = tracing or Tracing()
@@ -126,23 +118,32 @@ class Segmenter:
                     return number, box, volume.slab(box.start[0], box.stop[0])
 
             inference = _Inference(self._batcher, run, model, batch_size=batch_size, tile=self._tile, watch=watch)
-            writer = _Writer(run, SegmentationWriter(attempt, folder, scan), batch_size=batch_size, watch=watch)
+            judge = Judge(model, scan, whole_slices=not _in_tiles(scan, self._tile), quality_limit=self._quality_limit)
+            writer = SlabWriter(
+                run,
+                SegmentationWriter(attempt, folder, scan),
+                judge,
+                batch_size=batch_size,
+                watch=watch,
+                on_judged=partial(self._on_judged, model),
+                on_departure=partial(self._on_departure, model),
+            )
 
-            def write(slab: Slab) -> None:
-                with self._tracing.span("slab write", slab=slab[0]):
+            def write(slab: SegmentedSlab) -> None:
+                with self._tracing.span("slab write", slab=slab.number):
                     writer.write(slab)
-                self._on_slab(slab[1].shape)
+                self._on_slab(slab.box.shape)
 
             slabs = _ahead(reading, read, numbered, waiting=watch, activity="wait for read")
             segmented = self._traced(inference.of(slabs))
             for _ in _ahead(writing, write, segmented, waiting=watch, activity="wait for write"):
                 run.check()
 
-    def _traced(self, slabs: Iterator[Slab]) -> Iterator[Slab]:
+    def _traced(self, slabs: Iterator[SegmentedSlab]) -> Iterator[SegmentedSlab]:
         """The same slabs, each with the span of its inference: from when the one before was whole to when it is."""
         began = time.time_ns()
         for slab in slabs:
-            self._tracing.since("slab infer", began, slab=slab[0])
+            self._tracing.since("slab infer", began, slab=slab.number)
             yield slab
             began = time.time_ns()
 
@@ -161,10 +162,11 @@ class _Inference:
         self._watch = watch
         self._scan: Scan = run.lease.scan
 
-    def of(self, slabs: Iterable[Slab]) -> Iterator[Slab]:
-        """Class indices, uint8 (z, Y, X), of each slab."""
-        if self._tile is not None and max(self._scan.shape[1:]) > self._tile:
-            yield from ((number, box, self._tiled(slab, self._tile)) for number, box, slab in slabs)
+    def of(self, slabs: Iterable[Slab]) -> Iterator[SegmentedSlab]:
+        """Each slab with its class indices."""
+        if self._tile is not None and _in_tiles(self._scan, self._tile):
+            for number, box, slab in slabs:
+                yield SegmentedSlab(number, box, slab, self._tiled(slab, self._tile))
             return
         asked: deque[_Asked] = deque()
         try:
@@ -185,9 +187,11 @@ class _Inference:
                 part = slice(first, first + self._batch_size)
                 last = part.stop >= len(slab)
                 future = self._submit(slab[part])
-                yield _Asked(future, answers[part], finishes=(number, box, answers) if last else None)
+                yield _Asked(
+                    future, answers[part], finishes=SegmentedSlab(number, box, slab, answers) if last else None
+                )
 
-    def _answered(self, batch: _Asked) -> Iterator[Slab]:
+    def _answered(self, batch: _Asked) -> Iterator[SegmentedSlab]:
         with self._watch.measuring("infer"):
             batch.place[...] = batch.future.result()
         if batch.finishes:
@@ -223,43 +227,12 @@ class _Asked:
     future: Future[NDArray[np.uint8]]
     place: NDArray[np.uint8]
     """Where its answer goes."""
-    finishes: Slab | None
+    finishes: SegmentedSlab | None
     """The slab that is whole once the answer is there."""
 
 
-class _Writer:
-    """Segmented slabs into the store, upwards, each noted in the database once it is there."""
-
-    def __init__(self, run: Run, segmentation: SegmentationWriter, *, batch_size: int, watch: Stopwatch) -> None:
-        self._run = run
-        self._segmentation = segmentation
-        self._batch_size = batch_size
-        self._watch = watch
-        self._statistics = run.lease.statistics
-        self._classes = run.lease.scan.organs.classes
-        self._finished: deque[tuple[float, int]] = deque(maxlen=_RECENT_SLABS)
-
-    def write(self, slab: Slab) -> None:
-        """Raises Fenced or LeaseLost where another has taken the scan up."""
-        number, box, segmentation = slab
-        with self._watch.measuring("write"):
-            self._statistics += OrganStatistics.of(segmentation, box=box, classes=self._classes)
-            self._segmentation.write(number, segmentation)
-        self._finished.append((time.monotonic(), box.shape[0]))
-        self._run.commit(
-            slabs_done=number + 1,
-            statistics=self._statistics,
-            timings=dict(self._watch.seconds),
-            batch_size=self._batch_size,
-            rate=self._rate(),
-        )
-
-    def _rate(self) -> float | None:
-        if len(self._finished) < 2:
-            return None
-        (began, _), *later = self._finished
-        seconds = later[-1][0] - began
-        return sum(slices for _, slices in later) / seconds if seconds > 0 else None
+def _in_tiles(scan: Scan, tile: int | None) -> bool:
+    return tile is not None and max(scan.shape[1:]) > tile
 
 
 def _ahead(

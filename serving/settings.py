@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 PREFIX = "RICEFISH_"
@@ -30,6 +30,12 @@ class Settings(BaseSettings):
     model: str = ""
     """The model to serve: a folder with model.onnx and manifest.json, models:/NAME@ALIAS or models:/NAME/VERSION.
     A server needs one; a worker takes those of the scans."""
+    more_models: tuple[str, ...] = ()
+    """Models to serve beside it, as a JSON list of the same kinds of references."""
+    follow_seconds: float = Field(default=10.0, gt=0)
+    """How often the registry is asked which versions the aliases name that are followed."""
+    webhook_secret: SecretStr | None = None
+    """What the registry's webhook signs its events with; None: no events are taken, and the registry is only asked."""
     model_repository: Path | None = None
     """Folder of plain ONNX models, NAME/model.onnx or NAME/VERSION/model.onnx, which /v2 serves as they are; with it, a
     server needs no `model`."""
@@ -74,6 +80,8 @@ class Settings(BaseSettings):
     """Slices longer or wider than this many pixels go through the model in tiles; None: only if memory runs out."""
     slab_slices: int = Field(default=32, ge=1, le=256)
     """Slices read, segmented and written as one durable step, a power of two: memory, and work lost when killed."""
+    quality_limit: float = Field(default=0.5, ge=0, le=1)
+    """A scan gets a warning if the Quality Classifier calls more than this share of its slices with organs bad."""
     upload_limit_bytes: int | None = Field(default=None, ge=1)
     """Largest accepted scan in bytes, packed or unpacked; None: what the disk holds."""
     upload_timeout_seconds: float = Field(default=120.0, gt=0)
@@ -92,8 +100,28 @@ class Settings(BaseSettings):
     """Port on which a worker answers /metrics, on `host`; None: on none. A server answers it on its own."""
     otlp_endpoint: str | None = None
     """Address of an OpenTelemetry collector that takes traces over HTTP, such as http://127.0.0.1:4318; None: none."""
+    queue_scans: int = Field(default=1000, ge=1)
+    """Scans that may wait, of one priority with the more urgent ones; more are refused with 429."""
+    queue_bytes: int = Field(default=4_000_000_000_000, ge=1)
+    """Bytes of the files of those scans."""
+    queue_age_seconds: float = Field(default=86_400.0, gt=0)
+    """More are refused, too, while one of those scans has waited for longer than this."""
+    queue_slices: int = Field(default=1024, ge=1)
+    """Single slices of /v2 that may wait for the device of one process; more are refused with 429."""
+    queue_slice_bytes: int = Field(default=4_000_000_000, ge=1)
+    """Memory that those slices may take, as float32."""
+    shadow: str = ""
+    """A model that answers nobody yet, as `model` names one: it runs on scans whose answer is out, and how far it
+    agrees is recorded. Empty: none."""
+    shadow_share: float = Field(default=0.1, ge=0, le=1)
+    """Share of the scans that the shadow runs on, 0 to 1; a scan's id decides whether it is one of them."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """Least level of what is logged to stderr."""
+
+    @property
+    def references(self) -> tuple[str, ...]:
+        """The segmentation models to serve, the default first."""
+        return (*([self.model] if self.model else []), *self.more_models)
 
     @property
     def store_dir(self) -> Path | None:

@@ -63,10 +63,18 @@ class Tuner:
         self._file = folder / TUNING_FILE
         self._wanted = wanted
 
-    def tune(self, open_runtime: Callable[[int, int], Runtime], golden: Golden, *, model_sha256: str) -> Tuning:
+    def tune(
+        self,
+        open_runtime: Callable[[int, int], Runtime],
+        golden: Golden,
+        *,
+        model_sha256: str,
+        like: Tuning | None = None,
+    ) -> Tuning:
         """How to run a model that `open_runtime(threads, lanes)` opens, measured on its golden slice.
 
-        The same model, ONNX Runtime, device and processor count are measured once. Raises what `open_runtime` raises.
+        The same model, ONNX Runtime, device and processor count are measured once. One that was not is run as `like`
+        says, where that is given: measuring takes the whole device for seconds. Raises what `open_runtime` raises.
         """
         if self._wanted.threads and self._wanted.batch_size:
             return Tuning(self._wanted.batch_size * golden.slice.size, self._wanted.threads, 1, 0.0)
@@ -74,6 +82,8 @@ class Tuner:
         remembered = self._remembered()
         if name in remembered:
             return remembered[name]
+        if like is not None:
+            return like
         tuning = self._measured(open_runtime, golden)
         logs.event("model_tuned", **dataclasses.asdict(tuning))
         self._remember({**remembered, name: tuning})

@@ -123,6 +123,13 @@ class Uploads:
         """The file that grows."""
         return self._folder / upload_id / _DATA_FILE
 
+    def present_bytes(self, upload_id: str) -> int:
+        """How much has arrived; 0 where there is no such upload."""
+        try:
+            return self.get(upload_id)[1]
+        except UploadNotFound:
+            return 0
+
     def expires(self, upload_id: str) -> float:
         """When it is removed unless it goes on, seconds since 1970."""
         return self.data(upload_id).stat().st_mtime + self._expiry_seconds

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,9 +10,11 @@ from typing import Any
 
 import numpy as np
 
+from scans.drift import Departure, grey_quantiles, spacing_departures
 from scans.formats import SlabWriter, create_volume, open_volume
 from scans.geometry import Frame, Spacing, Triple
 from scans.intensity import IntensityRule, Window, stride
+from scans.manifest import ModelManifest
 from scans.volume import Volume
 from serving.limits import Limits
 
@@ -28,6 +31,8 @@ class Verified:
     dtype: str
     frame: Frame
     window: Window
+    quantiles: tuple[float, ...]
+    """Of the grey values in that window, as `scans.drift` compares them."""
     copied: bool
     """True where a plain copy was written, to be used in the file's place."""
 
@@ -41,7 +46,7 @@ def slab_slices(shape: Triple, dtype: np.dtype[Any], *, most: int) -> int:
 
 
 def verify(path: Path, *, spacing: Spacing | None, rule: IntensityRule, copy: Path, limits: Limits) -> Verified:
-    """Reads every slice of a file once, slab by slab, and finds its window on the way, as `rule.window` would.
+    """Reads every slice of a file once, slab by slab, and samples its grey values on the way, as `rule.window` would.
 
     A file whose slabs cannot be read alone, such as a compressed NIfTI, is written to `copy` as it is decoded, so that
     it never has to be decoded again. Raises FormatError for every fault, SpacingMissing where a spacing is needed,
@@ -58,8 +63,10 @@ def verify(path: Path, *, spacing: Spacing | None, rule: IntensityRule, copy: Pa
             rows += [slab[z - start, ::step, ::step].flatten() for z in _multiples(step, start, stop)]
             if writer:
                 writer.write(slab)
-        window = rule.fixed or rule.window_of(np.concatenate(rows))
-        return Verified(volume.shape, volume.dtype.name, volume.frame, window, copied=copied)
+        sample = np.concatenate(rows)
+        window = rule.fixed or rule.window_of(sample)
+        quantiles = grey_quantiles(window, sample)
+        return Verified(volume.shape, volume.dtype.name, volume.frame, window, quantiles, copied=copied)
 
 
 def _writer(copy: Path, volume: Volume) -> AbstractContextManager[SlabWriter]:
@@ -68,3 +75,10 @@ def _writer(copy: Path, volume: Volume) -> AbstractContextManager[SlabWriter]:
 
 def _multiples(step: int, start: int, stop: int) -> range:
     return range(-(-start // step) * step, stop, step)
+
+
+def departures(found: Verified, manifest: ModelManifest) -> Iterator[Departure]:
+    """How a file is unlike what a model has seen in training."""
+    yield from spacing_departures(found.frame.spacing, manifest.spacing_mm)
+    if (seen := manifest.seen) is not None:
+        yield from seen.grey_values(found.window, found.quantiles)

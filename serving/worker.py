@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 
 from sqlalchemy.exc import SQLAlchemyError
 
+from scans.drift import Departure
 from scans.formats import FormatError
+from scans.judgement import Judgement
 from scans.statistics import OrganStatistics
 from serving import logs
 from serving.jobs import Priority
@@ -24,6 +27,10 @@ _WATCHING_SECONDS = 0.5
 
 FINAL = (FormatError, ModelError, MemoryError)
 """Errors that would come again, however often the scan is tried."""
+
+
+_OF_THE_DISK = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.ESTALE})
+"""Errors for which no scan can be blamed."""
 
 
 class Interrupted(Exception):  # noqa: N818 - says what happened
@@ -68,18 +75,27 @@ class Run:
         """Lets `check` raise from now on."""
         self._stop.set()
 
-    def commit(
+    def commit(  # noqa: PLR0913 - what is known of a finished slab, each with its name in the call
         self,
         *,
         slabs_done: int,
         statistics: OrganStatistics,
+        judgement: Judgement,
+        warnings: Sequence[Departure],
         timings: Mapping[str, float],
         batch_size: int,
         rate: float | None,
     ) -> None:
         """Writes down that slabs [0, slabs_done) are in the store. Raises LeaseLost."""
         self._leases.commit(
-            self.lease, slabs_done=slabs_done, statistics=statistics, timings=timings, batch_size=batch_size, rate=rate
+            self.lease,
+            slabs_done=slabs_done,
+            statistics=statistics,
+            judgement=judgement,
+            warnings=warnings,
+            timings=timings,
+            batch_size=batch_size,
+            rate=rate,
         )
         logs.event("slab_finished", scan=self.lease.scan.id, slab=slabs_done - 1, slabs=len(self.lease.scan.boxes))
 
@@ -87,16 +103,21 @@ class Run:
 class Worker:
     """The threads of one process that work on the queue: one that takes, one that keeps leases, one per scan."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what a worker needs, each with its name in the call
         self,
         leases: Leases,
         *,
         segment: Callable[[Run], None],
         concurrent_scans: int,
         attempts: int,
+        check_store: Callable[[], object] = lambda: None,
         on_end: Callable[[Ending, Run], None] = lambda ending, run: None,
     ) -> None:
-        """`on_end` is told how the work on each scan ended."""
+        """A scan is begun `attempts` times; a full disk, or that `check_store` raises, does not count.
+
+        `on_end` is told how the work on each scan ended.
+        """
+        self._check_store = check_store
         self._on_end = on_end
         self._leases = leases
         self._segment = segment
@@ -131,6 +152,11 @@ class Worker:
     def alive(self) -> bool:
         """False if one of its own threads has ended although it was not told to stop."""
         return self._stopping.is_set() or all(thread.is_alive() for thread in self._threads)
+
+    @property
+    def busy(self) -> bool:
+        """True while it works on a scan."""
+        return bool(self._running())
 
     def look(self) -> None:
         """Looks at once for what is new in the queue, and for scans that are to stop."""
@@ -220,22 +246,39 @@ class Worker:
             logs.event("scan_parked", scan=scan_id)
             return Ending.PARKED
         except Fenced as error:
-            raise LeaseLost from error
+            if not self._store_fails(error):  # without its store, a scan looks as if another had it
+                raise LeaseLost from error
+            return self._failed(run, error)
         except (LeaseLost, SQLAlchemyError):
             raise
-        except FINAL as error:
-            self._leases.fail(run.lease, str(error))
-            logs.event("scan_failed", level=logging.ERROR, scan=scan_id, error=error)
-            return Ending.FAILED
         except Exception as error:
-            reason = _reason(error)
-            seconds = self._leases.postpone(run.lease, reason, attempts=self._attempts)
-            doing = "scan_failed" if seconds is None else "scan_postponed"
-            logs.event(doing, level=logging.ERROR, exc_info=True, scan=scan_id, error=reason, seconds=seconds or 0)
-            return Ending.FAILED if seconds is None else Ending.POSTPONED
+            return self._failed(run, error)
         self._leases.succeed(run.lease)
         logs.event("scan_succeeded", scan=scan_id)
         return Ending.SUCCEEDED
+
+    def _failed(self, run: Run, error: Exception) -> Ending:
+        scan_id, blameless = run.lease.scan.id, self._store_fails(error)
+        if isinstance(error, FINAL) and not blameless:
+            self._leases.fail(run.lease, str(error))
+            logs.event("scan_failed", level=logging.ERROR, scan=scan_id, error=error)
+            return Ending.FAILED
+        reason = _reason(error)
+        seconds = self._leases.postpone(run.lease, reason, attempts=None if blameless else self._attempts)
+        doing = "scan_failed" if seconds is None else "scan_postponed"
+        logs.event(doing, level=logging.ERROR, exc_info=True, scan=scan_id, error=reason, seconds=seconds or 0)
+        return Ending.FAILED if seconds is None else Ending.POSTPONED
+
+    def _store_fails(self, error: Exception) -> bool:
+        """True where it is not this scan that fails: any other would now, and this one will not later."""
+        if isinstance(error, OSError) and error.errno in _OF_THE_DISK:
+            return True
+        try:
+            self._check_store()
+        except Exception as wrong:
+            logs.event("store_failed", level=logging.ERROR, error=_reason(wrong))
+            return True
+        return False
 
 
 def _reason(error: Exception) -> str:

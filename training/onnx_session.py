@@ -24,21 +24,30 @@ class OnnxModel:
     def segment(self, slices: NDArray[Any], window: Window) -> NDArray[np.uint8]:
         """Raw (N, Y, X) slices of a volume with that window -> uint8 (N, Y, X) class indices."""
         feed = {"slices": slices.astype(np.float32), "window": _windows(window, len(slices))}
-        return np.asarray(self._run("segmentation", feed), dtype=np.uint8)
+        return np.asarray(self._run("segmentation", feed=feed)[0], dtype=np.uint8)
 
     def confidence(self, slices: NDArray[Any], window: Window) -> NDArray[np.float32]:
         """Raw (N, Y, X) slices of a volume with that window -> float32 (N, Y, X) winning probability."""
         feed = {"slices": slices.astype(np.float32), "window": _windows(window, len(slices))}
-        return np.asarray(self._run("confidence", feed), dtype=np.float32)
+        return np.asarray(self._run("confidence", feed=feed)[0], dtype=np.float32)
+
+    def segment_with_confidence(
+        self, slices: NDArray[Any], window: Window
+    ) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+        """Both, for the price of one."""
+        feed = {"slices": slices.astype(np.float32), "window": _windows(window, len(slices))}
+        segmentation, confidence = self._run("segmentation", "confidence", feed=feed)
+        return np.asarray(segmentation, dtype=np.uint8), np.asarray(confidence, dtype=np.float32)
 
     def good(self, slices: NDArray[Any], segmentation: NDArray[np.uint8], window: Window) -> NDArray[np.float32]:
         """Raw (N, Y, X) slices and uint8 (N, Y, X) class indices -> float32 (N,) probability of good."""
         feed = {"slices": slices.astype(np.float32), "window": _windows(window, len(slices))}
-        return np.asarray(self._run("good", {**feed, "segmentation": segmentation}), dtype=np.float32)
+        (good,) = self._run("good", feed={**feed, "segmentation": segmentation})
+        return np.asarray(good, dtype=np.float32)
 
-    def _run(self, output: str, feed: dict[str, NDArray[Any]]) -> NDArray[Any]:
-        answer: Sequence[NDArray[Any]] = self._session.run([output], feed)
-        return answer[0]
+    def _run(self, *outputs: str, feed: dict[str, NDArray[Any]]) -> Sequence[NDArray[Any]]:
+        answers: Sequence[NDArray[Any]] = self._session.run(list(outputs), feed)
+        return answers
 
 
 def _windows(window: Window, count: int) -> NDArray[np.float32]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from scans.manifest import ModelManifest
+from scans.shadow import TAG, ShadowAgreement
 from training.comparison import score_exported
 from training.gate import GateError, Verdict, judge, volume_scores
 from training.params import Register
@@ -26,6 +27,8 @@ class Promotion:
     failures: tuple[str, ...]
     """Why the gate says no."""
     promoted: bool
+    shadow: str | None = None
+    """What servers found where it ran beside the champion, in one line; None where it did not. It decides nothing."""
 
 
 def promote(registry: Registry, number: int | None, *, limits: Register, force: str | None = None) -> Promotion:
@@ -49,7 +52,17 @@ def promote(registry: Registry, number: int | None, *, limits: Register, force: 
     if promoted:
         said = "first" if before is None else "forced" if failures else "passed"
         registry.promote(version, verdict=said, forced_because=force or "" if failures else "")
-    return Promotion(version, before, verdict, failures, promoted)
+    return Promotion(version, before, verdict, failures, promoted, shadow=_shadow(version, before))
+
+
+def _shadow(version: Version, champion: Version | None) -> str | None:
+    if TAG not in version.tags:
+        return None
+    try:
+        agreement = ShadowAgreement.from_tag(version.tags[TAG])
+    except ValueError as error:
+        return f"shadow: {error}"
+    return agreement.sentence(name=version.name, champion=None if champion is None else str(champion.number))
 
 
 def weigh(registry: Registry, candidate: Version, champion: Version, *, limits: Register) -> Verdict:

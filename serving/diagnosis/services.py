@@ -14,8 +14,10 @@ import httpx
 from sqlalchemy import delete, insert, select
 
 from serving.database import Database, keys
+from serving.diagnosis.borrowed import borrowed
 from serving.diagnosis.findings import Level, Seen
-from serving.models import REGISTRY_SCHEME, Models
+from serving.models import Models
+from serving.references import is_registered
 from serving.registry import tracking_uri, without_password
 from serving.settings import Settings
 from serving.store import Scratch, open_store
@@ -75,15 +77,18 @@ def clock(url: str) -> Seen:
 
 def registry(settings: Settings) -> Seen:
     """Whether the registry that the model comes from answers, and what time it has."""
-    if not settings.model.startswith(REGISTRY_SCHEME):
+    if not any(is_registered(reference) for reference in (settings.model, *settings.more_models)):
         return Seen("not used: the model is a folder")
     uri = tracking_uri()
     shown = without_password(uri)
     if not uri.startswith(("http://", "https://")):
         return Seen(f"{shown}, in this machine's files")
     before = time.time()
-    answer = httpx.get(f"{uri.rstrip('/')}/health", timeout=_HTTP_SECONDS)
-    answer.raise_for_status()
+    try:
+        answer = httpx.get(f"{uri.rstrip('/')}/health", timeout=_HTTP_SECONDS)
+        answer.raise_for_status()
+    except httpx.HTTPError as error:
+        return _without_registry(settings, f"{shown} does not answer: {error}")
     seconds = time.time() - before
     found = f"{shown} answers in {seconds * 1e3:.0f} ms"
     if (date := answer.headers.get("date")) is None:
@@ -98,20 +103,45 @@ def model(settings: Settings) -> Seen:
         return Seen(
             "RICEFISH_MODEL is not set", Level.WARN, "A server needs it; a worker takes the models of the scans."
         )
-    with tempfile.TemporaryDirectory(prefix="ricefish-doctor-") as folder:
+    with tempfile.TemporaryDirectory(prefix="ricefish-doctor-") as folder, borrowed(settings) as store:
         wanted = Wanted(threads=settings.threads or 1, batch_size=settings.batch_size or 1)
         models = Models(
             Path(folder) / "models",
             device=settings.device,
             tuner=Tuner(Path(folder), wanted=wanted),
             precision=settings.precision,
+            elsewhere=store.into(Path(folder) / "models"),
         )
-        loaded = models.serve(settings.model)
-    identity = loaded.identity
-    named = f"{identity.name} {f'version {identity.version}' if identity.version else identity.sha256[:12]}"
-    return Seen(
-        f"{named}: hash and golden slice agree, on {loaded.runtime.provider} in {loaded.precision}",
-    )
+        models.serve(settings.model, *settings.more_models)
+        found = "; ".join(
+            f"{place.model.identity}: hash and golden slice agree, on {place.model.runtime.provider} in "
+            f"{place.model.precision}{', from the cache' if place.trouble else ''}"
+            for place in models.places
+        )
+        troubles = [str(place.trouble) for place in models.places if place.trouble is not None]
+    if troubles:
+        return Seen(
+            f"{found}; {'; '.join(troubles)}",
+            Level.WARN,
+            "A server starts with the copy of the version that served last; see docs/on-call.md, RicefishRegistryDown.",
+        )
+    return Seen(found)
+
+
+def _without_registry(settings: Settings, found: str) -> Seen:
+    """Whether a server can do without it."""
+    with borrowed(settings) as store:
+        notes = {one: store.note(one) for one in (settings.model, *settings.more_models) if is_registered(one)}
+    unknown = [reference for reference, note in notes.items() if note is None]
+    if unknown:
+        return Seen(
+            f"{found}; of {', '.join(unknown)} there is no copy in the store",
+            Level.FAIL,
+            "Check MLFLOW_TRACKING_URI, and that the MLflow server runs; RICEFISH_MODEL may also be a folder.",
+        )
+    versions = ", ".join(str(note.versions[0].identity) for note in notes.values() if note is not None)
+    advice = "Start the registry: until then servers serve this, and see no new versions."
+    return Seen(f"{found}; in the store there is {versions}", Level.WARN, advice)
 
 
 def _skew(seconds: float, *, of: str, sure_seconds: float) -> Seen:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from serving.batching import Batcher
-from serving.models import ModelNotServed, Models
+from serving.models import LoadedModel, ModelNotServed, Models
 from serving.protocol.offered import Offered
 from serving.protocol.refusals import LoadRefused, UnknownModel
 from serving.protocol.repository import Repository
@@ -32,14 +32,13 @@ class Catalogue:
             if self._is_segmentation(name):
                 raise UnknownModel(name, version) from None
             return self.repository.find(name, version)
-        return OfferedSegmentation(model, self.batcher, self.statistics.of(name, model.identity.shown_version))
+        return self._segmentation(model)
 
     def offered(self) -> tuple[Offered, ...]:
         """All of them."""
-        names = [(model.identity.name, model.identity.shown_version) for model in self.models.served()]
-        hidden = {name for name, _ in names}
-        plain = (model for model in self.repository.served() if model.name not in hidden)
-        return (*(self.find(name, version) for name, version in names), *plain)
+        ours = [self._segmentation(model) for model in self.models.served()]
+        hidden = {one.name for one in ours}
+        return (*ours, *(model for model in self.repository.served() if model.name not in hidden))
 
     def versions(self, name: str) -> list[str]:
         """Those that are offered of a model."""
@@ -69,6 +68,10 @@ class Catalogue:
         if self._is_segmentation(name):
             raise LoadRefused(f"failed to unload '{name}', it follows RICEFISH_MODEL")
         self.repository.unload(name)
+
+    def _segmentation(self, model: LoadedModel) -> OfferedSegmentation:
+        identity = model.identity
+        return OfferedSegmentation(model, self.batcher, self.statistics.of(identity.name, identity.shown_version))
 
     def _is_segmentation(self, name: str) -> bool:
         return any(model.identity.name == name for model in self.models.served())

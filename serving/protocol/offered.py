@@ -72,6 +72,10 @@ class Offered(Protocol):
     @property
     def statistics(self) -> ModelStatistics: ...  # noqa: D102 - says it
 
+    def check_room(self) -> None:
+        """Raises QueueFull where not even one more request may wait."""
+        ...
+
     async def infer(self, request: InferenceRequest, timing: Timing) -> Mapping[str, NDArray[Any]]:
         """The outputs that are wanted, in the order in which they are; notes its parts. Raises InferenceRefused."""
         ...

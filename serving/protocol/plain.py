@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from serving.pressure import SlicesFull
 from serving.protocol.model_config import ModelConfig
 from serving.protocol.offered import TensorSpec
 from serving.protocol.refusals import InferenceRefused
@@ -56,7 +57,9 @@ class PlainModel:
         config: ModelConfig,
         threads: ThreadPoolExecutor,
         statistics: ModelStatistics,
+        most_waiting: int,
     ) -> None:
+        """At most `most_waiting` requests wait."""
         self.name, self.version, self.statistics = name, version, statistics
         self.inputs: tuple[TensorSpec, ...] = config.inputs
         self.outputs: tuple[TensorSpec, ...] = config.outputs
@@ -68,16 +71,32 @@ class PlainModel:
         self._threads = threads
         self._lock = threading.Lock()
         self._waiting: deque[_Waiting] = deque()
+        self._most_waiting = most_waiting
+        self._request_seconds = 1.0
+        """That each took of the latest batch."""
 
     async def infer(self, request: InferenceRequest, timing: Timing) -> Arrays:
-        """In a thread of the pool. Raises InferenceRefused, RunFailed."""
+        """In a thread of the pool. Raises InferenceRefused, RunFailed, SlicesFull."""
         arrays = {name: tensor.array for name, tensor in request.inputs.items()}
         self._check_batch(arrays)
         asked = _Waiting(arrays, tuple(request.outputs) or tuple(spec.name for spec in self.outputs), timing)
         with self._lock:
+            self.check_room()
             self._waiting.append(asked)
         self._threads.submit(self._work)  # it may find that another thread has taken this request along
         return await asyncio.wrap_future(asked.answer)
+
+    def check_room(self) -> None:
+        """Raises SlicesFull where as many requests wait as may."""
+        waiting, most = len(self._waiting), self._most_waiting
+        if waiting >= most:
+            raise SlicesFull(
+                f"{waiting} requests wait for model '{self.name}' already, and {most} may (RICEFISH_QUEUE_SLICES)",
+                limit="slices",
+                waiting=waiting,
+                most=most,
+                seconds=(waiting - most + 1) * self._request_seconds,
+            )
 
     def _check_batch(self, arrays: Arrays) -> None:
         if not self.max_batch_size:
@@ -125,6 +144,7 @@ class PlainModel:
         )
         outputs = dict(zip(first.outputs, self._runtime.run(first.outputs, whole), strict=True))
         seconds = time.perf_counter() - began
+        self._request_seconds = seconds / len(batch)
         rows = sum(one.rows for one in batch) if self.max_batch_size else 1
         self.statistics.executed(seconds, rows=rows)
         for one in batch:

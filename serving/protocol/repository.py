@@ -38,8 +38,14 @@ class State:
 class Repository:
     """Loads, keeps and drops plain models. Safe to use from any thread; a request ends on the version it began with."""
 
-    def __init__(self, folder: Path | None, *, device: Device, threads: int, statistics: Statistics) -> None:
-        """Without a folder, there are none. `threads` are those of one request on the CPU; 0: all processors."""
+    def __init__(
+        self, folder: Path | None, *, device: Device, threads: int, statistics: Statistics, most_waiting: int
+    ) -> None:
+        """Without a folder, there are none. `threads` are those of one request on the CPU; 0: all processors.
+
+        At most `most_waiting` requests wait for each model.
+        """
+        self._most_waiting = most_waiting
         self._folder = folder
         self._device: Device = device
         self._session_threads = threads
@@ -127,6 +133,7 @@ class Repository:
                 config=ModelConfig.of(runtime, written, name=folder.name),
                 threads=self._threads,
                 statistics=self._statistics.of(folder.name, version),
+                most_waiting=self._most_waiting,
             )
         return MappingProxyType(versions)
 

@@ -68,6 +68,10 @@ class OfferedSegmentation:
         """Whether it runs there."""
         return self.model.runtime.provider != CPU
 
+    def check_room(self) -> None:
+        """Raises SlicesFull where not even one more slice may wait."""
+        self.batcher.check_room()
+
     async def infer(self, request: InferenceRequest, timing: Timing) -> Mapping[str, NDArray[Any]]:
         """Through the batching queue, in batches as large as the device likes them. Raises InferenceRefused."""
         confident = not request.outputs.keys().isdisjoint({CONFIDENCE})
@@ -90,6 +94,7 @@ class OfferedSegmentation:
 
     def _submit(self, request: InferenceRequest, stream: str, confident: bool, timing: Timing) -> list[Future[Any]]:
         slices, windows = self._checked(request)
+        self.batcher.check_room(slices)
         size = self.model.tuning.batch_size(*slices.shape[1:])
 
         def told(batch: Computed, waited_seconds: float, first: bool) -> None:

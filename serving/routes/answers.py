@@ -10,7 +10,7 @@ from fastapi import Path
 from serving.jobs import Job
 from serving.progress import progress_of
 from serving.scan import Scan
-from serving.schemas import Links, ModelResponse, ScanResponse
+from serving.schemas import Links, ModelResponse, QualityResponse, ScanResponse, WarningResponse
 
 ScanId = Annotated[str, Path(description="The scan's id, as the answer to the post gave it.")]
 
@@ -40,7 +40,28 @@ def scan_response(scan: Scan, job: Job) -> ScanResponse:
         dtype=scan.dtype,
         spacing_mm=(spacing.z, spacing.y, spacing.x),
         model=model_response(scan),
-        links=Links(self=here, events=f"{here}/events", segmentation=f"{here}/segmentation", organs=f"{here}/organs"),
+        flagged=bool(job.warnings),
+        warnings=[WarningResponse(**warning.to_dict()) for warning in job.warnings],
+        quality=quality_response(scan, job),
+        links=Links(
+            self=here,
+            events=f"{here}/events",
+            segmentation=f"{here}/segmentation",
+            organs=f"{here}/organs",
+            quality=f"{here}/quality",
+        ),
+    )
+
+
+def quality_response(scan: Scan, job: Job) -> QualityResponse | None:
+    """What the Quality Classifier says of a whole scan; None where it says nothing (yet)."""
+    if scan.good_threshold is None or job.judgement is None or not job.judgement.good:
+        return None
+    return QualityResponse(
+        mean=job.judgement.mean_good,
+        bad_share=job.judgement.bad_share(scan.good_threshold),
+        threshold=scan.good_threshold,
+        slices=job.judgement.slices_with_organs,
     )
 
 

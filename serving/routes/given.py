@@ -32,3 +32,11 @@ def _seen(request: Request) -> Resources:
 
 
 Given = Annotated[Resources, Depends(_seen)]
+
+
+async def database_answers(request: Request) -> None:
+    """Refuses at once what needs the database while it does not answer, so that no thread waits for it in vain.
+
+    Raises Unanswered or SQLAlchemyError.
+    """
+    await resources_of(request).readiness.look("database")

@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any, Literal
 
+from anyio import CapacityLimiter, to_thread
 from fastapi import APIRouter, Request, Response
 
 from serving.readiness import Check
@@ -37,10 +38,12 @@ async def ready(given: Given, response: Response) -> HealthResponse:
 
 
 @router.get("/metrics", include_in_schema=False)
-def metrics(request: Request) -> Response:
+async def metrics(request: Request) -> Response:
     """Everything that is counted, for Prometheus."""
     telemetry: Telemetry = request.app.state.telemetry
-    return Response(telemetry.exposition(), headers={"Content-Type": CONTENT_TYPE})
+    own_thread = CapacityLimiter(1)  # the common ones may all be waiting for a database
+    exposition = await to_thread.run_sync(telemetry.exposition, limiter=own_thread)
+    return Response(exposition, headers={"Content-Type": CONTENT_TYPE})
 
 
 def _health(response: Response, state: Literal["live", "ready"], checks: Sequence[Check]) -> HealthResponse:

@@ -13,12 +13,12 @@ from collections.abc import Mapping
 from fastapi import APIRouter, Request, Response
 from starlette.types import Receive, Scope, Send
 
-from serving.intake import MOST_BODY_BYTES
 from serving.protocol.compression import packed, unpacked, wanted
 from serving.protocol.offered import Offered, check
 from serving.protocol.refusals import InferenceRefused
 from serving.protocol.statistics import Timing
 from serving.protocol.tensors import InferenceRequest, encode
+from serving.receiving import MOST_BODY_BYTES
 from serving.routes.given import resources_of
 
 _LENGTH = "inference-header-content-length"
@@ -43,6 +43,7 @@ class Infer:
         given = resources_of(request)
         offered = given.catalogue.find(asked["name"], asked.get("version"))
         try:
+            offered.check_room()
             body = await given.intake.limited(request.stream())
             if len(body) > _INLINE_BYTES or b"content-encoding" in headers:
                 wish = await asyncio.to_thread(_parsed, body, headers, offered)

@@ -103,4 +103,6 @@ def _asked(parameters: ScanParameters, *, key: str | None) -> Asked:
         fresh=parameters.fresh,
         key=key,
         sha256=parameters.sha256,
+        model=parameters.model,
+        version=parameters.version,
     )

@@ -1,134 +1,89 @@
-"""/v2, but for infer: what the Open Inference Protocol says of the server and of its models, and the repository."""
+"""/v1/models: what is served, and the registry's events."""
 
 from __future__ import annotations
 
-import asyncio
-import json
-from collections.abc import Sequence
-from importlib.metadata import version as version_of
-from typing import Annotated, Any
+from datetime import UTC, datetime
+from typing import Any
 
-from fastapi import APIRouter, Body, Request, Response
-from fastapi.responses import JSONResponse
+from fastapi import APIRouter, Request
 
-from serving.protocol import description
-from serving.protocol.refusals import LoadRefused, NotOffered, UnknownModel
-from serving.readiness import Check
-from serving.routes.given import Given, resources_of
+from serving.errors import MEDIA_TYPE
+from serving.following import Followed, Refusal
+from serving.models import Place
+from serving.routes.given import Given
+from serving.schemas import (
+    EventResponse,
+    FollowedResponse,
+    ModelsResponse,
+    PlaceResponse,
+    ProblemResponse,
+    RefusalResponse,
+)
+from serving.webhooks import EventUnreadable
 
-router = APIRouter(prefix="/v2", tags=["Open Inference Protocol"])
+_PROBLEM: dict[str, Any] = {"model": ProblemResponse, "content": {MEDIA_TYPE: {}}}
+_MOST_EVENT_BYTES = 100_000
+
+router = APIRouter(prefix="/v1/models", tags=["models"], responses={"4XX": _PROBLEM})
 
 
 @router.get("")
-async def server_metadata() -> dict[str, Any]:
-    """Name, version and extensions."""
-    extensions = list(description.EXTENSIONS)
-    return {"name": description.SERVER_NAME, "version": version_of("ricefish"), "extensions": extensions}
+async def list_models(given: Given) -> ModelsResponse:
+    """All models that are served, the default first, and how it stands with the aliases that are followed."""
+    followed = given.follower.followed
+    places = given.models.places
+    return ModelsResponse(models=[_place(one, followed.get(one.reference), places[0]) for one in places])
 
 
-@router.get("/health/live")
-async def live(request: Request) -> Response:
-    """200 while the process can work; 500: only a new start helps."""
-    resources = request.app.state.resources
-    return _health([] if resources is None else resources.readiness.alive(), otherwise=500)
+@router.post("/webhook", status_code=202)
+async def take_event(request: Request, given: Given) -> EventResponse:
+    """Takes an event of MLflow's in, signed with RICEFISH_WEBHOOK_SECRET: where an alias that is followed has moved,
+    the registry is asked at once.
+    """
+    body = b""
+    async for piece in request.stream():
+        body += piece
+        if len(body) > _MOST_EVENT_BYTES:
+            raise EventUnreadable(f"the event is longer than {_MOST_EVENT_BYTES} bytes")
+    return EventResponse(followed=given.webhook.take(body, request.headers))
 
 
-@router.get("/health/ready")
-async def ready(request: Request) -> Response:
-    """200 when everything that the server needs is there; 503 says what is not."""
-    return _health(await resources_of(request).readiness.checks(), otherwise=503)
+def _place(place: Place, followed: Followed | None, default: Place) -> PlaceResponse:
+    model = place.model
+    return PlaceResponse(
+        name=model.identity.name,
+        version=model.identity.version,
+        sha256=model.identity.sha256,
+        default=place is default,
+        reference=place.reference,
+        since=_time(place.since_seconds),
+        from_cache=place.trouble is not None,
+        previous=None if place.before is None else place.before.identity.shown_version,
+        precision=model.precision,
+        provider=model.runtime.provider,
+        followed=None if followed is None else _followed(followed),
+    )
 
 
-def _health(checks: Sequence[Check], *, otherwise: int) -> Response:
-    wrong = [f"{check.name}: {check.reason}" for check in checks if not check.ok]
-    return JSONResponse({"error": "; ".join(wrong)}, otherwise) if wrong else Response()
+def _followed(followed: Followed) -> FollowedResponse:
+    return FollowedResponse(
+        registry_up=followed.registry_up,
+        registry_reached=None if followed.reached_seconds is None else _time(followed.reached_seconds),
+        trouble=followed.trouble,
+        refusal=None if followed.refusal is None else _refusal(followed.refusal),
+    )
 
 
-@router.get("/models/stats")
-async def all_statistics(given: Given) -> dict[str, Any]:
-    """Of every model that is served."""
-    return {"model_stats": [offered.statistics.as_json() for offered in given.catalogue.offered()]}
+def _refusal(refusal: Refusal) -> RefusalResponse:
+    return RefusalResponse(
+        version=refusal.registered.version,
+        reason=refusal.reason,
+        detail=refusal.detail,
+        at=_time(refusal.seconds),
+        tries=refusal.tries,
+        retry=None if refusal.retry_seconds is None else _time(refusal.retry_seconds),
+    )
 
 
-@router.get("/models/{name}")
-@router.get("/models/{name}/versions/{version}")
-async def model_metadata(given: Given, name: str, version: str | None = None) -> dict[str, Any]:
-    """Inputs and outputs of a model; -1 is any number."""
-    offered = given.catalogue.find(name, version)
-    return description.metadata(offered, versions=given.catalogue.versions(name))
-
-
-@router.get("/models/{name}/ready")
-@router.get("/models/{name}/versions/{version}/ready")
-async def model_ready(given: Given, name: str, version: str | None = None) -> Response:
-    """200 where it can be asked; 404 where it is not there, or is unloaded."""
-    given.catalogue.find(name, version)
-    return Response()
-
-
-@router.get("/models/{name}/config")
-@router.get("/models/{name}/versions/{version}/config")
-async def model_config(given: Given, name: str, version: str | None = None) -> dict[str, Any]:
-    """Triton's ModelConfig."""
-    return description.configuration(given.catalogue.find(name, version))
-
-
-@router.get("/models/{name}/stats")
-@router.get("/models/{name}/versions/{version}/stats")
-async def statistics(given: Given, name: str, version: str | None = None) -> dict[str, Any]:
-    """Counts and nanoseconds since the server started: of a version, or of all that are served."""
-    catalogue = given.catalogue
-    versions = [catalogue.find(name, version).version] if version else catalogue.versions(name)
-    if not versions:
-        raise UnknownModel(name)
-    return {"model_stats": [catalogue.find(name, one).statistics.as_json() for one in versions]}
-
-
-@router.post("/repository/index")
-async def repository_index(given: Given, asked: Annotated[dict[str, Any] | None, Body()] = None) -> list[Any]:
-    """Every model, and those that lie in the repository and are not served, unless `ready` is true."""
-    return given.catalogue.index(ready=bool((asked or {}).get("ready", False)))
-
-
-@router.post("/repository/models/{name}/load")
-async def load(request: Request, given: Given, name: str) -> Response:
-    """Loads a plain model from the repository, or loads it anew; `parameters.config` replaces its config.pbtxt."""
-    parameters = _parameters(await request.body(), name)
-    if files := [key for key in parameters if key.startswith("file:")]:
-        raise LoadRefused(f"failed to load '{name}', files are not taken from the request: {', '.join(files)}")
-    config = parameters.get("config")
-    if config is not None and not isinstance(config, str):
-        raise LoadRefused(f"failed to load '{name}', the parameter config is no string of JSON")
-    await asyncio.to_thread(given.catalogue.load, name, config=config)
-    return Response()
-
-
-@router.post("/repository/models/{name}/unload")
-async def unload(given: Given, name: str) -> Response:
-    """Serves a plain model no longer; requests under way are answered."""
-    await asyncio.to_thread(given.catalogue.unload, name)
-    return Response()
-
-
-async def not_offered(request: Request) -> Response:
-    """Extensions of the protocol that are not in the server's list of them."""
-    raise NotOffered(f"{request.url.path}: this extension is not offered; GET /v2 lists those that are")
-
-
-for _path in (
-    "/systemsharedmemory/{rest:path}",
-    "/cudasharedmemory/{rest:path}",
-    "/trace/setting",
-    "/models/{name}/trace/setting",
-    "/logging",
-):
-    router.add_api_route(_path, not_offered, methods=["GET", "POST"], include_in_schema=False)
-
-
-def _parameters(body: bytes, name: str) -> dict[str, Any]:
-    try:
-        content = json.loads(body or b"{}")
-        parameters = (content or {}).get("parameters") or {}
-        return dict(parameters)
-    except (ValueError, TypeError, AttributeError):
-        raise LoadRefused(f"failed to load '{name}', the body is no JSON object with parameters") from None
+def _time(seconds: float) -> datetime:
+    return datetime.fromtimestamp(seconds, UTC)

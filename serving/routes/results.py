@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 from urllib.parse import quote
 
@@ -11,22 +12,32 @@ from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import StreamingResponse
 
 from scans.formats import MEDIA_TYPES
+from scans.judgement import OrganQuality
 from scans.statistics import OrganRow
 from serving.errors import MEDIA_TYPE, NoResult, NotFinished
 from serving.jobs import Job
 from serving.resources import Resources
 from serving.results import Axis
-from serving.routes.answers import ScanId, model_response
+from serving.routes.answers import ScanId, model_response, quality_response
 from serving.routes.given import Given
 from serving.scan import Scan
-from serving.schemas import BoxResponse, OrganRowResponse, OrgansResponse, ProblemResponse
+from serving.schemas import (
+    BoxResponse,
+    OrganRowResponse,
+    OrgansResponse,
+    ProblemResponse,
+    SliceQualityResponse,
+    SlicesQualityResponse,
+)
 
 _PROBLEM: dict[str, Any] = {"model": ProblemResponse, "content": {MEDIA_TYPE: {}}}
 _CSV_COLUMNS = (
     *("index", "name", "voxels", "volume_mm3", "centroid_z", "centroid_y", "centroid_x"),
     *("centroid_x_mm", "centroid_y_mm", "centroid_z_mm"),
     *("start_z", "start_y", "start_x", "stop_z", "stop_y", "stop_x", "touches_border"),
+    *("quality", "slices"),
 )
+_QUALITY_COLUMNS = ("slice", "good", "organ_voxels")
 
 router = APIRouter(prefix="/v1/scans", tags=["results"], responses={"4XX": _PROBLEM})
 
@@ -58,10 +69,32 @@ def get_organs(
     if job.statistics is None:
         raise NoResult(f"scan {scan_id} has no statistics")
     rows = job.statistics.table(scan.organs, scan.frame, scan.shape)
-    accepts_csv = "text/csv" in request.headers.get("accept", "")
-    if format_name == "csv" or (format_name is None and accepts_csv):
-        return Response(_csv(rows), media_type="text/csv")
-    return OrgansResponse(scan=scan.id, model=model_response(scan), organs=[_row(row) for row in rows])
+    judged = job.judgement.of_organs() if job.judgement else []
+    qualities: Sequence[OrganQuality | None] = judged or [None] * len(rows)
+    if _wants_csv(request, format_name):
+        return Response(_csv(rows, qualities), media_type="text/csv")
+    organs = [_row(row, quality) for row, quality in zip(rows, qualities, strict=True)]
+    return OrgansResponse(scan=scan.id, model=model_response(scan), organs=organs)
+
+
+@router.get("/{scan_id}/quality", response_model=SlicesQualityResponse)
+def get_quality(
+    request: Request,
+    given: Given,
+    scan_id: ScanId,
+    format_name: Annotated[Literal["json", "csv"] | None, Query(alias="format")] = None,
+) -> Response | SlicesQualityResponse:
+    """How good the segmentation of each slice seems to the Quality Classifier, as JSON or CSV, like the organs."""
+    scan, job = _finished(given, scan_id)
+    quality = quality_response(scan, job)
+    if quality is None or job.judgement is None:
+        raise NoResult(f"scan {scan_id} was segmented with a model that has no Quality Classifier")
+    judged = enumerate(zip(job.judgement.good, job.judgement.organ_voxels, strict=True))
+    slices = [SliceQualityResponse(slice=z, good=good, organ_voxels=voxels) for z, (good, voxels) in judged]
+    if _wants_csv(request, format_name):
+        rows = [[row.slice, row.good, row.organ_voxels] for row in slices]
+        return Response(_csv_text(_QUALITY_COLUMNS, rows), media_type="text/csv")
+    return SlicesQualityResponse(scan=scan.id, model=model_response(scan), quality=quality, slices=slices)
 
 
 @router.get("/{scan_id}/slices/{axis}/{index}.png", response_class=Response)
@@ -86,7 +119,11 @@ def _finished(given: Resources, scan_id: str) -> tuple[Scan, Job]:
     return scan, job
 
 
-def _row(row: OrganRow) -> OrganRowResponse:
+def _wants_csv(request: Request, format_name: Literal["json", "csv"] | None) -> bool:
+    return format_name == "csv" or (format_name is None and "text/csv" in request.headers.get("accept", ""))
+
+
+def _row(row: OrganRow, quality: OrganQuality | None) -> OrganRowResponse:
     return OrganRowResponse(
         index=row.index,
         name=row.name,
@@ -96,17 +133,27 @@ def _row(row: OrganRow) -> OrganRowResponse:
         centroid_mm=row.centroid_mm,
         box=None if row.box is None else BoxResponse(start=row.box.start, stop=row.box.stop),
         touches_border=row.touches_border,
+        quality=None if quality is None else quality.good,
+        slices=None if quality is None else quality.slices,
     )
 
 
-def _csv(rows: list[OrganRow]) -> str:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(_CSV_COLUMNS)
-    for row in rows:
+def _csv(rows: Sequence[OrganRow], qualities: Sequence[OrganQuality | None]) -> str:
+    lines: list[list[object]] = []
+    for row, quality in zip(rows, qualities, strict=True):
         places = [row.centroid_voxels, row.centroid_mm, row.box and row.box.start, row.box and row.box.stop]
         numbers = [number for place in places for number in (place or ("", "", ""))]
-        writer.writerow([row.index, row.name, row.voxels, row.volume_mm3, *numbers, str(row.touches_border).lower()])
+        judged = ("", "") if quality is None else ("" if quality.good is None else quality.good, quality.slices)
+        border = str(row.touches_border).lower()
+        lines.append([row.index, row.name, row.voxels, row.volume_mm3, *numbers, border, *judged])
+    return _csv_text(_CSV_COLUMNS, lines)
+
+
+def _csv_text(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows(rows)
     return text.getvalue()
 
 

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterable
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query
 from fastapi.concurrency import run_in_threadpool
 from fastapi.sse import EventSourceResponse, ServerSentEvent
+from sqlalchemy.exc import SQLAlchemyError
 
-from serving.errors import MEDIA_TYPE
+from serving import logs
+from serving.errors import MEDIA_TYPE, RETRY_SECONDS
 from serving.jobs import ENDED, ScanNotFound, State
 from serving.routes.answers import ScanId, scan_response
 from serving.routes.given import Given
@@ -29,10 +32,12 @@ def list_scans(
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
     before: Annotated[str | None, Query(description="The id of the last scan of the page before this one.")] = None,
     state: Annotated[State | None, Query(description="Only scans in this state.")] = None,
+    flagged: Annotated[bool | None, Query(description="Only scans with warnings, or only those without.")] = None,
 ) -> ScansResponse:
     """Scans, the newest first, page by page."""
     earlier = None if before is None else given.jobs.scan(before).created_seconds
-    found = given.jobs.page(limit=limit, before=earlier, **({} if state is None else {"states": (state,)}))
+    states = {} if state is None else {"states": (state,)}
+    found = given.jobs.page(limit=limit, before=earlier, flagged=flagged, **states)
     return ScansResponse(scans=[scan_response(scan, job) for scan, job in found])
 
 
@@ -60,6 +65,12 @@ async def get_events(given: Given, scan_id: Annotated[str, Depends(_known)]) -> 
         except ScanNotFound:
             yield ServerSentEvent(event="deleted", data={"id": scan_id})
             return
+        except SQLAlchemyError as error:  # the stream is longer than the outage
+            logs.event("database_failed", level=logging.ERROR, doing="follow", error=error)
+            await asyncio.sleep(RETRY_SECONDS)
+            if given.readiness.draining:
+                return
+            continue
         if now != before:
             yield ServerSentEvent(event=now.state, data=now, id=str(now.slices_done))
             before = now
@@ -77,10 +88,12 @@ def cancel_scan(given: Given, scan_id: ScanId) -> ScanResponse:
 
 
 @router.post("/{scan_id}/retry", status_code=202)
-def retry_scan(given: Given, scan_id: ScanId) -> ScanResponse:
+async def retry_scan(given: Given, scan_id: ScanId) -> ScanResponse:
     """Queues a failed or cancelled scan again, at the slab where it stopped."""
-    given.jobs.retry(scan_id)
-    return scan_response(*given.jobs.get(scan_id))
+    scan, job = await run_in_threadpool(given.jobs.get, scan_id)
+    async with given.admission.taking(job.priority, scan.upload.bytes):
+        await run_in_threadpool(given.jobs.retry, scan_id)
+    return scan_response(*await run_in_threadpool(given.jobs.get, scan_id))
 
 
 @router.delete("/{scan_id}", status_code=204)

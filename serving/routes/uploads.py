@@ -8,8 +8,9 @@ from typing import Annotated
 from fastapi import APIRouter, Header, Request, Response
 from fastapi.concurrency import run_in_threadpool
 
+from serving.asked import parse_priority
 from serving.routes.given import Given
-from serving.uploads import CHECKSUMS, UploadRefused, Uploads
+from serving.uploads import CHECKSUMS, UploadRefused, Uploads, parse_metadata
 
 _VERSION = "1.0.0"
 _EXTENSIONS = "creation,creation-with-upload,creation-defer-length,checksum,expiration,termination"
@@ -41,12 +42,17 @@ async def create(  # noqa: PLR0913, PLR0917 - FastAPI passes headers by name
     upload_metadata: Annotated[str, Header()] = "",
     upload_checksum: Annotated[str | None, Header()] = None,
 ) -> Response:
-    """Begins an upload, whose address is in Location; a body is its first part."""
+    """Begins an upload, whose address is in Location; a body is its first part.
+
+    Refused where the scan that it is to become could not wait; `priority` in Upload-Metadata says which that will have.
+    """
     if (refused := _other_version(tus_resumable)) is not None:
         return refused
     if (upload_length is None) == (upload_defer_length is None):
         raise UploadRefused("give Upload-Length, or Upload-Defer-Length: 1 where it is not known yet")
     length = None if upload_length is None else _number("Upload-Length", upload_length)
+    priority = parse_priority(parse_metadata(upload_metadata).get("priority", "normal"))
+    await given.admission.check(priority, length or 0)
     info = await run_in_threadpool(lambda: given.uploads.create(length=length, metadata=upload_metadata))
     headers = {"Location": f"{_HERE}/{info.id}"}
     if request.headers.get("content-type") == _BODY_TYPE:

@@ -11,21 +11,23 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from scans.intensity import Window
-from scans.manifest import Golden
 from serving.runtime.binding import BoundSession
 from serving.runtime.libraries import missing_library, providers
 from serving.runtime.memory import OutOfDeviceMemory, is_out_of_memory
 from serving.runtime.plain import Node, PlainRuntime, RunFailed
-from serving.runtime.session import CPU, CUDA, Device, RuntimeRefused, cuda_devices, open_session
+from serving.runtime.quality import QualitySession
+from serving.runtime.session import CPU, CUDA, Device, DoesNotFit, RuntimeRefused, cuda_devices, open_session
 
 __all__ = [
     "CPU",
     "CUDA",
     "GOLDEN_DISAGREEMENT",
     "Device",
+    "DoesNotFit",
     "Node",
     "OutOfDeviceMemory",
     "PlainRuntime",
+    "QualitySession",
     "RunFailed",
     "Runtime",
     "RuntimeRefused",
@@ -59,8 +61,9 @@ class Runtime:
     def open(cls, path: Path, *, device: Device = "auto", threads: int = 0, lanes: int = 1) -> Runtime:
         """Loads a model. `threads` are those of one batch and `lanes` the batches at once, both on the CPU alone.
 
-        Raises RuntimeRefused if the file is not a model of the contract, or if `device` is "cuda" and it would run
-        elsewhere; ONNX Runtime itself would fall back to the CPU with a mere warning.
+        Raises RuntimeRefused if the file is not a model of the contract, and DoesNotFit if the device has no memory
+        for it or `device` is "cuda" and it would run elsewhere; ONNX Runtime itself would fall back to the CPU with a
+        mere warning.
         """
         gpus = cuda_devices(device)
         if not gpus:
@@ -117,13 +120,6 @@ class Runtime:
                 raise OutOfDeviceMemory(slices.shape, self.provider) from error
             raise
         return segmentation, confidence
-
-    def golden_disagreement(self, golden: Golden) -> float:
-        """Share of the golden slice's pixels, 0..1, in which this session gives another class than expected."""
-        answer = self.segment(golden.slice[np.newaxis], golden.window)[0]
-        if answer.shape != golden.segmentation.shape:
-            return 1.0
-        return float(np.mean(answer != golden.segmentation))
 
 
 def window_rows(window: Window, slices: int) -> NDArray[np.float32]:

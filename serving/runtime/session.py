@@ -2,23 +2,45 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import onnxruntime
+
+from serving.runtime.memory import is_out_of_memory
 
 Device = Literal["auto", "cuda", "cpu"]
 
 CUDA = "CUDAExecutionProvider"
 CPU = "CPUExecutionProvider"
 
-_INPUTS = {"slices": "tensor(float)", "window": "tensor(float)"}
-_OUTPUTS = {"segmentation": "tensor(uint8)", "confidence": "tensor(float)"}
+_FLOAT, _UINT8 = "tensor(float)", "tensor(uint8)"
 _GPU_FILES = Path("/dev")
+
+
+@dataclass(frozen=True)
+class Signature:
+    """What goes into a kind of model and comes out, with ONNX Runtime's names of the types."""
+
+    kind: str
+    inputs: Mapping[str, str]
+    outputs: Mapping[str, str]
+
+
+SEGMENTATION = Signature(
+    "segmentation", {"slices": _FLOAT, "window": _FLOAT}, {"segmentation": _UINT8, "confidence": _FLOAT}
+)
+QUALITY = Signature("quality", {"slices": _FLOAT, "window": _FLOAT, "segmentation": _UINT8}, {"good": _FLOAT})
 
 
 class RuntimeRefused(ValueError):  # noqa: N818 - says what happened
     """A model that cannot be run as asked; the message names the file and what would be right."""
+
+
+class DoesNotFit(RuntimeRefused):
+    """A device that is not there, or has not the memory for the model."""
 
 
 def cuda_devices(device: Device) -> list[int]:
@@ -28,24 +50,30 @@ def cuda_devices(device: Device) -> list[int]:
     return list(range(len([file for file in _GPU_FILES.glob("nvidia[0-9]*") if file.name[6:].isdigit()])))
 
 
-def open_session(path: Path, *, device: Device, threads: int, gpu: int | None = None) -> onnxruntime.InferenceSession:
-    """A session of a segmentation model; see `open_any`. Raises RuntimeRefused where it is none."""
+def open_session(
+    path: Path, *, device: Device, threads: int, gpu: int | None = None, signature: Signature = SEGMENTATION
+) -> onnxruntime.InferenceSession:
+    """A session of a model of the contract; see `open_any`. Raises RuntimeRefused where it is none."""
     session = open_any(path, device=device, threads=threads, gpu=gpu)
-    _check_signature(path, session)
+    _check_signature(path, session, signature)
     return session
 
 
 def open_any(path: Path, *, device: Device, threads: int, gpu: int | None = None) -> onnxruntime.InferenceSession:
-    """A session on that GPU, or on the CPU where `gpu` is None. Raises RuntimeRefused; see `Runtime.open`."""
+    """A session on that GPU, or on the CPU where `gpu` is None. Raises RuntimeRefused, of which DoesNotFit is
+    one; see `Runtime.open`.
+    """
     try:
         if gpu is not None:
             onnxruntime.preload_dlls()
         session = onnxruntime.InferenceSession(path, sess_options=_options(threads), providers=_providers(gpu))
     except Exception as error:  # ONNX Runtime's own exceptions share no base but this one
+        if is_out_of_memory(error):
+            raise DoesNotFit(f"{path} needs more memory than the device has left: {error}") from error
         raise RuntimeRefused(f"{path} is not a model that ONNX Runtime can load: {error}") from error
     provider = session.get_providers()[0]
     if device == "cuda" and provider != CUDA:
-        raise RuntimeRefused(
+        raise DoesNotFit(
             f"{path}: device cuda was asked for, but ONNX Runtime offers {provider}; "
             f"a GPU, its driver and onnxruntime-gpu[cuda,cudnn] are needed, or RICEFISH_DEVICE=cpu"
         )
@@ -72,11 +100,11 @@ def _providers(gpu: int | None) -> list[Any]:
     return [(CUDA, settings), CPU]
 
 
-def _check_signature(path: Path, session: onnxruntime.InferenceSession) -> None:
+def _check_signature(path: Path, session: onnxruntime.InferenceSession, signature: Signature) -> None:
     for what, nodes, contract in (
-        ("inputs", session.get_inputs(), _INPUTS),
-        ("outputs", session.get_outputs(), _OUTPUTS),
+        ("inputs", session.get_inputs(), signature.inputs),
+        ("outputs", session.get_outputs(), signature.outputs),
     ):
         found = {node.name: node.type for node in nodes}
         if found != contract:
-            raise RuntimeRefused(f"{path} has the {what} {found}; a segmentation model has {contract}")
+            raise RuntimeRefused(f"{path} has the {what} {found}; a {signature.kind} model has {contract}")

@@ -161,8 +161,27 @@ class BucketStore:
         folder, place = self.models_dir / key, f"{self._root}/models/{key}"
         if self._s3.exists(f"{place}/manifest.json"):
             return
-        for file in sorted(each_file(folder), key=lambda file: file.name == "manifest.json"):
+        for file in sorted(each_file(folder), key=lambda file: file == folder / "manifest.json"):
             self._s3.put_file(str(file), f"{place}/{file.relative_to(folder).as_posix()}")
+
+    def discard_model(self, key: str) -> None:
+        """Removes a copy; the manifest first, by which it is known to be whole."""
+        place = f"{self._root}/models/{key}"
+        for name in sorted(self._s3.find(place), key=lambda name: not name.endswith("/manifest.json")):
+            self._s3.rm_file(name)
+
+    def fetch_references(self) -> None:
+        """Brings all notes into `models_dir`."""
+        place, target = f"{self._root}/models/references", self.models_dir / "references"
+        target.mkdir(parents=True, exist_ok=True)
+        for name in self._s3.find(place):
+            beside = target / f".{uuid.uuid4().hex}"
+            self._s3.get_file(name, str(beside))
+            beside.replace(target / Path(name).name)
+
+    def keep_reference(self, name: str) -> None:
+        """Puts a note into the bucket."""
+        self._s3.put_file(str(self.models_dir / "references" / name), f"{self._root}/models/references/{name}")
 
     def _scan(self, scan_id: str) -> str:
         return f"{self._root}/scans/{scan_id}"

@@ -105,6 +105,18 @@ class Store(Protocol):
         """Puts a copy that is in `models_dir` into the store, for other processes."""
         ...
 
+    def discard_model(self, key: str) -> None:
+        """Removes a copy that is no longer in `models_dir` from the store; nothing if there is none."""
+        ...
+
+    def fetch_references(self) -> None:
+        """Brings the notes of what references mean into `models_dir`, as they are in the store."""
+        ...
+
+    def keep_reference(self, name: str) -> None:
+        """Puts a note that is in `models_dir` into the store."""
+        ...
+
 
 def each_file(folder: Path) -> Iterator[Path]:
     """All files below a folder, in a fixed order."""

@@ -178,6 +178,15 @@ class FolderStore:
     def keep_model(self, key: str) -> None:
         """Nothing to do."""
 
+    def discard_model(self, key: str) -> None:
+        """Nothing to do."""
+
+    def fetch_references(self) -> None:
+        """Nothing to do."""
+
+    def keep_reference(self, name: str) -> None:
+        """Nothing to do."""
+
     def _discard(self, folder: Path) -> None:
         gone = self._deleted / uuid.uuid4().hex
         with contextlib.suppress(FileNotFoundError):

@@ -20,9 +20,13 @@ from prometheus_client import (
 )
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
 
+from scans.drift import Departure
+from scans.judgement import Judgement
 from serving import logs
 from serving.batching import Computed, Urgency
-from serving.segmenter import ACTIVITIES
+from serving.loaded import REASONS, LoadedModel
+from serving.shadow.worker import ShadowEnding
+from serving.stopwatch import ACTIVITIES
 from serving.telemetry.state import State, Watched
 from serving.worker import Ending, Run
 
@@ -87,6 +91,9 @@ class Telemetry:
 
     def _counter(self, name: str, about: str, *labels: str) -> Counter:
         return Counter(f"ricefish_{name}", about, labels, registry=self.registry)
+
+    def _gauge(self, name: str, about: str, *labels: str) -> Gauge:
+        return Gauge(f"ricefish_{name}", about, labels, registry=self.registry)
 
     def _histogram(self, name: str, about: str, buckets: tuple[float, ...], *labels: str) -> Histogram:
         return Histogram(f"ricefish_{name}", about, labels, buckets=buckets, registry=self.registry)
@@ -183,6 +190,12 @@ class Telemetry:
     def _models(self) -> None:
         self._swaps = self._counter("model_swaps", "Times that a model was put in another's place.", "model")
         self._refusals = self._counter("model_refusals", "Models that were not served.", "model", "reason")
+        self._registry_up = self._gauge(
+            "registry_up", "1 if the registry answered when it was last asked what an alias names.", "reference"
+        )
+        self._registry_reached = self._gauge(
+            "registry_reached_timestamp_seconds", "When the registry last answered, since 1970.", "reference"
+        )
         self._drift = self._counter("drift_warnings", "Scans unlike those of the training.", "model", "code")
         self._good = self._histogram(
             "slice_good_probability", "The Quality Classifier's probability that a slice is good.", _SHARES, "model"
@@ -190,23 +203,52 @@ class Telemetry:
         self._agreement = self._histogram(
             "shadow_agreement_dice", "Agreement of a shadow model with the one served.", _SHARES, "model", "organ"
         )
+        self._shadow_runs = self._counter("shadow_runs", "Runs of the shadow on a scan, by how they ended.", "outcome")
+        for ending in ShadowEnding:
+            self._shadow_runs.labels(ending.value)
+
+    def model_followed(self, model: str) -> None:
+        """A model is followed from now on: its counters begin, so that their first step can be seen."""
+        self._swaps.labels(model)
+        for reason in REASONS:
+            self._refusals.labels(model, reason)
+
+    def registry_looked(self, reference: str, *, reached: bool) -> None:
+        """The registry was asked what a reference means, and answered or did not."""
+        self._registry_up.labels(reference).set(reached)
+        if reached:
+            self._registry_reached.labels(reference).set_to_current_time()
 
     def model_swapped(self, model: str) -> None:
         """Another version of the model is served from now on."""
         self._swaps.labels(model).inc()
 
     def model_refused(self, model: str, *, reason: str) -> None:
-        """A version was not served; `reason` is one of a few words, such as hash, golden, contract or registry."""
+        """A version was not served; `reason` is one of REASONS."""
         self._refusals.labels(model, reason).inc()
 
     def drift_warning(self, code: str, *, model: str) -> None:
-        """A scan was accepted that is unlike those of the training; `code` is one of a few words."""
+        """A scan is unlike those of the training; `code` is one of a few words."""
         self._drift.labels(model, code).inc()
 
     def good_probability(self, probability: float, *, model: str) -> None:
         """What the Quality Classifier says of a slice, 0..1."""
         self._good.labels(model).observe(probability)
 
+    def departed(self, model: LoadedModel, departure: Departure) -> None:
+        """A scan is unlike what the model has seen."""
+        self.drift_warning(departure.code, model=model.identity.name)
+
+    def judged(self, model: LoadedModel, judgement: Judgement) -> None:
+        """A slab was judged; slices without organs do not count."""
+        for probability, voxels in zip(judgement.good, judgement.organ_voxels, strict=True):
+            if voxels:
+                self.good_probability(probability, model=model.identity.name)
+
     def shadow_agreement(self, organ: str, dice: float, *, model: str) -> None:
         """Dice of an organ, 0..1, between what the shadow model `model` says and what was answered."""
         self._agreement.labels(model, organ).observe(dice)
+
+    def shadow_ended(self, ending: ShadowEnding) -> None:
+        """A run of the shadow on a scan ended."""
+        self._shadow_runs.labels(ending.value).inc()

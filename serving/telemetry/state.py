@@ -16,6 +16,7 @@ from serving import logs
 from serving.batching import Urgency
 from serving.census import Census
 from serving.jobs import Priority
+from serving.load import Load
 from serving.models import LoadedModel
 from serving.probes import Probe
 from serving.telemetry.devices import device_metrics
@@ -85,6 +86,7 @@ class State(Collector):
             oldest.add_metric((priority.name.lower(),), census.oldest_seconds(priority))
         yield depth
         yield oldest
+        yield from _load(census.load)
         yield GaugeMetricFamily(
             "ricefish_scans_left_behind", "Running scans whose worker has not renewed its lease.", census.left_behind
         )
@@ -114,6 +116,26 @@ class State(Collector):
         for kind, number in (_answer(self._uploads) or {}).items():
             uploads.add_metric((kind,), number)
         yield from (free, size, uploads)
+
+
+def _load(load: Load) -> Iterator[Metric]:
+    size = GaugeMetricFamily(
+        "ricefish_scan_queue_bytes", "Bytes of the files of scans that wait.", labels=("priority",)
+    )
+    voxels = GaugeMetricFamily("ricefish_scan_queue_voxels", "Voxels of scans that wait.", labels=("priority",))
+    for priority in Priority:
+        size.add_metric((priority.name.lower(),), load.of(priority).bytes)
+        voxels.add_metric((priority.name.lower(),), load.of(priority).voxels)
+    yield from (size, voxels)
+    yield GaugeMetricFamily(
+        "ricefish_scan_voxels_per_second", "Of late, by all workers; 0: not known.", value=load.voxels_per_second or 0.0
+    )
+    if load.seconds is not None:
+        yield GaugeMetricFamily(
+            "ricefish_scan_queue_work_seconds",
+            "Until all that waits and runs is done, at the rate of late.",
+            value=load.seconds,
+        )
 
 
 def _probe(look: Callable[[], Seen]) -> Probe[Seen]:

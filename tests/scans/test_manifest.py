@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 from numpy.typing import NDArray
 
+from scans.drift import QUANTILES, Answer, Seen, SeenVolume
 from scans.intensity import IntensityRule, Window
 from scans.manifest import MANIFEST_FILE, MODEL_FILE, Golden, ManifestError, ModelManifest, file_sha256
 from scans.organs import OrganMap
@@ -49,6 +50,17 @@ def manifest(**changes: Any) -> ModelManifest:
         mlflow_run="r" * 32,
     )
     return dataclasses.replace(whole, **changes)
+
+
+def test_a_manifest_of_before_says_nothing_of_what_was_seen() -> None:
+    """One that was written without the field is read; one with it is read back; a damaged one is named."""
+    content = manifest().to_dict()
+    del content["seen"]
+    assert ModelManifest.from_dict(content).seen is None
+    seen = Seen((SeenVolume(Window(0, 1), (0.5,) * QUANTILES, Answer((1.0, 0.0), ((1.0, 2.0, 3.0), None), 0.75)),))
+    assert ModelManifest.from_dict(json.loads(json.dumps(manifest(seen=seen).to_dict()))).seen == seen
+    with pytest.raises(ManifestError, match="field seen: 'volumes' is missing"):
+        ModelManifest.from_dict({**content, "seen": {}})
 
 
 def test_a_manifest_is_read_back_as_it_was_written(tmp_path: Path) -> None:

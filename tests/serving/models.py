@@ -43,6 +43,32 @@ def write_model(folder: Path, *, rounds: int = 0, thresholds: Sequence[float] = 
     return folder
 
 
+def write_classifier(folder: Path, *, threshold: float = 0.5, good: float | None = None) -> Path:
+    """A quality model folder: mean normalised grey value of heart pixels, 0 elsewhere, over all pixels of a slice.
+
+    `good` is what it claims to say of the golden slice; None: the truth.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    onnx.save(heart_model(), folder / MODEL_FILE)
+    golden = np.tile(np.linspace(-20, 120, 48, dtype=np.float32), (40, 1))
+    segmentation = np.where(golden > 50, 1, 0).astype(np.uint8)
+    truth = float(np.where(segmentation == 1, golden / 100, 0).mean())
+    manifest = ModelManifest(
+        name="thresholds-quality",
+        kind="quality",
+        organs=ORGANS,
+        intensity=IntensityRule(lower_percentile=0.0, upper_percentile=100.0),
+        model_sha256=file_sha256(folder / MODEL_FILE),
+        data_sha256="0" * 64,
+        spacing_mm=((0.01, 0.02), (0.01, 0.02), (0.01, 0.02)),
+        intensity_range=(0.0, 100.0),
+        golden=Golden(golden, GOLDEN_WINDOW, segmentation, truth if good is None else good),
+        threshold=threshold,
+    )
+    manifest.write(folder)
+    return folder
+
+
 def run_offline(folder: Path, slices: NDArray[np.float32], window: Window) -> NDArray[np.uint8]:
     """What ONNX Runtime alone says of raw slices, one at a time."""
     session = onnxruntime.InferenceSession(folder / MODEL_FILE, providers=["CPUExecutionProvider"])
@@ -100,6 +126,43 @@ def threshold_model(*, rounds: int, thresholds: Sequence[float]) -> onnx.ModelPr
             helper.make_tensor_value_info("segmentation", TensorProto.UINT8, pixels),
             helper.make_tensor_value_info("confidence", TensorProto.FLOAT, pixels),
         ],
+        [onnx.numpy_helper.from_array(array, name) for name, array in constants.items()],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+
+
+def heart_model() -> onnx.ModelProto:
+    """mean over (Y, X) of (slices - lower) / (upper - lower) where the class is 1, and 0 elsewhere."""
+    constants = {
+        "low_index": np.array([0], dtype=np.int64),
+        "high_index": np.array([1], dtype=np.int64),
+        "channel": np.array([1], dtype=np.int64),
+        "plane": np.array([1, 2], dtype=np.int64),
+        "heart": np.array(1, dtype=np.uint8),
+    }
+    nodes = [
+        helper.make_node("Gather", ["window", "low_index"], ["low_"], axis=1),
+        helper.make_node("Gather", ["window", "high_index"], ["high_"], axis=1),
+        helper.make_node("Unsqueeze", ["low_", "channel"], ["low"]),
+        helper.make_node("Unsqueeze", ["high_", "channel"], ["high"]),
+        helper.make_node("Sub", ["slices", "low"], ["above"]),
+        helper.make_node("Sub", ["high", "low"], ["width"]),
+        helper.make_node("Div", ["above", "width"], ["normalised"]),
+        helper.make_node("Equal", ["segmentation", "heart"], ["is_heart"]),
+        helper.make_node("Cast", ["is_heart"], ["mask"], to=TensorProto.FLOAT),
+        helper.make_node("Mul", ["normalised", "mask"], ["shown"]),
+        helper.make_node("ReduceMean", ["shown", "plane"], ["good"], keepdims=0),
+    ]
+    pixels = ["N", "Y", "X"]
+    graph = helper.make_graph(
+        nodes,
+        "heart",
+        [
+            helper.make_tensor_value_info("slices", TensorProto.FLOAT, pixels),
+            helper.make_tensor_value_info("window", TensorProto.FLOAT, ["N", 2]),
+            helper.make_tensor_value_info("segmentation", TensorProto.UINT8, pixels),
+        ],
+        [helper.make_tensor_value_info("good", TensorProto.FLOAT, ["N"])],
         [onnx.numpy_helper.from_array(array, name) for name, array in constants.items()],
     )
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)

@@ -17,7 +17,7 @@ import httpx
 class RunningServer:
     """Start it, use its `url`, kill it, start it again: the store stays."""
 
-    def __init__(self, folder: Path, model: Path | None, **settings: object) -> None:
+    def __init__(self, folder: Path, model: Path | str | None, **settings: object) -> None:
         self.store = folder / "store"
         self._log = folder / "server.log"
         self._environment = {

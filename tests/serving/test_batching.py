@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+import time
+import weakref
 from collections.abc import Iterator
 from concurrent.futures import CancelledError
 from typing import Any
@@ -63,10 +65,11 @@ def held(batcher: Batcher, network: Network) -> Any:
 
 
 def test_the_more_urgent_goes_first_and_streams_take_turns(batcher: Batcher) -> None:
-    """Whatever was asked for first: slices, then interactive, normal and backlog; equals in turns."""
+    """Whatever was asked for first: slices, then interactive, normal, backlog and shadow; equals in turns."""
     network = Network()
     held(batcher, network)
     asked = [
+        ask(batcher, network, 7, urgency=Urgency.SHADOW, stream="h"),
         ask(batcher, network, 1, urgency=Urgency.BACKLOG, stream="b"),
         ask(batcher, network, 2, stream="x"),
         ask(batcher, network, 3, stream="x"),
@@ -74,11 +77,12 @@ def test_the_more_urgent_goes_first_and_streams_take_turns(batcher: Batcher) -> 
         ask(batcher, network, 5, urgency=Urgency.INTERACTIVE, stream="i"),
         ask(batcher, network, 6, urgency=Urgency.SLICE, stream="s"),
     ]
-    assert batcher.depth() == {Urgency.SLICE: 1, Urgency.INTERACTIVE: 1, Urgency.NORMAL: 3, Urgency.BACKLOG: 1}
+    waiting = {Urgency.SLICE: 1, Urgency.INTERACTIVE: 1, Urgency.NORMAL: 3, Urgency.BACKLOG: 1, Urgency.SHADOW: 1}
+    assert batcher.depth() == waiting
     network.open.set()
     for answer in asked:
         answer.result(20)
-    assert network.batches == [[0], [6], [5], [2], [4], [3], [1]]
+    assert network.batches == [[0], [6], [5], [2], [4], [3], [1], [7]]
 
 
 def test_single_slices_are_merged_and_scans_are_not(batcher: Batcher) -> None:
@@ -120,6 +124,19 @@ def test_a_batch_that_does_not_fit_is_halved_and_remembered(batcher: Batcher) ->
     )[1]  # type: ignore[method-assign]
     ask(batcher, network, 1, 2, 3, 4).result(20)
     assert max(tried) <= 2
+
+
+def test_a_network_that_was_replaced_is_let_go(batcher: Batcher) -> None:
+    """Once it has answered, no idle lane holds it, although nothing else comes."""
+    network = Network(most_pixels=16)
+    network.open.set()
+    assert len(ask(batcher, network, 1, 2, 3, 4).result(20)) == 4
+    gone = weakref.ref(network)
+    del network
+    deadline = time.monotonic() + 20
+    while gone() is not None:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
 
 
 def test_a_slice_that_does_not_fit_goes_in_tiles(batcher: Batcher) -> None:

@@ -26,8 +26,8 @@ from serving.jobs import Jobs, Priority, ScanNotFound
 from serving.keys import Key, KeyRefused, Keys
 from tests.serving.conftest import Example
 from tests.serving.databases import new_postgresql_database, postgresql_server
+from tests.serving.queues import new_scan
 from tests.serving.running import RunningServer
-from tests.serving.test_queue import new_scan
 
 EVERYWHERE = "0.0.0.0"  # noqa: S104 - the point of the test
 ADA = Identity(owner="ada", scopes=frozenset({"segment"}), key_id="x")

@@ -16,7 +16,7 @@ from onnx import TensorProto, helper
 from scans.intensity import Window
 from scans.manifest import MODEL_FILE, ModelManifest, Variant, file_sha256
 from serving.models import ModelError, ModelIdentity, Models
-from serving.registry import RegistryError, download_version
+from serving.registry import RegistryError, find_version
 from serving.runtime import Runtime, RuntimeRefused
 from serving.tuning import Tuner, Wanted
 from tests.serving.models import ORGANS, run_offline, threshold_model, write_model
@@ -24,6 +24,10 @@ from tests.serving.models import ORGANS, run_offline, threshold_model, write_mod
 
 def _models(tmp_path: Path) -> Models:
     return Models(tmp_path / "kept", device="cpu", tuner=Tuner(tmp_path, wanted=Wanted(threads=1, batch_size=4)))
+
+
+def _kept(tmp_path: Path) -> list[str]:
+    return [folder.name for folder in (tmp_path / "kept").iterdir() if folder.name != "references"]
 
 
 def _rewritten(folder: Path, **changes: object) -> None:
@@ -121,14 +125,37 @@ def test_a_scan_whose_model_is_gone_is_not_finished_by_another(tmp_path: Path) -
 
 
 def test_pruning_keeps_what_is_needed(tmp_path: Path) -> None:
-    """Of three models kept, the current one and the one that a scan needs stay."""
-    models = _models(tmp_path)
+    """Of a folder's five models, the present one stays, the one before, and the one that a scan needs."""
     keys = [
-        models.serve(str(write_model(tmp_path / f"model_{n}", thresholds=(0.1, 0.2 + n / 10)))).identity.key
-        for n in range(3)
+        _models(tmp_path).serve(str(write_model(tmp_path / "model", thresholds=(0.1, 0.2 + n / 10)))).identity.key
+        for n in range(5)
     ]
-    models.prune({keys[0]})
-    assert {folder.name for folder in (tmp_path / "kept").iterdir()} == {keys[0], keys[2]}
+    _models(tmp_path).prune({keys[0]})
+    assert set(_kept(tmp_path)) == set(keys), "they were all in place within the last hour"
+    _models(tmp_path).prune({keys[0]}, grace_seconds=0)
+    assert set(_kept(tmp_path)) == {keys[0], keys[3], keys[4]}
+
+
+def test_pruning_keeps_what_is_loaded(tmp_path: Path) -> None:
+    """A model that somebody still works with stays, although no scan needs it and nothing means it any more."""
+    models = _models(tmp_path)
+    held = models.serve(str(write_model(tmp_path / "model")))
+    for threshold in (0.5, 0.6, 0.7):
+        models.serve(str(write_model(tmp_path / "model", thresholds=(0.1, threshold))))
+    models.prune((), grace_seconds=0)
+    assert held.identity.key in _kept(tmp_path)
+    key = held.identity.key
+    del held
+    models.prune((), grace_seconds=0)
+    assert key not in _kept(tmp_path)
+
+
+def test_a_damaged_copy_is_replaced(tmp_path: Path) -> None:
+    """A bit that the disk lost in the copy does not keep a server with the right folder from starting."""
+    folder = write_model(tmp_path / "model")
+    key = _models(tmp_path).serve(str(folder)).identity.key
+    _wrong_hash(tmp_path / "kept" / key)
+    assert _models(tmp_path).serve(str(folder)).identity.key == key
 
 
 def test_confidence_comes_only_when_asked_for(model_dir: Path) -> None:
@@ -152,10 +179,10 @@ def test_a_gpu_that_is_not_there_is_an_error_when_asked_for(model_dir: Path) -> 
 
 
 @pytest.mark.parametrize("reference", ["ricefish", "ricefish@", "@champion", "ricefish/latest", "a/b@c", ""])
-def test_a_registry_reference_that_is_none_is_explained(tmp_path: Path, reference: str) -> None:
+def test_a_registry_reference_that_is_none_is_explained(reference: str) -> None:
     """The message shows how one is written."""
     with pytest.raises(RegistryError, match="NAME@ALIAS or NAME/VERSION"):
-        download_version(reference, into=tmp_path)
+        find_version(reference)
 
 
 def test_a_registry_that_is_not_there_is_explained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

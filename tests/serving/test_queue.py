@@ -2,27 +2,20 @@
 
 from __future__ import annotations
 
-import dataclasses
-import time
-import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from scans.geometry import Box, Frame, Spacing
-from scans.intensity import Window
-from scans.organs import OrganMap
-from scans.statistics import OrganStatistics
+from scans.geometry import Spacing
+from scans.judgement import Judgement
 from serving.database import Database, DatabaseError
 from serving.jobs import Jobs, Priority, ScanNotFound, WrongState
 from serving.leases import MOST_STARTS, Lease, LeaseLost, Leases
-from serving.models import ModelIdentity
-from serving.scan import Scan, Upload
+from serving.scan import Upload
 from tests.serving.databases import new_postgresql_database, postgresql_server
-
-STATISTICS = OrganStatistics.empty(3)
+from tests.serving.queues import JUDGEMENT, STATISTICS, WARNING, commit, leases, new_scan, queued
 
 
 @pytest.fixture(scope="module")
@@ -47,38 +40,6 @@ def jobs(database: Database) -> Jobs:
     return Jobs(database, owner="server")
 
 
-def new_scan(**changes: object) -> Scan:
-    scan = Scan(
-        id=uuid.uuid4().hex,
-        created_seconds=time.time(),
-        upload=Upload(filename="fish.nii", sha256="ab" * 32, bytes=10, spacing=None),
-        volume="source/fish.nii",
-        shape=(10, 4, 4),
-        dtype="uint16",
-        frame=Frame.from_lps(Spacing(1, 1, 1)),
-        window=Window(0, 1),
-        model=ModelIdentity(name="m", version=None, sha256="cd" * 32, key="ef" * 32),
-        organs=OrganMap.from_mapping({1: "heart", 2: "eye"}),
-        slab_slices=4,
-    )
-    return dataclasses.replace(scan, **changes)
-
-
-def queued(jobs: Jobs, *, priority: Priority = Priority.NORMAL, **changes: object) -> Scan:
-    scan = new_scan(**changes)
-    assert jobs.reserve(scan, priority=priority)
-    jobs.enqueue(scan.id)
-    return scan
-
-
-def leases(database: Database, owner: str, *, seconds: float = 60.0) -> Leases:
-    return Leases(database, owner=owner, seconds=seconds)
-
-
-def commit(by: Leases, lease: Lease, *, slabs_done: int) -> None:
-    by.commit(lease, slabs_done=slabs_done, statistics=STATISTICS, timings={"read": 1.5}, batch_size=4, rate=2.0)
-
-
 def test_what_was_put_in_comes_out(database: Database, jobs: Jobs) -> None:
     """The lease holds the very scan, and its job says how far it is until it ends."""
     scan = queued(jobs, upload=Upload("fish.nii", "ab" * 32, 10, Spacing(0.1, 0.2, 0.3)))
@@ -87,14 +48,14 @@ def test_what_was_put_in_comes_out(database: Database, jobs: Jobs) -> None:
     worker = leases(database, "a")
     lease = worker.take(Priority.NORMAL)
     assert lease is not None and lease.scan == scan and (lease.epoch, lease.slabs_done) == (1, 0)
-    half = OrganStatistics.of(_slab(), box=Box((0, 0, 0), (1, 4, 4)), classes=3)
-    worker.commit(lease, slabs_done=2, statistics=half, timings={"read": 1.5}, batch_size=4, rate=2.0)
+    commit(worker, lease, slabs_done=2)
     job = jobs.get(scan.id)[1]
     assert (job.state, job.slabs_done, job.worker, job.timings) == ("running", 2, "a", {"read": 1.5})
-    assert job.statistics is None, "half a scan has no statistics"
+    assert job.statistics is None is job.judgement, "half a scan has no statistics"
     worker.succeed(lease)
     job = jobs.get(scan.id)[1]
-    assert (job.state, job.statistics) == ("succeeded", half)
+    assert (job.state, job.statistics, job.judgement) == ("succeeded", STATISTICS, JUDGEMENT)
+    assert job.warnings == (WARNING,)
     assert worker.take(Priority.NORMAL) is None
 
 
@@ -270,6 +231,29 @@ def test_scans_are_listed_page_by_page(jobs: Jobs) -> None:
     assert jobs.older_than(1000) == []
 
 
+def test_what_was_judged_goes_on_with_the_scan(database: Database, jobs: Jobs) -> None:
+    """Whoever takes a scan over adds to what was judged of its first slabs, to the last digit."""
+    queued(jobs)
+    lease = leases(database, "a", seconds=-1.0).take(Priority.NORMAL)
+    assert lease is not None and lease.judgement == Judgement.empty(2)
+    commit(leases(database, "a", seconds=-1.0), lease, slabs_done=1)
+    taken = leases(database, "b").take(Priority.NORMAL)
+    assert taken is not None and taken.judgement == JUDGEMENT
+
+
+def test_scans_with_warnings_are_found(database: Database, jobs: Jobs) -> None:
+    """Those that came with one, and those that got one later."""
+    plain, late = queued(jobs, created_seconds=1.0), queued(jobs, created_seconds=0.0)
+    early = queued(jobs, created_seconds=2.0, warnings=(WARNING,), good_threshold=0.25)
+    lease = leases(database, "a").take(Priority.NORMAL)
+    assert lease is not None and lease.scan == late
+    commit(leases(database, "a"), lease, slabs_done=1)
+    assert [scan for scan, _ in jobs.page(limit=9, flagged=True)] == [early, late]
+    assert [scan for scan, _ in jobs.page(limit=9, flagged=False)] == [plain]
+    assert len(jobs.page(limit=9)) == 3
+    assert jobs.get(early.id)[1].warnings == (WARNING,)
+
+
 @pytest.mark.parametrize("url", ["mysql://host/name", "nonsense", "postgresql://me:secret@127.0.0.1:1/nowhere"])
 def test_a_database_that_cannot_be_used_is_named(url: str) -> None:
     """Without its password."""
@@ -288,11 +272,3 @@ def _forced(database: Database, worker: Leases) -> Lease:
     lease = worker.take(Priority.NORMAL)
     assert lease is not None
     return lease
-
-
-def _slab():
-    import numpy as np
-
-    slab = np.zeros((1, 4, 4), np.uint8)
-    slab[0, 1, 1] = 2
-    return slab

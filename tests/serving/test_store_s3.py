@@ -17,6 +17,9 @@ from moto.server import ThreadedMotoServer
 from benchmarks import servers
 from scans.formats.pyramid import Pyramid
 from scans.geometry import Frame, Spacing
+from serving.model_cache import ModelCache
+from serving.references import KeptVersion
+from serving.registry import RegisteredVersion
 from serving.store import Fenced, Scratch, StoreError
 from serving.store.bucket import BucketStore
 from tests.serving.databases import new_postgresql_database, postgresql_server
@@ -93,6 +96,29 @@ def test_an_older_attempt_is_fenced_off(store: BucketStore, tmp_path: Path) -> N
             pass
         new.publish(staged, ["0/c/0/0/0"])
     assert "0/c/0/0/0" in {file.name for file in store.result_files("b" * 32)}
+
+
+def test_model_copies_and_notes_go_through_the_bucket(store: BucketStore, endpoint: str, tmp_path: Path) -> None:
+    """Another process, with nothing on its own disk, finds what a reference means and the copy of it; until removed."""
+    reference = "models:/ricefish@champion"
+    here = ModelCache(store.models_dir, elsewhere=store)
+    identity = here.add(write_model(tmp_path / "model"), name="ricefish", version="1")
+    here.remember(reference, KeptVersion(identity, RegisteredVersion("ricefish", "1", created_ms=5)))
+    with Scratch(tmp_path / "elsewhere").opened() as scratch:
+        other = BucketStore("s3://fish/prefix", scratch=scratch, endpoint=endpoint)
+        with other.open(alone=False):
+            there = ModelCache(other.models_dir, elsewhere=other)
+            note = there.note(reference)
+            assert note is not None
+            assert note.versions[0].identity == identity
+            folder = there.copy(identity.key)
+            assert folder is not None
+            assert (folder / "model.onnx").is_file()
+            other.discard_model(identity.key)
+    with Scratch(tmp_path / "third").opened() as scratch:
+        third = BucketStore("s3://fish/prefix", scratch=scratch, endpoint=endpoint)
+        with third.open(alone=False):
+            assert ModelCache(third.models_dir, elsewhere=third).copy(identity.key) is None
 
 
 def test_a_bucket_that_is_not_there_is_named(endpoint: str, tmp_path: Path) -> None:

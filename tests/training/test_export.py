@@ -12,6 +12,7 @@ import onnx
 import pytest
 import torch
 
+from scans.drift import grey_quantiles
 from scans.intensity import Window
 from scans.manifest import ModelManifest, file_sha256
 from scans.metrics import OrganCounts
@@ -35,6 +36,7 @@ from training.params import Export
 from training.precision import write_variants
 from training.prediction import predictor
 from training.quality import scorer
+from training.seen import seen_volumes
 from training.stages.export import export
 from training.volumes import Catalogue, SliceReader
 
@@ -120,6 +122,38 @@ def test_the_manifests_say_what_the_models_are(exported: Exported) -> None:
     assert student.metrics["iou.heart"] == 0.7
     assert quality.metrics == {"roc_auc": 0.9}
     assert student.agreement["slices"] == 5
+
+
+def test_the_manifest_says_what_was_seen(exported: Exported) -> None:
+    """Grey values of all volumes; what the model answers to those whose labels it did not learn from, as it is."""
+    seen = ModelManifest.read(exported.root / STUDENT.parent).seen
+    assert seen is not None and ModelManifest.read(exported.root / QUALITY_CLASSIFIER.parent).seen is None
+    validation, _, unlabelled, train = seen.volumes
+    assert {volume.window for volume in seen.volumes} == {WINDOW}
+    image = exported.reader.volume(exported.catalogue.split("train")[0]).read()
+    assert train.quantiles == grey_quantiles(WINDOW, image)
+    assert train.answer is None and unlabelled.answer is not None
+    model = OnnxModel(exported.root / STUDENT.parent / "model.onnx")
+    image = exported.reader.volume(exported.catalogue.split("validation")[0]).read()
+    segmentation, confidence = model.segment_with_confidence(image, WINDOW)
+    assert validation.answer is not None
+    voxels = [np.count_nonzero(segmentation == organ) for organ in (1, 2, 3)]
+    assert validation.answer.sizes_mm3 == pytest.approx([count * 0.001 for count in voxels])
+    assert validation.answer.confidence == pytest.approx(float(confidence[segmentation > 0].mean()), abs=1e-5)
+
+
+def test_of_many_slices_an_even_choice_stands_for_all(tmp_path: Path, exported: Exported) -> None:
+    """A volume of 300 slices is looked at in every third: sizes and places are those of the whole, all but."""
+    image = np.repeat(fish(0)[0], 50, axis=0)
+    catalogue = write_catalogue(tmp_path, write_volume(tmp_path, "long", image, None, split="unlabelled"))
+    model = OnnxModel(exported.root / STUDENT.parent / "model.onnx")
+    (volume,) = seen_volumes(catalogue, SliceReader(tmp_path, cache_megabytes=0), model).volumes
+    assert volume.answer is not None
+    segmentation = model.segment(image, WINDOW)
+    for organ in np.unique(segmentation[segmentation > 0]):
+        where = np.argwhere(segmentation == organ)
+        assert volume.answer.sizes_mm3[organ - 1] == pytest.approx(len(where) * 0.001, rel=0.03)
+        assert volume.answer.places_mm[organ - 1] == pytest.approx(where.mean(axis=0) * 0.1, abs=0.3)
 
 
 def test_variants_are_described_by_what_they_do(exported: Exported) -> None:

@@ -15,6 +15,7 @@ from ricefish.models import app
 from scans.intensity import IntensityRule, Window
 from scans.manifest import Golden, ManifestError, ModelManifest, file_sha256
 from scans.organs import OrganMap
+from scans.shadow import TAG, ShadowAgreement
 from training import provenance, tracking
 from training.params import Register
 from training.promotion import promote
@@ -192,3 +193,24 @@ def test_the_command_says_which_condition_failed(pipeline: Pipeline) -> None:
     assert "version 1 is the champion again" in runner.invoke(app, ["rollback", name]).output
     assert runner.invoke(app, ["rollback", name]).exit_code == 1
     assert runner.invoke(app, ["list", "unheard of"]).exit_code == 1
+
+
+def test_the_verdict_holds_what_a_shadow_found(pipeline: Pipeline) -> None:
+    """One line, with the champion that it was compared with, whether that still is the champion; it decides nothing."""
+    pipeline.register(b"one", heart=0.80, liver=0.60)
+    assert promote(pipeline.registry, None, limits=LIMITS).shadow is None
+    pipeline.register(b"two", heart=0.85, liver=0.65)
+    name, client = pipeline.registry.name, tracking.connect()
+    agreement = ShadowAgreement(name, "1", 7, {"heart": 0.2, "liver": 0.4})
+    client.set_model_version_tag(name, "2", TAG, agreement.to_tag())
+    line = "shadow: agreement with champion version 1 over 7 scans: mean Dice 0.3000, worst organ heart 0.2000"
+    done = promote(pipeline.registry, None, limits=LIMITS)
+    assert (done.promoted, done.shadow) == (True, line)
+    pipeline.register(b"three", heart=0.86, liver=0.66)
+    client.set_model_version_tag(name, "3", TAG, agreement.to_tag())
+    Path("params.yaml").write_text((Path(__file__).resolve().parents[2] / "params.yaml").read_text())
+    said = CliRunner(env={"COLUMNS": "200"}).invoke(app, ["promote", name]).output
+    assert f"{line}; the champion is version 2 now" in said and "version 3 is the champion" in said
+    client.set_model_version_tag(name, "2", TAG, "nonsense")
+    found = promote(pipeline.registry, 2, limits=LIMITS, force="as before")
+    assert found.promoted and found.shadow == "shadow: the tag shadow_agreement is 'nonsense', which no server wrote"

@@ -12,6 +12,7 @@ from typing import Any
 
 from rich.console import Console
 
+from scans.drift import Seen
 from scans.manifest import MODEL_FILE, Golden, Kind, ModelManifest, Precision, Variant, file_sha256
 from training import tracking
 from training.agreement import Agreement, compare_quality, compare_segmentation, spread_slices
@@ -30,6 +31,7 @@ from training.params import Export, load_params
 from training.precision import VARIANTS_DIR, Checked, write_variants
 from training.provenance import git_state
 from training.quality import scorer
+from training.seen import seen_volumes
 from training.volumes import PREPARED_DIR, Catalogue, SliceReader
 
 EVALUATION_FILE = Path("metrics/evaluate.json")
@@ -60,6 +62,7 @@ class Exported:
     metrics: Mapping[str, float]
     threshold: float | None = None
     variants: Mapping[Precision, Variant] = field(default_factory=dict)
+    seen: Seen | None = None
 
     def manifest(self, catalogue: Catalogue, *, mlflow_run: str) -> ModelManifest:
         """All that a server must know of the model."""
@@ -82,6 +85,7 @@ class Exported:
             agreement={name: float(value) for name, value in asdict(self.agreement).items()},
             threshold=self.threshold,
             variants=self.variants,
+            seen=self.seen,
             git_commit=git.commit,
             git_dirty=git.dirty,
             mlflow_run=mlflow_run,
@@ -145,6 +149,7 @@ def _export_student(section: Export, catalogue: Catalogue, *, folder: Path) -> E
         agreement=agreement,
         golden=golden_slice(catalogue, reader, segmenter),
         metrics=_student_metrics(_read(EVALUATION_FILE)["student"]),
+        seen=seen_volumes(catalogue, reader, segmenter),
     )
 
 

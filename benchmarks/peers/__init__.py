@@ -1,0 +1,1 @@
+"""Ricefish beside other servers of the same ONNX file; `python -m benchmarks.peers`."""

@@ -1,0 +1,166 @@
+"""Judgement: how good a segmentation seems, slice by slice and organ by organ, added up slab by slab."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+_DIGITS = 6
+"""Of a probability, so that what is written down is what is read back."""
+
+
+@dataclass(frozen=True)
+class OrganQuality:
+    """What the Quality Classifier says of the slices in which an organ appears."""
+
+    slices: int
+    """In which it appears."""
+    good: float | None
+    """Mean probability that a slice is good, weighted by the organ's voxels there; None where it appears in none."""
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """Of the first slices of a volume; those of the following ones are added on the right.
+
+    Everything is exact, or added in the order of slices, so that it is the same however often the work was interrupted.
+    """
+
+    good: tuple[float, ...]
+    """For each slice, the probability that its segmentation is good; none without a Quality Classifier."""
+    organ_voxels: tuple[int, ...]
+    """Of all organs, for each slice that was judged."""
+    weighted: tuple[float, ...]
+    """Sum over slices of voxels times probability, for each organ in the order of class indices."""
+    voxels: tuple[int, ...]
+    """Voxels of each organ in the slices that were judged."""
+    slices: tuple[int, ...]
+    """In how many of them each organ appears."""
+    confidence_sum: float
+    """Of the winning probability over the organs' voxels of the sampled slices."""
+    confidence_voxels: int
+
+    @classmethod
+    def empty(cls, organs: int) -> Judgement:
+        """Of no slices at all: what adding up begins with."""
+        return cls((), (), (0.0,) * organs, (0,) * organs, (0,) * organs, 0.0, 0)
+
+    @classmethod
+    def of_quality(cls, segmentation: NDArray[np.uint8], good: NDArray[np.floating], *, organs: int) -> Judgement:
+        """Of class indices, uint8 (z, Y, X), and the probability of each slice to be good, float (z,).
+
+        Raises ValueError unless there are as many probabilities as slices.
+        """
+        if good.shape != (len(segmentation),):
+            raise ValueError(f"{len(segmentation)} slices and probabilities of shape {good.shape}")
+        probabilities = [round(float(p), _DIGITS) for p in good]
+        counts = slice_voxels(segmentation, organs=organs)
+        weighted = [math.fsum(n * p for n, p in zip(own, probabilities, strict=True)) for own in counts.T.tolist()]
+        return cls(
+            good=tuple(probabilities),
+            organ_voxels=tuple(counts.sum(axis=1).tolist()),
+            weighted=tuple(weighted),
+            voxels=tuple(counts.sum(axis=0).tolist()),
+            slices=tuple(np.count_nonzero(counts, axis=0).tolist()),
+            confidence_sum=0.0,
+            confidence_voxels=0,
+        )
+
+    @classmethod
+    def of_confidence(
+        cls, segmentation: NDArray[np.uint8], confidence: NDArray[np.float32], *, organs: int
+    ) -> Judgement:
+        """Of sampled slices alone: class indices, uint8 (n, Y, X), and the winning probability, float32 (n, Y, X)."""
+        shown = confidence[segmentation > 0]
+        total = float(shown.sum(dtype=np.float64))
+        return replace(cls.empty(organs), confidence_sum=total, confidence_voxels=int(shown.size))
+
+    def __add__(self, other: Judgement) -> Judgement:
+        """Of both; `other` is of the slices that follow, or of samples of the same."""
+        return Judgement(
+            good=self.good + other.good,
+            organ_voxels=self.organ_voxels + other.organ_voxels,
+            weighted=tuple(a + b for a, b in zip(self.weighted, other.weighted, strict=True)),
+            voxels=tuple(a + b for a, b in zip(self.voxels, other.voxels, strict=True)),
+            slices=tuple(a + b for a, b in zip(self.slices, other.slices, strict=True)),
+            confidence_sum=self.confidence_sum + other.confidence_sum,
+            confidence_voxels=self.confidence_voxels + other.confidence_voxels,
+        )
+
+    @property
+    def confidence(self) -> float | None:
+        """Mean winning probability of the organs' voxels, 0..1; None where no sampled slice holds an organ."""
+        return self.confidence_sum / self.confidence_voxels if self.confidence_voxels else None
+
+    @property
+    def mean_good(self) -> float | None:
+        """Mean probability over the slices that hold organs; None where there are none."""
+        shown = self._with_organs()
+        return math.fsum(shown) / len(shown) if shown else None
+
+    def bad_share(self, threshold: float) -> float | None:
+        """Share of the slices with organs, 0..1, whose probability is below the threshold; None without such slices."""
+        shown = self._with_organs()
+        return sum(p < threshold for p in shown) / len(shown) if shown else None
+
+    @property
+    def slices_with_organs(self) -> int:
+        """How many judged slices hold any organ."""
+        return len(self._with_organs())
+
+    def of_organs(self) -> list[OrganQuality]:
+        """For each organ, in the order of class indices; of none where no slice was judged."""
+        if not self.good:
+            return []
+        return [
+            OrganQuality(slices, weighted / voxels if voxels else None)
+            for weighted, voxels, slices in zip(self.weighted, self.voxels, self.slices, strict=True)
+        ]
+
+    def _with_organs(self) -> list[float]:
+        return [p for p, voxels in zip(self.good, self.organ_voxels, strict=True) if voxels]
+
+    def to_dict(self) -> dict[str, Any]:
+        """What `from_dict` reads back, in types that JSON can hold."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any]) -> Judgement:
+        """From what `to_dict` gave, through JSON or not."""
+        return cls(
+            good=tuple(content["good"]),
+            organ_voxels=tuple(content["organ_voxels"]),
+            weighted=tuple(content["weighted"]),
+            voxels=tuple(content["voxels"]),
+            slices=tuple(content["slices"]),
+            confidence_sum=content["confidence_sum"],
+            confidence_voxels=content["confidence_voxels"],
+        )
+
+
+def slice_voxels(segmentation: NDArray[np.uint8], *, organs: int) -> NDArray[np.int64]:
+    """Class indices, uint8 (z, Y, X) -> int64 (z, organs): voxels of each organ in each slice."""
+    counts = np.zeros((len(segmentation), organs), np.int64)
+    for index, place in enumerate(ndimage.find_objects(segmentation, max_label=organs)):
+        if place is not None:
+            counts[place[0], index] = np.count_nonzero(segmentation[place] == index + 1, axis=(1, 2))
+    return counts
+
+
+def sampled_slices(start: int, stop: int, depth: int) -> range:
+    """Which of the slices [start, stop) of a volume of `depth` slices confidence is looked at in.
+
+    The middle one of each group of 8, 16 or 32: at least 16 where there are so many groups of 8. Which they are depends
+    on the volume alone.
+    """
+    group = 8
+    while group < 32 and group * 32 < depth:
+        group *= 2
+    first = start + (group // 2 - start) % group
+    return range(first, stop, group)

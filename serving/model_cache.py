@@ -1,0 +1,209 @@
+"""ModelCache: copies of models in the store, by what they are, and which references meant which of them.
+
+The copies let a scan end on the model it began with, even when the folder has been retrained in the meantime. The
+notes of what references meant let a server start while the registry is down.
+
+    models/KEY/                     model.onnx, its variants, manifest.json, quality_classifier/
+    models/references/NAME.json     what a reference means, and what it meant before
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Protocol
+
+from scans.manifest import MANIFEST_FILE, ManifestError, ModelManifest, file_sha256
+from serving import logs
+from serving.loaded import ModelError, ModelIdentity
+from serving.loading import checked_manifest
+from serving.quality import classifier_key, classifier_of, files_with_classifier
+from serving.references import KeptVersion, Note
+from serving.registry import RegisteredVersion
+from serving.store import sync
+
+REFERENCES_DIR = "references"
+_INCOMING = "incoming-"
+_DAY_SECONDS = 86400.0
+_GRACE_SECONDS = 3600.0
+"""A copy stays for so long after it was last loaded or asked for: another process may be accepting a scan for it."""
+_NOTE_SECONDS = 30 * _DAY_SECONDS
+"""A note that no server has confirmed for so long protects nothing any more."""
+_PROTECTED = 2
+"""Versions per reference that are kept whoever needs them: the present one and the one to go back to."""
+
+
+class Elsewhere(Protocol):
+    """Where other processes find copies and notes: the store."""
+
+    def fetch_model(self, key: str) -> None:
+        """Brings a copy into the folder that another process put there; nothing if there is none."""
+        ...
+
+    def keep_model(self, key: str) -> None:
+        """Puts a copy that is in the folder there."""
+        ...
+
+    def discard_model(self, key: str) -> None:
+        """Removes a copy that is there."""
+        ...
+
+    def fetch_references(self) -> None:
+        """Brings all notes into the folder."""
+        ...
+
+    def keep_reference(self, name: str) -> None:
+        """Puts a note that is in the folder there."""
+        ...
+
+
+class Nowhere:
+    """For a folder that is all there is."""
+
+    def fetch_model(self, key: str) -> None:
+        """Nothing."""
+
+    def keep_model(self, key: str) -> None:
+        """Nothing."""
+
+    def discard_model(self, key: str) -> None:
+        """Nothing."""
+
+    def fetch_references(self) -> None:
+        """Nothing."""
+
+    def keep_reference(self, name: str) -> None:
+        """Nothing."""
+
+
+class ModelCache:
+    """Copies of models in a folder, and elsewhere. Safe to use from several threads and processes."""
+
+    def __init__(self, folder: Path, *, elsewhere: Elsewhere) -> None:
+        self._folder = folder
+        self._references = folder / REFERENCES_DIR
+        self._elsewhere = elsewhere
+
+    def incoming(self) -> tempfile.TemporaryDirectory[str]:
+        """A folder on the same disk, for what is on its way in."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        return tempfile.TemporaryDirectory(dir=self._folder, prefix=_INCOMING)
+
+    def add(self, folder: Path, *, name: str | None = None, version: str | None = None) -> ModelIdentity:
+        """Copies a model, once each of its files is found to have the hash that its manifest states.
+
+        `name` and `version` are the registry's; None: what the manifest says. Raises ModelError if it is damaged or
+        not a model that a server takes.
+        """
+        manifest = checked_manifest(folder)
+        _check_kind(manifest, folder)
+        try:
+            files = files_with_classifier(folder, manifest)
+        except ManifestError as error:
+            raise ModelError(str(error), reason="hash") from error
+        told_apart = f"{manifest.model_sha256}{file_sha256(folder / MANIFEST_FILE)}{classifier_key(files)}"
+        key = hashlib.sha256(told_apart.encode()).hexdigest()
+        kept = self._folder / key
+        if kept.is_dir() and not _is_whole(kept):
+            logs.event("model_copy_damaged", key=key)
+            shutil.rmtree(kept)
+        if not kept.is_dir():
+            self._copy(files, kept)
+        self._elsewhere.keep_model(key)
+        return ModelIdentity(name=name or manifest.name, version=version, sha256=manifest.model_sha256, key=key)
+
+    def copy(self, key: str) -> Path | None:
+        """The folder of a copy, from elsewhere if it is not here; None if there is none."""
+        self._elsewhere.fetch_model(key)
+        folder = self._folder / key
+        if not folder.is_dir():
+            return None
+        with contextlib.suppress(OSError):
+            os.utime(folder)
+        return folder
+
+    def note(self, reference: str) -> Note | None:
+        """What a reference meant, the latest version first; None where nothing is known of it."""
+        self._elsewhere.fetch_references()
+        return Note.read(self._references / Note.filename(reference))
+
+    def remember(self, reference: str, version: KeptVersion) -> None:
+        """Notes durably what a reference means from now on."""
+        self._references.mkdir(parents=True, exist_ok=True)
+        name = Note.filename(reference)
+        before = Note.read(self._references / name)
+        note = Note(reference, (version,), time.time()) if before is None else before.then(version)
+        note.write(self._references / name)
+        self._elsewhere.keep_reference(name)
+
+    def known(self, reference: str, registered: RegisteredVersion) -> ModelIdentity | None:
+        """The model that a registered version is, if it is kept under that reference."""
+        note = Note.read(self._references / Note.filename(reference))
+        versions = () if note is None else note.versions
+        found = (kept.identity for kept in versions if kept.registered == registered)
+        return next((identity for identity in found if (self._folder / identity.key).is_dir()), None)
+
+    def prune(self, needed: Collection[str], *, grace_seconds: float = _GRACE_SECONDS) -> None:
+        """Deletes copies that are not, by key, in `needed`, and that no reference means or meant right before.
+
+        Neither goes what was put in or out of place within `grace_seconds`, nor what is just coming in.
+        """
+        spared = {*needed, *self._protected()}
+        now = time.time()
+        for folder in self._folder.iterdir() if self._folder.is_dir() else ():
+            if folder.name in spared or folder.name == REFERENCES_DIR:
+                continue
+            with contextlib.suppress(OSError):
+                age = now - folder.stat().st_mtime
+                if age < (_DAY_SECONDS if folder.name.startswith(_INCOMING) else grace_seconds):
+                    continue
+                shutil.rmtree(folder)
+                self._elsewhere.discard_model(folder.name)
+                logs.event("model_copy_removed", key=folder.name)
+
+    def _protected(self) -> set[str]:
+        self._elsewhere.fetch_references()
+        files = self._references.glob("*.json") if self._references.is_dir() else ()
+        notes = [note for note in map(Note.read, files) if note is not None]
+        return {
+            kept.identity.key
+            for note in notes
+            if time.time() - note.confirmed_seconds < _NOTE_SECONDS
+            for kept in note.versions[:_PROTECTED]
+        }
+
+    def _copy(self, files: Mapping[str, Path], kept: Path) -> None:
+        self._folder.mkdir(parents=True, exist_ok=True)
+        copy = Path(tempfile.mkdtemp(dir=self._folder, prefix=_INCOMING))
+        try:
+            for name, file in files.items():
+                (copy / name).parent.mkdir(exist_ok=True, parents=True)
+                shutil.copyfile(file, copy / name)
+                sync(copy / name)
+            copy.rename(kept)
+            sync(self._folder)
+        except BaseException:
+            shutil.rmtree(copy, ignore_errors=True)
+            if not kept.is_dir():  # else another process has put the same copy there meanwhile
+                raise
+
+
+def _is_whole(folder: Path) -> bool:
+    try:
+        classifier_of(folder, checked_manifest(folder))
+    except (ManifestError, ModelError):
+        return False
+    return True
+
+
+def _check_kind(manifest: ModelManifest, folder: Path) -> None:
+    if manifest.kind != "segmentation":
+        raise ModelError(f"{folder} holds a {manifest.kind} model; a server needs a segmentation model")
+    if manifest.slice_axis != 0:
+        raise ModelError(f"{folder / MANIFEST_FILE}: slice_axis is {manifest.slice_axis}; this server slices along 0")

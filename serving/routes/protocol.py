@@ -1,0 +1,134 @@
+"""/v2, but for infer: what the Open Inference Protocol says of the server and of its models, and the repository."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Sequence
+from importlib.metadata import version as version_of
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Body, Request, Response
+from fastapi.responses import JSONResponse
+
+from serving.protocol import description
+from serving.protocol.refusals import LoadRefused, NotOffered, UnknownModel
+from serving.readiness import Check
+from serving.routes.given import Given, resources_of
+
+router = APIRouter(prefix="/v2", tags=["Open Inference Protocol"])
+
+
+@router.get("")
+async def server_metadata() -> dict[str, Any]:
+    """Name, version and extensions."""
+    extensions = list(description.EXTENSIONS)
+    return {"name": description.SERVER_NAME, "version": version_of("ricefish"), "extensions": extensions}
+
+
+@router.get("/health/live")
+async def live(request: Request) -> Response:
+    """200 while the process can work; 500: only a new start helps."""
+    resources = request.app.state.resources
+    return _health([] if resources is None else resources.readiness.alive(), otherwise=500)
+
+
+@router.get("/health/ready")
+async def ready(request: Request) -> Response:
+    """200 when everything that the server needs is there; 503 says what is not."""
+    return _health(await resources_of(request).readiness.checks(), otherwise=503)
+
+
+def _health(checks: Sequence[Check], *, otherwise: int) -> Response:
+    wrong = [f"{check.name}: {check.reason}" for check in checks if not check.ok]
+    return JSONResponse({"error": "; ".join(wrong)}, otherwise) if wrong else Response()
+
+
+@router.get("/models/stats")
+async def all_statistics(given: Given) -> dict[str, Any]:
+    """Of every model that is served."""
+    return {"model_stats": [offered.statistics.as_json() for offered in given.catalogue.offered()]}
+
+
+@router.get("/models/{name}")
+@router.get("/models/{name}/versions/{version}")
+async def model_metadata(given: Given, name: str, version: str | None = None) -> dict[str, Any]:
+    """Inputs and outputs of a model; -1 is any number."""
+    offered = given.catalogue.find(name, version)
+    return description.metadata(offered, versions=given.catalogue.versions(name))
+
+
+@router.get("/models/{name}/ready")
+@router.get("/models/{name}/versions/{version}/ready")
+async def model_ready(given: Given, name: str, version: str | None = None) -> Response:
+    """200 where it can be asked; 404 where it is not there, or is unloaded."""
+    given.catalogue.find(name, version)
+    return Response()
+
+
+@router.get("/models/{name}/config")
+@router.get("/models/{name}/versions/{version}/config")
+async def model_config(given: Given, name: str, version: str | None = None) -> dict[str, Any]:
+    """Triton's ModelConfig."""
+    return description.configuration(given.catalogue.find(name, version))
+
+
+@router.get("/models/{name}/stats")
+@router.get("/models/{name}/versions/{version}/stats")
+async def statistics(given: Given, name: str, version: str | None = None) -> dict[str, Any]:
+    """Counts and nanoseconds since the server started: of a version, or of all that are served."""
+    catalogue = given.catalogue
+    versions = [catalogue.find(name, version).version] if version else catalogue.versions(name)
+    if not versions:
+        raise UnknownModel(name)
+    return {"model_stats": [catalogue.find(name, one).statistics.as_json() for one in versions]}
+
+
+@router.post("/repository/index")
+async def repository_index(given: Given, asked: Annotated[dict[str, Any] | None, Body()] = None) -> list[Any]:
+    """Every model, and those that lie in the repository and are not served, unless `ready` is true."""
+    return given.catalogue.index(ready=bool((asked or {}).get("ready", False)))
+
+
+@router.post("/repository/models/{name}/load")
+async def load(request: Request, given: Given, name: str) -> Response:
+    """Loads a plain model from the repository, or loads it anew; `parameters.config` replaces its config.pbtxt."""
+    parameters = _parameters(await request.body(), name)
+    if files := [key for key in parameters if key.startswith("file:")]:
+        raise LoadRefused(f"failed to load '{name}', files are not taken from the request: {', '.join(files)}")
+    config = parameters.get("config")
+    if config is not None and not isinstance(config, str):
+        raise LoadRefused(f"failed to load '{name}', the parameter config is no string of JSON")
+    await asyncio.to_thread(given.catalogue.load, name, config=config)
+    return Response()
+
+
+@router.post("/repository/models/{name}/unload")
+async def unload(given: Given, name: str) -> Response:
+    """Serves a plain model no longer; requests under way are answered."""
+    await asyncio.to_thread(given.catalogue.unload, name)
+    return Response()
+
+
+async def not_offered(request: Request) -> Response:
+    """Extensions of the protocol that are not in the server's list of them."""
+    raise NotOffered(f"{request.url.path}: this extension is not offered; GET /v2 lists those that are")
+
+
+for _path in (
+    "/systemsharedmemory/{rest:path}",
+    "/cudasharedmemory/{rest:path}",
+    "/trace/setting",
+    "/models/{name}/trace/setting",
+    "/logging",
+):
+    router.add_api_route(_path, not_offered, methods=["GET", "POST"], include_in_schema=False)
+
+
+def _parameters(body: bytes, name: str) -> dict[str, Any]:
+    try:
+        content = json.loads(body or b"{}")
+        parameters = (content or {}).get("parameters") or {}
+        return dict(parameters)
+    except (ValueError, TypeError, AttributeError):
+        raise LoadRefused(f"failed to load '{name}', the body is no JSON object with parameters") from None

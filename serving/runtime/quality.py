@@ -1,0 +1,53 @@
+"""A Quality Classifier on its device: slices and their segmentation in, the probability that each is good out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+
+from serving.runtime.memory import OutOfDeviceMemory, is_out_of_memory
+from serving.runtime.session import QUALITY, Device, cuda_devices, open_session
+
+_THREADS = 1
+"""On the CPU: the others are the segmentation's, which it runs beside."""
+
+
+@dataclass(frozen=True)
+class QualitySession:
+    """Safe to call from several threads."""
+
+    session: onnxruntime.InferenceSession
+    provider: str
+    """The execution provider that it runs on."""
+
+    @classmethod
+    def open(cls, path: Path, *, device: Device = "auto") -> QualitySession:
+        """Loads a classifier, onto the first GPU where there is one. Raises RuntimeRefused."""
+        gpus = cuda_devices(device)
+        session = open_session(path, device=device, threads=_THREADS, gpu=gpus[0] if gpus else None, signature=QUALITY)
+        return cls(session, session.get_providers()[0])
+
+    def good(
+        self, slices: NDArray[Any], windows: NDArray[np.float32], segmentation: NDArray[np.uint8]
+    ) -> NDArray[np.float32]:
+        """Grey values (N, Y, X), a window for each, float32 (N, 2), class indices, uint8 (N, Y, X) -> float32 (N,).
+
+        Raises OutOfDeviceMemory.
+        """
+        feed = {
+            "slices": np.ascontiguousarray(slices, np.float32),
+            "window": windows,
+            "segmentation": np.ascontiguousarray(segmentation),
+        }
+        try:
+            good: NDArray[np.float32] = self.session.run(["good"], feed)[0]
+        except Exception as error:  # ONNX Runtime's own exceptions share no base but this one
+            if is_out_of_memory(error):
+                raise OutOfDeviceMemory(slices.shape, self.provider) from error
+            raise
+        return good

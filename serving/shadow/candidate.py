@@ -1,0 +1,86 @@
+"""Candidate: the shadow's model, loaded when there is first something to compare, checked and followed like others."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Callable
+
+from serving import logs
+from serving.following import Follower
+from serving.models import LoadedModel, ModelError, Models
+from serving.settings import Settings
+from serving.store import Scratch
+from serving.tuning import Tuner, Wanted
+
+_AGAIN_SECONDS = 60.0
+_BATCH_SIZE = 4
+
+
+class Candidate:
+    """Called, gives the model, or None while there is none: what waits for it waits, and nothing fails for want of it.
+
+    A model that cannot be loaded, be the registry down or the model broken, is logged and tried again a minute later.
+    An alias is followed from then on, so that what is compared is what the registry calls so at the time.
+    """
+
+    def __init__(self, begin: Callable[[], Models], *, follow_seconds: float) -> None:
+        """`begin` gives models that serve the shadow alone; it raises ModelError."""
+        self._begin = begin
+        self._follow_seconds = follow_seconds
+        self._models: Models | None = None
+        self._follower: Follower | None = None
+        self._not_before = 0.0
+
+    @classmethod
+    def of(cls, settings: Settings, scratch: Scratch) -> Candidate:
+        """What RICEFISH_SHADOW names, kept in a folder of its own in the scratch.
+
+        How to run it is not measured, which would take the device from those who have come meanwhile: small batches,
+        which nobody waits for long, on all cores.
+        """
+
+        def begin() -> Models:
+            threads, batch_size = settings.threads or os.cpu_count() or 1, settings.batch_size or _BATCH_SIZE
+            tuner = Tuner(scratch.root, wanted=Wanted(threads=threads, batch_size=batch_size))
+            models = Models(scratch.root / "shadow", device=settings.device, tuner=tuner, precision=settings.precision)
+            models.serve(settings.shadow)
+            models.prune(())
+            return models
+
+        return cls(begin, follow_seconds=settings.follow_seconds)
+
+    def __call__(self) -> LoadedModel | None:
+        """The model; loading it takes as long as it takes. Called by one thread alone."""
+        if self._models is None and time.monotonic() >= self._not_before:
+            try:
+                self._models = self._begin()
+            except (ModelError, OSError) as error:
+                self._not_before = time.monotonic() + _AGAIN_SECONDS
+                logs.event("shadow_not_loaded", level=logging.ERROR, error=error, next_seconds=_AGAIN_SECONDS)
+                return None
+            self._follower = Follower(self._models, every_seconds=self._follow_seconds, listener=_Nobody())
+            self._follower.start()
+        return None if self._models is None else self._models.current
+
+    def close(self) -> None:
+        """Follows no longer."""
+        if self._follower is not None:
+            self._follower.stop()
+
+
+class _Nobody:
+    """Counts nothing: the counters of models are those of what is served. The log has all of it."""
+
+    def model_followed(self, model: str) -> None:
+        """Nothing."""
+
+    def model_swapped(self, model: str) -> None:
+        """Nothing."""
+
+    def model_refused(self, model: str, *, reason: str) -> None:
+        """Nothing."""
+
+    def registry_looked(self, reference: str, *, reached: bool) -> None:
+        """Nothing."""

@@ -1,0 +1,148 @@
+"""ShadowWorker: the thread of a process that runs the shadow, one scan at a time, and fails nobody but itself."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from enum import Enum
+from typing import Protocol
+
+from sqlalchemy.exc import SQLAlchemyError
+
+from scans.formats import FormatError
+from serving import logs
+from serving.leases import LeaseLost
+from serving.models import LoadedModel
+from serving.shadow.agreement import Agreement, NothingInCommon
+from serving.shadow.comparer import Comparer, Comparison
+from serving.shadow.queue import ShadowLease, ShadowQueue
+from serving.worker import Interrupted
+
+_POLLING_SECONDS = 1.0
+_FINAL = (FormatError, MemoryError, NothingInCommon)
+"""Errors that would come again, however often it is tried."""
+
+
+class ShadowEnding(Enum):
+    """How work on a comparison ends."""
+
+    COMPARED = "compared"
+    SAME = "same"
+    """The scan was answered by the shadow's model itself."""
+    PARKED = "parked"
+    """Given back unfinished, as this process stops."""
+    POSTPONED = "postponed"
+    """To be tried again after an error that may pass."""
+    GIVEN_UP = "given_up"
+    LOST = "lost"
+    """The scan was removed, or another process has taken it up."""
+
+
+class Counters(Protocol):
+    """What counts: `serving.telemetry.Telemetry`."""
+
+    def shadow_agreement(self, organ: str, dice: float, *, model: str) -> None:
+        """Dice of an organ of a scan that was compared."""
+        ...
+
+    def shadow_ended(self, ending: ShadowEnding) -> None:
+        """How the work on a comparison ended."""
+        ...
+
+
+class ShadowWorker:
+    """Takes up comparisons while it is quiet. What fails here is logged and counted, and goes no further."""
+
+    def __init__(
+        self,
+        queue: ShadowQueue,
+        *,
+        model: Callable[[], LoadedModel | None],
+        comparer: Comparer,
+        quiet: Callable[[], bool],
+        counters: Counters,
+    ) -> None:
+        """`model` gives the shadow, None while there is none; it may load it, and is called in this thread alone."""
+        self._queue = queue
+        self._model = model
+        self._comparer = comparer
+        self._quiet = quiet
+        self._counters = counters
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._work, name="shadow")
+
+    def start(self) -> None:
+        """Begins to work."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Ends the batch under way and gives the comparison back, at the slab where it is."""
+        self._stopping.set()
+        self._thread.join()
+
+    def _work(self) -> None:
+        while not self._stopping.is_set():
+            try:
+                if self._one():
+                    continue
+            except SQLAlchemyError as error:  # the lease runs out, and the comparison is taken up again
+                logs.event("database_failed", level=logging.ERROR, doing="shadow", error=error)
+            except Exception:
+                logs.event("shadow_failed", level=logging.ERROR, exc_info=True)
+            self._stopping.wait(_POLLING_SECONDS)
+
+    def _one(self) -> bool:
+        """True if there was something to compare."""
+        if not (self._quiet() and self._queue.ready()):
+            return False
+        model = self._model()
+        if model is None or not self._quiet():
+            return False
+        lease = self._queue.take()
+        if lease is None:
+            return False
+        ending = ShadowEnding.LOST
+        try:
+            ending = self._end(lease, model)
+        except LeaseLost:
+            logs.event("shadow_let_go", scan=lease.scan.id)
+        self._counters.shadow_ended(ending)
+        return True
+
+    def _end(self, lease: ShadowLease, model: LoadedModel) -> ShadowEnding:
+        scan_id, shadow = lease.scan.id, model.identity
+        if lease.scan.model.key == shadow.key:
+            self._queue.finish_as_same(lease, shadow=shadow)
+            return ShadowEnding.SAME
+        logs.event(
+            "shadow_begun", scan=scan_id, slab=lease.slabs_done, model=shadow.name, version=shadow.version or "-"
+        )
+        try:
+            agreement = self._comparer.compare(Comparison(lease, model, self._stopping))
+        except Interrupted:
+            self._queue.park(lease)
+            logs.event("shadow_parked", scan=scan_id)
+            return ShadowEnding.PARKED
+        except (LeaseLost, SQLAlchemyError):
+            raise
+        except _FINAL as error:
+            self._queue.give_up(lease, str(error))
+            logs.event("shadow_given_up", level=logging.ERROR, scan=scan_id, error=error)
+            return ShadowEnding.GIVEN_UP
+        except Exception as error:
+            reason = f"{type(error).__name__}: {error}"
+            seconds = self._queue.postpone(lease, reason)
+            doing = "shadow_given_up" if seconds is None else "shadow_postponed"
+            logs.event(doing, level=logging.ERROR, exc_info=True, scan=scan_id, error=reason, seconds=seconds or 0)
+            return ShadowEnding.GIVEN_UP if seconds is None else ShadowEnding.POSTPONED
+        self._queue.finish(lease, shadow=shadow, agreement=agreement)
+        self._tell(scan_id, agreement, model=shadow.name)
+        return ShadowEnding.COMPARED
+
+    def _tell(self, scan_id: str, agreement: Agreement, *, model: str) -> None:
+        scored = {organ: dice for organ, dice in agreement.dice.items() if dice is not None}
+        for organ, dice in scored.items():
+            self._counters.shadow_agreement(organ, dice, model=model)
+        said = " ".join(f"{organ}={dice:.4f}" for organ, dice in scored.items())
+        logs.event("shadow_compared", scan=scan_id, dice=said)

@@ -1,0 +1,94 @@
+"""Segmented slabs into the store, upwards, each judged before and noted in the database after."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scans.drift import Departure
+from scans.geometry import Box
+from scans.judgement import Judgement
+from scans.statistics import OrganStatistics
+from serving.judge import Judge
+from serving.segmentation import SegmentationWriter
+from serving.stopwatch import Stopwatch
+from serving.worker import Run
+
+_RECENT_SLABS = 16
+
+
+@dataclass(frozen=True)
+class SegmentedSlab:
+    """A slab with its answer."""
+
+    number: int
+    box: Box
+    grey: NDArray[Any]
+    """(z, Y, X)"""
+    segmentation: NDArray[np.uint8]
+    """Class indices, (z, Y, X)."""
+
+
+class SlabWriter:
+    """Makes the slabs of one run durable."""
+
+    def __init__(  # noqa: PLR0913 - the parts of one run, each with its name in the call
+        self,
+        run: Run,
+        segmentation: SegmentationWriter,
+        judge: Judge,
+        *,
+        batch_size: int,
+        watch: Stopwatch,
+        on_judged: Callable[[Judgement], None] = lambda judgement: None,
+        on_departure: Callable[[Departure], None] = lambda departure: None,
+    ) -> None:
+        """`on_judged` is told of each slab that is durable, `on_departure` how the whole is unlike the training."""
+        self._run = run
+        self._segmentation = segmentation
+        self._judge = judge
+        self._batch_size = batch_size
+        self._watch = watch
+        self._on_judged = on_judged
+        self._on_departure = on_departure
+        self._statistics = run.lease.statistics
+        self._judgement = run.lease.judgement
+        self._scan = run.lease.scan
+        self._finished: deque[tuple[float, int]] = deque(maxlen=_RECENT_SLABS)
+
+    def write(self, slab: SegmentedSlab) -> None:
+        """Raises Fenced or LeaseLost where another has taken the scan up."""
+        with self._watch.measuring("judge"):
+            judgement = self._judge.of(slab.box.start[0], slab.grey, slab.segmentation)
+            self._judgement += judgement
+        with self._watch.measuring("write"):
+            self._statistics += OrganStatistics.of(slab.segmentation, box=slab.box, classes=self._scan.organs.classes)
+            self._segmentation.write(slab.number, slab.segmentation)
+        last = slab.number + 1 == len(self._scan.boxes)
+        departures = tuple(self._judge.departures(self._statistics, self._judgement)) if last else ()
+        self._finished.append((time.monotonic(), slab.box.shape[0]))
+        self._run.commit(
+            slabs_done=slab.number + 1,
+            statistics=self._statistics,
+            judgement=self._judgement,
+            warnings=(*self._scan.warnings, *departures),
+            timings=dict(self._watch.seconds),
+            batch_size=self._batch_size,
+            rate=self._rate(),
+        )
+        self._on_judged(judgement)
+        for departure in departures:
+            self._on_departure(departure)
+
+    def _rate(self) -> float | None:
+        if len(self._finished) < 2:
+            return None
+        (began, _), *later = self._finished
+        seconds = later[-1][0] - began
+        return sum(slices for _, slices in later) / seconds if seconds > 0 else None

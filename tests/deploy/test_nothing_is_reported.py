@@ -1,0 +1,41 @@
+"""No library that a server or a stage loads reports to anybody, or leaves an identifier of the machine behind."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.serving.models import write_model
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+_SERVING = """
+from pathlib import Path
+from serving.runtime.session import open_session
+import onnxruntime
+onnxruntime.InferenceSession({model!r}, providers=["CPUExecutionProvider"])
+"""
+_TRAINING = """
+import training.onnx_session
+import onnxruntime
+onnxruntime.InferenceSession({model!r}, providers=["CPUExecutionProvider"])
+"""
+
+
+def left_at_home(home: Path, code: str, **given: str) -> list[str]:
+    """Files below a home folder that was empty before the code ran there."""
+    home.mkdir()
+    kept = {name: value for name, value in os.environ.items() if name != "ORT_DISABLE_TELEMETRY"}
+    environment = {**kept, "HOME": str(home), "XDG_CACHE_HOME": str(home / ".cache"), "CI": "", **given}
+    subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, env=environment, check=True, capture_output=True)
+    return [str(path.relative_to(home)) for path in home.rglob("*") if path.is_file() and "onnxruntime" in str(path)]
+
+
+@pytest.mark.parametrize("code", [_SERVING, _TRAINING], ids=["serving", "training"])
+def test_onnx_runtime_is_told_not_to_report(tmp_path: Path, code: str) -> None:
+    """Nobody has to set a variable: importing our package first is enough, and no identifier is left at home."""
+    model = str(write_model(tmp_path / "model") / "model.onnx")
+    assert left_at_home(tmp_path / "home", code.format(model=model)) == []

@@ -1,0 +1,200 @@
+"""`make image-test`: builds the images, and has them do what they are for. Works with docker, podman and buildah.
+
+The serving image, as its own user and with nothing to write to but its volumes, makes a key, takes a posted scan and
+returns its mask, which must be ONNX Runtime's, voxel for voxel; then it is told to stop and must end with status 0. The
+training image runs `dvc repro` in a copy of this repository, on the demo profile made as small as it can be.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import httpx
+import nibabel as nib
+import numpy as np
+import yaml
+from numpy.typing import NDArray
+
+from ricefish.client import Client
+from scans.intensity import Window
+from tests.images.engines import Container, Engine, EngineError, Job, engine
+from tests.serving.models import run_offline, write_model
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+HOME = "/var/lib/ricefish"
+SCAN_SHAPE = (64, 48, 40)
+START_SECONDS = 180
+
+
+class CheckFailed(AssertionError):  # noqa: N818 - says what happened
+    """An image does not do what it is for."""
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Builds and checks; the exit status is 1 where something failed, and the last line says what."""
+    parser = argparse.ArgumentParser(prog="make image-test", description=__doc__)
+    parser.add_argument("--engine", choices=["docker", "podman", "buildah"], help="default: the first that works")
+    parser.add_argument("--only", choices=["serving", "training"], help="default: both")
+    parser.add_argument("--no-build", action="store_true", help="check the images that are there")
+    parser.add_argument("--lock", default="serving.txt", help="serving-cpu.txt: without CUDA")
+    given = parser.parse_args(arguments)
+    os.chdir(REPOSITORY)
+    try:
+        used = engine(given.engine)
+        revision = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout
+        stamp = {"REVISION": revision.strip()}
+        if given.only != "training":
+            if not given.no_build:
+                used.build("serving", "ricefish-serving", arguments={"LOCK": given.lock, **stamp})
+            with _folder() as folder:
+                check_serving(used, "ricefish-serving", Path(folder))
+        if given.only != "serving":
+            if not given.no_build:
+                used.build("training", "ricefish-training", arguments=stamp)
+            with _folder() as folder:
+                check_training(used, "ricefish-training", Path(folder))
+    except (CheckFailed, EngineError, subprocess.CalledProcessError) as error:
+        print(f"image-test: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def check_serving(used: Engine, image: str, folder: Path) -> None:
+    """A scan goes in and its mask comes out. Raises CheckFailed or EngineError."""
+    model = write_model(folder / "model")
+    volumes = {folder / name: f"{HOME}/{name}" for name in ("store", "scratch")}
+    for place in volumes:
+        place.mkdir()
+        place.chmod(0o777)
+    volumes[model] = "/model"
+    settings = {"RICEFISH_MODEL": "/model", "RICEFISH_THREADS": "1", "RICEFISH_BATCH_SIZE": "4"}
+    key = used.run(Job(image, ["keys", "add", "--owner", "image-test", "--scope", "segment"], volumes=volumes)).strip()
+    port = _free_port()
+    server = used.start(Job(image, ["serve"], settings, volumes, port), folder / "server.log")
+    try:
+        _until_ready(f"http://127.0.0.1:{port}", server)
+        _without(server.execute("python", "-c", _LOOK_AROUND).split())
+        server.execute("python", "-m", "serving.healthcheck", "ready")
+        segmented = _segment(f"http://127.0.0.1:{port}", key, folder)
+    finally:
+        status = server.stop()
+    expected = run_offline(model, _scan(), _window())
+    _require(np.array_equal(segmented, expected), f"{int((segmented != expected).sum())} voxels are wrong")
+    _require(status == 0, f"told to stop, the server ended with exit status {status}:\n{server.log()[-2000:]}")
+    print(f"image-test: {image} segmented a scan of {expected.size} voxels, and stopped when told to")
+
+
+_LOOK_AROUND = """
+import importlib.util, os, shutil
+print(os.getuid(), *(m for m in ("torch", "dvc", "pytest") if importlib.util.find_spec(m)),
+      *(p for p in ("cc", "gcc", "g++", "make") if shutil.which(p)))
+"""
+
+
+def _without(found: list[str]) -> None:
+    user, *unwanted = found
+    _require(user == "10001", f"the image runs as user {user}, not as 10001")
+    _require(not unwanted, f"a server needs no {', '.join(unwanted)}")
+
+
+def _scan() -> NDArray[np.float32]:
+    """(Z, Y, X); its ends are those of the window, so that both sides normalise alike."""
+    ramp = np.linspace(0, 100, int(np.prod(SCAN_SHAPE)), dtype=np.float32).reshape(SCAN_SHAPE)
+    return np.ascontiguousarray(ramp[:, ::-1, :])
+
+
+def _window() -> Window:
+    return Window(float(_scan().min()), float(_scan().max()))
+
+
+def _segment(url: str, key: str, folder: Path) -> NDArray[np.uint8]:
+    """Posts the scan and gives its mask, (Z, Y, X) uint8."""
+    scan, mask = folder / "fish.nii.gz", folder / "organs.nii.gz"
+    nib.save(nib.Nifti1Image(_scan().T, np.diag([0.01, 0.01, 0.01, 1.0])), scan)
+    with Client(url, key=key) as client:
+        accepted = client.submit(scan)
+        for status in client.wait(accepted.id):
+            print(f"image-test: {status.slices_done} of {status.slices_total} slices")
+        client.download(accepted.id, mask)
+    return np.asarray(nib.load(mask).dataobj).astype(np.uint8).T
+
+
+def _until_ready(url: str, server: Container) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline and not server.ended():
+        try:
+            if httpx.get(f"{url}/health/ready", trust_env=False).status_code == 200:
+                return
+        except httpx.TransportError:
+            time.sleep(0.5)
+    raise CheckFailed(f"the server ended, or is not ready after {START_SECONDS} s:\n{server.log()[-3000:]}")
+
+
+def check_training(used: Engine, image: str, folder: Path) -> None:
+    """`dvc repro` makes and registers a Student. Raises CheckFailed or EngineError."""
+    repository = folder / "repository"
+    listed = subprocess.run(["git", "ls-files", "-z"], capture_output=True, text=True, check=True).stdout
+    for name in filter(None, listed.split("\0")):
+        (repository / name).parent.mkdir(parents=True, exist_ok=True)
+        (repository / name).write_bytes(Path(name).read_bytes())
+    _make_smallest(repository / "params.yaml")
+    git = ["git", "-C", str(repository), "-c", "user.name=image-test", "-c", "user.email=image-test@localhost"]
+    for command in (["init", "--quiet"], ["add", "--all"], ["commit", "--quiet", "-m", "Copy the working tree"]):
+        subprocess.run([*git, *command], check=True)
+    for path in (repository, *repository.rglob("*")):
+        path.chmod(0o777)
+    job = Job(image, _REPRO, {"OMP_NUM_THREADS": "1"}, {repository: "/repository"})
+    print(used.run(job)[-2000:])
+    for name in ("models/student/model.onnx", "models/student/manifest.json", "metrics/register.json"):
+        _require((repository / name).is_file(), f"dvc repro left no {name}")
+    print(f"image-test: {image} trained, exported and registered a Student")
+
+
+_REPRO = ["sh", "-c", "torchrun --help > /dev/null && dvc repro"]
+_FEWER = {"epochs": 1, "steps_per_epoch": 8, "labelled": 3, "unlabelled": 3, "validation": 3, "slices": 60}
+_NARROWER = {"depth": 32, "height": 64, "width": 64, "crop": 32, "batch_size": 8}
+
+
+def _make_smallest(params: Path) -> None:
+    """The demo profile with so few fish and steps that it takes a few minutes and learns nothing."""
+    content = yaml.safe_load(params.read_text())
+
+    def shrink(section: dict[str, Any]) -> None:
+        for name, value in section.items():
+            if isinstance(value, dict):
+                shrink(value)
+            elif name in _FEWER | _NARROWER:
+                section[name] = min(value, (_FEWER | _NARROWER)[name])
+
+    shrink(content["profiles"]["demo"])
+    params.write_text(yaml.safe_dump({**content, "profile": "demo"}))
+
+
+def _folder() -> tempfile.TemporaryDirectory[str]:
+    made = tempfile.TemporaryDirectory(prefix="ricefish-images-", ignore_cleanup_errors=True)
+    Path(made.name).chmod(0o755)  # the container's user passes through
+    return made
+
+
+def _free_port() -> int:
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        return int(bound.getsockname()[1])
+
+
+def _require(holds: bool, otherwise: str) -> None:
+    if not holds:
+        raise CheckFailed(otherwise)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

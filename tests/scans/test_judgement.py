@@ -1,0 +1,83 @@
+"""Judgement: what is said of slices and organs, by hand; and that slabs add up to the whole."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from scans.judgement import Judgement, sampled_slices, slice_voxels
+
+SEGMENTATION = np.array([[[1, 1], [0, 2]], [[0, 0], [0, 0]], [[0, 1], [0, 0]]], dtype=np.uint8)
+"""Three slices: two voxels of organ 1 and one of 2; nothing; one voxel of organ 1."""
+GOOD = np.array([0.9, 0.1, 0.3])
+
+
+def test_slices_without_organs_count_for_nothing() -> None:
+    """Mean of 0.9 and 0.3, half of them below 0.5; the empty slice's 0.1 is kept, and in no sum."""
+    judgement = Judgement.of_quality(SEGMENTATION, GOOD, organs=3)
+    assert judgement.good == (0.9, 0.1, 0.3)
+    assert judgement.organ_voxels == (3, 0, 1)
+    assert judgement.slices_with_organs == 2
+    assert judgement.mean_good == pytest.approx(0.6)
+    assert judgement.bad_share(0.5) == 0.5
+    assert judgement.bad_share(0.3) == 0.0, "at the threshold a slice is good"
+
+
+def test_an_organ_is_judged_by_its_slices() -> None:
+    """(2 x 0.9 + 1 x 0.3) / 3 = 0.7 for organ 1, 0.9 for organ 2, nothing for an organ that is not there."""
+    first, second, third = Judgement.of_quality(SEGMENTATION, GOOD, organs=3).of_organs()
+    assert (first.slices, first.good) == (2, pytest.approx(0.7))
+    assert (second.slices, second.good) == (1, pytest.approx(0.9))
+    assert (third.slices, third.good) == (0, None)
+
+
+def test_confidence_is_that_of_organ_voxels() -> None:
+    """Of one slice with three organ voxels of 0.5, 0.75 and 1, and a background: 0.75; nothing else changes."""
+    confidence = np.array([[[0.5, 0.75], [0.125, 1.0]]], dtype=np.float32)
+    judgement = Judgement.of_confidence(SEGMENTATION[:1], confidence, organs=3)
+    assert (judgement.confidence, judgement.confidence_voxels) == (0.75, 3)
+    assert judgement.of_organs() == []
+    assert judgement.mean_good is None
+    assert Judgement.empty(3).confidence is None is Judgement.empty(3).bad_share(0.5)
+
+
+def test_a_probability_for_each_slice_is_needed() -> None:
+    """Two for three slices are refused."""
+    with pytest.raises(ValueError, match="3 slices and probabilities of shape"):
+        Judgement.of_quality(SEGMENTATION, GOOD[:2], organs=3)
+
+
+@given(cut=st.integers(1, 5), seed=st.integers(0, 99))
+def test_slabs_add_up_to_the_whole(cut: int, seed: int) -> None:
+    """Wherever it is cut, also when the first part was written down as JSON and read back in between."""
+    rng = np.random.default_rng(seed)
+    segmentation = rng.integers(0, 4, (6, 3, 3)).astype(np.uint8)
+    good = rng.random(6).astype(np.float32)
+    whole = Judgement.of_quality(segmentation, good, organs=3)
+    first = Judgement.of_quality(segmentation[:cut], good[:cut], organs=3)
+    kept = Judgement.from_dict(json.loads(json.dumps(first.to_dict())))
+    assert kept == first
+    both = kept + Judgement.of_quality(segmentation[cut:], good[cut:], organs=3)
+    assert (both.good, both.organ_voxels, both.voxels, both.slices) == (
+        whole.good, whole.organ_voxels, whole.voxels, whole.slices,
+    )  # fmt: skip
+    assert both.weighted == pytest.approx(whole.weighted)
+
+
+def test_voxels_are_counted_per_slice() -> None:
+    """By hand, and an organ that is nowhere has a column too."""
+    assert slice_voxels(SEGMENTATION, organs=3).tolist() == [[2, 1, 0], [0, 0, 0], [1, 0, 0]]
+
+
+@given(depth=st.integers(1, 5000), slab=st.sampled_from([1, 2, 4, 8, 16, 32]))
+def test_the_sample_does_not_depend_on_the_slabs(depth: int, slab: int) -> None:
+    """Slab by slab the same slices are chosen as at once; at most one in eight, and 16 of a volume of 128 or more."""
+    whole = list(sampled_slices(0, depth, depth))
+    parts = [z for start in range(0, depth, slab) for z in sampled_slices(start, min(start + slab, depth), depth)]
+    assert parts == whole
+    assert len(whole) <= -(-depth // 8)
+    assert len(whole) >= min(depth // 8, 16)

@@ -1,0 +1,128 @@
+"""Registries: MLflow's in a SQLite file or behind a real `mlflow server`, with tiny models and no torch."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import time
+import warnings
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+NAME = "ricefish"
+CHAMPION = f"models:/{NAME}@champion"
+
+
+class SmallRegistry:
+    """Registers model folders as versions of one model, and moves its aliases."""
+
+    def __init__(self, uri: str, *, artifacts: Path | None) -> None:
+        """`artifacts` is where files go; None: where the server says."""
+        self.uri = uri
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # MLflow's and SQLAlchemy's own
+            from mlflow import MlflowClient
+
+            self._client: Any = MlflowClient(tracking_uri=uri, registry_uri=uri)
+            location = None if artifacts is None else artifacts.as_uri()
+            self._experiment = self._client.create_experiment("models", artifact_location=location)
+            self._client.create_registered_model(NAME)
+
+    def register(self, folder: Path) -> str:
+        """The number of the new version."""
+        run = self._client.create_run(self._experiment)
+        logged = self._client.create_logged_model(self._experiment, name=NAME, source_run_id=run.info.run_id)
+        self._client.log_model_artifacts(logged.model_id, str(folder))
+        self._client.finalize_logged_model(logged.model_id, "READY")
+        source = f"models:/{logged.model_id}"
+        return str(self._client.create_model_version(NAME, source, model_id=logged.model_id).version)
+
+    def point(self, version: str, *, alias: str = "champion") -> None:
+        """Moves an alias."""
+        self._client.set_registered_model_alias(NAME, alias, version)
+
+    def forget(self, *, alias: str = "champion") -> None:
+        """Removes an alias."""
+        self._client.delete_registered_model_alias(NAME, alias)
+
+    def announce(self, url: str, secret: str) -> None:
+        """Has the registry tell a server of moved aliases."""
+        events = ["model_version_alias.created", "model_version_alias.deleted"]
+        self._client.create_webhook("server", url, events, secret=secret)
+
+
+def sqlite_registry(folder: Path, monkeypatch: pytest.MonkeyPatch) -> SmallRegistry:
+    """One in a file of its own, which MLFLOW_TRACKING_URI names from now on: MLflow looks there as well."""
+    uri = f"sqlite:///{folder}/mlflow.db"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    return SmallRegistry(uri, artifacts=folder / "artifacts")
+
+
+class RegistryServer:
+    """`mlflow server` as a process of its own, on a port that it keeps; stop it and start it again."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._port = _free_port()
+        self.url = f"http://127.0.0.1:{self._port}"
+        self._process: subprocess.Popen[bytes] | None = None
+        self._environment = {
+            **os.environ,
+            "MLFLOW_DISABLE_TELEMETRY": "true",
+            "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+            "MLFLOW_WEBHOOK_ALLOW_PRIVATE_IPS": "true",
+            "MLFLOW_WEBHOOK_ALLOWED_SCHEMES": "http,https",
+            "MLFLOW_WEBHOOK_SECRET_ENCRYPTION_KEY": "3fkR4dq1n8xr3E4cRZo0kS3s0wq1oQyN1m1sJx0bJ2Q=",
+        }
+
+    def start(self) -> RegistryServer:
+        database = f"sqlite:///{self._folder}/mlflow.db"
+        mlflow = [sys.executable, "-m", "mlflow"]
+        subprocess.run([*mlflow, "db", "upgrade", database], env=self._environment, check=True, capture_output=True)
+        files = ["--artifacts-destination", str(self._folder / "artifacts"), "--serve-artifacts"]
+        where = ["--host", "127.0.0.1", "--port", str(self._port), "--workers", "1"]
+        with (self._folder / "mlflow.log").open("ab") as log:
+            self._process = subprocess.Popen(
+                [*mlflow, "server", "--backend-store-uri", database, *files, *where],
+                env=self._environment,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        deadline = time.monotonic() + 300
+        while not self._answers():
+            assert self._process.poll() is None and time.monotonic() < deadline, (
+                self._folder / "mlflow.log"
+            ).read_text()
+            time.sleep(0.1)
+        return self
+
+    def stop(self) -> None:
+        """At once, with the processes that it has started."""
+        if self._process is not None:
+            os.killpg(self._process.pid, 9)
+            self._process.wait(60)
+            self._process = None
+
+    def signal(self, number: int) -> None:
+        """To all of its processes."""
+        if self._process is not None:
+            os.killpg(self._process.pid, number)
+
+    def _answers(self) -> bool:
+        try:
+            return httpx.get(f"{self.url}/health", timeout=2).status_code == 200
+        except httpx.HTTPError:
+            return False
+
+
+def _free_port() -> int:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        port: int = taken.getsockname()[1]
+        return port

@@ -1,0 +1,167 @@
+"""The registry, a real `mlflow server`, goes and comes back: servers serve on, and start without it."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.serving.load import Load
+from tests.serving.models import write_model
+from tests.serving.registries import CHAMPION, RegistryServer, SmallRegistry
+from tests.serving.running import RunningServer
+
+SECRET = "between the registry and its servers"  # noqa: S105 - of these tests alone
+
+
+@dataclass(frozen=True)
+class Registered:
+    """A registry of two versions, of which the first is the champion."""
+
+    server: RegistryServer
+    registry: SmallRegistry
+    models: dict[str, Path]
+
+
+@pytest.fixture(scope="module")
+def registered(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registered]:
+    folder = tmp_path_factory.mktemp("registry")
+    server = RegistryServer(folder)
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", server.url)
+        try:
+            server.start()
+            registry = SmallRegistry(server.url, artifacts=None)
+            thresholds = ((0.4, 0.7), (0.2, 0.5))
+            folders = [write_model(folder / f"model-{n}", rounds=4, thresholds=t) for n, t in enumerate(thresholds)]
+            yield Registered(server, registry, {registry.register(one): one for one in folders})
+        finally:
+            server.stop()
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Servers give up on the registry after a second."""
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
+
+
+def _place(server: RunningServer) -> dict[str, Any]:
+    place: dict[str, Any] = server.get("/v1/models").json()["models"][0]
+    return place
+
+
+def _up(server: RunningServer) -> bool:
+    up: bool = _place(server)["followed"]["registry_up"]
+    return up
+
+
+def _metric(server: RunningServer, name: str) -> float:
+    found = re.search(rf'^{name}{{reference="{re.escape(CHAMPION)}"}} (\S+)$', server.get("/metrics").text, re.M)
+    assert found is not None
+    return float(found.group(1))
+
+
+def _doctor(server: RunningServer) -> tuple[int, dict[str, Any]]:
+    command = [sys.executable, "-m", "ricefish", "doctor", "--json", "--model", CHAMPION]
+    done = subprocess.run(
+        [*command, "--store", str(server.store), "--scan-gb", "0"], capture_output=True, text=True, check=False
+    )
+    return done.returncode, {finding["name"]: finding for finding in json.loads(done.stdout)["findings"]}
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_registry_that_goes_changes_nothing(registered: Registered, tmp_path: Path) -> None:
+    """Under load, over a new start of the server, until the registry is back and names another version."""
+    registered.registry.point("1")
+    server = RunningServer(tmp_path, CHAMPION, slab_slices=4, follow_seconds=0.3)
+    try:
+        server.start()
+        with Load(server.url, registered.models, tmp_path) as load:
+            registered.server.stop()
+            server.until(lambda: not _up(server))
+            reached = _metric(server, "ricefish_registry_reached_timestamp_seconds")
+            load.until(server, "1", single=20, scans=2)
+        assert load.faults == []
+        assert server.get("/health/ready").status_code == 200
+        assert _metric(server, "ricefish_registry_up") == 0
+        assert _metric(server, "ricefish_registry_reached_timestamp_seconds") == reached
+
+        assert server.end() == 0
+        server.start()
+        place = _place(server)
+        assert (place["version"], place["from_cache"], place["followed"]["registry_up"]) == ("1", True, False)
+        assert place["followed"]["registry_reached"] is None
+        assert "does not give it" in place["followed"]["trouble"]
+        assert "event=model_served_from_cache" in server.log
+        assert server.get("/health/ready").status_code == 200
+        with Load(server.url, registered.models, tmp_path) as load:
+            load.until(server, "1", single=5, scans=1)
+        assert load.faults == []
+        status, findings = _doctor(server)
+        assert (findings["registry"]["level"], findings["model"]["level"], status) == ("WARN", "WARN", 0)
+        assert "in the store there is ricefish version 1" in findings["registry"]["found"]
+
+        registered.server.start()
+        server.until(lambda: _up(server))
+        assert _metric(server, "ricefish_registry_up") == 1
+        server.until(lambda: not _place(server)["from_cache"])
+        registered.registry.point("2")
+        server.until(lambda: _place(server)["version"] == "2")
+    finally:
+        server.end()
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_server_that_knows_nothing_does_not_start_without_it(registered: Registered, tmp_path: Path) -> None:
+    """With an empty store there is nothing to serve: one line says so, and the doctor agrees."""
+    registered.server.stop()
+    try:
+        server = RunningServer(tmp_path, CHAMPION)
+        with pytest.raises(AssertionError, match=r"ricefish: models:/ricefish@champion: the registry .* does not give"):
+            server.start()
+        assert server.end() == 1
+        status, findings = _doctor(server)
+        assert (findings["registry"]["level"], findings["model"]["level"], status) == ("FAIL", "FAIL", 1)
+        assert "there is no copy in the store" in findings["registry"]["found"]
+    finally:
+        registered.server.start()
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_registry_that_hangs_holds_nobody_up(registered: Registered, tmp_path: Path) -> None:
+    """It takes connections and answers nothing: scans and slices go on, and so does the server's end."""
+    registered.registry.point("1")
+    server = RunningServer(tmp_path, CHAMPION, slab_slices=4, follow_seconds=0.3)
+    try:
+        server.start()
+        registered.server.signal(signal.SIGSTOP)
+        with Load(server.url, registered.models, tmp_path) as load:
+            server.until(lambda: not _up(server))
+            load.until(server, "1", single=20, scans=2)
+        assert load.faults == []
+        assert server.end() == 0
+    finally:
+        registered.server.signal(signal.SIGCONT)
+        server.end()
+
+
+def test_the_registry_tells_the_server(registered: Registered, tmp_path: Path) -> None:
+    """MLflow's own webhook has the version put in place, by a server that would not have asked for an hour."""
+    registered.registry.point("1")
+    server = RunningServer(tmp_path, CHAMPION, follow_seconds=3600, webhook_secret=SECRET)
+    try:
+        registered.registry.announce(f"{server.start().url}/v1/models/webhook", SECRET)
+        registered.registry.point("2")
+        server.until(lambda: _place(server)["version"] == "2")
+        assert "event=registry_event model=ricefish alias=champion followed=True" in server.log
+    finally:
+        server.end()

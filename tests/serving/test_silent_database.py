@@ -1,0 +1,44 @@
+"""A PostgreSQL that accepts connections and says nothing: statements fail in time, and none is needed to recover."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from sqlalchemy.exc import OperationalError
+
+from serving import postgresql
+from serving.database import Database
+from tests.serving.databases import new_postgresql_database, stoppable_postgresql
+
+
+def test_a_statement_that_is_not_answered_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On an open connection, on one that is asked for its health first, on a new one; then all is as before."""
+    monkeypatch.setattr(postgresql, "ANSWER_SECONDS", 1.0)
+    monkeypatch.setattr(postgresql, "_CONNECT_SECONDS", 2)
+    with stoppable_postgresql(tmp_path / "postgresql") as server:
+        database = Database(new_postgresql_database(server.uri))
+        database.open()
+        with database.reading() as connection:
+            connection.exec_driver_sql("SELECT 1")
+            server.freeze()
+            with pytest.raises(OperationalError, match="the database gave no answer for 1 s"):
+                connection.exec_driver_sql("SELECT 1")
+        for _ in range(2):
+            with pytest.raises(OperationalError):
+                database.check()
+        server.thaw()
+        database.check()
+        database.close()
+
+
+def test_making_the_tables_may_take_as_long_as_it_takes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The limit is not for `open`, which may have an index of a large table to make, and holds again after it."""
+    monkeypatch.setattr(postgresql, "ANSWER_SECONDS", 0.5)
+    with stoppable_postgresql(tmp_path / "postgresql") as server:
+        database = Database(new_postgresql_database(server.uri))
+        with database.writing() as connection, postgresql.unhurried(connection):
+            connection.exec_driver_sql("SELECT pg_sleep(1)")
+        with pytest.raises(OperationalError, match="no answer"), database.writing() as connection:
+            connection.exec_driver_sql("SELECT pg_sleep(1)")
+        database.close()
