@@ -53,8 +53,6 @@ def _split(text: str) -> Iterator[tuple[str, str, int]]:
 
 
 def _message(tokens: _Tokens, *, closed_by: str | None, depth: int) -> Message:
-    if depth > _MOST_DEPTH:
-        raise ConfigTextError(f"messages lie in each other more than {_MOST_DEPTH} deep")
     fields: Message = {}
     while True:
         kind, text, line = tokens.take()
@@ -69,6 +67,8 @@ def _message(tokens: _Tokens, *, closed_by: str | None, depth: int) -> Message:
 
 def _values(tokens: _Tokens, *, depth: int) -> list[Any]:
     kind, text, line = tokens.take()
+    if depth > _MOST_DEPTH:
+        raise ConfigTextError(f"line {line}: brackets lie in each other more than {_MOST_DEPTH} deep")
     if text == "[":
         values: list[Any] = []
         while tokens.peek()[1] != "]":
@@ -78,12 +78,19 @@ def _values(tokens: _Tokens, *, depth: int) -> list[Any]:
     if text in ("{", "<"):
         return [_message(tokens, closed_by="}" if text == "{" else ">", depth=depth + 1)]
     if kind == "string":
-        return [text[1:-1].encode().decode("unicode_escape")]
+        return [_unescaped(text[1:-1], line)]
     if kind == "word":
         return [{"true": True, "false": False}.get(text, text)]
     if kind == "number":
         return [_number(text, line)]
     raise ConfigTextError(f"line {line}: {text} stands where a value was expected")
+
+
+def _unescaped(text: str, line: int) -> str:
+    try:
+        return text.encode("latin-1", "backslashreplace").decode("unicode_escape") if "\\" in text else text
+    except UnicodeDecodeError as error:
+        raise ConfigTextError(f"line {line}: {text} is no string: {error.reason}") from None
 
 
 def _number(text: str, line: int) -> int | float:

@@ -14,7 +14,7 @@ import pytest
 from numpy.typing import NDArray
 
 from scans.intensity import Window
-from serving.batching import Batcher, Urgency
+from serving.batching import Batcher, Computed, Urgency
 from serving.runtime import OutOfDeviceMemory
 
 WINDOW = Window(0, 1)
@@ -39,6 +39,9 @@ class Network:
         self.batches.append([int(piece[0, 0]) for piece in slices])
         self.shapes.append(slices.shape)
         return slices.astype(np.uint8)
+
+    def segment_rows_with_confidence(self, slices: NDArray[Any], windows: NDArray[Any], *, lane: int) -> Any:
+        return self.segment_rows(slices, windows, lane=lane), slices / np.float32(100)
 
 
 @pytest.fixture
@@ -199,3 +202,30 @@ def test_lanes_compute_side_by_side() -> None:
         for answer in answers:
             answer.result(20)
     batcher.close()
+
+
+def test_confidence_is_computed_for_those_who_ask(batcher: Batcher) -> None:
+    """It is merged with its like alone, halved where memory runs out, and each request gets its own part of both."""
+    network = Network(most_pixels=3 * 16)
+    first = held(batcher, network)
+    told: list[tuple[int, bool]] = []
+
+    def note(batch: Computed, waited_seconds: float, leads: bool) -> None:
+        told.append((batch.slices, leads))
+
+    def confident(*values: int) -> Any:
+        slices = np.stack([np.full((4, 4), value, np.float32) for value in values])
+        windows = np.tile(np.float32([[0, 1]]), (len(values), 1))
+        how = {"network": network, "urgency": Urgency.SLICE, "stream": str(values), "merged_up_to": 8, "told": note}
+        return batcher.submit_with_confidence(slices, window=windows, **how)
+
+    plain = ask(batcher, network, 9, urgency=Urgency.SLICE, stream="plain", merged_up_to=8)
+    two, three = confident(1, 2), confident(3, 4, 5)
+    network.open.set()
+    segmentation, confidence = three.result(20)
+    assert segmentation[:, 0, 0].tolist() == [3, 4, 5]
+    np.testing.assert_allclose(confidence[:, 0, 0], [0.03, 0.04, 0.05])
+    assert two.result(20)[0][:, 0, 0].tolist() == [1, 2]
+    assert plain.result(20)[0, 0, 0] == 9 and first.result(20) is not None
+    assert network.batches == [[0], [9], [1, 2], [3, 4], [5]]
+    assert told == [(5, True), (5, False)]
