@@ -8,14 +8,13 @@ from collections.abc import AsyncIterator
 from contextlib import ExitStack, asynccontextmanager
 from importlib.metadata import version
 
-from fastapi import Depends, FastAPI
+from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 
 from serving import access, errors, resources
 from serving.headers import SecurityHeaders
 from serving.parts import owner
 from serving.routes import health, inference, intake, models, protocol, results, scans, shadow, uploads
-from serving.routes.given import database_answers
 from serving.settings import Settings
 from serving.telemetry import RequestWatch, Telemetry
 from serving.tracing import Tracing
@@ -57,9 +56,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.startup_error = None
     app.include_router(inference.router)
     app.include_router(health.router)
-    for routes in (intake, scans, results):
-        app.include_router(routes.router, dependencies=[Depends(database_answers)])
-    for routes in (uploads, models, shadow, protocol):
+    for routes in (intake, scans, results, uploads, models, shadow, protocol):
         app.include_router(routes.router)
     app.add_middleware(access.Access, metrics_open=settings.metrics_open)
     app.add_middleware(RequestWatch, telemetry=telemetry, tracing=tracing)

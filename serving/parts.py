@@ -10,7 +10,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 from serving import census, logs
-from serving.batching import Batcher
+from serving.batching import Batcher, Computed
 from serving.database import Database
 from serving.following import Follower
 from serving.janitor import Janitor
@@ -58,20 +58,10 @@ def opened(settings: Settings, scratch: Scratch, telemetry: Telemetry, tracing: 
         stack.enter_context(store.open(alone=alone))
         database.open()
         stack.callback(database.close)
-        tuner = Tuner(scratch.root, wanted=Wanted(threads=settings.threads, batch_size=settings.batch_size))
         shadow = Shadow.of(settings, database, owner=owner(settings))
-        room = SliceRoom(settings.queue_slices, settings.queue_slice_bytes)
-        lanes = max(os.cpu_count() or 1, _MOST_GPU_LANES)
-        batcher = Batcher(lanes=lanes, on_batch=shadow.listening(telemetry.batch_computed), room=room)
+        batcher = _batcher(settings, shadow.listening(telemetry.batch_computed))
         stack.callback(batcher.close)
-        models = Models(
-            store.models_dir,
-            device=settings.device,
-            tuner=tuner,
-            precision=settings.precision,
-            elsewhere=store,
-            answer=in_turn(batcher),
-        )
+        models = _models(settings, store, scratch, batcher)
         work = _worker(
             settings,
             _leases(settings, database, shadow),
@@ -95,6 +85,22 @@ def opened(settings: Settings, scratch: Scratch, telemetry: Telemetry, tracing: 
         janitor = Janitor(store=store, jobs=jobs, retention_days=settings.retention_days)
         with telemetry.watching(_watched(settings, scratch, database, batcher, models)):
             yield Parts(database, store, models, batcher, jobs, janitor, work, alone, shadow)
+
+
+def _batcher(settings: Settings, on_batch: Callable[[Computed], None]) -> Batcher:
+    room = SliceRoom(settings.queue_slices, settings.queue_slice_bytes)
+    return Batcher(lanes=max(os.cpu_count() or 1, _MOST_GPU_LANES), on_batch=on_batch, room=room)
+
+
+def _models(settings: Settings, store: Store, scratch: Scratch, batcher: Batcher) -> Models:
+    return Models(
+        store.models_dir,
+        device=settings.device,
+        tuner=Tuner(scratch.root, wanted=Wanted(threads=settings.threads, batch_size=settings.batch_size)),
+        precision=settings.precision,
+        elsewhere=store,
+        answer=in_turn(batcher),
+    )
 
 
 def _worker(

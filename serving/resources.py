@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from scans.drift import Departure
 from serving import load
 from serving.admission import Admission, QueueLimits
 from serving.auth import Auth, check_exposure
@@ -22,7 +21,7 @@ from serving.janitor import Janitor
 from serving.jobs import Jobs
 from serving.keys import Keys
 from serving.limits import Limits
-from serving.models import LoadedModel, Models
+from serving.models import Models
 from serving.parts import Parts, opened, owner, running, shadowed
 from serving.places import scratch_dir
 from serving.protocol.catalogue import Catalogue
@@ -89,28 +88,12 @@ def server(settings: Settings, *, telemetry: Telemetry, tracing: Tracing) -> Ite
             parts.models.serve(*references)
         catalogue = stack.enter_context(_catalogue(settings, parts))
         follower = Follower(parts.models, every_seconds=settings.follow_seconds, listener=telemetry)
-        limits = Limits(scratch.root, settings.upload_limit_bytes)
-        uploads = Uploads(scratch.uploads_dir, limits=limits, expiry_seconds=settings.upload_expiry_hours * 3600)
-        uploads.expire(starting=True)
-        parts.janitor.also(uploads.expire)
-        parts.janitor.also(parts.shadow.sweep)
-        parts.janitor.sweep(starting=True, alone=parts.alone)
-        parts.janitor.also(lambda: parts.models.prune(parts.jobs.needed_models()))
-        parts.janitor.also(parts.models.confirm)
+        uploads = _uploads(settings, parts, scratch)
         stack.enter_context(running(parts.janitor, parts.worker, follower))
         stack.enter_context(shadowed(settings, parts, scratch, telemetry))
         stack.enter_context(parts.shadow.published())
         admission = _admission(settings, parts.database)
-        intake = _intake(
-            settings,
-            parts,
-            admission,
-            scratch=scratch,
-            uploads=uploads,
-            limits=limits,
-            tracing=tracing,
-            on_departure=telemetry.departed,
-        )
+        intake = _intake(settings, parts, admission, scratch=scratch, uploads=uploads, tracing=tracing, told=telemetry)
         parts.janitor.also(intake.loose_ends.tie)
         yield Resources(
             parts.models,
@@ -130,6 +113,19 @@ def server(settings: Settings, *, telemetry: Telemetry, tracing: Tracing) -> Ite
             _webhook(settings, follower),
             parts.shadow,
         )
+
+
+def _uploads(settings: Settings, parts: Parts, scratch: Scratch) -> Uploads:
+    """Clears what an earlier process left, and has the janitor look after what this one will leave."""
+    limits = Limits(scratch.root, settings.upload_limit_bytes)
+    uploads = Uploads(scratch.uploads_dir, limits=limits, expiry_seconds=settings.upload_expiry_hours * 3600)
+    uploads.expire(starting=True)
+    parts.janitor.also(uploads.expire)
+    parts.janitor.also(parts.shadow.sweep)
+    parts.janitor.sweep(starting=True, alone=parts.alone)
+    parts.janitor.also(lambda: parts.models.prune(parts.jobs.needed_models()))
+    parts.janitor.also(parts.models.confirm)
+    return uploads
 
 
 @contextmanager
@@ -161,9 +157,8 @@ def _intake(  # noqa: PLR0913 - the parts of a server that taking in needs, each
     *,
     scratch: Scratch,
     uploads: Uploads,
-    limits: Limits,
     tracing: Tracing,
-    on_departure: Callable[[LoadedModel, Departure], None],
+    told: Telemetry,
 ) -> Intake:
     return Intake(
         store=parts.store,
@@ -172,12 +167,12 @@ def _intake(  # noqa: PLR0913 - the parts of a server that taking in needs, each
         jobs=parts.jobs,
         uploads=uploads,
         sources=Sources(settings.source_roots, settings.source_buckets, settings.s3_endpoint),
-        limits=limits,
+        limits=uploads.limits,
         admission=admission,
         silence_seconds=settings.upload_timeout_seconds,
         slab_slices=settings.slab_slices,
         tracing=tracing,
-        on_departure=on_departure,
+        on_departure=told.departed,
     )
 
 

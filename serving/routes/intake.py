@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Header, Query, Request, Response
+from fastapi import APIRouter, Depends, Header, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from pydantic import ValidationError
 
@@ -13,7 +13,7 @@ from serving.errors import MEDIA_TYPE
 from serving.receiving import stated_sha256
 from serving.resources import Resources
 from serving.routes.answers import scan_response
-from serving.routes.given import Given, segmentation_model
+from serving.routes.given import Given, database_answers, segmentation_model
 from serving.scan import Scan
 from serving.schemas import ProblemResponse, ScanParameters, ScanRequest, ScanResponse
 
@@ -21,7 +21,9 @@ _PROBLEM: dict[str, Any] = {"model": ProblemResponse, "content": {MEDIA_TYPE: {}
 _MOST_JSON_BYTES = 100_000
 _BINARY = {"schema": {"type": "string", "format": "binary"}}
 
-router = APIRouter(prefix="/v1/scans", tags=["scans"], responses={"4XX": _PROBLEM})
+router = APIRouter(
+    prefix="/v1/scans", tags=["scans"], responses={"4XX": _PROBLEM}, dependencies=[Depends(database_answers)]
+)
 
 
 @router.post(

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 from urllib.parse import quote
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.responses import StreamingResponse
 
 from scans.formats import MEDIA_TYPES
@@ -19,7 +19,7 @@ from serving.jobs import Job
 from serving.resources import Resources
 from serving.results import Axis
 from serving.routes.answers import ScanId, model_response, quality_response
-from serving.routes.given import Given
+from serving.routes.given import Given, database_answers
 from serving.scan import Scan
 from serving.schemas import (
     BoxResponse,
@@ -39,7 +39,9 @@ _CSV_COLUMNS = (
 )
 _QUALITY_COLUMNS = ("slice", "good", "organ_voxels")
 
-router = APIRouter(prefix="/v1/scans", tags=["results"], responses={"4XX": _PROBLEM})
+router = APIRouter(
+    prefix="/v1/scans", tags=["results"], responses={"4XX": _PROBLEM}, dependencies=[Depends(database_answers)]
+)
 
 
 @router.get("/{scan_id}/segmentation", response_class=StreamingResponse)

@@ -16,14 +16,16 @@ from serving import logs
 from serving.errors import MEDIA_TYPE, RETRY_SECONDS
 from serving.jobs import ENDED, ScanNotFound, State
 from serving.routes.answers import ScanId, scan_response
-from serving.routes.given import Given
+from serving.routes.given import Given, database_answers
 from serving.schemas import ProblemResponse, ScanResponse, ScansResponse
 from serving.worker import Ending
 
 _PROBLEM: dict[str, Any] = {"model": ProblemResponse, "content": {MEDIA_TYPE: {}}}
 _LOOKING_SECONDS = 0.5
 
-router = APIRouter(prefix="/v1/scans", tags=["scans"], responses={"4XX": _PROBLEM})
+router = APIRouter(
+    prefix="/v1/scans", tags=["scans"], responses={"4XX": _PROBLEM}, dependencies=[Depends(database_answers)]
+)
 
 
 @router.get("")
