@@ -84,19 +84,7 @@ def server(settings: Settings, *, telemetry: Telemetry, tracing: Tracing) -> Ite
         parts.models.prune(parts.jobs.needed_models())
         stack.enter_context(_running(parts.janitor))
         stack.enter_context(_running(parts.worker))
-        intake = Intake(
-            store=parts.store,
-            scratch=scratch,
-            models=parts.models,
-            jobs=parts.jobs,
-            uploads=uploads,
-            sources=Sources(settings.source_roots, settings.source_buckets, settings.s3_endpoint),
-            limits=limits,
-            silence_seconds=settings.upload_timeout_seconds,
-            slab_slices=settings.slab_slices,
-            tracing=tracing,
-            on_departure=telemetry.departed,
-        )
+        intake = _intake(settings, parts, scratch=scratch, uploads=uploads, limits=limits, tracing=tracing)
         yield Resources(
             parts.models,
             parts.batcher,
@@ -145,6 +133,7 @@ class _Parts:
     janitor: Janitor
     worker: Worker | None
     alone: bool
+    telemetry: Telemetry
 
 
 @contextmanager
@@ -167,19 +156,7 @@ def _parts(settings: Settings, scratch: Scratch, telemetry: Telemetry, tracing: 
             logs.event("scans_taken_back", scans=left)
         work = None
         if settings.concurrent_scans:
-            segmenter = Segmenter(
-                store=store,
-                scratch=scratch,
-                models=models,
-                batcher=batcher,
-                tile=settings.tile,
-                quality_limit=settings.quality_limit,
-                on_spent=telemetry.time_spent,
-                on_slab=telemetry.slab_finished,
-                on_judged=telemetry.judged,
-                on_departure=telemetry.departed,
-                tracing=tracing,
-            )
+            segmenter = _segmenter(settings, store, scratch, models, batcher, telemetry=telemetry, tracing=tracing)
             work = Worker(
                 leases,
                 segment=segmenter.segment,
@@ -190,7 +167,50 @@ def _parts(settings: Settings, scratch: Scratch, telemetry: Telemetry, tracing: 
         jobs = Jobs(database, owner=owner(settings), on_change=work.look if work else lambda: None)
         janitor = Janitor(store=store, jobs=jobs, retention_days=settings.retention_days)
         with telemetry.watching(_watched(settings, scratch, database, batcher, models)):
-            yield _Parts(database, store, models, batcher, jobs, janitor, work, alone)
+            yield _Parts(database, store, models, batcher, jobs, janitor, work, alone, telemetry)
+
+
+def _segmenter(  # noqa: PLR0913 - the parts of a process that segmenting needs
+    settings: Settings,
+    store: Store,
+    scratch: Scratch,
+    models: Models,
+    batcher: Batcher,
+    *,
+    telemetry: Telemetry,
+    tracing: Tracing,
+) -> Segmenter:
+    return Segmenter(
+        store=store,
+        scratch=scratch,
+        models=models,
+        batcher=batcher,
+        tile=settings.tile,
+        quality_limit=settings.quality_limit,
+        on_spent=telemetry.time_spent,
+        on_slab=telemetry.slab_finished,
+        on_judged=telemetry.judged,
+        on_departure=telemetry.departed,
+        tracing=tracing,
+    )
+
+
+def _intake(  # noqa: PLR0913 - the parts of a server that taking in needs
+    settings: Settings, parts: _Parts, *, scratch: Scratch, uploads: Uploads, limits: Limits, tracing: Tracing
+) -> Intake:
+    return Intake(
+        store=parts.store,
+        scratch=scratch,
+        models=parts.models,
+        jobs=parts.jobs,
+        uploads=uploads,
+        sources=Sources(settings.source_roots, settings.source_buckets, settings.s3_endpoint),
+        limits=limits,
+        silence_seconds=settings.upload_timeout_seconds,
+        slab_slices=settings.slab_slices,
+        tracing=tracing,
+        on_departure=parts.telemetry.departed,
+    )
 
 
 def _auth(settings: Settings, database: Database) -> Auth:
