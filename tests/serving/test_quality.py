@@ -1,4 +1,4 @@
-"""The Quality Classifier, served with its model: what it says of slices, organs and scans; and what warns of a scan."""
+"""The Quality Classifier, served with its model: what it says of slices, organs and scans; and what becomes of both."""
 
 from __future__ import annotations
 
