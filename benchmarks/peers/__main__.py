@@ -21,6 +21,7 @@ from benchmarks import clone, results
 from benchmarks.models import Size, write_model
 from benchmarks.overhead import SIDE
 from benchmarks.peers.comparison import CLIENTS, Comparison, Effort
+from benchmarks.peers.contenders import PEERS
 from benchmarks.peers.environments import DEFAULT_FOLDER, Environments
 
 _FULL = {"unet": Effort(3, 4.0, 2.0, 64), "tiny": Effort(3, 3.0, 1.0, 1024)}
@@ -37,11 +38,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     console = Console()
     commit = "" if given.quick else clone.require_commit()
     effort, rows = _QUICK if given.quick else _FULL, []
+    environments = Environments(given.venvs.expanduser().absolute())
+    for peer in PEERS:
+        console.print(f"{peer.title} {environments.version(peer.name, peer.name)}", highlight=False)
     with tempfile.TemporaryDirectory(prefix="ricefish-peers-") as temporary:
         for size in given.networks:
             folder = Path(temporary) / size
             model = write_model(folder / "model", size)
-            environments = Environments(given.venvs.expanduser().absolute())
             comparison = Comparison(size, model, folder, environments, effort[size], _said_on(console))
             rows.append(comparison.run())
     if not given.quick:
