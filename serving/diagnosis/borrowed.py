@@ -5,11 +5,11 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from serving.model_cache import REFERENCES_DIR, ModelCache, Nowhere
+from serving.model_cache import REFERENCES_DIR, Elsewhere, ModelCache, Nowhere
 from serving.references import Note
 from serving.settings import Settings
 from serving.store import Scratch, Store, open_store
@@ -19,26 +19,34 @@ from serving.store import Scratch, Store, open_store
 class Borrowed:
     """What `borrowed` gives."""
 
-    store: Store
+    store: Store | None
+    """None where it cannot be used, of which its own check tells: nothing is known then, and nothing is copied."""
 
     def note(self, reference: str) -> Note | None:
         """What a reference meant last; None where nothing is known of it, or its copy is gone."""
+        if self.store is None:
+            return None
         cache = ModelCache(self.store.models_dir, elsewhere=self.store)
         note = cache.note(reference)
         return note if note is not None and cache.copy(note.versions[0].identity.key) is not None else None
 
-    def into(self, folder: Path) -> _Copies:
+    def into(self, folder: Path) -> Elsewhere:
         """Has another cache's folder find them."""
-        return _Copies(self.store, folder)
+        return Nowhere() if self.store is None else _Copies(self.store, folder)
 
 
 @contextmanager
 def borrowed(settings: Settings) -> Iterator[Borrowed]:
     """The store of a server with these settings, not claimed."""
-    with tempfile.TemporaryDirectory(prefix="ricefish-doctor-") as folder, Scratch(Path(folder)).opened() as scratch:
-        store = open_store(settings, scratch)
-        with store.open(alone=False):
-            yield Borrowed(store)
+    with ExitStack() as stack:
+        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="ricefish-doctor-"))
+        scratch = stack.enter_context(Scratch(Path(folder)).opened())
+        store: Store | None = None
+        with suppress(OSError):
+            opened = open_store(settings, scratch)
+            stack.enter_context(opened.open(alone=False))
+            store = opened
+        yield Borrowed(store)
 
 
 class _Copies(Nowhere):

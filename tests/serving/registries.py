@@ -26,8 +26,11 @@ class SmallRegistry:
         self.uri = uri
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # MLflow's and SQLAlchemy's own
+            import mlflow
             from mlflow import MlflowClient
 
+            mlflow.set_tracking_uri(uri)  # where it looks for models that are registered by their own address
+            mlflow.set_registry_uri(uri)
             self._client: Any = MlflowClient(tracking_uri=uri, registry_uri=uri)
             location = None if artifacts is None else artifacts.as_uri()
             self._experiment = self._client.create_experiment("models", artifact_location=location)
@@ -68,7 +71,7 @@ class RegistryServer:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._port = _free_port()
+        self._port = free_port()
         self.url = f"http://127.0.0.1:{self._port}"
         self._process: subprocess.Popen[bytes] | None = None
         self._environment = {
@@ -77,6 +80,7 @@ class RegistryServer:
             "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
             "MLFLOW_WEBHOOK_ALLOW_PRIVATE_IPS": "true",
             "MLFLOW_WEBHOOK_ALLOWED_SCHEMES": "http,https",
+            "MLFLOW_WEBHOOK_CACHE_TTL": "1",  # seconds in which a new webhook may not be seen
             "MLFLOW_WEBHOOK_SECRET_ENCRYPTION_KEY": "3fkR4dq1n8xr3E4cRZo0kS3s0wq1oQyN1m1sJx0bJ2Q=",
         }
 
@@ -121,7 +125,8 @@ class RegistryServer:
             return False
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """Where nobody listens."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         port: int = taken.getsockname()[1]

@@ -197,7 +197,7 @@ def test_an_alias_that_is_removed_changes_nothing(following: Following) -> None:
     assert following.server.get("/health/ready").status_code == 200
     following.registry.point("2")
     following.until_served("2")
-    assert following.place()["followed"]["trouble"] is None
+    following.server.until(lambda: following.place()["followed"]["trouble"] is None)
 
 
 def test_a_refused_version_does_not_keep_a_server_from_starting(following: Following) -> None:

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from sqlalchemy import update
 
+from scans.judgement import Judgement
 from scans.statistics import OrganStatistics
 from serving.admission import Admission, QueueLimits
 from serving.database import Database, scans
@@ -102,8 +103,16 @@ def test_the_rate_is_that_of_all_running_scans_with_a_lease(database: Database) 
         leases = Leases(database, owner=worker, seconds=seconds or 60.0)
         lease = leases.take(Priority.NORMAL)
         assert lease is not None
-        statistics = OrganStatistics.empty(3)
-        leases.commit(lease, slabs_done=2, statistics=statistics, timings={}, batch_size=1, rate=5.0)
+        leases.commit(
+            lease,
+            slabs_done=2,
+            statistics=OrganStatistics.empty(3),
+            judgement=Judgement.empty(2),
+            warnings=(),
+            timings={},
+            batch_size=1,
+            rate=5.0,
+        )
         if not seconds:
             with database.writing() as connection:
                 connection.execute(update(scans).where(scans.c.owner == "gone").values(lease_until=1.0))

@@ -16,7 +16,7 @@ import pytest
 
 from tests.serving.load import Load
 from tests.serving.models import write_model
-from tests.serving.registries import CHAMPION, RegistryServer, SmallRegistry
+from tests.serving.registries import CHAMPION, RegistryServer, SmallRegistry, free_port
 from tests.serving.running import RunningServer
 
 SECRET = "between the registry and its servers"  # noqa: S105 - of these tests alone
@@ -121,19 +121,16 @@ def test_a_registry_that_goes_changes_nothing(registered: Registered, tmp_path: 
 
 
 @pytest.mark.usefixtures("impatient")
-def test_a_server_that_knows_nothing_does_not_start_without_it(registered: Registered, tmp_path: Path) -> None:
+def test_a_server_that_knows_nothing_does_not_start_without_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With an empty store there is nothing to serve: one line says so, and the doctor agrees."""
-    registered.server.stop()
-    try:
-        server = RunningServer(tmp_path, CHAMPION)
-        with pytest.raises(AssertionError, match=r"ricefish: models:/ricefish@champion: the registry .* does not give"):
-            server.start()
-        assert server.end() == 1
-        status, findings = _doctor(server)
-        assert (findings["registry"]["level"], findings["model"]["level"], status) == ("FAIL", "FAIL", 1)
-        assert "there is no copy in the store" in findings["registry"]["found"]
-    finally:
-        registered.server.start()
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{free_port()}")
+    server = RunningServer(tmp_path, CHAMPION)
+    with pytest.raises(AssertionError, match=r"ricefish: models:/ricefish@champion: the registry .* does not give"):
+        server.start()
+    assert server.end() == 1
+    status, findings = _doctor(server)
+    assert (findings["registry"]["level"], findings["model"]["level"], status) == ("FAIL", "FAIL", 1)
+    assert "there is no copy in the store" in findings["registry"]["found"]
 
 
 @pytest.mark.usefixtures("impatient")
