@@ -8,7 +8,8 @@ end every accepted scan has ended, every result has the bytes of an undisturbed 
 removed. Writes benchmarks/results/soak-DATABASE.json; exit code 1 with a message where something was lost.
 
 Kills come at random moments, up to twice as far apart as an undisturbed scan took at the start of the run, and no less
-than four seconds: on a busy machine too, a server lives long enough to answer, and most kills hit a scan.
+than four seconds; none comes while a client has waited for half a minute. So on a busy machine too, a server lives long
+enough to answer, and most kills hit a scan.
 """
 
 from __future__ import annotations
@@ -42,6 +43,9 @@ from scans.geometry import Frame, Spacing
 FILES = 4
 _SHAPE = (48, 160, 160)
 """z, y, x: about two seconds of work, so that most kills hit something."""
+_PATIENCE_SECONDS = 30.0
+"""Clients are to be disturbed, not shut out: while one has waited for so long, nothing is killed until it is
+answered. A process that lives and does not answer it within two minutes is a fault."""
 _LEASE_SECONDS = 3
 _LEAST_MOST_SECONDS_BETWEEN = 4.0
 _SCANS_BETWEEN = 2.0
@@ -154,6 +158,8 @@ def _disturb(  # noqa: PLR0913 - what a disturbance is, each with its name in th
         with Progress(console=console, transient=True) as progress:
             for _ in progress.track(range(kills), description="killing"):
                 time.sleep(generator.uniform(0.05, most_seconds))
+                while traffic.longest_wait_seconds > _PATIENCE_SECONDS and not traffic.ledger.faults:
+                    time.sleep(0.1)
                 if traffic.ledger.faults:
                     break
                 victim = generator.choice(processes)

@@ -55,6 +55,13 @@ class Traffic:
     ledger: Ledger
     seed: int
     stopping: threading.Event = field(default_factory=threading.Event)
+    _asking: dict[int, float] = field(default_factory=dict)
+    """Since when each client has waited for an answer, by thread."""
+
+    @property
+    def longest_wait_seconds(self) -> float:
+        """Of the client that has waited for longest, be it for several servers in a row; 0: none waits."""
+        return time.monotonic() - min(list(self._asking.values()), default=time.monotonic())
 
     def threads(self) -> list[threading.Thread]:
         """One per client; they run until `stopping` is set."""
@@ -138,6 +145,13 @@ class Traffic:
 
     def _answered(self, ask: Callable[[], httpx.Response]) -> httpx.Response:
         """Asks until there is an answer that is one: a killed server gives none, a starting one 503."""
+        self._asking[threading.get_ident()] = time.monotonic()
+        try:
+            return self._asked(ask)
+        finally:
+            del self._asking[threading.get_ident()]
+
+    def _asked(self, ask: Callable[[], httpx.Response]) -> httpx.Response:
         deadline = time.monotonic() + 120
         while time.monotonic() < deadline:
             try:
