@@ -13,7 +13,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from scans.manifest import MODEL_FILE, Golden, ManifestError, ModelManifest, Precision
+from scans.manifest import MANIFEST_FILE, MODEL_FILE, Golden, ManifestError, ModelManifest, Precision
 from serving import logs
 from serving.batching import Batcher, Urgency
 from serving.loaded import LoadedModel, ModelError, ModelIdentity, Served
@@ -163,7 +163,9 @@ def checked_manifest(folder: Path) -> ModelManifest:
     try:
         manifest = ModelManifest.read(folder)
     except ManifestError as error:
-        raise ModelError(str(error)) from error
+        plain = not (folder / MANIFEST_FILE).exists() and (folder / MODEL_FILE).is_file()
+        hint = "; a plain ONNX model is served from RICEFISH_MODEL_REPOSITORY, a folder of such folders"
+        raise ModelError(f"{error}{hint if plain else ''}") from error
     if not (folder / MODEL_FILE).is_file():
         raise ModelError(f"{folder / MODEL_FILE} does not exist; the folder holds only its manifest", reason="hash")
     try:

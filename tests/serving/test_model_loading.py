@@ -83,7 +83,7 @@ def _not_onnx(folder: Path) -> None:
         (_quality_model, "a server needs a segmentation model"),
         (_across_x, "slice_axis is 2"),
         (_no_model, "model.onnx does not exist"),
-        (_no_manifest, "manifest.json does not exist"),
+        (_no_manifest, r"manifest.json does not exist.*; a plain ONNX model is served from RICEFISH_MODEL_REPOSITORY"),
         (_other_graph, "a segmentation model has"),
         (_not_onnx, "not a model that ONNX Runtime can load"),
     ],
