@@ -8,9 +8,9 @@ import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
-# how long an example takes says how busy the machine is, not whether the code is right
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # before any test imports onnxruntime
 
+# how long an example takes says how busy the machine is, not whether the code is right
 hypothesis.settings.register_profile("ricefish", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
 hypothesis.settings.load_profile("ricefish")
 

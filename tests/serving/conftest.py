@@ -11,6 +11,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from serving.database import Database
+from serving.jobs import Jobs
+from tests.serving.databases import new_postgresql_database, postgresql_server
 from tests.serving.models import write_model
 from tests.serving.running import RunningServer
 
@@ -24,6 +27,29 @@ class Example:
     path: Path
     grey: NDArray[np.int16]
     """(Z, Y, X)"""
+
+
+@pytest.fixture(scope="session")
+def postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A server; each test makes a database of its own on it."""
+    with postgresql_server(tmp_path_factory.mktemp("postgresql")) as uri:
+        yield uri
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
+    if request.param == "sqlite":
+        database = Database(f"sqlite:///{tmp_path / 'jobs.sqlite'}")
+    else:
+        database = Database(new_postgresql_database(request.getfixturevalue("postgresql")))
+    database.open()
+    yield database
+    database.close()
+
+
+@pytest.fixture
+def jobs(database: Database) -> Jobs:
+    return Jobs(database, owner="server")
 
 
 @pytest.fixture(scope="session")

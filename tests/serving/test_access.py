@@ -19,7 +19,7 @@ from serving.database import Database
 from serving.keys import Keys
 from serving.settings import read_settings
 from tests.serving.conftest import Example
-from tests.serving.databases import new_postgresql_database, postgresql_server
+from tests.serving.databases import new_postgresql_database
 from tests.serving.running import RunningServer
 
 TUS = {"Tus-Resumable": "1.0.0"}
@@ -123,12 +123,6 @@ class Site:
     def post(self, who: str, file: Path, **request: object) -> httpx.Response:
         path = f"/v1/scans?filename={file.name}"
         return self.call("POST", path, self.shown[who], content=file.read_bytes(), **request)
-
-
-@pytest.fixture(scope="module")
-def postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with postgresql_server(tmp_path_factory.mktemp("postgresql")) as uri:
-        yield uri
 
 
 @pytest.fixture(scope="module", params=["sqlite", "postgresql"])

@@ -25,18 +25,12 @@ from serving.identity import ANYONE, Identity
 from serving.jobs import Jobs, Priority, ScanNotFound
 from serving.keys import Key, KeyRefused, Keys
 from tests.serving.conftest import Example
-from tests.serving.databases import new_postgresql_database, postgresql_server
+from tests.serving.databases import new_postgresql_database
 from tests.serving.queues import new_scan
 from tests.serving.running import RunningServer
 
 EVERYWHERE = "0.0.0.0"  # noqa: S104 - the point of the test
 ADA = Identity(owner="ada", scopes=frozenset({"segment"}), key_id="x")
-
-
-@pytest.fixture(scope="module")
-def postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with postgresql_server(tmp_path_factory.mktemp("postgresql")) as uri:
-        yield uri
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

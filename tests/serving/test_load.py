@@ -5,9 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import time
-from collections.abc import Iterator
 from contextlib import suppress
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -21,27 +19,9 @@ from serving.jobs import Jobs, Priority
 from serving.leases import Leases
 from serving.load import Load, Waiting, measure
 from serving.pressure import QueueFull, SliceRoom, SlicesFull
-from tests.serving.databases import new_postgresql_database, postgresql_server
 from tests.serving.queues import new_scan
 
 UNLIMITED = QueueLimits(scans=10**6, bytes=10**15, age_seconds=1e9)
-
-
-@pytest.fixture(scope="module")
-def postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with postgresql_server(tmp_path_factory.mktemp("postgresql")) as uri:
-        yield uri
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
-    if request.param == "sqlite":
-        database = Database(f"sqlite:///{tmp_path / 'jobs.sqlite'}")
-    else:
-        database = Database(new_postgresql_database(request.getfixturevalue("postgresql")))
-    database.open()
-    yield database
-    database.close()
 
 
 def queue(jobs: Jobs, *, priority: Priority = Priority.NORMAL) -> str:

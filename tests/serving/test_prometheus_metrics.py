@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import httpx
@@ -19,7 +19,7 @@ from serving.batching import Urgency
 from serving.settings import Settings
 from serving.telemetry import Telemetry
 from tests.serving.conftest import Example
-from tests.serving.databases import new_postgresql_database, postgresql_server
+from tests.serving.databases import new_postgresql_database
 from tests.serving.models import write_model
 from tests.serving.running import RunningServer
 
@@ -151,12 +151,6 @@ def test_what_waits_and_what_the_server_is(tmp_path: Path, model_dir: Path, exam
             assert 0 < metrics("disk_free_bytes", folder=folder) < metrics("disk_size_bytes", folder=folder)
     finally:
         server.end()
-
-
-@pytest.fixture(scope="module")
-def postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with postgresql_server(tmp_path_factory.mktemp("postgresql")) as uri:
-        yield uri
 
 
 def test_a_worker_has_metrics_of_its_own(tmp_path: Path, model_dir: Path, example: Example, postgresql: str) -> None:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import pytest
 
@@ -13,30 +11,7 @@ from serving.database import Database, DatabaseError
 from serving.jobs import Jobs, Priority, ScanNotFound, WrongState
 from serving.leases import MOST_STARTS, Lease, LeaseLost, Leases
 from serving.scan import Upload
-from tests.serving.databases import new_postgresql_database, postgresql_server
 from tests.serving.queues import JUDGEMENT, STATISTICS, WARNING, commit, leases, new_scan, queued
-
-
-@pytest.fixture(scope="module")
-def postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with postgresql_server(tmp_path_factory.mktemp("postgresql")) as uri:
-        yield uri
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
-    if request.param == "sqlite":
-        database = Database(f"sqlite:///{tmp_path / 'jobs.sqlite'}")
-    else:
-        database = Database(new_postgresql_database(request.getfixturevalue("postgresql")))
-    database.open()
-    yield database
-    database.close()
-
-
-@pytest.fixture
-def jobs(database: Database) -> Jobs:
-    return Jobs(database, owner="server")
 
 
 def test_what_was_put_in_comes_out(database: Database, jobs: Jobs) -> None:

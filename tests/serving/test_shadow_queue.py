@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import pytest
 from sqlalchemy import Connection, select, update
@@ -20,28 +18,10 @@ from serving.shadow.agreement import Agreement
 from serving.shadow.publisher import Publisher
 from serving.shadow.queue import MOST_STARTS, ShadowLease, ShadowQueue, sweep
 from serving.shadow.report import ShadowReport
-from tests.serving.databases import new_postgresql_database, postgresql_server
 from tests.serving.queues import new_scan
 
 SHADOW = ModelIdentity(name="fish", version="2", sha256="12" * 32, key="34" * 32)
 CHAMPION = ModelIdentity(name="fish", version="1", sha256="cd" * 32, key="ef" * 32)
-
-
-@pytest.fixture(scope="module")
-def postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with postgresql_server(tmp_path_factory.mktemp("postgresql")) as uri:
-        yield uri
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
-    if request.param == "sqlite":
-        database = Database(f"sqlite:///{tmp_path / 'jobs.sqlite'}")
-    else:
-        database = Database(new_postgresql_database(request.getfixturevalue("postgresql")))
-    database.open()
-    yield database
-    database.close()
 
 
 def queue_of(database: Database, owner: str, *, seconds: float = 60.0, share: float = 1.0) -> ShadowQueue:

@@ -4,25 +4,18 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import httpx
 import nibabel as nib
 import numpy as np
-import pytest
 
 from benchmarks import servers
-from tests.serving.databases import new_postgresql_database, postgresql_server
+from tests.serving.databases import new_postgresql_database
 from tests.serving.models import write_model
 
 SLICES = 16
-
-
-@pytest.fixture(scope="module")
-def postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with postgresql_server(tmp_path_factory.mktemp("postgresql")) as uri:
-        yield uri
 
 
 def until(reached: Callable[[], object], *, logs: list[Path]) -> None:

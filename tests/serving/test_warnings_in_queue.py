@@ -2,28 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
-import pytest
-
 from scans.judgement import Judgement
 from serving.database import Database
 from serving.jobs import Jobs, Priority
 from tests.serving.queues import JUDGEMENT, WARNING, commit, leases, queued
-
-
-@pytest.fixture
-def database(tmp_path: Path) -> Iterator[Database]:
-    database = Database(f"sqlite:///{tmp_path / 'jobs.sqlite'}")
-    database.open()
-    yield database
-    database.close()
-
-
-@pytest.fixture
-def jobs(database: Database) -> Jobs:
-    return Jobs(database, owner="server")
 
 
 def test_what_was_judged_goes_on_with_the_scan(database: Database, jobs: Jobs) -> None:

@@ -15,16 +15,10 @@ from rich.console import Console
 from benchmarks import servers, soak
 from scans.formats import create_volume
 from scans.geometry import Frame, Spacing
-from tests.serving.databases import new_postgresql_database, postgresql_server
+from tests.serving.databases import new_postgresql_database
 from tests.serving.models import write_model
 
 SLICES = 60
-
-
-@pytest.fixture(scope="module")
-def postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with postgresql_server(tmp_path_factory.mktemp("postgresql")) as uri:
-        yield uri
 
 
 @pytest.fixture(scope="module")
