@@ -131,7 +131,7 @@ def shadowed(settings: Settings, parts: Parts, scratch: Scratch, counters: Telem
     """The shadow runs, where there is one, for as long as the context lasts."""
     store, batcher = parts.store, parts.batcher
     with (
-        contextlib.closing(Candidate.of(settings, scratch)) as model,
+        contextlib.closing(Candidate.of(settings, store, scratch)) as model,
         parts.shadow.running(parts.worker, model=model, store=store, batcher=batcher, counters=counters),
     ):
         yield

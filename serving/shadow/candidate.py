@@ -11,7 +11,7 @@ from serving import logs
 from serving.following import Follower
 from serving.models import LoadedModel, ModelError, Models
 from serving.settings import Settings
-from serving.store import Scratch
+from serving.store import Scratch, Store
 from serving.tuning import Tuner, Wanted
 
 _AGAIN_SECONDS = 60.0
@@ -34,8 +34,8 @@ class Candidate:
         self._not_before = 0.0
 
     @classmethod
-    def of(cls, settings: Settings, scratch: Scratch) -> Candidate:
-        """What RICEFISH_SHADOW names, kept in a folder of its own in the scratch.
+    def of(cls, settings: Settings, store: Store, scratch: Scratch) -> Candidate:
+        """What RICEFISH_SHADOW names, kept in the store as other models are, with a note of what the reference meant.
 
         How to run it is not measured, which would take the device from those who have come meanwhile: small batches,
         which nobody waits for long, on all cores.
@@ -44,9 +44,10 @@ class Candidate:
         def begin() -> Models:
             threads, batch_size = settings.threads or os.cpu_count() or 1, settings.batch_size or _BATCH_SIZE
             tuner = Tuner(scratch.root, wanted=Wanted(threads=threads, batch_size=batch_size))
-            models = Models(scratch.root / "shadow", device=settings.device, tuner=tuner, precision=settings.precision)
+            models = Models(
+                store.models_dir, device=settings.device, tuner=tuner, precision=settings.precision, elsewhere=store
+            )
             models.serve(settings.shadow)
-            models.prune(())
             return models
 
         return cls(begin, follow_seconds=settings.follow_seconds)
