@@ -139,16 +139,20 @@ class Batcher:
         self,
         slices: NDArray[Any],
         *,
-        window: NDArray[np.float32],
+        window: Window | NDArray[np.float32],
         network: Network,
         urgency: Urgency,
         stream: str,
         merged_up_to: int = 1,
         told: Told | None = None,
     ) -> Future[tuple[NDArray[np.uint8], NDArray[np.float32]]]:
-        """The same, for the segmentation together with its confidence, float32 (N, Y, X); merged with its like."""
+        """The same, for the segmentation together with its confidence, float32 (N, Y, X); merged with its like.
+
+        There are no tiles with confidence: it holds OutOfDeviceMemory where a slice does not fit as a whole.
+        """
+        rows = window_rows(window, len(slices)) if isinstance(window, Window) else window
         grey = np.ascontiguousarray(slices, np.float32)
-        return self._queue(_Request(grey, window, network, urgency, stream, merged_up_to, confidence=True, told=told))
+        return self._queue(_Request(grey, rows, network, urgency, stream, merged_up_to, confidence=True, told=told))
 
     def _queue(self, request: _Request) -> Future[Any]:
         with self._lock:

@@ -41,7 +41,7 @@ class Fitting:
     """Remembers how many slices of a shape fit, per network. Safe to use from several threads."""
 
     def __init__(self) -> None:
-        self._fits: dict[tuple[int, tuple[int, ...]], int] = {}
+        self._fits: dict[tuple[int, tuple[int, ...], bool], int] = {}
 
     def segment(  # noqa: PLR0913 - what a batch is, each with its name in the call
         self,
@@ -57,7 +57,7 @@ class Fitting:
 
         `halo` is what tiles are shown around them. Raises OutOfDeviceMemory where nothing helps.
         """
-        key = (id(network), slices.shape[1:])
+        key = (id(network), slices.shape[1:], confidence)
         size = min(len(slices), self._fits.get(key, len(slices)))
         while size >= 1:
             try:

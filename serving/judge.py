@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -12,9 +11,7 @@ from numpy.typing import NDArray
 from scans.drift import Answer, Departure
 from scans.judgement import Judgement, sampled_slices
 from scans.statistics import OrganStatistics
-from serving import logs
 from serving.models import LoadedModel
-from serving.runtime import OutOfDeviceMemory
 from serving.scan import Scan
 
 
@@ -32,8 +29,19 @@ class Judge:
         self._confident = whole_slices and model.manifest.seen is not None
         self._quality_limit = quality_limit
 
-    def of(self, first: int, grey: NDArray[Any], segmentation: NDArray[np.uint8]) -> Judgement:
-        """Of the slab that begins at slice `first`: grey values and class indices, uint8, both (z, Y, X).
+    def sampled(self, start: int, stop: int) -> range:
+        """Which of the slices [start, stop) of the scan the model is to say its confidence of."""
+        return sampled_slices(start, stop, self._scan.shape[0]) if self._confident else range(0)
+
+    def of(
+        self,
+        first: int,
+        grey: NDArray[Any],
+        segmentation: NDArray[np.uint8],
+        confidence: Mapping[int, NDArray[np.float32]],
+    ) -> Judgement:
+        """Of the slab that begins at slice `first`: grey values and class indices, uint8, both (z, Y, X), and the
+        confidence, (Y, X), of those of its slices that were sampled, by their index in the scan.
 
         A scan was promised a probability for each slice when it was accepted, or none: so it is for every slab.
         """
@@ -41,24 +49,10 @@ class Judge:
         if self._scan.good_threshold is not None and self._model.quality is not None:
             good = self._model.quality.good(grey, segmentation, self._scan.window)
             judgement += Judgement.of_quality(segmentation, good, organs=self._organs)
-        if self._confident:
-            judgement += self._confidence(first, grey, segmentation)
+        for index, probability in confidence.items():
+            own = segmentation[index - first : index - first + 1]
+            judgement += Judgement.of_confidence(own, probability[np.newaxis], organs=self._organs)
         return judgement
-
-    def _confidence(self, first: int, grey: NDArray[Any], segmentation: NDArray[np.uint8]) -> Judgement:
-        """One slice after the other, so that it depends on nothing else; those without organs cost nothing."""
-        found = Judgement.empty(self._organs)
-        for index in sampled_slices(first, first + len(grey), self._scan.shape[0]):
-            own = slice(index - first, index - first + 1)
-            if not segmentation[own].any():
-                continue
-            try:
-                _, confidence = self._model.runtime.segment_with_confidence(grey[own], self._scan.window)
-            except OutOfDeviceMemory as error:
-                logs.event("confidence_skipped", level=logging.WARNING, scan=self._scan.id, slice=index, error=error)
-                continue
-            found += Judgement.of_confidence(segmentation[own], confidence, organs=self._organs)
-        return found
 
     def departures(self, statistics: OrganStatistics, judgement: Judgement) -> Iterator[Departure]:
         """What is unlike the training in the answer to the whole scan."""

@@ -7,6 +7,7 @@ writer thread       slab n - 1: judged, statistics, shards, then the note in the
 
 from __future__ import annotations
 
+import logging
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -29,6 +30,7 @@ from serving.batching import Batcher, Urgency
 from serving.jobs import Priority
 from serving.judge import Judge
 from serving.models import LoadedModel, Models
+from serving.runtime import OutOfDeviceMemory
 from serving.scan import Scan
 from serving.segmentation import SegmentationWriter
 from serving.slabs import SegmentedSlab, SlabWriter
@@ -117,8 +119,10 @@ class Segmenter:
                 with watch.measuring("read"), self._tracing.span("slab read", slab=number):
                     return number, box, volume.slab(box.start[0], box.stop[0])
 
-            inference = _Inference(self._batcher, run, model, batch_size=batch_size, tile=self._tile, watch=watch)
             judge = Judge(model, scan, whole_slices=not _in_tiles(scan, self._tile), quality_limit=self._quality_limit)
+            inference = _Inference(
+                self._batcher, run, model, judge, batch_size=batch_size, tile=self._tile, watch=watch
+            )
             writer = SlabWriter(
                 run,
                 SegmentationWriter(attempt, folder, scan),
@@ -152,8 +156,17 @@ class _Inference:
     """Slabs of grey values in, slabs of class indices out; the next batches are queued before an answer is awaited."""
 
     def __init__(  # noqa: PLR0913 - the parts of one run, each with its name in the call
-        self, batcher: Batcher, run: Run, model: LoadedModel, *, batch_size: int, tile: int | None, watch: Stopwatch
+        self,
+        batcher: Batcher,
+        run: Run,
+        model: LoadedModel,
+        judge: Judge,
+        *,
+        batch_size: int,
+        tile: int | None,
+        watch: Stopwatch,
     ) -> None:
+        self._judge = judge
         self._batcher = batcher
         self._run = run
         self._model = model
@@ -166,7 +179,7 @@ class _Inference:
         """Each slab with its class indices."""
         if self._tile is not None and _in_tiles(self._scan, self._tile):
             for number, box, slab in slabs:
-                yield SegmentedSlab(number, box, slab, self._tiled(slab, self._tile))
+                yield SegmentedSlab(number, box, slab, self._tiled(slab, self._tile), {})
             return
         asked: deque[_Asked] = deque()
         try:
@@ -182,20 +195,34 @@ class _Inference:
 
     def _ask(self, slabs: Iterable[Slab]) -> Iterator[_Asked]:
         for number, box, slab in slabs:
-            answers = np.empty(slab.shape, np.uint8)
+            whole = SegmentedSlab(number, box, slab, np.empty(slab.shape, np.uint8), {})
             for first in range(0, len(slab), self._batch_size):
-                part = slice(first, first + self._batch_size)
-                last = part.stop >= len(slab)
-                future = self._submit(slab[part])
-                yield _Asked(
-                    future, answers[part], finishes=SegmentedSlab(number, box, slab, answers) if last else None
-                )
+                part = slice(first, min(first + self._batch_size, len(slab)))
+                sampled = self._judge.sampled(box.start[0] + first, box.start[0] + part.stop)
+                future = self._submit(slab[part], confident=bool(sampled))
+                yield _Asked(future, whole, part, sampled)
 
     def _answered(self, batch: _Asked) -> Iterator[SegmentedSlab]:
         with self._watch.measuring("infer"):
-            batch.place[...] = batch.future.result()
-        if batch.finishes:
-            yield batch.finishes
+            batch.slab.segmentation[batch.part] = self._answer(batch)
+        if batch.part.stop == len(batch.slab.grey):
+            yield batch.slab
+
+    def _answer(self, batch: _Asked) -> NDArray[np.uint8]:
+        """A batch's class indices; what it says of its confidence is noted with the slab."""
+        segmentation: NDArray[np.uint8]
+        if not batch.sampled:
+            segmentation = batch.future.result()
+            return segmentation
+        try:
+            segmentation, confidence = batch.future.result()
+        except OutOfDeviceMemory as error:
+            logs.event("confidence_skipped", level=logging.WARNING, scan=self._scan.id, error=error)
+            segmentation = self._submit(batch.slab.grey[batch.part]).result()
+            return segmentation
+        first = batch.slab.box.start[0] + batch.part.start
+        batch.slab.confidence.update({index: confidence[index - first].copy() for index in batch.sampled})
+        return segmentation
 
     def _tiled(self, slab: NDArray[Any], tile: int) -> NDArray[np.uint8]:
         with self._watch.measuring("infer"):
@@ -207,16 +234,16 @@ class _Inference:
                 halo=HALO,
             )
 
-    def _submit(self, slices: NDArray[Any]) -> Future[NDArray[np.uint8]]:
+    def _submit(self, slices: NDArray[Any], *, confident: bool = False) -> Future[Any]:
         self._run.check()
+        submit = self._batcher.submit_with_confidence if confident else partial(self._batcher.submit, halo=HALO)
         with self._watch.measuring("prepare"):
-            return self._batcher.submit(
+            return submit(
                 slices,
                 window=self._scan.window,
                 network=self._model.runtime,
                 urgency=URGENCY[self._run.lease.priority],
                 stream=self._scan.id,
-                halo=HALO,
             )
 
 
@@ -224,11 +251,13 @@ class _Inference:
 class _Asked:
     """A batch in the queue."""
 
-    future: Future[NDArray[np.uint8]]
-    place: NDArray[np.uint8]
-    """Where its answer goes."""
-    finishes: SegmentedSlab | None
-    """The slab that is whole once the answer is there."""
+    future: Future[Any]
+    """Of class indices; where slices are sampled, of their confidence as well."""
+    slab: SegmentedSlab
+    part: slice
+    """Of the slab; the slab is whole once the answer to its last part is there."""
+    sampled: range
+    """Slices whose confidence is looked at, by their index in the scan."""
 
 
 def _in_tiles(scan: Scan, tile: int | None) -> bool:

@@ -33,6 +33,8 @@ class SegmentedSlab:
     """(z, Y, X)"""
     segmentation: NDArray[np.uint8]
     """Class indices, (z, Y, X)."""
+    confidence: dict[int, NDArray[np.float32]]
+    """Probability of those classes, (Y, X), in the slices that were sampled, by their index in the scan."""
 
 
 class SlabWriter:
@@ -65,7 +67,7 @@ class SlabWriter:
     def write(self, slab: SegmentedSlab) -> None:
         """Raises Fenced or LeaseLost where another has taken the scan up."""
         with self._watch.measuring("judge"):
-            judgement = self._judge.of(slab.box.start[0], slab.grey, slab.segmentation)
+            judgement = self._judge.of(slab.box.start[0], slab.grey, slab.segmentation, slab.confidence)
             self._judgement += judgement
         with self._watch.measuring("write"):
             self._statistics += OrganStatistics.of(slab.segmentation, box=slab.box, classes=self._scan.organs.classes)

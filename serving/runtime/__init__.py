@@ -99,13 +99,6 @@ class Runtime:
         segmentation: NDArray[np.uint8] = answers[0]
         return segmentation
 
-    def segment_with_confidence(
-        self, slices: NDArray[Any], window: Window
-    ) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
-        """Like `segment`, with the winning class's probability, float32 (N, Y, X): costs memory and time."""
-        grey = np.ascontiguousarray(slices, np.float32)
-        return self.segment_rows_with_confidence(grey, window_rows(window, len(slices)), lane=0)
-
     def segment_rows_with_confidence(
         self, slices: NDArray[np.float32], windows: NDArray[np.float32], *, lane: int
     ) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:

@@ -126,6 +126,24 @@ def test_a_batch_that_does_not_fit_is_halved_and_remembered(batcher: Batcher) ->
     assert max(tried) <= 2
 
 
+def test_confidence_that_does_not_fit_leaves_other_batches_whole(batcher: Batcher) -> None:
+    """It is refused, since there are no tiles with it; what is asked without goes through in one piece as before."""
+
+    class Narrow(Network):
+        def segment_rows_with_confidence(self, slices: NDArray[np.float32], *_: Any, **__: Any) -> Any:
+            raise OutOfDeviceMemory(slices.shape, "toy")
+
+    network = Narrow()
+    network.open.set()
+    slices = np.arange(4, dtype=np.uint16).reshape(4, 1, 1)
+    asked = batcher.submit_with_confidence(slices, window=WINDOW, network=network, urgency=Urgency.NORMAL, stream="a")
+    with pytest.raises(OutOfDeviceMemory, match="no tiles with confidence"):
+        asked.result(20)
+    network.shapes.clear()
+    ask(batcher, network, 1, 2, 3, 4, side=1).result(20)
+    assert [shape[0] for shape in network.shapes] == [4]
+
+
 def test_a_network_that_was_replaced_is_let_go(batcher: Batcher) -> None:
     """Once it has answered, no idle lane holds it, although nothing else comes."""
     network = Network(most_pixels=16)

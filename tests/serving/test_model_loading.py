@@ -17,7 +17,7 @@ from scans.intensity import Window
 from scans.manifest import MODEL_FILE, ModelManifest, Variant, file_sha256
 from serving.models import ModelError, ModelIdentity, Models
 from serving.registry import RegistryError, find_version
-from serving.runtime import Runtime, RuntimeRefused
+from serving.runtime import Runtime, RuntimeRefused, window_rows
 from serving.tuning import Tuner, Wanted
 from tests.serving.models import ORGANS, run_offline, threshold_model, write_model
 
@@ -159,12 +159,12 @@ def test_a_damaged_copy_is_replaced(tmp_path: Path) -> None:
 
 
 def test_confidence_comes_only_when_asked_for(model_dir: Path) -> None:
-    """`segment` and `segment_with_confidence` agree on the classes; the second adds one probability per pixel."""
+    """With and without, the classes are the same; it adds one probability per pixel."""
     runtime = Runtime.open(model_dir / MODEL_FILE, device="cpu", threads=1)
     slices = np.random.default_rng(1).uniform(-50, 150, (3, 9, 7)).astype(np.float32)
     window = Window(0, 100)
     alone = runtime.segment(slices, window)
-    segmentation, confidence = runtime.segment_with_confidence(slices, window)
+    segmentation, confidence = runtime.segment_rows_with_confidence(slices, window_rows(window, 3), lane=0)
     np.testing.assert_array_equal(alone, segmentation)
     np.testing.assert_array_equal(alone, run_offline(model_dir, slices, window))
     assert (confidence.shape, confidence.dtype) == ((3, 9, 7), np.float32)
