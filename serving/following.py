@@ -144,7 +144,7 @@ class Follower:
             self._wake.clear()
 
     def _looked(self, state: Followed, *, told: bool) -> Followed:
-        reference = state.reference
+        reference, said = state.reference, state.trouble
         try:
             registered = self._probes[reference].ask()
         except (RegistryUnreachable, Unanswered) as error:
@@ -156,7 +156,7 @@ class Follower:
             logs.event("registry_reached", reference=reference)
         state = replace(state, registry_up=True, reached_seconds=time.time(), trouble=None)
         if registered is None:
-            if state.trouble != trouble:
+            if said != trouble:
                 logs.event("alias_not_there", level=logging.WARNING, reference=reference, error=trouble)
             return replace(state, trouble=trouble)
         return self._followed(state, registered, told=told)

@@ -187,9 +187,13 @@ def test_a_version_whose_files_are_gone_is_refused(following: Following) -> None
 
 
 def test_an_alias_that_is_removed_changes_nothing(following: Following) -> None:
-    """The version that it named serves on; that there is no such alias is said; it can come back."""
+    """The version that it named serves on; that there is no such alias is said, and logged once; it can come back."""
     following.registry.forget()
     following.server.until(lambda: following.place()["followed"]["trouble"] is not None)
+    for _ in range(3):
+        before = following.place()["followed"]["registry_reached"]
+        following.server.until(lambda: following.place()["followed"]["registry_reached"] != before)  # noqa: B023
+    assert following.log.count("event=alias_not_there") == 1
     place = following.place()
     assert place["version"] == "1"
     assert place["followed"]["registry_up"] is True
