@@ -99,10 +99,6 @@ class Process:
         """The most memory that the process has had at once (VmHWM)."""
         return _status_bytes(self.pid, "VmHWM")
 
-    def resident_bytes(self) -> int:
-        """The memory that the process has now, without the pages of files that it could drop."""
-        return _status_bytes(self.pid, "RssAnon")
-
 
 def server(folder: Path, *, model: Path | str, **settings: object) -> Process:
     """A server whose store and log are in a folder."""

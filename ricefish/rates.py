@@ -77,28 +77,3 @@ def _rows(content: dict[str, Any], *, source: str) -> Iterator[Measured]:
         voxels = row["slices"] * pixels
         spent = {activity: row["activities"][activity] / voxels for activity in _ACTIVITIES}
         yield Measured(name, network, voxels, took, Rates(**spent, source=f"{source}: {name}"))
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """What the model says of a scan, and how long it took."""
-
-    predicted_by: str
-    name: str
-    predicted_seconds: float
-    measured_seconds: float
-
-    @property
-    def error(self) -> float:
-        """Of the prediction, relative to what was measured; positive where it was too pessimistic."""
-        return self.predicted_seconds / self.measured_seconds - 1
-
-
-def compare(measured: list[Measured]) -> list[Comparison]:
-    """Each scan as predicted from the rates of each that the same network segmented, itself included."""
-    return [
-        Comparison(by.name, of.name, of.voxels * by.rates.seconds_per_voxel, of.seconds)
-        for by in measured
-        for of in measured
-        if of.network == by.network
-    ]

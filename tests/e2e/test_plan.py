@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from ricefish.capacity import Links, Load, Rates, Wanted, busy_probability, mean_wait, plan
-from ricefish.rates import RatesError, compare, from_metrics, from_results
+from ricefish.rates import RatesError, from_metrics
 from tests.serving.models import write_model
 from tests.serving.running import RunningServer
 
@@ -115,23 +115,6 @@ def test_too_few_workers_are_refused() -> None:
     """A queue that grows for ever has no mean wait."""
     with pytest.raises(ValueError, match=r"1 workers cannot keep up with the work of 5\.00"):
         plan(Load(scans_per_day=2400, voxels=3e9, hours=8, peak=2), RATES, wanted=Wanted(workers=1))
-
-
-def test_the_model_is_near_what_was_measured() -> None:
-    """A scan of 6000 slices, predicted from one of 3000 that another run measured, takes what it took within 15 %."""
-    rows = from_results(RESULTS / "capacity.json")
-    errors = {(c.predicted_by, c.name): c.error for c in compare(rows)}
-    assert abs(errors["tiny, 3000 slices", "tiny, 6000 slices"]) < 0.15
-    (unet, *_) = (c for c in compare(from_results(RESULTS / "overhead.json")) if c.name.startswith("unet"))
-    assert abs(unet.error) < 0.05, "from the first byte sent to the mask on the client's disk"
-
-
-def test_rates_of_one_network_say_nothing_of_another() -> None:
-    """The U-Net and the network of one convolution are not compared with each other."""
-    pairs = {
-        (c.predicted_by.split(",")[0], c.name.split(",")[0]) for c in compare(from_results(RESULTS / "overhead.json"))
-    }
-    assert pairs == {("unet", "unet"), ("tiny", "tiny")}
 
 
 def test_rates_of_a_running_server(tmp_path: Path) -> None:
