@@ -1,6 +1,8 @@
 """Fixtures that every part of the tests shares."""
 
 import os
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import hypothesis
@@ -13,6 +15,20 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # before any test imports o
 # how long an example takes says how busy the machine is, not whether the code is right
 hypothesis.settings.register_profile("ricefish", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
 hypothesis.settings.load_profile("ricefish")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def no_registry_left_behind() -> Iterator[None]:
+    """MLflow keeps the addresses it was last given for the whole process: each test file begins with none."""
+    with pytest.MonkeyPatch.context() as environment:
+        for name in ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI"):
+            environment.delenv(name, raising=False)
+        yield
+        if "mlflow" in sys.modules:
+            import mlflow
+
+            mlflow.set_tracking_uri(None)  # type: ignore[arg-type]  # takes it, its annotation does not say so
+            mlflow.set_registry_uri(None)  # type: ignore[arg-type]
 
 
 @pytest.fixture(scope="session")

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import yaml
 
 from tests.architecture.stage_deps import stages
 from tests.architecture.test_stage_deps import outs
@@ -164,13 +165,10 @@ def test_one_command_runs_another_profile_on_a_raw_folder_anywhere(pipeline: Pip
     (pipeline.root / "ran.txt").unlink()
     assert main(["exp", "run", "--quiet", "-S", "profile=headneck_ct", "-S", f"raw_dir={raw}", "prepare"]) == 0
     assert (pipeline.root / "ran.txt").read_text().split() == ["prepare"]
-    changed = pipeline.git("diff", "--unified=0", "params.yaml").splitlines()
-    assert [line for line in changed if line[0] in "+-" and line[:3] not in ("+++", "---")] == [
-        "-profile: demo",
-        "-raw_dir: data/phantom",
-        "+profile: headneck_ct",
-        f"+raw_dir: {raw}",
-    ]
+    before = pipeline.git("show", "HEAD:params.yaml")
+    after = (pipeline.root / "params.yaml").read_text()
+    assert yaml.safe_load(after) == yaml.safe_load(before) | {"profile": "headneck_ct", "raw_dir": str(raw)}
+    assert [line for line in after.splitlines() if "#" in line] == [line for line in before.splitlines() if "#" in line]
 
 
 def test_a_raw_folder_that_does_not_exist_is_named(pipeline: Pipeline) -> None:
