@@ -60,7 +60,8 @@ the batch's first: one of them is."""
 
 @dataclass(frozen=True)
 class _Request:
-    slices: NDArray[np.float32]
+    slices: NDArray[Any]
+    """float32; of single slices as they came, cast by the thread that computes them: who asks answers everybody."""
     windows: NDArray[np.float32]
     network: Network
     urgency: Urgency
@@ -130,7 +131,7 @@ class Batcher:
         network raised. Raises RuntimeError once the queue is closed.
         """
         rows = window_rows(window, len(slices)) if isinstance(window, Window) else window
-        grey = np.ascontiguousarray(slices, np.float32)
+        grey = slices if urgency is Urgency.SLICE else _cast(slices)
         return self._queue(
             _Request(grey, rows, network, urgency, stream, merged_up_to, halo=halo, told=told, counted=counted)
         )
@@ -151,7 +152,7 @@ class Batcher:
         There are no tiles with confidence: it holds OutOfDeviceMemory where a slice does not fit as a whole.
         """
         rows = window_rows(window, len(slices)) if isinstance(window, Window) else window
-        grey = np.ascontiguousarray(slices, np.float32)
+        grey = slices if urgency is Urgency.SLICE else _cast(slices)
         return self._queue(_Request(grey, rows, network, urgency, stream, merged_up_to, confidence=True, told=told))
 
     def _queue(self, request: _Request) -> Future[Any]:
@@ -258,9 +259,9 @@ class Batcher:
         first = batch[0]
         try:
             if len(batch) == 1:
-                first.give(self._computed(batch, first.slices, first.windows, lane))
+                first.give(self._computed(batch, _cast(first.slices), first.windows, lane))
                 return
-            slices = np.concatenate([request.slices for request in batch])
+            slices = np.concatenate([request.slices for request in batch], dtype=np.float32)
             windows = np.concatenate([request.windows for request in batch])
             outputs = self._computed(batch, slices, windows, lane)
             end = 0
@@ -293,3 +294,7 @@ class Batcher:
             for request in batch:
                 if request.told is not None:
                     request.told(computed, began - request.asked, request is first)
+
+
+def _cast(slices: NDArray[Any]) -> NDArray[np.float32]:
+    return np.ascontiguousarray(slices, np.float32)

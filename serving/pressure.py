@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-import numpy as np
 from numpy.typing import NDArray
 
 Limit = Literal["scans", "bytes", "age", "slices"]
@@ -45,12 +44,12 @@ class SliceRoom:
 
     most_slices: int = 1024
     most_bytes: int = 4_000_000_000
-    """Of their grey values, as float32 in memory."""
+    """Of their grey values, as float32."""
     _recent: deque[tuple[int, float]] = field(default_factory=lambda: deque(maxlen=_RECENT_BATCHES))
 
-    def check(self, waiting: Sequence[NDArray[np.float32]], more: NDArray[Any] | None = None) -> None:
+    def check(self, waiting: Sequence[NDArray[Any]], more: NDArray[Any] | None = None) -> None:
         """Raises SlicesFull where `more`, or not even one slice (None), may wait as well; alone, any number may."""
-        slices, size = sum(map(len, waiting)), sum(one.nbytes for one in waiting)
+        slices, size = sum(map(len, waiting)), sum(one.size for one in waiting) * _VALUE_BYTES
         if not slices:
             return
         too_many = slices + (1 if more is None else len(more)) - self.most_slices

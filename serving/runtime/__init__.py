@@ -16,7 +16,7 @@ from serving.runtime.libraries import missing_library, providers
 from serving.runtime.memory import OutOfDeviceMemory, is_out_of_memory
 from serving.runtime.plain import Node, PlainRuntime, RunFailed
 from serving.runtime.quality import QualitySession
-from serving.runtime.session import CPU, CUDA, Device, DoesNotFit, RuntimeRefused, cuda_devices, open_session
+from serving.runtime.session import CPU, CUDA, Device, DoesNotFit, RuntimeRefused, cuda_devices, open_part, open_session
 
 __all__ = [
     "CPU",
@@ -49,11 +49,14 @@ class Runtime:
     """A segmentation model on its device, or on all GPUs. Safe to call from several threads."""
 
     sessions: tuple[onnxruntime.InferenceSession, ...]
-    """One on the CPU; several per GPU."""
+    """Of all outputs. One on the CPU; several per GPU."""
     provider: str
     """The execution provider that the model runs on."""
     lanes: int
     """Batches that are best computed at once."""
+    _segmenting: onnxruntime.InferenceSession | None = None
+    """Of the segmentation alone, where that is less to compute. On the CPU: it has the weights once more, and memory
+    of a GPU is dearer than the little that it would spare there."""
     _bound: tuple[BoundSession, ...] = ()
     """Buffers on the GPU, one set per session."""
 
@@ -67,15 +70,20 @@ class Runtime:
         """
         gpus = cuda_devices(device)
         if not gpus:
-            session = open_session(path, device=device, threads=threads)
-            return cls((session,), session.get_providers()[0], lanes)
+            return cls._open_on_cpu(path, device=device, threads=threads, lanes=lanes)
         places = [gpu for gpu in gpus for _ in range(_LANES_PER_GPU)]
         sessions = tuple(open_session(path, device=device, threads=threads, gpu=gpu) for gpu in places)
         provider = sessions[0].get_providers()[0]
         if provider == CPU:
             return cls(sessions[:1], provider, lanes)
         bound = tuple(BoundSession(session, "cuda", gpu) for session, gpu in zip(sessions, places, strict=True))
-        return cls(sessions, provider, len(sessions), bound)
+        return cls(sessions, provider, len(sessions), _bound=bound)
+
+    @classmethod
+    def _open_on_cpu(cls, path: Path, *, device: Device, threads: int, lanes: int) -> Runtime:
+        session = open_session(path, device=device, threads=threads)
+        segmenting = open_part(path, outputs=["segmentation"], threads=threads)
+        return cls((session,), session.get_providers()[0], lanes, segmenting)
 
     def segment(self, slices: NDArray[Any], window: Window) -> NDArray[np.uint8]:
         """Raw grey values (N, Y, X) of any real type -> class index of every pixel, uint8 (N, Y, X)."""
@@ -91,7 +99,8 @@ class Runtime:
         try:
             if self._bound:
                 return self._bound[lane].segment(slices, windows)
-            answers = self.sessions[0].run(["segmentation"], {"slices": slices, "window": windows})
+            session = self._segmenting or self.sessions[0]
+            answers = session.run(["segmentation"], {"slices": slices, "window": windows})
         except Exception as error:  # ONNX Runtime's own exceptions share no base but this one
             if is_out_of_memory(error):
                 raise OutOfDeviceMemory(slices.shape, self.provider) from error

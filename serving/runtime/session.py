@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import onnxruntime
 
+from serving.runtime.graph import leading_to
 from serving.runtime.memory import is_out_of_memory
 
 Device = Literal["auto", "cuda", "cpu"]
@@ -59,14 +60,27 @@ def open_session(
     return session
 
 
-def open_any(path: Path, *, device: Device, threads: int, gpu: int | None = None) -> onnxruntime.InferenceSession:
-    """A session on that GPU, or on the CPU where `gpu` is None. Raises RuntimeRefused, of which DoesNotFit is
-    one; see `Runtime.open`.
+def open_part(path: Path, *, outputs: Sequence[str], threads: int) -> onnxruntime.InferenceSession | None:
+    """A session on the CPU of what leads to these outputs of a model that has been opened before; None where leaving
+    out the others would spare nothing. Raises RuntimeRefused.
+    """
+    part = leading_to(outputs, path)
+    return None if part is None else open_any(path, device="cpu", threads=threads, content=part)
+
+
+def open_any(
+    path: Path, *, device: Device, threads: int, gpu: int | None = None, content: bytes | None = None
+) -> onnxruntime.InferenceSession:
+    """A session on that GPU, or on the CPU where `gpu` is None, of `content` where that is given in the file's stead.
+
+    Raises RuntimeRefused, of which DoesNotFit is one; see `Runtime.open`.
     """
     try:
         if gpu is not None:
             onnxruntime.preload_dlls()
-        session = onnxruntime.InferenceSession(path, sess_options=_options(threads), providers=_providers(gpu))
+        session = onnxruntime.InferenceSession(
+            content or path, sess_options=_options(threads), providers=_providers(gpu)
+        )
     except Exception as error:  # ONNX Runtime's own exceptions share no base but this one
         if is_out_of_memory(error):
             raise DoesNotFit(f"{path} needs more memory than the device has left: {error}") from error

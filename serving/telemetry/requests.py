@@ -24,7 +24,10 @@ PROBLEM = "ricefish.problem"
 _HEADER = REQUEST_ID.lower().encode()
 _ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}", re.ASCII)
 _QUIET = ("/health/", "/metrics", "/v2/health/")
+_QUIET_IF_WELL = "/infer"
+"""At the end of a path that is asked for every single slice, hundreds of times a second: counted, and no more."""
 _UNMATCHED = "unmatched"
+_LEAST_PROBLEM = 400
 _CLOSED = 499
 """Status of a request whose sender went away before it was answered."""
 
@@ -71,7 +74,7 @@ class RequestWatch:
         )
         logs.event(
             "request",
-            level=logging.DEBUG if scope["path"].startswith(_QUIET) else logging.INFO,
+            level=logging.DEBUG if _is_quiet(scope["path"], status) else logging.INFO,
             method=scope["method"],
             path=scope["path"],
             status=status,
@@ -107,6 +110,10 @@ class _Watched:
         elif body := message.get("body"):
             self._telemetry.sent_bytes.inc(len(body))
         await self._send(message)
+
+
+def _is_quiet(path: str, status: int) -> bool:
+    return path.startswith(_QUIET) or (path.endswith(_QUIET_IF_WELL) and status < _LEAST_PROBLEM)
 
 
 def request_id(headers: MutableMapping[str, str]) -> str:

@@ -28,6 +28,7 @@ class Network:
         self.most_pixels = most_pixels
         self.batches: list[list[int]] = []
         self.shapes: list[tuple[int, ...]] = []
+        self.dtypes: set[np.dtype[Any]] = set()
         self.open = threading.Event()
         self.entered = threading.Semaphore(0)
 
@@ -38,6 +39,7 @@ class Network:
             raise OutOfDeviceMemory(slices.shape, "toy")
         self.batches.append([int(piece[0, 0]) for piece in slices])
         self.shapes.append(slices.shape)
+        self.dtypes.add(slices.dtype)
         return slices.astype(np.uint8)
 
     def segment_rows_with_confidence(self, slices: NDArray[Any], windows: NDArray[Any], *, lane: int) -> Any:
@@ -97,6 +99,30 @@ def test_single_slices_are_merged_and_scans_are_not(batcher: Batcher) -> None:
     assert other.result(20).shape == (1, 8, 8)
     assert [answer.result(20)[:, 0, 0].tolist() for answer in scans] == [[6, 7], [8, 9]]
     assert network.batches == [[0], [1, 2, 3], [4], [5], [6, 7], [8, 9]]
+
+
+def test_slices_of_any_type_share_a_batch(batcher: Batcher) -> None:
+    """Whatever they are sent as, and however they lie in memory, the network gets float32."""
+    network = Network()
+    held(batcher, network)
+    values = np.arange(16).reshape(1, 4, 4)
+    given: list[NDArray[Any]] = [
+        values.astype(np.uint16),
+        values.astype(np.float64),
+        values.astype(np.int64),
+        values.astype(">i2"),
+        values[:, ::-1, :].astype(np.int8)[:, ::-1, :],
+    ]
+    asked = [
+        batcher.submit(
+            slices, window=WINDOW, network=network, urgency=Urgency.SLICE, stream=str(n), merged_up_to=len(given)
+        )
+        for n, slices in enumerate(given)
+    ]
+    network.open.set()
+    for answer in asked:
+        np.testing.assert_array_equal(answer.result(20), values.astype(np.uint8))
+    assert network.shapes[-1] == (len(given), 4, 4) and network.dtypes == {np.dtype(np.float32)}
 
 
 def test_what_was_not_begun_can_be_cancelled(batcher: Batcher) -> None:

@@ -51,6 +51,14 @@ def test_json_and_binary_answer_alike(server: RunningServer, model_dir: Path) ->
     )
 
 
+def test_slices_that_were_answered_fill_no_log(server: RunningServer) -> None:
+    """Those that were refused are in it."""
+    for asked_as, inputs, status in (("fine", BOTH, 200), ("wrong", BOTH[:1] * 2, 400)):
+        answer = server.http.post(server.url + INFER, json={"inputs": inputs}, headers={"X-Request-ID": asked_as})
+        assert answer.status_code == status
+    assert "request=wrong" in server.log and "request=fine" not in server.log
+
+
 def binary(server: RunningServer, *, wanted: list[dict[str, Any]], cut: int = 0) -> httpx.Response:
     parts = [SLICES.astype("<i2").tobytes(), WINDOW.astype("<f4").tobytes()]
     inputs = [
