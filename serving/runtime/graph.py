@@ -7,9 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import onnx
-from onnx.utils import Extractor
+
+_GRAPHS = (onnx.AttributeProto.GRAPH, onnx.AttributeProto.GRAPHS)
 
 
 def leading_to(outputs: Sequence[str], path: Path) -> bytes | None:
@@ -19,10 +21,23 @@ def leading_to(outputs: Sequence[str], path: Path) -> bytes | None:
     `path` is that of a model that has been loaded before, with these outputs.
     """
     model = onnx.load(path)
-    if any(attribute.type in _GRAPHS for node in model.graph.node for attribute in node.attribute):
+    graph = model.graph
+    if any(attribute.type in _GRAPHS for node in graph.node for attribute in node.attribute):
         return None
-    part = Extractor(model).extract_model([node.name for node in model.graph.input], list(outputs))
-    return part.SerializeToString() if len(part.graph.node) < len(model.graph.node) else None
+    used: set[str] = set(outputs)
+    needed: list[Any] = []
+    for node in reversed(graph.node):  # each comes after those whose outputs it uses
+        if not used.isdisjoint(node.output):
+            needed.append(node)
+            used.update(node.input)
+    if len(needed) == len(graph.node):
+        return None
+    _keep(graph.node, needed[::-1])
+    _keep(graph.output, [output for output in graph.output if output.name in outputs])
+    content: bytes = model.SerializeToString()
+    return content
 
 
-_GRAPHS = (onnx.AttributeProto.GRAPH, onnx.AttributeProto.GRAPHS)
+def _keep(field: Any, kept: list[Any]) -> None:
+    del field[:]
+    field.extend(kept)
