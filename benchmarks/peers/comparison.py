@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from benchmarks.models import Size
 from benchmarks.overhead import SIDE, BareLoop
 from benchmarks.peers.contenders import PEERS, Peer, Running, Way, start_peer, start_ricefish
+from benchmarks.peers.dialects import Dialect
 from benchmarks.peers.environments import Environments
 from benchmarks.peers.load import Measured, ask, measure
 
@@ -138,8 +139,9 @@ class Comparison:
             contenders = [self._contender(start_ricefish(self.folder, model=self.model, size=self.size), slices, stack)]
             for peer in PEERS:
                 way, tried = ways[peer.name]
-                contenders.append(self._contender(self._start(peer, way), slices, stack))
-                contenders[-1].tried = tried
+                for dialect in peer.dialects:
+                    contenders.append(self._contender(self._start(peer, way, dialect), slices, stack))
+                    contenders[-1].tried = tried
             for contender in contenders:
                 with contender.running.tree.awake():
                     contender.check(slices, bare.segmentation)
@@ -148,7 +150,8 @@ class Comparison:
                 for n in range(len(contenders)):
                     contender = contenders[(turn + n) % len(contenders)]
                     contender.round(self.effort.seconds)
-                    self.say(f"{self.size}, round {turn + 1}: {contender.running.title}, {_rates(contender)}")
+                    named = f"{contender.running.title}, {contender.running.dialect.about}"
+                    self.say(f"{self.size}, round {turn + 1}: {named}, {_rates(contender)}")
             rates.append(len(grey) / bare.run())
         return row(self.size, bare.batch, rates, contenders)
 
@@ -159,13 +162,13 @@ class Comparison:
         return Contender(running, [running.dialect.request(running.url, piece) for piece in slices])
 
     def _choose(self, peer: Peer, slices: NDArray[np.uint16]) -> tuple[Way, dict[str, float]]:
-        """The way in which a peer is fastest here, and the slices per second of all that were tried."""
+        """The way in which a peer is fastest here in its densest encoding, and the slices/s of all that were tried."""
         if not self.effort.trying_seconds:
             return peer.ways[0], {}
         rates = {}
         for way in peer.ways:
             with ExitStack() as stack:
-                contender = self._contender(self._start(peer, way), slices, stack)
+                contender = self._contender(self._start(peer, way, peer.dialects[0]), slices, stack)
                 with contender.running.tree.awake():
                     contender.load(_TRIED_WITH, self.effort.trying_seconds / 4)
                     rates[way] = contender.load(_TRIED_WITH, self.effort.trying_seconds).rate
@@ -173,8 +176,8 @@ class Comparison:
         self.say(f"{self.size}: {peer.title} is fastest with {best}")
         return best, {str(way): rate for way, rate in rates.items()}
 
-    def _start(self, peer: Peer, way: Way) -> Running:
-        return start_peer(peer, way, environments=self.environments, model=self.model, folder=self.folder)
+    def _start(self, peer: Peer, way: Way, dialect: Dialect) -> Running:
+        return start_peer(peer, way, dialect, environments=self.environments, model=self.model, folder=self.folder)
 
 
 def row(size: Size, bare_batch: int, bare_rates: Sequence[float], contenders: Sequence[Contender]) -> dict[str, Any]:
@@ -191,11 +194,16 @@ def row(size: Size, bare_batch: int, bare_rates: Sequence[float], contenders: Se
             {
                 "clients": clients,
                 "of_the_bare_loop": round(ricefish.rate(clients) / bare, 3),
-                "of_the_best_other": round(ricefish.rate(clients) / max(one.rate(clients) for one in others), 3),
+                "of_the_best_other": round(ricefish.rate(clients) / _best(others, clients, numbers=False), 3),
+                "of_the_best_other_in_json": round(ricefish.rate(clients) / _best(others, clients, numbers=True), 3),
             }
             for clients in ricefish.measured
         ],
     }
+
+
+def _best(others: Sequence[Contender], clients: int, *, numbers: bool) -> float:
+    return max(one.rate(clients) for one in others if one.running.dialect.numbers == numbers)
 
 
 def _rates(contender: Contender) -> str:

@@ -56,7 +56,8 @@ class Peer:
     """Of its environment, its lock file and its package."""
     title: str
     script: str
-    dialect: Dialect
+    dialects: tuple[Dialect, Dialect]
+    """The densest, and numbers in JSON."""
     ways: tuple[Way, ...]
     """What is tried before anything is measured; the fastest is kept."""
 
@@ -65,10 +66,10 @@ _BATCHED = (Way(1, 2, _BATCH), Way(2, 1, _BATCH))
 _SINGLE = (Way(1, 2, 1), Way(2, 1, 1))
 
 PEERS = (
-    Peer("mlflow", "mlflow models serve", "mlflow_model.py", dialects.FRAME_BASE64, _SINGLE),
-    Peer("mlserver", "MLServer", "mlserver_runtime.py", dialects.V2_BASE64, _BATCHED + _SINGLE),
-    Peer("bentoml", "BentoML", "bentoml_service.py", dialects.RAW, _BATCHED + _SINGLE),
-    Peer("litserve", "LitServe", "litserve_server.py", dialects.RAW, _BATCHED + _SINGLE),
+    Peer("mlflow", "mlflow models serve", "mlflow_model.py", (dialects.FRAME_BASE64, dialects.TENSOR_NUMBERS), _SINGLE),
+    Peer("mlserver", "MLServer", "mlserver_runtime.py", (dialects.V2_BASE64, dialects.V2_NUMBERS), _BATCHED + _SINGLE),
+    Peer("bentoml", "BentoML", "bentoml_service.py", (dialects.RAW, dialects.ARRAY_NUMBERS), _BATCHED + _SINGLE),
+    Peer("litserve", "LitServe", "litserve_server.py", (dialects.RAW, dialects.OBJECT_NUMBERS), _BATCHED + _SINGLE),
 )
 """`mlflow models serve` merges no requests."""
 
@@ -106,10 +107,12 @@ def start_ricefish(folder: Path, *, model: Path, size: Size) -> Running:
     return Running("Ricefish", process.url, dialects.binary_tensors(size), Tree(process.pid), about, process.stop)
 
 
-def start_peer(peer: Peer, way: Way, *, environments: Environments, model: Path, folder: Path) -> Running:
+def start_peer(  # noqa: PLR0913 - what is started, each with its name in the call
+    peer: Peer, way: Way, dialect: Dialect, *, environments: Environments, model: Path, folder: Path
+) -> Running:
     """A peer, once it has segmented a slice. Raises EnvironmentFailed or DidNotStart."""
     folder.mkdir(parents=True, exist_ok=True)
-    port, log = _free_port(), folder / f"{peer.name}.log"
+    port, log = _free_port(), folder / f"{peer.name}{'-numbers' * dialect.numbers}.log"
     said = {
         "PEER_MODEL": str(model / MODEL_FILE),
         "PEER_WINDOW": f"{WINDOW.lower} {WINDOW.upper}",
@@ -119,6 +122,7 @@ def start_peer(peer: Peer, way: Way, *, environments: Environments, model: Path,
         "PEER_WORKERS": str(way.workers),
         "PEER_THREADS": str(way.threads),
         "PEER_BATCH": str(way.batch),
+        "PEER_NUMBERS": "1" if dialect.numbers else "",
     }
     python = environments.python(peer.name)
     about = {"version": environments.version(peer.name, peer.name), "way": str(way)}
@@ -132,7 +136,7 @@ def start_peer(peer: Peer, way: Way, *, environments: Environments, model: Path,
             stderr=output,
         )
     tree = Tree(process.pid)
-    running = Running(peer.title, f"http://127.0.0.1:{port}", peer.dialect, tree, about, tree.end)
+    running = Running(peer.title, f"http://127.0.0.1:{port}", dialect, tree, about, tree.end)
     try:
         _wait(running, process)
     except DidNotStart as error:

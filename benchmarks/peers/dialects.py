@@ -1,4 +1,7 @@
-"""Dialects: how each server is sent a slice, and its answer read, in the densest encoding that it has over HTTP."""
+"""Dialects: how each server is sent a slice, and its answer read, over HTTP.
+
+Two for each of the others: the densest encoding that can be had from it, and JSON numbers, which its own examples send.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ import base64
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +31,8 @@ class Dialect:
     """uint16 (Y, X) -> the body, and headers that belong to it."""
     _decode: Callable[[bytes], bytes]
     """The body of an answer -> the segmentation as it lies in memory, at its end."""
+    numbers: bool = False
+    """Pixels are numbers in JSON, both ways."""
 
     def request(self, url: str, piece: Slice) -> bytes:
         """One uint16 slice (Y, X), as a whole request."""
@@ -85,3 +91,36 @@ FRAME_BASE64 = Dialect(
     lambda piece: _json({"dataframe_split": {"columns": ["slices"], "data": [[_base64(piece)]]}}),
     lambda body: base64.b64decode(json.loads(body)["predictions"][0]),
 )
+
+
+def _numbers(about: str, path: str, wrap: Callable[[list[Any]], object], unwrap: Callable[[Any], Any]) -> Dialect:
+    """`wrap` and `unwrap`: nested lists (1, Y, X), or flat ones, in the JSON that is sent and that comes back."""
+    return Dialect(
+        about,
+        path,
+        lambda piece: _json(wrap(piece[np.newaxis].tolist())),
+        lambda body: np.array(unwrap(json.loads(body)), np.uint8).tobytes(),
+        numbers=True,
+    )
+
+
+def _v2_numbers(nested: list[Any]) -> object:
+    (plane,) = nested
+    data = [value for line in plane for value in line]
+    return {"inputs": [{"name": "slices", "shape": [1, len(plane), len(plane[0])], "datatype": "UINT16", "data": data}]}
+
+
+V2_NUMBERS = _numbers("V2 JSON", "/v2/models/slices/infer", _v2_numbers, lambda said: said["outputs"][0]["data"])
+
+TENSOR_NUMBERS = _numbers(
+    "JSON tensor", "/invocations", lambda nested: {"inputs": nested}, lambda said: said["predictions"]
+)
+"""MLflow's."""
+
+ARRAY_NUMBERS = _numbers("JSON array", "/segment", lambda nested: {"slices": nested}, lambda said: said)
+"""BentoML's."""
+
+OBJECT_NUMBERS = _numbers(
+    "JSON object", "/infer", lambda nested: {"slices": nested[0]}, lambda said: said["segmentation"]
+)
+"""LitServe's."""

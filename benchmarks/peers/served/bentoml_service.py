@@ -2,7 +2,7 @@
 
 A batchable method of BentoML takes arrays, which the outside can send as JSON alone; services send them to each other
 in binary. So the fast way to have both is the one that it documents for such cases: a service in front that depends on
-the batching one.
+the batching one. Asked in JSON, the batching one needs none in front.
 """
 
 import os
@@ -12,7 +12,7 @@ from typing import Any
 
 import bentoml
 import numpy as np
-from network import BATCH, PORT, WORKERS, Network
+from network import BATCH, NUMBERS, PORT, WORKERS, Network
 from numpy.typing import NDArray
 
 _QUIET: dict[str, Any] = {"logging": {"access": {"enabled": False}}, "traffic": {"timeout": 600, "max_concurrency": 64}}
@@ -63,7 +63,22 @@ class Alone:
         return segmentation.tobytes()
 
 
-Slices = Front if BATCH > 1 else Alone
+@bentoml.service(workers=WORKERS, **_QUIET)
+class AloneInNumbers:
+    """The same, for arrays in JSON."""
+
+    def __init__(self) -> None:
+        self._network = Network()
+
+    @bentoml.api  # type: ignore[untyped-decorator]
+    def segment(self, slices: np.ndarray) -> np.ndarray:
+        """Grey values (N, Y, X) -> uint8 (N, Y, X)."""
+        segmentation: NDArray[np.uint8] = self._network.segment(slices)
+        return segmentation
+
+
+_IN_NUMBERS, _IN_BYTES = (Batched, Front) if BATCH > 1 else (AloneInNumbers, Alone)
+Slices = _IN_NUMBERS if NUMBERS else _IN_BYTES
 
 
 def main() -> None:

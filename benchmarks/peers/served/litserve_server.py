@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import litserve
 import numpy as np
 from fastapi import Body, Response
-from network import BATCH, BATCH_SECONDS, PORT, WORKERS, Network
+from network import BATCH, BATCH_SECONDS, NUMBERS, PORT, WORKERS, Network
 from numpy.typing import NDArray
 
 RawBody = Annotated[bytes, Body(media_type="application/octet-stream")]
@@ -43,11 +43,23 @@ class Slices(litserve.LitAPI):  # type: ignore[misc]  # its base is not installe
         return Response(output.tobytes(), media_type="application/octet-stream")
 
 
+class InNumbers(Slices):
+    """The same, for arrays in JSON."""
+
+    def decode_request(self, request: dict[str, Any]) -> NDArray[np.uint16]:  # type: ignore[override]
+        """One slice, (Y, X)."""
+        return np.array(request["slices"], np.uint16)
+
+    def encode_response(self, output: NDArray[np.uint8]) -> dict[str, Any]:  # type: ignore[override]
+        """Nested lists."""
+        return {"segmentation": output.tolist()}
+
+
 def main() -> None:
     """Serves until it is told to stop."""
     batching: dict[str, Any] = {"max_batch_size": BATCH, "batch_timeout": BATCH_SECONDS} if BATCH > 1 else {}
     server = litserve.LitServer(
-        Slices(api_path="/infer", **batching),
+        (InNumbers if NUMBERS else Slices)(api_path="/infer", **batching),
         accelerator="cpu",
         devices=1,
         workers_per_device=WORKERS,

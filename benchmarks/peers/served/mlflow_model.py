@@ -13,25 +13,30 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from mlflow.models import ModelSignature, set_model
 from mlflow.pyfunc import save_model
 from mlflow.pyfunc.model import PythonModel
-from mlflow.types import ColSpec, Schema
-from network import PORT, WORKERS, Network
+from mlflow.types import ColSpec, Schema, TensorSpec
+from network import NUMBERS, PORT, WORKERS, Network
 
 
 class Slices(PythonModel):
-    """One slice a row -> its segmentation as base64."""
+    """One slice a row -> its segmentation as base64; numbers -> numbers."""
 
     def load_context(self, context: Any) -> None:
         """Once in each worker."""
         self._network = Network()
 
-    def predict(self, context: Any, model_input: Any, params: dict[str, Any] | None = None) -> list[str]:
-        """A data frame whose column `slices` holds raw uint16."""
+    def predict(self, context: Any, model_input: Any, params: dict[str, Any] | None = None) -> Any:
+        """A data frame whose column `slices` holds raw uint16; a tensor of them where they come in numbers."""
+        if NUMBERS:
+            return self._network.segment(model_input)
         content = b"".join(model_input["slices"])
         return [base64.b64encode(one).decode() for one in self._network.segment(self._network.read(content))]
 
+
+_TENSOR = TensorSpec(np.dtype(np.uint16), (-1, -1, -1))
 
 set_model(Slices())
 
@@ -44,7 +49,7 @@ def main() -> None:
         folder,
         python_model=str(here),
         code_paths=[str(here.with_name("network.py"))],
-        signature=ModelSignature(Schema([ColSpec("binary", "slices")])),
+        signature=ModelSignature(Schema([_TENSOR if NUMBERS else ColSpec("binary", "slices")])),
         pip_requirements=[],
     )
     command = ["mlflow", "models", "serve", "--model-uri", str(folder), "--env-manager", "local"]

@@ -12,13 +12,13 @@ import tempfile
 from pathlib import Path
 
 from mlserver import MLModel
-from mlserver.codecs import Base64Codec
+from mlserver.codecs import Base64Codec, NumpyCodec
 from mlserver.types import InferenceRequest, InferenceResponse
-from network import BATCH, BATCH_SECONDS, PORT, WORKERS, Network, free_port
+from network import BATCH, BATCH_SECONDS, NUMBERS, PORT, WORKERS, Network, free_port
 
 
 class Slices(MLModel):  # type: ignore[misc]  # its base is not installed where this is checked
-    """BYTES tensor of uint16 slices -> BYTES tensor of their segmentations."""
+    """BYTES tensor of uint16 slices -> BYTES tensor of their segmentations; UINT16 -> UINT8 in numbers."""
 
     async def load(self) -> bool:
         """Once in each worker."""
@@ -27,9 +27,13 @@ class Slices(MLModel):  # type: ignore[misc]  # its base is not installed where 
 
     async def predict(self, payload: InferenceRequest) -> InferenceResponse:
         """One request, or several that were merged."""
-        contents = self.decode(payload.inputs[0], default_codec=Base64Codec)
-        segmentations = self._network.segment(self._network.read(b"".join(contents)))
-        output = Base64Codec.encode_output("segmentation", [one.tobytes() for one in segmentations])
+        if NUMBERS:
+            segmentations = self._network.segment(self.decode(payload.inputs[0], default_codec=NumpyCodec))
+            output = NumpyCodec.encode_output("segmentation", segmentations)
+        else:
+            contents = self.decode(payload.inputs[0], default_codec=Base64Codec)
+            segmentations = self._network.segment(self._network.read(b"".join(contents)))
+            output = Base64Codec.encode_output("segmentation", [one.tobytes() for one in segmentations])
         return InferenceResponse(model_name=self.name, outputs=[output])
 
 

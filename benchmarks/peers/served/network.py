@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+from typing import Any
 
 import numpy as np
 import onnxruntime
@@ -14,6 +15,8 @@ WORKERS = int(os.environ["PEER_WORKERS"])
 """Processes that run the network."""
 BATCH = int(os.environ["PEER_BATCH"])
 """Slices of several requests that are merged at most; 1: none are."""
+NUMBERS = bool(os.environ["PEER_NUMBERS"])
+"""Pixels are numbers in JSON, both ways; else they come in the densest encoding that there is."""
 BATCH_SECONDS = 0.002
 """That is waited for others to fill a batch, by those that wait: a small part of the time that an answer takes."""
 
@@ -36,8 +39,8 @@ class Network:
         """Raw little-endian uint16 -> slices (N, Y, X)."""
         return np.frombuffer(content, "<u2").reshape(-1, self._side, self._side)
 
-    def segment(self, slices: NDArray[np.uint16]) -> NDArray[np.uint8]:
-        """uint16 (N, Y, X) -> class index of every pixel, uint8 (N, Y, X)."""
+    def segment(self, slices: NDArray[np.integer[Any]]) -> NDArray[np.uint8]:
+        """Grey values (N, Y, X) -> class index of every pixel, uint8 (N, Y, X)."""
         windows = np.repeat(self._window, len(slices), axis=0)
         inputs = {"slices": slices.astype(np.float32), "window": windows}
         segmentation: NDArray[np.uint8] = self._session.run(["segmentation"], inputs)[0]
