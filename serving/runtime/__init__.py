@@ -16,7 +16,16 @@ from serving.runtime.libraries import missing_library, providers
 from serving.runtime.memory import OutOfDeviceMemory, is_out_of_memory
 from serving.runtime.plain import Node, PlainRuntime, RunFailed
 from serving.runtime.quality import QualitySession
-from serving.runtime.session import CPU, CUDA, Device, DoesNotFit, RuntimeRefused, cuda_devices, open_part, open_session
+from serving.runtime.session import (
+    CPU,
+    CUDA,
+    Device,
+    DoesNotFit,
+    RuntimeRefused,
+    cuda_devices,
+    open_on_cpu,
+    open_session,
+)
 
 __all__ = [
     "CPU",
@@ -55,8 +64,8 @@ class Runtime:
     lanes: int
     """Batches that are best computed at once."""
     _segmenting: onnxruntime.InferenceSession | None = None
-    """Of the segmentation alone, where that is less to compute. On the CPU: it has the weights once more, and memory
-    of a GPU is dearer than the little that it would spare there."""
+    """Of the segmentation alone. On the CPU: it has the weights once more, and the memory of a GPU is dearer than the
+    little that it would spare there."""
     _bound: tuple[BoundSession, ...] = ()
     """Buffers on the GPU, one set per session."""
 
@@ -81,9 +90,8 @@ class Runtime:
 
     @classmethod
     def _open_on_cpu(cls, path: Path, *, device: Device, threads: int, lanes: int) -> Runtime:
-        session = open_session(path, device=device, threads=threads)
-        segmenting = open_part(path, outputs=["segmentation"], threads=threads)
-        return cls((session,), session.get_providers()[0], lanes, segmenting)
+        segmenting, whole = open_on_cpu(path, device=device, threads=threads, often="segmentation")
+        return cls((whole,), whole.get_providers()[0], lanes, segmenting)
 
     def segment(self, slices: NDArray[Any], window: Window) -> NDArray[np.uint8]:
         """Raw grey values (N, Y, X) of any real type -> class index of every pixel, uint8 (N, Y, X)."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -60,27 +60,41 @@ def open_session(
     return session
 
 
-def open_part(path: Path, *, outputs: Sequence[str], threads: int) -> onnxruntime.InferenceSession | None:
-    """A session on the CPU of what leads to these outputs of a model that has been opened before; None where leaving
-    out the others would spare nothing. Raises RuntimeRefused.
+def open_on_cpu(
+    path: Path, *, device: Device, threads: int, often: str
+) -> tuple[onnxruntime.InferenceSession, onnxruntime.InferenceSession]:
+    """Sessions of a segmentation model, which may be one and the same: of what leads to the output `often` alone, and
+    of all outputs, which gives back after each batch the memory that it computed in. Raises RuntimeRefused.
     """
-    part = leading_to(outputs, path)
-    return None if part is None else open_any(path, device="cpu", threads=threads, content=part)
+    whole = open_any(path, device=device, threads=threads, keeps_memory=False)
+    _check_signature(path, whole, SEGMENTATION)
+    part = leading_to([often], path)
+    if part is None:
+        whole = open_any(path, device=device, threads=threads)
+        return whole, whole
+    return open_any(path, device=device, threads=threads, content=part), whole
 
 
-def open_any(
-    path: Path, *, device: Device, threads: int, gpu: int | None = None, content: bytes | None = None
+def open_any(  # noqa: PLR0913 - what is opened, each with its name in the call
+    path: Path,
+    *,
+    device: Device,
+    threads: int,
+    gpu: int | None = None,
+    content: bytes | None = None,
+    keeps_memory: bool = True,
 ) -> onnxruntime.InferenceSession:
     """A session on that GPU, or on the CPU where `gpu` is None, of `content` where that is given in the file's stead.
 
+    On the CPU, it keeps the memory that a batch was computed in for the next one, unless `keeps_memory` is false.
     Raises RuntimeRefused, of which DoesNotFit is one; see `Runtime.open`.
     """
+    options = _options(threads)
+    options.enable_cpu_mem_arena = keeps_memory
     try:
         if gpu is not None:
             onnxruntime.preload_dlls()
-        session = onnxruntime.InferenceSession(
-            content or path, sess_options=_options(threads), providers=_providers(gpu)
-        )
+        session = onnxruntime.InferenceSession(content or path, sess_options=options, providers=_providers(gpu))
     except Exception as error:  # ONNX Runtime's own exceptions share no base but this one
         if is_out_of_memory(error):
             raise DoesNotFit(f"{path} needs more memory than the device has left: {error}") from error
