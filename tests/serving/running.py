@@ -17,8 +17,11 @@ import httpx
 class RunningServer:
     """Start it, use its `url`, kill it, start it again: the store stays."""
 
-    def __init__(self, folder: Path, model: Path | str | None, **settings: object) -> None:
-        self.store = folder / "store"
+    def __init__(
+        self, folder: Path, model: Path | str | None, *, store: Path | None = None, **settings: object
+    ) -> None:
+        """The log and, unless they are given a place of their own, the scans lie in `folder`."""
+        self.store = store or folder / "store"
         self._log = folder / "server.log"
         self._environment = {
             **{name: value for name, value in os.environ.items() if not name.startswith("RICEFISH_")},

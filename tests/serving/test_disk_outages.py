@@ -62,7 +62,7 @@ def test_scans_wait_for_a_full_disk(small_disk: Path, tmp_path: Path, slow_model
     """
     folder = tmp_path if database == "elsewhere" else small_disk
     settings = {**SETTINGS, "database_url": f"sqlite:///{folder / 'jobs.sqlite'}"}
-    server = RunningServer(small_disk, slow_model, **settings).start()
+    server = RunningServer(tmp_path, slow_model, store=small_disk / "store", **settings).start()
     ballast = small_disk / "ballast"
 
     def fill() -> None:
