@@ -5,9 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-import uuid
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -24,13 +22,9 @@ from serving.identity import ANYONE
 from serving.jobs import Jobs
 from serving.keys import Key, Keys
 from serving.settings import Settings
-from tests.serving.databases import Stoppable, new_postgresql_database, stoppable_postgresql
+from tests.serving.databases import Stoppable, stoppable_postgresql
 from tests.serving.models import write_model
-from tests.serving.test_ways_in import nifti
-
-FILES = [nifti(number, (24, 40, 48)) for number in range(2)]
-BOUND_SECONDS = 60
-"""Nothing may hang for so long; generous, as the machine may be busy."""
+from tests.serving.sites import BOUND_SECONDS, FILES, Site, a_site
 
 
 @pytest.fixture(scope="module")
@@ -39,100 +33,10 @@ def postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stoppable]:
         yield stoppable
 
 
-@dataclass
-class Site:
-    """A server that only takes in, one worker, and clients with keys that post all the time."""
-
-    server: servers.Process
-    worker: servers.Process
-    admin: dict[str, str]
-    segment: dict[str, str]
-    accepted: dict[str, int] = field(default_factory=dict)
-    """Ids of scans, with the number of their file."""
-    answers: list[int] = field(default_factory=list)
-    """Statuses of posts."""
-    faults: list[str] = field(default_factory=list)
-    stopping: threading.Event = field(default_factory=threading.Event)
-
-    def get(self, path: str) -> httpx.Response:
-        url = f"{self.server.url}{path}"
-        return httpx.get(url, headers=self.admin, timeout=BOUND_SECONDS, trust_env=False)
-
-    def post(self, number: int) -> None:
-        """One scan, with one key, until it is accepted."""
-        query = {"filename": "fish.nii", "fresh": "true"}
-        headers = {**self.segment, "Idempotency-Key": uuid.uuid4().hex}
-        while not self.stopping.is_set():
-            url = f"{self.server.url}/v1/scans"
-            answer = httpx.post(
-                url, params=query, content=FILES[number], headers=headers, timeout=BOUND_SECONDS, trust_env=False
-            )
-            self.answers.append(answer.status_code)
-            if answer.status_code in (200, 202):
-                self.accepted[answer.json()["id"]] = number
-                return
-            problem = answer.json()
-            if answer.status_code != 503 or not problem["type"].startswith("urn:ricefish:problem:"):
-                self.faults.append(answer.text)
-            assert int(answer.headers["retry-after"]) >= 1
-            self.stopping.wait(0.3)
-
-    def load(self) -> None:
-        number = 0
-        while not self.stopping.is_set():
-            try:
-                self.post(number % len(FILES))
-            except Exception as error:
-                self.faults.append(repr(error))
-            number += 1
-            self.stopping.wait(0.5)
-
-    def until(self, reached: Callable[[], bool]) -> None:
-        deadline = time.monotonic() + BOUND_SECONDS
-        while not reached():
-            assert time.monotonic() < deadline, (self.faults, self.answers[-20:], self.server.log.read_text()[-3000:])
-            time.sleep(0.1)
-
-    def accept(self, more: int) -> None:
-        """Waits until so many more scans are accepted."""
-        before = len(self.accepted)
-        self.until(lambda: len(self.accepted) >= before + more)
-
-    def not_ready(self) -> dict[str, str]:
-        checks = self.get("/health/ready").json()["checks"]
-        return {check["name"]: check["reason"] for check in checks if not check["ok"]}
-
-    def database_up(self) -> bool:
-        answer = self.get("/metrics")
-        assert answer.status_code == 200, answer.text
-        return "ricefish_database_up 1.0" in answer.text
-
-    def result(self, scan_id: str) -> bytes:
-        return self.get(f"/v1/scans/{scan_id}/segmentation").raise_for_status().content
-
-
 @pytest.fixture
 def site(tmp_path: Path, postgresql: Stoppable) -> Iterator[Site]:
-    url = new_postgresql_database(postgresql.uri)
-    database = Database(url)
-    database.open()
-    bearer = [
-        {"Authorization": f"Bearer {Keys(database).add(owner='ada', scopes={scope})}"} for scope in ("admin", "segment")
-    ]
-    database.close()
-    model = write_model(tmp_path / "model", rounds=20)
-    common = {"database_url": url, "threads": 1, "batch_size": 1, "slab_slices": 2, "lease_seconds": 3}
-    server = servers.server(tmp_path, model=model, concurrent_scans=0, worker_id="server", **common)
-    worker = servers.worker(tmp_path, name="worker", store=tmp_path / "store", **common)
-    made = Site(server, worker, *bearer)
-    try:
-        server.start()
-        worker.start()
+    with a_site(tmp_path, postgresql, model=write_model(tmp_path / "model", rounds=20)) as made:
         yield made
-    finally:
-        made.stopping.set()
-        worker.kill()
-        server.kill()
 
 
 @pytest.mark.parametrize("how", ["gone", "silent"])
