@@ -71,23 +71,23 @@ def measure(folder: Path, size: Size, *, slices: int, rounds: int, console: Cons
     server.start()
     try:
         with httpx.Client(base_url=server.url, timeout=600, trust_env=False) as client:
-            loops, scans, activities = [], [], []
+            loops, scans, singles, activities = [], [], [], []
+            asked = grey[: max(CLIENTS * 8, slices // 2)]
             for turn in range(rounds):
                 loops.append(bare.run())
                 seconds, scan = _scan(client, file, folder / f"out-{turn}.nii.gz")
                 scans.append(seconds)
                 activities.append(scan["seconds"])
-                console.print(f"{size}: bare loop {loops[-1]:.2f} s, over HTTP {seconds:.2f} s", highlight=False)
+                singles.append(_clients(server.url, size, asked))
+                said = f"bare loop {loops[-1]:.2f} s, over HTTP {seconds:.2f} s, {singles[-1]:.1f} single slices/s"
+                console.print(f"{size}: {said}", highlight=False)
             _compare(folder / "out-0.nii.gz", bare)
-            single = _clients(server.url, size, grey[: max(CLIENTS * 8, slices // 2)])
-            after = bare.run()
+            loops.append(bare.run())
             waits = _waits(client, server.url, size, file, grey)
     finally:
         server.stop()
     middle = scans.index(statistics.median_low(scans))
-    return _row(
-        size, bare, loops=[*loops, after], scans=scans, single=single, waits=waits, activities=activities[middle]
-    )
+    return _row(size, bare, loops=loops, scans=scans, singles=singles, waits=waits, activities=activities[middle])
 
 
 def _row(  # noqa: PLR0913 - what was measured, each with its name in the call
@@ -96,11 +96,11 @@ def _row(  # noqa: PLR0913 - what was measured, each with its name in the call
     *,
     loops: Sequence[float],
     scans: Sequence[float],
-    single: float,
+    singles: Sequence[float],
     waits: Sequence[float],
     activities: dict[str, float],
 ) -> dict[str, Any]:
-    seconds, wait = statistics.median(loops), statistics.median(waits)
+    seconds, wait, single = statistics.median(loops), statistics.median(waits), statistics.median(singles)
     slices = len(bare.segmentation)
     return {
         "network": size,
@@ -110,7 +110,7 @@ def _row(  # noqa: PLR0913 - what was measured, each with its name in the call
         "http_seconds": [round(value, 3) for value in scans],
         "scan_ratio": round(statistics.median(scans) / seconds, 4),
         "bare_slices_per_second": round(slices / seconds, 2),
-        "clients_slices_per_second": round(single, 2),
+        "clients_slices_per_second": [round(value, 2) for value in singles],
         "clients_ratio": round(single * seconds / slices, 4),
         "interactive_wait_seconds": round(wait, 4),
         "interactive_wait_batches": round(wait * slices / seconds / bare.batch, 3),
