@@ -4,16 +4,18 @@
     python -m benchmarks.capacity --slices 6000
 
 The scan is uint16, 1000 x 1000 pixels a slice, made while it is sent; the network is very small. Writes
-benchmarks/results/capacity.json: seconds and peak memory of the server after each part.
+benchmarks/results/capacity.json: seconds and peak memory of the server after each part, and what it has while it
+segments, the median of each quarter of that time: a peak says how many buffers happened to be full at once.
 """
 
 from __future__ import annotations
 
 import argparse
 import tempfile
+import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +32,8 @@ from scans.geometry import Frame, Spacing
 SIDE = 1000
 FORMATS = ("ome-zarr", "tif", "nii.gz")
 _MOST_SECONDS = 3600
+_SAMPLE_SECONDS = 0.5
+_QUARTERS = 4
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -63,8 +67,11 @@ def measure(folder: Path, *, slices: int, console: Console) -> dict[str, Any]:
             with _part(row, "post", server, console):
                 body = _scan(folder, slices)
                 answer = http.post("/v1/scans", params={"filename": "large.nii"}, content=body).raise_for_status()
-            with _part(row, "segment", server, console):
+            with _part(row, "segment", server, console), _sampled(server) as samples:
                 scan = servers.wait_until_ended(http, answer.json()["id"])
+            row["segment_median_bytes_by_quarter"] = [
+                int(np.median(quarter)) for quarter in np.array_split(samples, _QUARTERS)
+            ]
             if scan["state"] != "succeeded":
                 raise SystemExit(f"capacity: the scan is {scan['state']}: {scan['error']}")
             row["activities"] = scan["seconds"]
@@ -93,6 +100,24 @@ class _part:  # noqa: N801 - used as a statement
             f"peak {self._server.peak_bytes() / 1e6:.0f} MB",
             highlight=False,
         )
+
+
+@contextmanager
+def _sampled(server: servers.Process) -> Iterator[list[int]]:
+    """The server's memory, in bytes, twice a second for as long as the context lasts."""
+    samples, ended = [server.resident_bytes()], threading.Event()
+
+    def sample() -> None:
+        while not ended.wait(_SAMPLE_SECONDS):
+            samples.append(server.resident_bytes())
+
+    thread = threading.Thread(target=sample)
+    thread.start()
+    try:
+        yield samples
+    finally:
+        ended.set()
+        thread.join()
 
 
 def _scan(folder: Path, slices: int) -> Iterator[bytes]:

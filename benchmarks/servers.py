@@ -95,6 +95,10 @@ class Process:
         self._running = None
         return status
 
+    def resident_bytes(self) -> int:
+        """The memory that the process has now (VmRSS)."""
+        return _status_bytes(self.pid, "VmRSS")
+
     def peak_bytes(self) -> int:
         """The most memory that the process has had at once (VmHWM)."""
         return _status_bytes(self.pid, "VmHWM")
