@@ -41,7 +41,7 @@ demo: setup  ## train on synthetic fish, serve the model, segment a held-out fis
 	@python -m demo.run $(ARGS)
 
 test: setup  ## every test; ARGS go to pytest
-	@pytest -n auto --dist loadfile $(ARGS)
+	@pytest -n auto --dist loadfile --no-loadscope-reorder $(ARGS)
 
 image-test: setup  ## build both images (docker, podman or buildah), post a scan to one, run `dvc repro` in the other
 	@python -m tests.images.check $(ARGS)

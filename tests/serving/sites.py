@@ -37,6 +37,8 @@ class Site:
     """Ids of scans, with the number of their file."""
     answers: list[int] = field(default_factory=list)
     """Statuses of posts."""
+    pause_seconds: float = 0.5
+    """Between two posts of a client."""
     faults: list[str] = field(default_factory=list)
     stopping: threading.Event = field(default_factory=threading.Event)
 
@@ -71,7 +73,7 @@ class Site:
             except Exception as error:
                 self.faults.append(repr(error))
             number += 1
-            self.stopping.wait(0.5)
+            self.stopping.wait(self.pause_seconds)
 
     def until(self, reached: Callable[[], bool]) -> None:
         deadline = time.monotonic() + BOUND_SECONDS

@@ -28,8 +28,8 @@ from tests.serving.sites import BOUND_SECONDS, FILES, Site, a_site
 
 
 @pytest.fixture(scope="module")
-def postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stoppable]:
-    with stoppable_postgresql(tmp_path_factory.mktemp("postgresql")) as stoppable:
+def postgresql() -> Iterator[Stoppable]:
+    with stoppable_postgresql() as stoppable:
         yield stoppable
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import threading
 import time
@@ -16,16 +15,15 @@ import pytest
 
 from serving.probes import Probe, Unanswered
 from tests.serving.conftest import AFFINE, Example
-from tests.serving.databases import new_postgresql_database, postgresql_server
+from tests.serving.databases import Stoppable, new_postgresql_database, stoppable_postgresql
 from tests.serving.models import write_model
 from tests.serving.running import RunningServer
 
 
 @pytest.fixture(scope="module")
-def postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, str]]:
-    folder = tmp_path_factory.mktemp("postgresql")
-    with postgresql_server(folder) as uri:
-        yield folder, uri
+def postgresql() -> Iterator[Stoppable]:
+    with stoppable_postgresql() as stoppable:
+        yield stoppable
 
 
 @pytest.fixture(scope="module")
@@ -81,15 +79,13 @@ def test_a_store_that_is_gone_is_told_and_forgotten(tmp_path: Path, model_dir: P
         assert server.end() == 0
 
 
-def test_a_database_that_hangs_holds_nobody_up(tmp_path: Path, model_dir: Path, postgresql: tuple[Path, str]) -> None:
+def test_a_database_that_hangs_holds_nobody_up(tmp_path: Path, model_dir: Path, postgresql: Stoppable) -> None:
     """PostgreSQL frozen: not ready within seconds, alive, and the scrape goes on and says so; thawed: all well."""
-    folder, uri = postgresql
-    server = RunningServer(tmp_path, model_dir, database_url=new_postgresql_database(uri), metrics_open=True).start()
-    processes = _with_children(int((folder / "postmaster.pid").read_text().splitlines()[0]))
+    url = new_postgresql_database(postgresql.uri)
+    server = RunningServer(tmp_path, model_dir, database_url=url, metrics_open=True).start()
     try:
         assert not_ready(server.url) == {}
-        for process in processes:
-            os.kill(process, signal.SIGSTOP)
+        postgresql.freeze()
         began = time.monotonic()
         server.until(lambda: "database" in not_ready(server.url), seconds=10)
         assert time.monotonic() - began < 6
@@ -103,8 +99,7 @@ def test_a_database_that_hangs_holds_nobody_up(tmp_path: Path, model_dir: Path, 
         assert "ricefish_scans{" not in text and "ricefish_disk_free_bytes{" in text
         assert "ricefish_http_requests_total{" in text
     finally:
-        for process in processes:
-            os.kill(process, signal.SIGCONT)
+        postgresql.thaw()
     server.until(lambda: not not_ready(server.url), seconds=20)
     server.until(lambda: "ricefish_database_up 1.0" in server.get("/metrics").text, seconds=20)
     assert server.end() == 0
@@ -191,9 +186,3 @@ def test_a_probe_looks_once_for_all_who_ask() -> None:
     assert probe.ask() == 1 == probe.ask()
     time.sleep(0.25)
     assert probe.ask() == 2
-
-
-def _with_children(process: int) -> list[int]:
-    """A process and its children, the children first."""
-    children = Path(f"/proc/{process}/task/{process}/children").read_text().split()
-    return [*map(int, children), process]

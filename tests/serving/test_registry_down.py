@@ -2,23 +2,36 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import re
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import httpx
+import nibabel as nib
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 
+from benchmarks import servers
+from scans.intensity import Window
+from tests.serving.databases import Stoppable, stoppable_postgresql
 from tests.serving.load import Load
-from tests.serving.models import write_model
+from tests.serving.models import run_offline, write_model
 from tests.serving.registries import CHAMPION, RegistryServer, SmallRegistry, free_port
 from tests.serving.running import RunningServer
+from tests.serving.sites import BOUND_SECONDS, FILES, Site, a_site
 
+GREY = [np.asarray(nib.Nifti1Image.from_bytes(file).dataobj).T for file in FILES]
+"""int16 (Z, Y, X)"""
+WINDOWS = [Window(float(grey.min()), float(grey.max())) for grey in GREY]
 SECRET = "between the registry and its servers"  # noqa: S105 - of these tests alone
 
 
@@ -162,3 +175,62 @@ def test_the_registry_tells_the_server(registered: Registered, tmp_path: Path) -
         assert "event=registry_event model=ricefish alias=champion followed=True" in server.log
     finally:
         server.end()
+
+
+@pytest.mark.usefixtures("impatient")
+def test_the_registry_and_then_the_database_go_under_load(registered: Registered, tmp_path: Path) -> None:
+    """Each comes back while the other may be away: what was accepted ends as the version says that it names, and
+    readiness and metrics tell which of the two is missing.
+    """
+    registered.registry.point("1")
+    with (
+        stoppable_postgresql() as postgresql,
+        a_site(tmp_path, postgresql, model=CHAMPION, follow_seconds=0.3) as site,
+    ):
+        _go_one_after_the_other(site, registered, postgresql)
+
+
+def _go_one_after_the_other(site: Site, registered: Registered, postgresql: Stoppable) -> None:
+    site.pause_seconds = 2.0  # longer than a scan takes, so that none is left to wait for at the end
+    threads = [threading.Thread(target=site.load) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    site.accept(2)
+    registered.server.stop()
+    site.until(lambda: site.away() == {"registry"})
+    site.accept(2)
+    assert site.not_ready() == {}
+    postgresql.stop()
+    try:
+        site.until(lambda: "database" in site.not_ready() and site.away() == {"registry", "database"})
+    finally:
+        postgresql.start()
+    site.until(lambda: not site.not_ready() and site.away() == {"registry"})
+    site.accept(2)
+    registered.server.start()
+    site.until(lambda: site.away() == set())
+    registered.registry.point("2")
+    site.until(lambda: site.get("/v1/models").json()["models"][0]["version"] == "2")
+    site.accept(2)
+    site.stopping.set()
+    for thread in threads:
+        thread.join(BOUND_SECONDS)
+    assert site.faults == []
+    results: dict[tuple[str, int], set[bytes]] = {}
+    with httpx.Client(base_url=site.server.url, headers=site.admin, timeout=BOUND_SECONDS, trust_env=False) as http:
+        for scan_id, number in site.accepted.items():
+            ended = servers.wait_until_ended(http, scan_id)
+            assert (ended["state"], ended["error"]) == ("succeeded", None)
+            results.setdefault((ended["model"]["version"], number), set()).add(site.result(scan_id))
+    assert {version for version, _ in results} == {"1", "2"}
+    for (version, number), found in results.items():
+        (content,) = found
+        np.testing.assert_array_equal(
+            _mask(content), run_offline(registered.models[version], GREY[number], WINDOWS[number])
+        )
+    assert [process.stop() for process in (site.worker, site.server)] == [0, 0]
+
+
+def _mask(content: bytes) -> NDArray[np.uint8]:
+    """uint8 (Z, Y, X) of a compressed NIfTI file."""
+    return np.asarray(nib.Nifti1Image.from_bytes(gzip.decompress(content)).dataobj).T

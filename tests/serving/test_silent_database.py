@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 from sqlalchemy.exc import OperationalError
 
@@ -12,11 +10,11 @@ from serving.database import Database
 from tests.serving.databases import new_postgresql_database, stoppable_postgresql
 
 
-def test_a_statement_that_is_not_answered_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_statement_that_is_not_answered_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     """On an open connection, on one that is asked for its health first, on a new one; then all is as before."""
     monkeypatch.setattr(postgresql, "ANSWER_SECONDS", 1.0)
     monkeypatch.setattr(postgresql, "_CONNECT_SECONDS", 2)
-    with stoppable_postgresql(tmp_path / "postgresql") as server:
+    with stoppable_postgresql() as server:
         database = Database(new_postgresql_database(server.uri))
         database.open()
         with database.reading() as connection:
@@ -32,10 +30,10 @@ def test_a_statement_that_is_not_answered_fails(tmp_path: Path, monkeypatch: pyt
         database.close()
 
 
-def test_making_the_tables_may_take_as_long_as_it_takes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_making_the_tables_may_take_as_long_as_it_takes(monkeypatch: pytest.MonkeyPatch) -> None:
     """The limit is not for `open`, which may have an index of a large table to make, and holds again after it."""
     monkeypatch.setattr(postgresql, "ANSWER_SECONDS", 0.5)
-    with stoppable_postgresql(tmp_path / "postgresql") as server:
+    with stoppable_postgresql() as server:
         database = Database(new_postgresql_database(server.uri))
         with database.writing() as connection, postgresql.unhurried(connection):
             connection.exec_driver_sql("SELECT pg_sleep(1)")

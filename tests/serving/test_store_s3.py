@@ -134,7 +134,7 @@ def test_a_server_and_a_worker_share_a_bucket(endpoint: str, tmp_path: Path) -> 
     model = write_model(tmp_path / "model", rounds=30)
     s3 = boto3.client("s3", endpoint_url=endpoint)
     grey = np.random.default_rng(0).integers(0, 999, (40, 40, 36)).astype(np.int16)
-    with postgresql_server(tmp_path / "postgresql") as uri:
+    with postgresql_server() as uri:
         common = {
             "database_url": new_postgresql_database(uri), "s3_endpoint": endpoint, "threads": 1, "batch_size": 1,
             "slab_slices": 1, "lease_seconds": 2, "store": "s3://fish/site",
