@@ -40,6 +40,8 @@ PATHS: Final[dict[str, Needs]] = {
     "/v1/reviews": frozenset({"review"}),
     "/v2": frozenset({"segment"}),
     "/v2/repository/models": _ADMIN,
+    "/v2/systemsharedmemory": _ADMIN,
+    "/v2/cudasharedmemory": _ADMIN,
 }
 """For a path and all below it, the scopes of which a key needs one; the longest path counts, and admin always does."""
 

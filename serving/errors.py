@@ -28,7 +28,7 @@ from serving.models import ModelNotServed
 from serving.multipart import FormRefused
 from serving.pressure import QueueFull, SlicesFull
 from serving.probes import Unanswered
-from serving.protocol.refusals import InferenceRefused, LoadRefused, NotOffered, UnknownModel
+from serving.protocol.refusals import InferenceRefused, LoadRefused, NotOffered, RegionRefused, UnknownModel
 from serving.receiving import DigestMismatch, DigestUnreadable, UploadStalled
 from serving.results import SliceNotFound, UnknownFormat
 from serving.runtime import OutOfDeviceMemory, RunFailed
@@ -97,6 +97,7 @@ PROBLEMS: Mapping[type[Exception], Problem] = {
     InferenceRefused: Problem(400, "bad-inference", "The inference request cannot be answered"),
     UnknownModel: Problem(404, "no-such-model", "There is no such model"),
     NotOffered: Problem(501, "not-offered", "The server does not have this extension of the protocol"),
+    RegionRefused: Problem(400, "bad-region", "The shared memory cannot be used"),
     LoadRefused: Problem(400, "not-loaded", "The model is not loaded or unloaded"),
     RunFailed: Problem(500, "run-failed", "The model cannot be run on this"),
     OutOfDeviceMemory: Problem(507, "out-of-device-memory", "The slices do not fit the device"),

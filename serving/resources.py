@@ -26,6 +26,7 @@ from serving.parts import Parts, opened, owner, running, shadowed
 from serving.places import scratch_dir
 from serving.protocol.catalogue import Catalogue
 from serving.protocol.repository import Repository
+from serving.protocol.shared_memory import Regions
 from serving.protocol.statistics import Statistics
 from serving.readiness import Readiness
 from serving.results import Results
@@ -59,6 +60,8 @@ class Resources:
     auth: Auth
     catalogue: Catalogue
     """What /v2 offers."""
+    regions: Regions
+    """Shared memory in which tensors may lie."""
     admission: Admission
     follower: Follower
     webhook: Webhook
@@ -108,6 +111,7 @@ def server(settings: Settings, *, telemetry: Telemetry, tracing: Tracing) -> Ite
             parts.worker,
             auth,
             catalogue,
+            Regions(),
             admission,
             follower,
             _webhook(settings, follower),

@@ -11,7 +11,9 @@ from serving.protocol.offered import Offered, TensorSpec
 SERVER_NAME = "triton"
 """Its example clients ask whether it is."""
 EXTENSIONS = ("model_repository", "model_configuration", "binary_tensor_data", "parameters", "statistics")
-"""Those of the protocol's that this server has."""
+"""Those of the protocol's that this server has everywhere."""
+SHARED_MEMORY = "system_shared_memory"
+"""And where the system has POSIX shared memory."""
 PLATFORM = "onnxruntime_onnx"
 
 

@@ -20,5 +20,9 @@ class NotOffered(NotImplementedError):  # noqa: N818 - says what is wrong
     """An extension of the protocol that this server does not have."""
 
 
+class RegionRefused(ValueError):  # noqa: N818 - says what happened
+    """Shared memory that cannot be registered, or is not; the message names the region."""
+
+
 class LoadRefused(ValueError):  # noqa: N818 - says what happened
     """A model that was not loaded or unloaded; the message says why."""

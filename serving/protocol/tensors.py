@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 
 from serving.protocol.datatypes import BF16, DATATYPES, from_binary, from_json, name_of, to_binary
 from serving.protocol.refusals import InferenceRefused, NotOffered
+from serving.protocol.shared_memory import Place, Regions
 
 _KNOWN = (*DATATYPES, BF16)
 _NOT_OFFERED = {
-    "shared_memory_region": "shared memory is not offered; send the tensor in JSON or in binary",
     "classification": "the classification extension is not offered; ask for the tensor itself",
 }
 
@@ -37,12 +37,15 @@ class InferenceRequest:
     """Names of the outputs that are wanted, each with whether it is wanted in binary; none named: all."""
     binary_outputs: bool = False
     """Whether outputs are wanted in binary of which nothing is said."""
+    places: Mapping[str, Place] = field(default_factory=dict)
+    """Where in shared memory outputs are wanted."""
     id: str = ""
     parameters: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
-    def parse(cls, body: bytes, *, header_length: int | None, model: str) -> InferenceRequest:
-        """From a request's body for that model, of which `header_length` bytes are JSON; None: all.
+    def parse(cls, body: bytes, *, header_length: int | None, model: str, regions: Regions) -> InferenceRequest:
+        """From a request's body for that model, of which `header_length` bytes are JSON; None: all. Inputs may be in
+        regions.
 
         Raises InferenceRefused, and NotOffered for extensions that the server does not have.
         """
@@ -59,9 +62,11 @@ class InferenceRequest:
         raw = memoryview(b"" if header_length is None else body)[header_length or 0 :]
         parameters = _object(header.get("parameters"), of="the request's parameters")
         binary = bool(parameters.get("binary_data_output", False))
+        outputs, places = _outputs(header.get("outputs"), binary=binary)
         return cls(
-            inputs=_inputs(header["inputs"], raw, model),
-            outputs=_outputs(header.get("outputs"), binary=binary),
+            inputs=_inputs(header["inputs"], raw, model, regions),
+            outputs=outputs,
+            places=places,
             binary_outputs=binary,
             id=str(header.get("id") or ""),
             parameters=parameters,
@@ -73,13 +78,18 @@ class InferenceRequest:
 
 
 def encode(
-    header: Mapping[str, Any], outputs: Mapping[str, NDArray[Any]], request: InferenceRequest
+    header: Mapping[str, Any], outputs: Mapping[str, NDArray[Any]], request: InferenceRequest, *, regions: Regions
 ) -> tuple[bytes, int | None]:
-    """The body of an answer, and how many bytes of it are JSON; None where all of it is."""
+    """The body of an answer, and how many bytes of it are JSON; None where all of it is.
+
+    Writes outputs into regions where they are wanted there. Raises InferenceRefused where one does not fit.
+    """
     listed, raw = [], []
     for name, array in outputs.items():
         entry: dict[str, Any] = {"name": name, "datatype": name_of(array.dtype), "shape": list(array.shape)}
-        if request.is_binary(name):
+        if (place := request.places.get(name)) is not None:
+            entry["parameters"] = regions.write(place, to_binary(array), output=name)
+        elif request.is_binary(name):
             content = to_binary(array)
             entry["parameters"] = {"binary_data_size": len(content)}
             raw.append(content)
@@ -98,7 +108,8 @@ class _Stated:
     shape: tuple[int, ...]
     datatype: str
     size: int | None
-    """Bytes in the binary part; None: the data is in the JSON."""
+    """Bytes in the binary part; None: the data is in the JSON, or in a region."""
+    place: Place | None
 
     @classmethod
     def of(cls, entry: Any) -> _Stated:
@@ -116,7 +127,7 @@ class _Stated:
         size = parameters.get("binary_data_size")
         if size is not None and (type(size) is not int or size < 0):
             raise InferenceRefused(f"input '{name}': binary_data_size is {size!r}; it is a number of bytes")
-        return cls(name, shape, datatype, size)
+        return cls(name, shape, datatype, size, Place.of(parameters, tensor=f"input '{name}'"))
 
     def from_json(self, data: Any) -> NDArray[Any]:
         if data is None:
@@ -127,11 +138,12 @@ class _Stated:
             raise InferenceRefused(f"input '{self.name}': {error}") from None
 
     def from_binary(self, raw: memoryview, *, model: str) -> NDArray[Any]:
-        expected = self.size
+        expected = self.size if self.place is None else self.place.size
         if self.datatype != "BYTES":
             expected = math.prod(self.shape) * (2 if self.datatype == BF16 else DATATYPES[self.datatype].itemsize)
-        if self.size != expected or len(raw) != expected:
-            got = self.size if self.size != expected else len(raw)
+        stated = self.size if self.place is None else self.place.size
+        if stated != expected or len(raw) != expected:
+            got = stated if stated != expected else len(raw)
             raise InferenceRefused(
                 f"input byte size mismatch for input '{self.name}' for model '{model}'. Expected {expected}, got {got}"
             )
@@ -141,14 +153,16 @@ class _Stated:
             raise InferenceRefused(f"input '{self.name}': {error}") from None
 
 
-def _inputs(listed: Sequence[Any], raw: memoryview, model: str) -> dict[str, Tensor]:
+def _inputs(listed: Sequence[Any], raw: memoryview, model: str, regions: Regions) -> dict[str, Tensor]:
     inputs: dict[str, Tensor] = {}
     offset = 0
     for entry in listed:
         stated = _Stated.of(entry)
         if stated.name in inputs:
             raise InferenceRefused(f"input '{stated.name}' already exists in request")
-        if stated.size is None:
+        if stated.place is not None:
+            array = stated.from_binary(memoryview(regions.read(stated.place)), model=model)
+        elif stated.size is None:
             array = stated.from_json(entry.get("data"))
         else:
             array = stated.from_binary(raw[offset : offset + stated.size], model=model)
@@ -159,8 +173,10 @@ def _inputs(listed: Sequence[Any], raw: memoryview, model: str) -> dict[str, Ten
     return inputs
 
 
-def _outputs(listed: Any, *, binary: bool) -> dict[str, bool]:
+def _outputs(listed: Any, *, binary: bool) -> tuple[dict[str, bool], dict[str, Place]]:
+    """Those that are named, each with whether it is wanted in binary, and those that are wanted in regions."""
     outputs: dict[str, bool] = {}
+    places: dict[str, Place] = {}
     if not isinstance(listed or [], list):
         raise InferenceRefused("Unable to parse 'outputs': it is no list")
     for entry in listed or []:
@@ -169,7 +185,9 @@ def _outputs(listed: Any, *, binary: bool) -> dict[str, bool]:
         parameters = _object(entry.get("parameters"), of=f"output '{entry['name']}': its parameters")
         _refuse_extensions(parameters)
         outputs[entry["name"]] = bool(parameters.get("binary_data", binary))
-    return outputs
+        if (place := Place.of(parameters, tensor=f"output '{entry['name']}'")) is not None:
+            places[entry["name"]] = place
+    return outputs, places
 
 
 def _object(value: Any, *, of: str) -> Mapping[str, Any]:

@@ -16,6 +16,7 @@ from starlette.types import Receive, Scope, Send
 from serving.protocol.compression import packed, unpacked, wanted
 from serving.protocol.offered import Offered, check
 from serving.protocol.refusals import InferenceRefused
+from serving.protocol.shared_memory import Regions
 from serving.protocol.statistics import Timing
 from serving.protocol.tensors import InferenceRequest, encode
 from serving.receiving import MOST_BODY_BYTES
@@ -46,14 +47,14 @@ class Infer:
             offered.check_room()
             body = await given.intake.limited(request.stream())
             if len(body) > _INLINE_BYTES or b"content-encoding" in headers:
-                wish = await asyncio.to_thread(_parsed, body, headers, offered)
+                wish = await asyncio.to_thread(_parsed, body, headers, offered, given.regions)
             else:
-                wish = _parsed(body, headers, offered)
+                wish = _parsed(body, headers, offered, given.regions)
             timing = Timing(compute_input=time.perf_counter() - began)
             outputs = await offered.infer(wish, timing)
             computed = time.perf_counter()
             about = {"model_name": offered.name, "model_version": offered.version}
-            response = await _response(*encode(about, outputs, wish), headers)
+            response = await _response(*encode(about, outputs, wish, regions=given.regions), headers)
         except BaseException:
             offered.statistics.failed(time.perf_counter() - began)
             raise
@@ -67,13 +68,14 @@ for _path in ("/v2/models/{name}/infer", "/v2/models/{name}/versions/{version}/i
     router.add_route(_path, Infer(), methods=["POST"])  # type: ignore[arg-type]  # Starlette takes ASGI as well
 
 
-def _parsed(body: bytes, headers: Headers, offered: Offered) -> InferenceRequest:
+def _parsed(body: bytes, headers: Headers, offered: Offered, regions: Regions) -> InferenceRequest:
     coding = headers.get(b"content-encoding", b"").decode("latin-1").strip().lower()
     body = unpacked(body, coding, most_bytes=MOST_BODY_BYTES)
     stated = headers.get(_LENGTH.encode())
     if stated is not None and not stated.isdigit():
         raise InferenceRefused(f"Inference-Header-Content-Length is {stated!r}; it is a number of bytes")
-    wish = InferenceRequest.parse(body, header_length=None if stated is None else int(stated), model=offered.name)
+    length = None if stated is None else int(stated)
+    wish = InferenceRequest.parse(body, header_length=length, model=offered.name, regions=regions)
     check(offered, wish)
     return wish
 

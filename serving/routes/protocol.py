@@ -12,7 +12,7 @@ from fastapi import APIRouter, Body, Request, Response
 from fastapi.responses import JSONResponse
 
 from serving.protocol import description
-from serving.protocol.refusals import LoadRefused, NotOffered, UnknownModel
+from serving.protocol.refusals import LoadRefused, NotOffered, RegionRefused, UnknownModel
 from serving.readiness import Check
 from serving.routes.given import Given, resources_of
 
@@ -20,9 +20,9 @@ router = APIRouter(prefix="/v2", tags=["Open Inference Protocol"])
 
 
 @router.get("")
-async def server_metadata() -> dict[str, Any]:
+async def server_metadata(given: Given) -> dict[str, Any]:
     """Name, version and extensions."""
-    extensions = list(description.EXTENSIONS)
+    extensions = [*description.EXTENSIONS, *([description.SHARED_MEMORY] if given.regions.offered else [])]
     return {"name": description.SERVER_NAME, "version": version_of("ricefish"), "extensions": extensions}
 
 
@@ -110,14 +110,55 @@ async def unload(given: Given, name: str) -> Response:
     return Response()
 
 
+@router.post("/systemsharedmemory/region/{name}/register")
+async def register_region(request: Request, given: Given, name: str) -> Response:
+    """Names POSIX shared memory, in which tensors may lie from now on: `key`, `offset` and `byte_size`."""
+    try:
+        asked = json.loads(await request.body())  # clients do not say that it is JSON
+    except ValueError:
+        asked = None
+    if not isinstance(asked, dict):
+        raise RegionRefused(f"shared memory region '{name}': the body is no JSON object with key and byte_size")
+    given.regions.register(name, key=asked.get("key"), offset=asked.get("offset", 0), size=asked.get("byte_size"))
+    return Response()
+
+
+@router.post("/systemsharedmemory/unregister")
+@router.post("/systemsharedmemory/region/{name}/unregister")
+async def unregister_region(given: Given, name: str | None = None) -> Response:
+    """Forgets a region, or all."""
+    given.regions.unregister(name)
+    return Response()
+
+
+@router.get("/systemsharedmemory/status")
+@router.get("/systemsharedmemory/region/{name}/status")
+async def regions(given: Given, name: str | None = None) -> list[Any]:
+    """The regions that are registered."""
+    return given.regions.status(name)
+
+
+@router.post("/cudasharedmemory/unregister")
+@router.post("/cudasharedmemory/region/{name}/unregister")
+async def unregister_cuda_region(name: str | None = None) -> Response:
+    """There are none, as clients make sure that do not use them."""
+    return Response()
+
+
+@router.get("/cudasharedmemory/status")
+@router.get("/cudasharedmemory/region/{name}/status")
+async def cuda_regions(name: str | None = None) -> list[Any]:
+    """None."""
+    return []
+
+
 async def not_offered(request: Request) -> Response:
     """Extensions of the protocol that are not in the server's list of them."""
     raise NotOffered(f"{request.url.path}: this extension is not offered; GET /v2 lists those that are")
 
 
 for _path in (
-    "/systemsharedmemory/{rest:path}",
-    "/cudasharedmemory/{rest:path}",
+    "/cudasharedmemory/region/{name}/register",
     "/trace/setting",
     "/models/{name}/trace/setting",
     "/logging",

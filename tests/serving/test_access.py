@@ -25,10 +25,7 @@ from tests.serving.running import RunningServer
 TUS = {"Tus-Resumable": "1.0.0"}
 NOWHERE = "0" * 32
 
-NOT_OFFERED = (
-    *("/v2/systemsharedmemory/{rest:path}", "/v2/cudasharedmemory/{rest:path}", "/v2/logging"),
-    *("/v2/trace/setting", "/v2/models/{name}/trace/setting"),
-)
+NOT_OFFERED = (*("/v2/logging", "/v2/trace/setting", "/v2/models/{name}/trace/setting"),)
 
 SIGNED = ("POST", "/v1/models/webhook")
 """Open to all keys and none: it believes a signature."""
@@ -73,6 +70,14 @@ EXPECTED = {
     ("POST", "/v2/repository/index"): SEGMENT,
     ("POST", "/v2/repository/models/{name}/load"): frozenset({"admin"}),
     ("POST", "/v2/repository/models/{name}/unload"): frozenset({"admin"}),
+    **{
+        (method, f"/v2/{kind}sharedmemory{where}/{what}"): frozenset({"admin"})
+        for kind in ("system", "cuda")
+        for where in ("", "/region/{name}")
+        for method, what in (("GET", "status"), ("POST", "unregister"))
+    },
+    ("POST", "/v2/systemsharedmemory/region/{name}/register"): frozenset({"admin"}),
+    **{(method, "/v2/cudasharedmemory/region/{name}/register"): frozenset({"admin"}) for method in ("GET", "POST")},
     **{(method, path): SEGMENT for method in ("GET", "POST") for path in NOT_OFFERED},
 }
 """What each route needs; a new one is to be written down here."""

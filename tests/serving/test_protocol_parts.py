@@ -20,6 +20,7 @@ from open_inference.openapi.errors import BadRequestError, NotFoundError
 from serving.protocol.compression import packed, unpacked, wanted
 from serving.protocol.config_text import ConfigTextError, parse, parse_json
 from serving.protocol.refusals import InferenceRefused, NotOffered
+from serving.protocol.shared_memory import Regions
 from serving.protocol.tensors import InferenceRequest, encode
 from tests.serving.plain_models import SIMPLE_CONFIG
 from tests.serving.running import RunningServer
@@ -29,6 +30,10 @@ JSON = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
     max_leaves=8,
 )
+SIZES = st.fixed_dictionaries({"binary_data_size": st.integers(-1, 20)}) | st.fixed_dictionaries(
+    {"shared_memory_region": st.text(max_size=3) | JSON, "shared_memory_byte_size": st.integers(-1, 20) | JSON},
+    optional={"shared_memory_offset": st.integers(-1, 20) | JSON},
+)
 NAMES = ("name", "shape", "datatype", "data", "parameters")
 TENSOR = st.fixed_dictionaries({}, optional=dict.fromkeys(NAMES, JSON)) | st.fixed_dictionaries(
     {
@@ -36,7 +41,7 @@ TENSOR = st.fixed_dictionaries({}, optional=dict.fromkeys(NAMES, JSON)) | st.fix
         "shape": st.lists(st.integers(-1, 3), max_size=3),
         "datatype": st.sampled_from(["FP32", "BYTES", "BF16", "BOOL", "UINT64", "INT9"]),
     },
-    optional={"data": JSON, "parameters": st.fixed_dictionaries({"binary_data_size": st.integers(-1, 20)}) | JSON},
+    optional={"data": JSON, "parameters": SIZES | JSON},
 )
 REQUEST = JSON | st.fixed_dictionaries(
     {"inputs": st.lists(TENSOR, max_size=2) | JSON},
@@ -49,9 +54,10 @@ def test_whatever_arrives_is_a_request_or_refused(content: Any, raw: bytes, stat
     """No body makes the server fail: it is understood, or refused with a reason."""
     header = json.dumps(content).encode()
     with suppress(InferenceRefused, NotOffered):
-        wish = InferenceRequest.parse(header + raw, header_length=len(header) + off if stated else None, model="m")
+        length = len(header) + off if stated else None
+        wish = InferenceRequest.parse(header + raw, header_length=length, model="m", regions=Regions())
         outputs = {name: tensor.array for name, tensor in wish.inputs.items()}
-        assert encode({}, outputs, wish)[0]
+        assert encode({}, outputs, wish, regions=Regions())[0]
 
 
 def test_bodies_are_packed_and_unpacked() -> None:

@@ -79,7 +79,7 @@ def test_health_and_metadata(client: triton.InferenceServerClient) -> None:
     assert not client.is_model_ready("simple", "2") and not client.is_model_ready("wrong_model_name")
     server = client.get_server_metadata()
     assert server["name"] == "triton" and "statistics" in server["extensions"]
-    assert not {"system_shared_memory", "trace", "classification"} & set(server["extensions"])
+    assert not {"cuda_shared_memory", "trace", "classification"} & set(server["extensions"])
     described = client.get_model_metadata("simple", query_params={"test_1": 1})
     assert described["inputs"] == [
         {"name": name, "datatype": "INT32", "shape": [-1, 16]} for name in ("INPUT0", "INPUT1")
@@ -241,10 +241,9 @@ def test_each_error(client: triton.InferenceServerClient, model: str, inputs: An
 
 
 def test_what_is_not_offered_says_so(client: triton.InferenceServerClient) -> None:
-    """Shared memory and tracing are refused by name, in the protocol's shape."""
+    """Shared memory of GPUs, tracing and logging are refused by name, in the protocol's shape."""
     for ask in (
-        lambda: client.register_system_shared_memory("r", "/r", 64),
-        client.get_cuda_shared_memory_status,
+        lambda: client.register_cuda_shared_memory("r", b"handle", 0, 64),
         client.get_trace_settings,
         client.get_log_settings,
     ):
