@@ -25,7 +25,7 @@ export ORT_DISABLE_TELEMETRY := 1
 export HF_HUB_OFFLINE := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help setup demo test image-test lint format serve mlflow repro bench bench-peers bench-capacity bench-resume \
+.PHONY: help setup demo test image-test lint style format serve mlflow repro bench bench-peers bench-capacity bench-resume \
 	bench-soak bench-swaps bench-seeds bench-recipe bench-drift deps lock clean
 
 help:  ## show this list
@@ -46,11 +46,13 @@ test: setup  ## every test; ARGS go to pytest
 image-test: setup  ## build both images (docker, podman or buildah), post a scan to one, run `dvc repro` in the other
 	@python -m tests.images.check $(ARGS)
 
-lint: setup  ## style, types, direction of imports, deps of the DVC stages
+style: setup  ## style, types, direction of imports
 	@ruff check .
 	@ruff format --check .
 	@mypy
 	@lint-imports --no-logo
+
+lint: style  ## the same, and the tests of the structure: deps of the DVC stages, names, sizes
 	@pytest -q tests/architecture
 
 format: setup  ## put every file into the project's format
