@@ -74,6 +74,11 @@ class Regions:
         """Whether this machine has such memory."""
         return _FOLDER.is_dir()
 
+    @property
+    def used(self) -> bool:
+        """Whether any is registered: then a short request may stand for much to read."""
+        return bool(self._regions)
+
     def register(self, name: str, *, key: Any, offset: Any, size: Any) -> None:
         """Opens `size` bytes from `offset` on of what a client has created as `key`. Raises RegionRefused."""
         if not isinstance(key, str) or "/" in key.removeprefix("/") or key.strip("/.") == "":

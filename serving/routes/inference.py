@@ -46,7 +46,7 @@ class Infer:
         try:
             offered.check_room()
             body = await given.intake.limited(request.stream())
-            if len(body) > _INLINE_BYTES or b"content-encoding" in headers:
+            if len(body) > _INLINE_BYTES or b"content-encoding" in headers or given.regions.used:
                 wish = await asyncio.to_thread(_parsed, body, headers, offered, given.regions)
             else:
                 wish = _parsed(body, headers, offered, given.regions)
