@@ -30,9 +30,6 @@ from serving.runtime import (
 )
 from serving.tuning import Tuner
 
-_TURN_SECONDS = 30.0
-"""After which a golden slice no longer waits for its turn behind single slices."""
-
 Answer = Callable[[Runtime, Golden], NDArray[np.uint8]]
 """What a model answers to a golden slice, uint8 (Y, X)."""
 
@@ -44,24 +41,21 @@ def directly(runtime: Runtime, golden: Golden) -> NDArray[np.uint8]:
 
 
 def in_turn(batcher: Batcher) -> Answer:
-    """Asks the model through the batching queue, so that it takes no processor from who is answered at the moment."""
+    """Asks the model through the batching queue, so that it takes no processor from who is answered at the moment.
+
+    As a single slice, which takes turns with those of others: less urgent, it would wait for as long as they come.
+    """
 
     def answer(runtime: Runtime, golden: Golden) -> NDArray[np.uint8]:
         asked = batcher.submit(
             golden.slice[np.newaxis],
             window=golden.window,
             network=runtime,
-            urgency=Urgency.INTERACTIVE,
+            urgency=Urgency.SLICE,
             stream="golden slice",
             counted=False,
         )
-        try:
-            segmentation = asked.result(_TURN_SECONDS)
-        except TimeoutError:
-            if asked.cancel():
-                return directly(runtime, golden)
-            segmentation = asked.result()
-        first: NDArray[np.uint8] = segmentation[0]
+        first: NDArray[np.uint8] = asked.result()[0]
         return first
 
     return answer

@@ -6,15 +6,20 @@ import dataclasses
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import onnx
 import pytest
+from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
 from scans.intensity import Window
 from scans.manifest import MODEL_FILE, ModelManifest, Variant, file_sha256
+from serving.batching import Batcher, Urgency
+from serving.loading import in_turn
 from serving.models import ModelError, ModelIdentity, Models
 from serving.registry import RegistryError, find_version
 from serving.runtime import Runtime, RuntimeRefused, window_rows
@@ -236,3 +241,48 @@ def test_a_variant_that_is_not_there_or_not_right_is_refused(tmp_path: Path) -> 
     onnx.save(threshold_model(rounds=0, thresholds=(0.1, 0.9)), folder / "variants" / "int8.onnx")
     with pytest.raises(ModelError, match=r"int8\.onnx has SHA-256"):
         Models(tmp_path / "other", device="cpu", tuner=tuner).serve(str(folder))
+
+
+class _Endless:
+    """A network that nobody stops asking: with each batch another single slice is queued."""
+
+    lanes = 1
+
+    def __init__(self, batcher: Batcher) -> None:
+        self._batcher = batcher
+        self.over = False
+
+    def ask(self) -> None:
+        slices = np.zeros((1, 4, 4), np.float32)
+        self._batcher.submit(slices, window=Window(0, 1), network=self, urgency=Urgency.SLICE, stream="clients")
+
+    def segment_rows(self, slices: NDArray[np.float32], windows: NDArray[np.float32], *, lane: int) -> Any:
+        if not self.over:
+            self.ask()
+        return slices.astype(np.uint8)
+
+    def segment_rows_with_confidence(self, *_: Any, **__: Any) -> Any:
+        raise NotImplementedError
+
+
+class _OnlyQueued:
+    """A model that can be asked through the queue alone."""
+
+    lanes = 1
+
+    def __init__(self, runtime: Runtime) -> None:
+        self.segment_rows = runtime.segment_rows
+        self.segment_rows_with_confidence = runtime.segment_rows_with_confidence
+
+
+def test_a_golden_slice_takes_turns_with_single_slices(model_dir: Path) -> None:
+    """A swap need not wait until nobody asks the old version any more."""
+    golden = ModelManifest.read(model_dir).golden
+    runtime = Runtime.open(model_dir / MODEL_FILE, device="cpu", threads=1)
+    with closing(Batcher(lanes=1)) as batcher:
+        endless = _Endless(batcher)
+        endless.ask()
+        endless.ask()
+        answer = in_turn(batcher)(cast("Runtime", _OnlyQueued(runtime)), golden)
+        endless.over = True
+    assert (answer == golden.segmentation).all()
