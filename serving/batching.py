@@ -1,8 +1,9 @@
 """The batching queue: one for all scans and single slices of a process, in front of its devices.
 
-More urgent work goes first, always; within one urgency the streams (scans, clients) take turns, one batch each. A
-scan's batch is computed as it was asked for, never merged or split, so that its answer depends on nothing else that
-runs. Single slices that wait are merged into one batch, which nobody waits for to fill up.
+More urgent work goes first; within one urgency the streams (scans, clients) take turns, one batch each. Single slices
+that never end leave scans every fifth batch. A scan's batch is computed as it was asked for, never merged or split, so
+that its answer depends on nothing else that runs. Single slices that wait are merged into one batch, which nobody waits
+for to fill up.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import OrderedDict, deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from enum import IntEnum
@@ -28,7 +29,7 @@ Answer = Future[NDArray[np.uint8]]
 
 
 class Urgency(IntEnum):
-    """What goes first. The less urgent waits for as long as there is more urgent work."""
+    """What goes first. Among scans, the less urgent waits for as long as there is more urgent work."""
 
     SLICE = 0
     """Single slices, of people who look at them."""
@@ -52,6 +53,10 @@ class Computed:
     """On the device."""
     failed: bool
 
+
+_MOST_IN_A_ROW = 4
+"""Batches of single slices that go ahead of scans; then one of a scan is due, or bulk clients would stop them all."""
+_SCANS = (Urgency.INTERACTIVE, Urgency.NORMAL, Urgency.BACKLOG)
 
 Told = Callable[[Computed, float, bool], None]
 """Is told of the batch that a request was computed in, how many seconds that request waited for it, and whether it is
@@ -97,6 +102,8 @@ class Batcher:
         self._on_batch = on_batch
         self._room = room or SliceRoom()
         self._queues: dict[Urgency, OrderedDict[str, deque[_Request]]] = {urgency: OrderedDict() for urgency in Urgency}
+        self._in_a_row = 0
+        """Batches of single slices since the last one of anything else."""
         self._lock = threading.Lock()
         self._woken = [threading.Condition(self._lock) for _ in range(lanes)]
         self._idle: set[int] = set()
@@ -218,12 +225,22 @@ class Batcher:
         """What this lane computes next, waiting for it; nothing once the queue is closed."""
         with self._lock:
             while not self._closed:
-                first = self._take(lambda request: request.network.lanes > lane)
+                first = self._first(lane)
                 if first is not None:
+                    self._in_a_row = self._in_a_row + 1 if first.urgency is Urgency.SLICE else 0
                     return self._merged(first)
                 self._idle.add(lane)
                 self._woken[lane].wait()
             return []
+
+    def _first(self, lane: int) -> _Request | None:
+        """The request that is due, of those that this lane may compute."""
+
+        def fits(request: _Request) -> bool:
+            return request.network.lanes > lane
+
+        scan = self._take(fits, of=_SCANS) if self._in_a_row >= _MOST_IN_A_ROW else None
+        return scan or self._take(fits)
 
     def _merged(self, first: _Request) -> list[_Request]:
         batch, size = [first], len(first.slices)
@@ -231,10 +248,10 @@ class Batcher:
             room = first.merged_up_to - size
             more = self._take(
                 lambda request: (
-                    request.urgency == Urgency.SLICE
-                    and len(request.slices) <= room  # noqa: B023  called before it changes
+                    len(request.slices) <= room  # noqa: B023  called before it changes
                     and first.fits_with(request)
-                )
+                ),
+                of=(Urgency.SLICE,),
             )
             if more is None:
                 break
@@ -242,9 +259,10 @@ class Batcher:
             size += len(more.slices)
         return batch
 
-    def _take(self, fits: Callable[[_Request], bool]) -> _Request | None:
+    def _take(self, fits: Callable[[_Request], bool], *, of: Iterable[Urgency] = Urgency) -> _Request | None:
         """The most urgent request that fits, of the stream whose turn it is; that stream then goes to the end."""
-        for streams in self._queues.values():
+        for urgency in of:
+            streams = self._queues[urgency]
             for stream, requests in streams.items():
                 if fits(requests[0]):
                     request = requests.popleft()

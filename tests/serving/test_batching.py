@@ -87,6 +87,22 @@ def test_the_more_urgent_goes_first_and_streams_take_turns(batcher: Batcher) -> 
     assert network.batches == [[0], [6], [5], [2], [4], [3], [1], [7]]
 
 
+def test_single_slices_without_end_leave_scans_every_fifth_batch(batcher: Batcher) -> None:
+    """The most urgent scan's; the shadow, which answers nobody, waits until nothing else does."""
+    network = Network()
+    held(batcher, network)
+    asked = [
+        ask(batcher, network, 30, urgency=Urgency.SHADOW, stream="h"),
+        ask(batcher, network, 21, urgency=Urgency.BACKLOG, stream="b"),
+        ask(batcher, network, 20, stream="x"),
+        *(ask(batcher, network, n, urgency=Urgency.SLICE, stream="s") for n in range(1, 14)),
+    ]
+    network.open.set()
+    for answer in asked:
+        answer.result(20)
+    assert [first for (first,) in network.batches] == [0, 1, 2, 3, 4, 20, 5, 6, 7, 8, 21, 9, 10, 11, 12, 13, 30]
+
+
 def test_single_slices_are_merged_and_scans_are_not(batcher: Batcher) -> None:
     """Slices of one shape share batches up to the limit; two scans' batches stay as they were asked for."""
     network = Network()
