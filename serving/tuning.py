@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import json
 import os
+import statistics
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -24,7 +25,11 @@ _BATCHES = (1, 2, 4, 8, 16, 32)
 LARGEST_BATCH = 64
 """Slices that go through a model at once at most."""
 _WORTH = 1.03
-"""A larger batch, or more lanes, must be so much faster to be worth their memory and the longer waits."""
+"""A larger batch must be so much faster to be worth its memory and the longer waits."""
+_LANES_WORTH = 1.01
+"""More lanes of fewer threads, too: one slice alone takes longer then. But a thread that somebody holds up, by reading
+or answering, holds up its own lane alone, where all threads of one batch wait for the last of them at every layer."""
+_ROUNDS = 3
 _LEAST_SECONDS = 0.4
 _MOST_SECONDS = 3.0
 """That one way of running is tried for."""
@@ -90,21 +95,36 @@ class Tuner:
         return tuning
 
     def _measured(self, open_runtime: Callable[[int, int], Runtime], golden: Golden) -> Tuning:
-        pixels = golden.slice.size
-        best: Tuning | None = None
+        """Each way in the batch that suits it, then the ways against each other, in turn: a machine's speed changes."""
+        ways: list[tuple[Runtime, Tuning]] = []
         for threads, lanes in _ways(self._wanted.threads):
             runtime = open_runtime(threads, lanes)
-            for batch in [self._wanted.batch_size] if self._wanted.batch_size else _BATCHES:
-                rate = _slices_per_second(runtime, golden, batch)
-                found = Tuning(batch * pixels, threads, runtime.lanes, rate)
-                if best is None or rate > best.slices_per_second * _WORTH:
-                    best = found
-                elif batch > 1:
-                    break
+            ways.append((runtime, self._in_its_batch(runtime, threads, golden)))
             if runtime.lanes > lanes:  # a GPU: threads and lanes make no difference
                 break
-        assert best is not None  # noqa: S101 - there is at least one way
+        rates: list[list[float]] = [[tuning.slices_per_second] for _, tuning in ways]
+        for _ in range(_ROUNDS if len(ways) > 1 else 0):
+            for (runtime, tuning), measured in zip(ways, rates, strict=True):
+                measured.append(_slices_per_second(runtime, golden, tuning.batch_pixels // golden.slice.size))
+        best, *others = (
+            dataclasses.replace(tuning, slices_per_second=statistics.median(measured))
+            for (_, tuning), measured in zip(ways, rates, strict=True)
+        )
+        for other in others:
+            if other.slices_per_second > best.slices_per_second * _LANES_WORTH:
+                best = other
         return best
+
+    def _in_its_batch(self, runtime: Runtime, threads: int, golden: Golden) -> Tuning:
+        """The smallest batch than which the next is not worth its memory."""
+        first, *larger = [self._wanted.batch_size] if self._wanted.batch_size else _BATCHES
+        batch, best = first, _slices_per_second(runtime, golden, first)
+        for next_batch in larger:
+            rate = _slices_per_second(runtime, golden, next_batch)
+            if rate <= best * _WORTH:
+                break
+            batch, best = next_batch, rate
+        return Tuning(batch * golden.slice.size, threads, runtime.lanes, best)
 
     def _remembered(self) -> dict[str, Tuning]:
         with contextlib.suppress(OSError, ValueError, TypeError, KeyError):

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import numpy as np
 import onnxruntime
 import pytest
+from numpy.typing import NDArray
 
 from scans.manifest import MODEL_FILE, ModelManifest
 from serving.runtime import Runtime, window_rows
@@ -56,6 +61,52 @@ def test_settings_leave_nothing_to_measure(model: Path, tmp_path: Path) -> None:
     found = Tuner(tmp_path, wanted=Wanted(threads=2, batch_size=3)).tune(opener, golden, model_sha256="a")
     assert (found.threads, found.lanes, found.batch_size(*golden.slice.shape)) == (2, 1, 3)
     assert opener.times == 0 and not any(tmp_path.iterdir())
+
+
+class Machine:
+    """Two processors and a clock of its own, and how many slices a second each way of running does at a moment."""
+
+    def __init__(self, rate: Callable[[tuple[int, int], float], float]) -> None:
+        self.rate = rate
+        self.now = 0.0
+        self._lock = threading.Lock()
+
+    def perf_counter(self) -> float:
+        return self.now
+
+    def open(self, threads: int, lanes: int) -> Runtime:
+        def segment_rows(slices: NDArray[np.float32], windows: NDArray[np.float32], *, lane: int) -> None:
+            with self._lock:
+                self.now += len(slices) / self.rate((threads, lanes), self.now)
+
+        return cast("Runtime", SimpleNamespace(lanes=lanes, segment_rows=segment_rows))
+
+
+@pytest.mark.parametrize(
+    ("together", "apart", "chosen"), [(15.5, 16.0, (1, 2)), (16.0, 15.5, (2, 1)), (16.0, 16.1, (2, 1))]
+)
+@pytest.mark.parametrize("slow", [(0.0, 0.5), (0.5, 1.2), (1.2, 3.0)])
+def test_a_slow_moment_does_not_decide(
+    model: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    together: float,
+    apart: float,
+    chosen: tuple[int, int],
+    slow: tuple[float, float],
+) -> None:
+    """Both processors on one batch or one for each of two: the faster, and the first where it is nearly the same."""
+
+    def rate(way: tuple[int, int], now: float) -> float:
+        whole = together if way == (2, 1) else apart
+        return 0.7 * whole if slow[0] <= now < slow[1] else whole
+
+    machine = Machine(rate)
+    monkeypatch.setattr("serving.tuning.time", machine)
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: {0, 1}, raising=False)
+    golden = ModelManifest.read(model).golden
+    found = Tuner(tmp_path, wanted=Wanted(threads=0, batch_size=0)).tune(machine.open, golden, model_sha256="a")
+    assert (found.threads, found.lanes) == chosen
 
 
 @pytest.mark.parametrize(("shape", "slices"), [((256, 256), 4), ((512, 512), 1), ((1000, 1000), 1), ((64, 64), 64)])
