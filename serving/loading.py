@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from scans.manifest import MANIFEST_FILE, MODEL_FILE, Golden, ManifestError, ModelManifest, Precision
 from serving import logs
-from serving.batching import Batcher, Urgency
+from serving.batching import Batcher
 from serving.loaded import LoadedModel, ModelError, ModelIdentity, Served
 from serving.quality import QualityRuntime
 from serving.runtime import (
@@ -29,6 +29,7 @@ from serving.runtime import (
     cuda_devices,
 )
 from serving.tuning import Tuner
+from serving.turns import Urgency
 
 Answer = Callable[[Runtime, Golden], NDArray[np.uint8]]
 """What a model answers to a golden slice, uint8 (Y, X)."""

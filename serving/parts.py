@@ -10,7 +10,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 from serving import census, logs
-from serving.batching import Batcher, Computed
+from serving.batching import Batcher
 from serving.database import Database
 from serving.following import Follower
 from serving.janitor import Janitor
@@ -28,6 +28,7 @@ from serving.store import Scratch, Store, open_store
 from serving.telemetry import Telemetry, Watched
 from serving.tracing import Tracing
 from serving.tuning import Tuner, Wanted
+from serving.turns import Computed
 from serving.worker import Run, Worker
 
 _MOST_GPU_LANES = 16

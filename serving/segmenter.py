@@ -26,7 +26,7 @@ from scans.geometry import Box, Triple
 from scans.judgement import Judgement
 from scans.tiling import segment_slab
 from serving import logs
-from serving.batching import Batcher, Urgency
+from serving.batching import Batcher
 from serving.jobs import Priority
 from serving.judge import Judge
 from serving.models import LoadedModel, Models
@@ -37,6 +37,7 @@ from serving.slabs import SegmentedSlab, SlabWriter
 from serving.stopwatch import ACTIVITIES, Stopwatch
 from serving.store import Scratch, Store
 from serving.tracing import Tracing
+from serving.turns import Urgency
 from serving.worker import Run
 
 _AHEAD = 1

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from serving.batching import Batcher, Computed, Urgency
+from serving.batching import Batcher
 from serving.models import LoadedModel
 from serving.protocol.datatypes import REAL
 from serving.protocol.offered import TensorSpec
@@ -21,6 +21,7 @@ from serving.protocol.statistics import ModelStatistics, Timing
 from serving.protocol.tensors import InferenceRequest
 from serving.runtime import CPU
 from serving.tuning import LARGEST_BATCH
+from serving.turns import Computed, Urgency
 
 SEGMENTATION, CONFIDENCE = "segmentation", "confidence"
 _REQUESTS = itertools.count()

@@ -19,7 +19,7 @@ from scans.formats import open_volume
 from scans.intensity import Window
 from scans.tiling import segment_slab
 from serving import logs
-from serving.batching import Batcher, Urgency
+from serving.batching import Batcher
 from serving.leases import LeaseLost
 from serving.models import LoadedModel
 from serving.segmentation import open_segmentation
@@ -27,6 +27,7 @@ from serving.segmenter import HALO
 from serving.shadow.agreement import Agreement, Matching
 from serving.shadow.queue import ShadowLease, ShadowQueue
 from serving.store import Store
+from serving.turns import Urgency
 from serving.worker import Interrupted
 
 _LOOKING_SECONDS = 0.1

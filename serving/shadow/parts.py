@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection
 
-from serving.batching import Batcher, Computed
+from serving.batching import Batcher
 from serving.database import Database
 from serving.models import LoadedModel
 from serving.references import is_registered
@@ -22,6 +22,7 @@ from serving.shadow.quiet import Quiet
 from serving.shadow.report import ShadowReport
 from serving.shadow.worker import Counters, ShadowWorker
 from serving.store import Store
+from serving.turns import Computed
 from serving.worker import Worker
 
 

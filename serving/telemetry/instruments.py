@@ -23,11 +23,11 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_late
 from scans.drift import Departure
 from scans.judgement import Judgement
 from serving import logs
-from serving.batching import Computed, Urgency
 from serving.loaded import REASONS, LoadedModel
 from serving.shadow.worker import ShadowEnding
 from serving.stopwatch import ACTIVITIES
 from serving.telemetry.state import State, Watched
+from serving.turns import Computed, Urgency
 from serving.worker import Ending, Run
 
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4

@@ -1,0 +1,157 @@
+"""Turns: which of the requests in front of the device is computed next, and together with which.
+
+More urgent work goes first; within one urgency the streams (scans, clients) take turns, one batch each. Single slices
+that never end leave scans every fifth batch.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict, deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from serving.fitting import Network
+
+_MOST_IN_A_ROW = 4
+"""Batches of single slices that go ahead of scans; then one of a scan is due, or bulk clients would stop them all."""
+
+
+class Urgency(IntEnum):
+    """What goes first. Among scans, the less urgent waits for as long as there is more urgent work."""
+
+    SLICE = 0
+    """Single slices, of people who look at them."""
+    INTERACTIVE = 1
+    NORMAL = 2
+    BACKLOG = 3
+    SHADOW = 4
+    """Of a model that answers nobody yet, on scans whose answer is out."""
+
+
+_SCANS = (Urgency.INTERACTIVE, Urgency.NORMAL, Urgency.BACKLOG)
+
+
+@dataclass(frozen=True)
+class Computed:
+    """A batch that left the queue."""
+
+    urgency: Urgency
+    requests: int
+    slices: int
+    waited_seconds: float
+    """Of the request that waited for longest."""
+    seconds: float
+    """On the device."""
+    failed: bool
+
+
+Told = Callable[[Computed, float, bool], None]
+"""Is told of the batch that a request was computed in, how many seconds that request waited for it, and whether it is
+the batch's first: one of them is."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """Slices that somebody waits for."""
+
+    slices: NDArray[Any]
+    """float32; of single slices as they came, cast by the thread that computes them: who asks answers everybody."""
+    windows: NDArray[np.float32]
+    network: Network
+    urgency: Urgency
+    stream: str
+    merged_up_to: int
+    halo: int = 0
+    confidence: bool = False
+    counted: bool = True
+    told: Told | None = None
+    answer: Future[Any] = field(default_factory=Future)
+    asked: float = field(default_factory=time.perf_counter)
+
+    def fits_with(self, other: Request) -> bool:
+        """Whether both can be computed in one batch."""
+        return (
+            self.network is other.network
+            and self.slices.shape[1:] == other.slices.shape[1:]
+            and self.confidence == other.confidence
+        )
+
+    def give(self, outputs: tuple[NDArray[Any], ...]) -> None:
+        """Answers it."""
+        self.answer.set_result(outputs if self.confidence else outputs[0])
+
+
+class Turns:
+    """The requests that wait. For one thread at a time."""
+
+    def __init__(self) -> None:
+        self._queues: dict[Urgency, OrderedDict[str, deque[Request]]] = {urgency: OrderedDict() for urgency in Urgency}
+        self._in_a_row = 0
+        """Batches of single slices since the last one of anything else."""
+
+    def add(self, request: Request) -> None:
+        """Puts a request at the end of its stream."""
+        self._queues[request.urgency].setdefault(request.stream, deque()).append(request)
+
+    def next_batch(self, *, lane: int) -> list[Request]:
+        """The requests that are due, of those that this lane may compute, taken out; empty if there is none."""
+
+        def fits(request: Request) -> bool:
+            return request.network.lanes > lane
+
+        scan = self._take(fits, of=_SCANS) if self._in_a_row >= _MOST_IN_A_ROW else None
+        first = scan or self._take(fits)
+        if first is None:
+            return []
+        single = first.urgency is Urgency.SLICE
+        self._in_a_row = self._in_a_row + 1 if single else 0
+        return self._merged(first) if single else [first]
+
+    def waiting(self, urgency: Urgency) -> Iterator[Request]:
+        """Those of one urgency."""
+        for requests in self._queues[urgency].values():
+            yield from requests
+
+    def clear(self) -> list[Request]:
+        """Takes out all."""
+        requests = [request for urgency in Urgency for request in self.waiting(urgency)]
+        for streams in self._queues.values():
+            streams.clear()
+        return requests
+
+    def _merged(self, first: Request) -> list[Request]:
+        batch, size = [first], len(first.slices)
+        while True:
+            room = first.merged_up_to - size
+            more = self._take(
+                lambda request: (
+                    len(request.slices) <= room  # noqa: B023  called before it changes
+                    and first.fits_with(request)
+                ),
+                of=(Urgency.SLICE,),
+            )
+            if more is None:
+                return batch
+            batch.append(more)
+            size += len(more.slices)
+
+    def _take(self, fits: Callable[[Request], bool], *, of: Iterable[Urgency] = Urgency) -> Request | None:
+        """The most urgent request that fits, of the stream whose turn it is; that stream then goes to the end."""
+        for urgency in of:
+            streams = self._queues[urgency]
+            for stream, requests in streams.items():
+                if fits(requests[0]):
+                    request = requests.popleft()
+                    if requests:
+                        streams.move_to_end(stream)
+                    else:
+                        del streams[stream]
+                    return request
+        return None
