@@ -15,24 +15,14 @@ from check_jsonschema.builtin_schemas import get_builtin_schema
 from jsonschema import validators
 
 from serving.settings import read_settings
+from tests.deploy.compose_file import REPOSITORY, interpolated, read_compose, settings_of
 
-REPOSITORY = Path(__file__).resolve().parents[2]
 OURS = ("server", "worker", "worker-gpu", "mlflow", "buckets", "training")
 
 
 @pytest.fixture(scope="module")
 def compose() -> dict[str, Any]:
-    content: dict[str, Any] = yaml.safe_load((REPOSITORY / "compose.yaml").read_text(encoding="utf-8"))
-    return content
-
-
-def interpolated(value: Any) -> str:
-    """As compose reads it where no variable is set."""
-    return re.sub(r"\$\{\w+:?-([^}]*)\}", r"\1", str(value))
-
-
-def settings_of(service: dict[str, Any]) -> dict[str, str]:
-    return {name: interpolated(value) for name, value in service.get("environment", {}).items()}
+    return read_compose()
 
 
 def test_it_is_a_compose_file(compose: dict[str, Any]) -> None:
