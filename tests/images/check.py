@@ -16,17 +16,16 @@ import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import httpx
 import nibabel as nib
 import numpy as np
-import yaml
 from numpy.typing import NDArray
 
 from ricefish.client import Client
 from scans.intensity import Window
 from tests.images.engines import Container, Engine, EngineError, Job, engine
+from tests.images.small_pipeline import small_pipeline
 from tests.serving.models import run_offline, write_model
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -141,15 +140,7 @@ def _until_ready(url: str, server: Container) -> None:
 
 def check_training(used: Engine, image: str, folder: Path) -> None:
     """`dvc repro` makes and registers a Student. Raises CheckFailed or EngineError."""
-    repository = folder / "repository"
-    listed = subprocess.run(["git", "ls-files", "-z"], capture_output=True, text=True, check=True).stdout
-    for name in filter(None, listed.split("\0")):
-        (repository / name).parent.mkdir(parents=True, exist_ok=True)
-        (repository / name).write_bytes(Path(name).read_bytes())
-    _make_smallest(repository / "params.yaml")
-    git = ["git", "-C", str(repository), "-c", "user.name=image-test", "-c", "user.email=image-test@localhost"]
-    for command in (["init", "--quiet"], ["add", "--all"], ["commit", "--quiet", "-m", "Copy the working tree"]):
-        subprocess.run([*git, *command], check=True)
+    repository = small_pipeline(folder / "repository")
     for path in (repository, *repository.rglob("*")):
         path.chmod(0o777)
     job = Job(image, _REPRO, {"OMP_NUM_THREADS": "1"}, {repository: "/repository"})
@@ -160,23 +151,6 @@ def check_training(used: Engine, image: str, folder: Path) -> None:
 
 
 _REPRO = ["sh", "-c", "torchrun --help > /dev/null && dvc repro"]
-_FEWER = {"epochs": 1, "steps_per_epoch": 8, "labelled": 3, "unlabelled": 3, "validation": 3, "slices": 60}
-_NARROWER = {"depth": 32, "height": 64, "width": 64, "crop": 32, "batch_size": 8}
-
-
-def _make_smallest(params: Path) -> None:
-    """The demo profile with so few fish and steps that it takes a few minutes and learns nothing."""
-    content = yaml.safe_load(params.read_text())
-
-    def shrink(section: dict[str, Any]) -> None:
-        for name, value in section.items():
-            if isinstance(value, dict):
-                shrink(value)
-            elif name in _FEWER | _NARROWER:
-                section[name] = min(value, (_FEWER | _NARROWER)[name])
-
-    shrink(content["profiles"]["demo"])
-    params.write_text(yaml.safe_dump({**content, "profile": "demo"}))
 
 
 def _folder() -> tempfile.TemporaryDirectory[str]:
