@@ -26,7 +26,7 @@ export HF_HUB_OFFLINE := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .PHONY: help setup demo test image-test lint style format serve mlflow repro bench bench-peers bench-capacity bench-resume \
-	bench-soak bench-swaps bench-seeds bench-recipe bench-drift sbom audit deps lock clean
+	bench-soak bench-swaps bench-workers bench-seeds bench-recipe bench-drift sbom audit deps lock clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /  make \1\t/' | expand -t 22
@@ -87,6 +87,9 @@ bench-soak: setup  ## 200 SIGKILLs over scans, uploads and cancellations, on SQL
 
 bench-swaps: setup  ## 20 moves of the champion under constant load: nothing fails, nothing is mixed (10 minutes)
 	@python -m benchmarks.swaps $(ARGS)
+
+bench-workers: setup  ## the same scans through one worker and through two (10 minutes)
+	@python -m benchmarks.workers $(ARGS)
 
 bench-seeds: setup  ## Teacher against Student for five seeds of the demo (about 40 minutes)
 	@python -m benchmarks.seeds $(ARGS)
