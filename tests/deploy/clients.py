@@ -27,8 +27,6 @@ class Clients:
     accepted: list[str] = field(default_factory=list)
     ended: Counter[str] = field(default_factory=Counter)
     """Scans that succeeded, by the model's version."""
-    refused: int = 0
-    """Posts that were answered 503, and made again."""
     faults: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -74,7 +72,6 @@ class Clients:
         except RicefishError as error:
             if error.status not in _AWAY:
                 raise
-            self.refused += 1
             self._stopping.wait(1.0)
             return
         self.accepted.append(scan_id)

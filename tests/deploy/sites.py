@@ -72,6 +72,12 @@ class Site:
     def clients(self) -> Clients:
         return Clients(self.composition.url("server", 8000), self._file())
 
+    def post(self) -> httpx.Response:
+        """What the server says to one more scan."""
+        url, query = f"{self.composition.url('server', 8000)}/v1/scans", {"filename": "fish.nii", "fresh": "true"}
+        content = self._file().read_bytes()
+        return httpx.post(url, params=query, content=content, timeout=BOUND_SECONDS, trust_env=False)
+
     def busy_worker(self) -> tuple[Container, str]:
         """A worker that is in the first half of a scan, and that scan."""
         found: list[tuple[str, str]] = []

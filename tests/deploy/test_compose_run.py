@@ -68,12 +68,12 @@ def test_prometheus_finds_the_server_and_both_workers(prometheus: Site) -> None:
 
 def test_a_new_champion_is_followed_under_load(site: Site) -> None:
     """The pipeline is run again with another weight and a gate that lets it pass; scans before and after the swap."""
+    gate = "profiles.demo.register."
+    limits = [f"{gate}greatest_mean_loss=1.0", f"{gate}greatest_organ_loss=1.0"]
+    changes = [word for change in ("profiles.demo.train_student.alpha=0.9", *limits) for word in ("-S", change)]
+    version = site.train("dvc", "exp", "run", *changes)
     with site.clients() as clients:
         clients.until_ended(2)
-        gate = "profiles.demo.register."
-        limits = [f"{gate}greatest_mean_loss=1.0", f"{gate}greatest_organ_loss=1.0"]
-        changes = [word for change in ("profiles.demo.train_student.alpha=0.9", *limits) for word in ("-S", change)]
-        version = site.train("dvc", "exp", "run", *changes)
         assert f"version {version} is the champion." in site.promote()
         clients.until(lambda: site.champion() == version)
         before = clients.ended[version]
@@ -100,7 +100,8 @@ def test_postgresql_is_killed_and_comes_back_and_nothing_is_lost(site: Site) -> 
         site.busy_worker()
         database.kill()
         clients.until(lambda: not site.ready())
-        clients.until(lambda: clients.refused > 0)
+        refused = site.post()
+        assert refused.status_code == 503 and int(refused.headers["retry-after"]) >= 1, refused.text
         if site.composition.has("prometheus"):
             clients.until(lambda: "RicefishDatabaseDown" in alerts(site))
         site.composition.up("postgres")
