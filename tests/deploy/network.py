@@ -42,9 +42,13 @@ class Network:
             addresses.discard(address)
 
     def plug(self, address: str, pid: int) -> None:
-        """Gives the namespace of a process an `eth0`; what it does with it is its own business."""
+        """Gives the namespace of a process an `eth0`; what it does with it is its own business.
+
+        Its hardware address follows from the other, as an engine's does: the neighbours know it after a restart.
+        """
         port = self._port(address)
-        ip("link", "add", port, "type", "veth", "peer", "name", "eth0", "netns", str(pid))
+        hardware = "02:42:" + ":".join(f"{int(part):02x}" for part in address.split("."))
+        ip("link", "add", port, "type", "veth", "peer", "name", "eth0", "address", hardware, "netns", str(pid))
         ip("link", "set", port, "master", _BRIDGE, "up")
 
     def unplug(self, address: str) -> None:
