@@ -25,8 +25,8 @@ export ORT_DISABLE_TELEMETRY := 1
 export HF_HUB_OFFLINE := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help setup demo test image-test lint style format serve mlflow repro bench bench-peers bench-capacity bench-resume \
-	bench-soak bench-swaps bench-workers bench-seeds bench-recipe bench-drift sbom audit deps lock clean
+.PHONY: help setup demo test compose-test image-test lint style format serve mlflow repro bench bench-peers bench-capacity \
+	bench-resume bench-soak bench-swaps bench-workers bench-seeds bench-recipe bench-drift sbom audit deps lock clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /  make \1\t/' | expand -t 22
@@ -40,8 +40,11 @@ $(READY): $(LOCKS) pyproject.toml requirements/install.sh
 demo: setup  ## train on synthetic fish, serve the model, segment a held-out fish over HTTP
 	@python -m demo.run $(ARGS)
 
-test: setup  ## every test; ARGS go to pytest
+test: setup  ## every test but those of compose-test and image-test; ARGS go to pytest
 	@pytest -n auto --dist loadfile --no-loadscope-reorder $(ARGS)
+
+compose-test: setup  ## run compose.yaml without an engine, on Linux as root, and disturb it (half an hour)
+	@pytest -m compose tests/deploy $(ARGS)
 
 image-test: setup  ## build both images (docker, podman or buildah), post a scan to one, run `dvc repro` in the other
 	@python -m tests.images.check $(ARGS)

@@ -18,7 +18,7 @@ from tests.deploy.compose_file import REPOSITORY
 from tests.deploy.containers import impossible_here
 from tests.deploy.sites import Site, a_site, until
 
-pytestmark = pytest.mark.timeout(3600)
+pytestmark = [pytest.mark.compose, pytest.mark.timeout(3600)]
 
 
 @pytest.fixture(scope="module")
