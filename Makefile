@@ -91,7 +91,7 @@ bench-soak: setup  ## 200 SIGKILLs over scans, uploads and cancellations, on SQL
 bench-swaps: setup  ## 20 moves of the champion under constant load: nothing fails, nothing is mixed (10 minutes)
 	@python -m benchmarks.swaps $(ARGS)
 
-bench-workers: setup  ## the same scans through one worker and through two (10 minutes)
+bench-workers: setup  ## the same scans through one worker and through two (4 minutes)
 	@python -m benchmarks.workers $(ARGS)
 
 bench-seeds: setup  ## Teacher against Student for five seeds of the demo (about 40 minutes)

@@ -128,7 +128,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Command line; exit code 1 with a message where a scan does not succeed."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.workers", description="Two workers against one")
     parser.add_argument("--rounds", type=int, default=3, help="with each number of workers (default: 3)")
-    parser.add_argument("--scans", type=int, default=6, help="of a round (default: 6)")
+    parser.add_argument("--scans", type=int, default=4, help="of a round (default: 4)")
     parser.add_argument("--slices", type=int, default=64, help="of a scan (default: 64)")
     given = parser.parse_args(arguments)
     console, commit = Console(), clone.require_commit()
