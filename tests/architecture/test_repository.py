@@ -4,6 +4,7 @@ import ast
 import re
 import subprocess
 import tomllib
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -135,6 +136,12 @@ def test_functions_stay_small() -> None:
                 if lines >= 40:
                     large.append(f"{path.relative_to(REPOSITORY)}:{node.lineno} {node.name}: {lines} lines")
     assert not large, "\n".join(large)
+
+
+def test_no_two_test_files_share_a_name() -> None:
+    """tests is no package, so pytest imports each file by its bare name and refuses the second of two."""
+    names = Counter(path.name for path in tracked("tests/**/test_*.py"))
+    assert names and not {name for name, count in names.items() if count > 1}
 
 
 def test_no_file_names_a_package_registry_or_a_path_of_one_machine() -> None:
