@@ -75,7 +75,7 @@ repro: setup  ## run what is out of date of the pipeline, on the profile in para
 bench: setup  ## scans and single slices over HTTP against a bare onnxruntime loop (about 5 minutes)
 	@python -m benchmarks.overhead $(ARGS)
 
-bench-peers: setup  ## Ricefish beside mlflow, MLServer, BentoML and LitServe (about 12 minutes)
+bench-peers: setup  ## Ricefish beside mlflow, MLServer, BentoML and LitServe (20 minutes)
 	@python -m benchmarks.peers $(ARGS)
 
 bench-capacity: setup  ## memory and time of scans of 3000 and 6000 slices of 1000 x 1000 pixels (40 GB of disk)
