@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from types import TracebackType
 
 import httpx
 import numpy as np
@@ -19,6 +18,7 @@ from numpy.typing import NDArray
 from benchmarks import servers
 from benchmarks.models import WINDOW
 from benchmarks.registered import NAME
+from benchmarks.threads import Threads
 from scans.formats import create_volume, open_volume
 from scans.geometry import Frame, Spacing
 from scans.manifest import MODEL_FILE
@@ -36,7 +36,7 @@ class Wrong(RuntimeError):  # noqa: N818 - says what it is
 
 
 @dataclass
-class Asking:
+class Asking(Threads):
     """Two clients that ask for single slices, and one that posts scans of so many `slices`."""
 
     url: str
@@ -50,25 +50,10 @@ class Asking:
     faults: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self._stopping = threading.Event()
         grey = np.random.default_rng(5).integers(0, 4000, (self.slices, SIDE, SIDE)).astype(np.uint16)
         self._grey: NDArray[np.uint16] = grey
         self._expected = {version: _alone(folder, grey) for version, folder in self.models.items()}
-        self._threads = [
-            threading.Thread(target=self._repeat, args=(one,)) for one in (self._slice,) * 2 + (self._scan,)
-        ]
-
-    def __enter__(self) -> Asking:
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self._stopping.set()
-        for thread in self._threads:
-            thread.join()
+        super().__init__(*(partial(self._repeat, one) for one in (self._slice, self._slice, self._scan)))
 
     def until(self, reached: Callable[[], bool]) -> None:
         """Raises Wrong as soon as something is, or if it takes for ever."""
@@ -95,7 +80,7 @@ class Asking:
     def _repeat(self, ask: Callable[[httpx.Client, int], None]) -> None:
         turn = 0
         with httpx.Client(base_url=self.url, timeout=120, trust_env=False) as http:
-            while not self._stopping.is_set() and not self.faults:
+            while not self.stopping.is_set() and not self.faults:
                 try:
                     ask(http, turn)
                 except (httpx.HTTPError, Wrong, KeyError, ValueError) as error:
@@ -123,7 +108,7 @@ class Asking:
         version = json.loads(answer.content[:length])["model_version"]
         found = np.frombuffer(answer.content[length:], np.uint8).reshape(1, SIDE, SIDE)
         self._compare(version, found, self._expected[version][index : index + 1])
-        self._stopping.wait(_PAUSE_SECONDS)
+        self.stopping.wait(_PAUSE_SECONDS)
 
     def _scan(self, http: httpx.Client, turn: int) -> None:
         with tempfile.TemporaryDirectory(prefix="ricefish-asking-") as folder:

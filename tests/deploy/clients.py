@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
 
+from benchmarks.threads import Threads
 from ricefish.client import Client, RicefishError
 
 BOUND_SECONDS = 600.0
@@ -19,7 +18,7 @@ _AWAY = (None, 503)
 
 
 @dataclass
-class Clients:
+class Clients(Threads):
     """Two clients, each with one scan at a time, until the context is left; then all that was accepted has ended."""
 
     url: str
@@ -30,20 +29,7 @@ class Clients:
     faults: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self._stopping = threading.Event()
-        self._threads = [threading.Thread(target=self._repeat) for _ in range(2)]
-
-    def __enter__(self) -> Clients:
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self._stopping.set()
-        for thread in self._threads:
-            thread.join()
+        super().__init__(self._repeat, self._repeat)
 
     def until(self, reached: Callable[[], bool]) -> None:
         """Returns then, or as soon as something is wrong, which `faults` says."""
@@ -61,7 +47,7 @@ class Clients:
     def _repeat(self) -> None:
         with Client(self.url) as client:
             try:
-                while not self._stopping.is_set():
+                while not self.stopping.is_set():
                     self._one(client)
             except Exception as error:
                 self.faults.append(repr(error))
@@ -72,7 +58,7 @@ class Clients:
         except RicefishError as error:
             if error.status not in _AWAY:
                 raise
-            self._stopping.wait(1.0)
+            self.stopping.wait(1.0)
             return
         self.accepted.append(scan_id)
         status = list(client.wait(scan_id, poll_seconds=0.2))[-1]

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import threading
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from types import TracebackType
 
 import httpx
 import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.threads import Threads
 from tests.serving.models import GOLDEN_WINDOW, run_offline
 from tests.serving.running import RunningServer
 
@@ -22,7 +22,7 @@ _SLICES = 24
 
 
 @dataclass
-class Load:
+class Load(Threads):
     """Two clients that ask for single slices, and two that post scans, one after the other, as long as it lasts.
 
     `models` are the folders by version: every answer must be, pixel for pixel, that of the version that it names.
@@ -38,7 +38,6 @@ class Load:
     faults: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self._stopping = threading.Event()
         grey = np.random.default_rng(3).uniform(0, 100, (_SLICES, _SIDE, _SIDE)).astype(np.float32)
         grey[:, 0, 0], grey[:, 0, 1] = 0.0, 100.0
         self._grey: NDArray[np.float32] = grey
@@ -46,19 +45,7 @@ class Load:
         self._path = self.folder / "load.nii"
         image = nib.Nifti1Image(grey.T, np.eye(4, dtype=np.float32))
         nib.save(image, self._path)
-        self._threads = [threading.Thread(target=self._repeat, args=(number,)) for number in range(4)]
-
-    def __enter__(self) -> Load:
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self._stopping.set()
-        for thread in self._threads:
-            thread.join()
+        super().__init__(*(partial(self._repeat, number) for number in range(4)))
 
     def until(self, server: RunningServer, version: str, *, single: int, scans: int) -> None:
         """Returns when so many more answers of that version have come, or something has failed."""
@@ -72,7 +59,7 @@ class Load:
         ask = self._ask_slice if number % 2 else self._ask_scan
         with httpx.Client(base_url=self.url, timeout=60) as http:
             turn = number
-            while not self._stopping.is_set() and not self.faults:
+            while not self.stopping.is_set() and not self.faults:
                 try:
                     ask(http, turn)
                 except (httpx.HTTPError, KeyError, ValueError) as error:
@@ -94,7 +81,7 @@ class Load:
         query = {"filename": "load.nii", "fresh": "true"}
         scan = http.post("/v1/scans", params=query, content=self._path.read_bytes()).raise_for_status().json()
         while scan["state"] in ("queued", "running"):
-            self._stopping.wait(0.05)
+            self.stopping.wait(0.05)
             scan = http.get(f"/v1/scans/{scan['id']}").raise_for_status().json()
         if scan["state"] != "succeeded":
             raise ValueError(f"a scan {scan['state']}: {scan['error']}")
