@@ -55,6 +55,8 @@ class Service:
     depends_on: Mapping[str, str]
     """The condition that each of these has to fulfil before this one is started."""
     healthcheck: tuple[str, ...] | None
+    stop_grace_seconds: float
+    """Between SIGTERM and SIGKILL."""
 
 
 def read_compose() -> dict[str, Any]:
@@ -107,6 +109,7 @@ def _service(name: str, given: Mapping[str, Any]) -> Service:
         no_new_privileges="no-new-privileges:true" in given.get("security_opt", ()),
         depends_on={other: how["condition"] for other, how in given.get("depends_on", {}).items()},
         healthcheck=None if health is None else tuple(health[1:]),
+        stop_grace_seconds=float(given.get("stop_grace_period", "10s").removesuffix("s")),
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import time
 from collections import defaultdict
 from collections.abc import Mapping
@@ -59,6 +60,16 @@ class Composition:
                 one.start()
         for one in self[service]:
             self.until_healthy(service, one)
+
+    def stop(self, service: str) -> list[int]:
+        """Tells its containers to stop, one after the other, and waits as compose.yaml says; gives how each ended."""
+        grace = self.services[service].stop_grace_seconds
+        return [one.stop(grace_seconds=grace) for one in self[service]]
+
+    def empty(self, volume: str) -> None:
+        """Leaves nothing in a named volume, as if it were new."""
+        for path in (self._folder / "volumes" / volume).iterdir():
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
 
     def run(self, service: str, *command: str, seconds: float = HEALTHY_SECONDS) -> str:
         """Runs a command in a container of its own until it ends well; gives what it wrote."""

@@ -20,6 +20,8 @@ from tests.deploy.network import Network
 from tests.deploy.roots import Mount, root_made
 
 _NEEDED = ("ip", "mount", "nsenter", "setpriv", "unshare", "wget")
+_KILLED_SECONDS = 120
+"""Until what was killed is gone; generous: the machine may be busy."""
 _OWN = ("--mount", "--uts", "--ipc", "--pid", "--net")
 _TRIED = """
 mount -t tmpfs tmpfs /mnt && mkdir /mnt/upper /mnt/work
@@ -104,9 +106,9 @@ class Container:
         """SIGKILL, to all of its processes; nothing if it does not run."""
         self._end(signal.SIGKILL)
 
-    def stop(self) -> int:
-        """SIGTERM to its first process; gives the exit status."""
-        return self._end(signal.SIGTERM)
+    def stop(self, *, grace_seconds: float) -> int:
+        """SIGTERM to its first process, and SIGKILL where it is still there after the grace; gives the exit status."""
+        return self._end(signal.SIGTERM, grace_seconds=grace_seconds)
 
     def wait(self, *, seconds: float) -> int:
         """The exit status, once it has ended."""
@@ -116,11 +118,11 @@ class Container:
         self._process = None
         return status
 
-    def execute(self, *command: str, seconds: float = 60) -> subprocess.CompletedProcess[str]:
-        """Runs a command beside the container's process, as its user."""
+    def execute(self, *command: str, given: str = "", seconds: float = 60) -> subprocess.CompletedProcess[str]:
+        """Runs a command beside the container's process, as its user, with `given` as its standard input."""
         return subprocess.run(
             ["nsenter", f"--target={self._pid}", *_OWN, "--root", "--", *self.spec.entering(), *command],
-            stdin=subprocess.DEVNULL,
+            input=given,
             capture_output=True,
             text=True,
             timeout=seconds,
@@ -131,12 +133,16 @@ class Container:
         """What its processes have written, at all starts."""
         return self.log_path.read_text(errors="replace")
 
-    def _end(self, number: signal.Signals) -> int:
+    def _end(self, number: signal.Signals, *, grace_seconds: float = _KILLED_SECONDS) -> int:
         if self._process is None:
             return 0
         if self.running():
             os.kill(self._pid, number)
-        return self.wait(seconds=120)
+        try:
+            return self.wait(seconds=grace_seconds)
+        except subprocess.TimeoutExpired:
+            os.kill(self._pid, signal.SIGKILL)
+            return self.wait(seconds=_KILLED_SECONDS)
 
     def _becoming(self) -> str:
         """The shell script by which the first process becomes that of the container, once it has a network."""

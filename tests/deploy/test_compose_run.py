@@ -7,6 +7,7 @@ in for the images of others.
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,6 +15,7 @@ import boto3
 import pytest
 import yaml
 
+from tests.deploy.clients import BOUND_SECONDS
 from tests.deploy.compose_file import REPOSITORY
 from tests.deploy.containers import impossible_here
 from tests.deploy.sites import Site, a_site, until
@@ -115,6 +117,29 @@ def alerts(site: Site) -> set[str]:
     return {alert["labels"]["alertname"] for alert in of_prometheus(site, "alerts")["alerts"]}
 
 
+def test_an_upgrade_loses_nothing(site: Site) -> None:
+    """Under load, as docs/deployment.md has it: MLflow's tables, then each is stopped gently and started anew."""
+    composition = site.composition
+    with site.clients() as clients:
+        site.busy_worker()
+        composition.stop("mlflow")
+        composition.run("mlflow", *documented("docker compose run --rm mlflow (.+)`"))
+        composition.up("mlflow")
+        for service in ("worker", "server"):
+            ends = composition.stop(service)
+            assert set(ends) == {0}, (service, ends)
+            composition.up(service, scale=len(ends))
+            clients.until_ended(1)
+        clients.until_ended(2)
+    site.check(clients)
+
+
+def documented(pattern: str) -> list[str]:
+    """The words of a command in docs/deployment.md."""
+    (found,) = re.findall(pattern, (REPOSITORY / "docs/deployment.md").read_text(encoding="utf-8"))
+    return shlex.split(found)
+
+
 def test_a_worker_that_is_cut_off_can_do_no_harm(site: Site) -> None:
     """One of three loses its network in the middle of a scan: another ends that, once. Back, it changes nothing."""
     site.composition.up("worker", scale=3)
@@ -138,6 +163,58 @@ def test_a_worker_that_is_cut_off_can_do_no_harm(site: Site) -> None:
 
 def objects(site: Site, scan_id: str) -> dict[str, tuple[str, Any]]:
     """Every object of a scan in the bucket, with its hash and the time of its last change."""
-    s3 = boto3.client("s3", endpoint_url=site.composition.url("s3", 8333), region_name="us-east-1")
-    found = s3.list_objects_v2(Bucket="scans", Prefix=f"scans/{scan_id}/").get("Contents", [])
+    found = s3_of(site).list_objects_v2(Bucket="scans", Prefix=f"scans/{scan_id}/").get("Contents", [])
     return {one["Key"]: (one["ETag"], one["LastModified"]) for one in found}
+
+
+def test_a_backup_makes_empty_volumes_what_they_were(site: Site) -> None:
+    """Dump and buckets, as docs/deployment.md has it; then only the secrets are left, and all of it comes back."""
+    composition = site.composition
+    (database,) = composition["postgres"]
+    with site.clients() as clients:
+        clients.until_ended(2)
+    kept = {scan_id: (site.get(f"/v1/scans/{scan_id}"), site.result(scan_id)) for scan_id in clients.accepted}
+    champion = site.champion()
+    dumped = database.execute(*documented(r"exec -T postgres (pg_dumpall .+) \|"), seconds=BOUND_SECONDS)
+    assert dumped.returncode == 0, dumped.stderr
+    buckets = fetched(site)
+
+    for service in ("server", "worker", "mlflow", "postgres", "s3"):
+        composition.stop(service)
+    composition.empty("postgres")
+    composition.up("postgres")
+    composition.up("s3")  # whose stand-in keeps nothing when it ends
+    put_back(site, buckets)
+    restored = database.execute(*documented(r"exec -T postgres (psql .+)`"), given=dumped.stdout, seconds=BOUND_SECONDS)
+    assert restored.returncode == 0, restored.stderr
+    composition.up("server")
+    composition.up("worker", scale=2)
+
+    assert site.champion() == champion
+    assert {i: (site.get(f"/v1/scans/{i}"), site.result(i)) for i in kept} == kept
+    with site.clients() as clients:
+        clients.until_ended(1)
+    site.check(clients)
+
+
+def fetched(site: Site) -> dict[str, dict[str, bytes]]:
+    """Every object of every bucket."""
+    s3 = s3_of(site)
+    found: dict[str, dict[str, bytes]] = {}
+    for bucket in (one["Name"] for one in s3.list_buckets()["Buckets"]):
+        pages = s3.get_paginator("list_objects_v2").paginate(Bucket=bucket)
+        keys = [one["Key"] for page in pages for one in page.get("Contents", [])]
+        found[bucket] = {key: s3.get_object(Bucket=bucket, Key=key)["Body"].read() for key in keys}
+    return found
+
+
+def put_back(site: Site, buckets: dict[str, dict[str, bytes]]) -> None:
+    s3 = s3_of(site)
+    for bucket, contents in buckets.items():
+        s3.create_bucket(Bucket=bucket)
+        for key, content in contents.items():
+            s3.put_object(Bucket=bucket, Key=key, Body=content)
+
+
+def s3_of(site: Site) -> Any:
+    return boto3.client("s3", endpoint_url=site.composition.url("s3", 8333), region_name="us-east-1")
