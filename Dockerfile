@@ -95,6 +95,13 @@ WORKDIR /tmp
 EXPOSE 5000
 ENTRYPOINT ["mlflow"]
 CMD ["server", "--host", "0.0.0.0"]
+ARG VERSION=0.1.0
+ARG REVISION=unknown
+LABEL org.opencontainers.image.title="Ricefish tracking" \
+      org.opencontainers.image.description="MLflow with basic auth, PostgreSQL and S3" \
+      org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.version="${VERSION}" \
+      org.opencontainers.image.revision="${REVISION}"
 
 FROM builder AS training-environment
 COPY requirements/training.txt requirements/

@@ -46,7 +46,7 @@ test: setup  ## every test but those of compose-test and image-test; ARGS go to 
 compose-test: setup  ## run compose.yaml without an engine, on Linux as root, and disturb it (20 minutes)
 	@pytest -m compose tests/deploy $(ARGS)
 
-image-test: setup  ## build both images (docker, podman or buildah), post a scan to one, run `dvc repro` in the other
+image-test: setup  ## build the images (docker, podman or buildah); a scan, `dvc repro` and MLflow go through them
 	@python -m tests.images.check $(ARGS)
 
 style: setup  ## style, types, direction of imports

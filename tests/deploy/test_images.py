@@ -46,11 +46,11 @@ def test_the_training_lock_holds_the_pipeline_and_no_tools() -> None:
     assert all(everything[name] == version for name, version in training.items())
 
 
-def test_both_images_run_as_a_user_and_report_to_nobody() -> None:
+def test_each_image_runs_as_a_user_and_report_to_nobody() -> None:
     """After the last FROM of each image stands a user that is not root, and what silences libraries."""
     stages = re.split(r"^FROM .* AS ", DOCKERFILE, flags=re.MULTILINE)
     images = {stage.split(maxsplit=1)[0]: stage for stage in stages[1:]}
-    for name in ("serving", "training"):
+    for name in ("serving", "training", "tracking"):
         assert re.findall(r"^USER (\d+):(\d+)$", images[name], re.MULTILINE) == [("10001", "10001")]
         for variable in ("DO_NOT_TRACK=1", "MLFLOW_DISABLE_TELEMETRY=true", "ORT_DISABLE_TELEMETRY=1"):
             assert variable in images[name]

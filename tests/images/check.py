@@ -2,19 +2,21 @@
 
 The serving image, as its own user and with nothing to write to but its volumes, makes a key, takes a posted scan and
 returns its mask, which must be ONNX Runtime's, voxel for voxel; then it is told to stop and must end with status 0. The
-training image runs `dvc repro` in a copy of this repository, on the demo profile made as small as it can be.
+training image runs `dvc repro` in a copy of this repository, on the demo profile made as small as it can be. The
+tracking image serves MLflow, which asks for a password, and has the drivers of PostgreSQL and S3.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import re
 import socket
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import httpx
@@ -42,7 +44,7 @@ def main(arguments: Sequence[str]) -> int:
     """Builds and checks; the exit status is 1 where something failed, and the last line says what."""
     parser = argparse.ArgumentParser(prog="make image-test", description=__doc__)
     parser.add_argument("--engine", choices=["docker", "podman", "buildah"], help="default: the first that works")
-    parser.add_argument("--only", choices=["serving", "training"], help="default: both")
+    parser.add_argument("--only", choices=["serving", "training", "tracking"], help="default: all")
     parser.add_argument("--no-build", action="store_true", help="check the images that are there")
     parser.add_argument("--lock", default="serving.txt", help="serving-cpu.txt: without CUDA")
     given = parser.parse_args(arguments)
@@ -50,17 +52,12 @@ def main(arguments: Sequence[str]) -> int:
     try:
         used = engine(given.engine)
         revision = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout
-        stamp = {"REVISION": revision.strip()}
-        if given.only != "training":
+        for target in (given.only,) if given.only else tuple(_CHECKS):
             if not given.no_build:
-                used.build("serving", "ricefish-serving", arguments={"LOCK": given.lock, **stamp})
+                lock = {"LOCK": given.lock} if target == "serving" else {}
+                used.build(target, f"ricefish-{target}", arguments={**lock, "REVISION": revision.strip()})
             with _folder() as folder:
-                check_serving(used, "ricefish-serving", Path(folder))
-        if given.only != "serving":
-            if not given.no_build:
-                used.build("training", "ricefish-training", arguments=stamp)
-            with _folder() as folder:
-                check_training(used, "ricefish-training", Path(folder))
+                _CHECKS[target](used, f"ricefish-{target}", Path(folder))
     except (CheckFailed, EngineError, subprocess.CalledProcessError) as error:
         print(f"image-test: {error}", file=sys.stderr)
         return 1
@@ -75,12 +72,18 @@ def check_serving(used: Engine, image: str, folder: Path) -> None:
         place.mkdir()
         place.chmod(0o777)
     volumes[model] = "/model"
-    settings = {"RICEFISH_MODEL": "/model", "RICEFISH_THREADS": "1", "RICEFISH_BATCH_SIZE": "4"}
-    key = used.run(Job(image, ["keys", "add", "--owner", "image-test", "--scope", "segment"], volumes=volumes)).strip()
     port = _free_port()
+    settings = {
+        "RICEFISH_MODEL": "/model",
+        "RICEFISH_THREADS": "1",
+        "RICEFISH_BATCH_SIZE": "4",
+        "RICEFISH_HOST": used.host,
+        "RICEFISH_PORT": str(port),
+    }
+    key = used.run(Job(image, ["keys", "add", "--owner", "image-test", "--scope", "segment"], volumes=volumes)).strip()
     server = used.start(Job(image, ["serve"], settings, volumes, port), folder / "server.log")
     try:
-        _until_ready(f"http://127.0.0.1:{port}", server)
+        _until_ready(f"http://127.0.0.1:{port}/health/ready", server)
         _without(server.execute("python", "-c", _LOOK_AROUND).split())
         server.execute("python", "-m", "serving.healthcheck", "ready")
         segmented = _segment(f"http://127.0.0.1:{port}", key, folder)
@@ -131,7 +134,7 @@ def _until_ready(url: str, server: Container) -> None:
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline and not server.ended():
         try:
-            if httpx.get(f"{url}/health/ready", trust_env=False).status_code == 200:
+            if httpx.get(url, trust_env=False).status_code == 200:
                 return
         except httpx.TransportError:
             time.sleep(0.5)
@@ -151,6 +154,53 @@ def check_training(used: Engine, image: str, folder: Path) -> None:
 
 
 _REPRO = ["sh", "-c", "torchrun --help > /dev/null && dvc repro"]
+
+
+def check_tracking(used: Engine, image: str, folder: Path) -> None:
+    """MLflow as compose.yaml has it, with SQLite in PostgreSQL's place. Raises CheckFailed or EngineError."""
+    volumes = {folder / name: place for name, place in (("data", "/data"), ("tmp", "/tmp"))}  # noqa: S108 - the image's
+    for place in volumes:
+        place.mkdir()
+        place.chmod(0o777)
+    users = (REPOSITORY / "deploy/compose/basic_auth.ini").read_text(encoding="utf-8")
+    users = re.sub("(?m)^database_uri = .*$", "database_uri = sqlite:////data/users.db", users)
+    (folder / "data" / "basic_auth.ini").write_text(users, encoding="utf-8")
+    password, port = "a long enough password", _free_port()
+    settings = {
+        "MLFLOW_AUTH_CONFIG_PATH": "/data/basic_auth.ini",
+        "MLFLOW_AUTH_ADMIN_USERNAME": "admin",
+        "MLFLOW_AUTH_ADMIN_PASSWORD": password,
+        "MLFLOW_FLASK_SERVER_SECRET_KEY": "nobody knows it",
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+    }
+    store = ["--backend-store-uri=sqlite:////data/mlflow.db", "--artifacts-destination=/data/artifacts"]
+    command = ["server", f"--host={used.host}", f"--port={port}", "--workers=1", "--app-name=basic-auth", *store]
+    server = used.start(Job(image, command, settings, volumes, port), folder / "mlflow.log")
+    try:
+        url = f"http://127.0.0.1:{port}"
+        _until_ready(f"{url}/health", server)
+        server.execute("python", "-c", "import boto3, psycopg")
+        answers = [
+            httpx.get(
+                f"{url}/api/2.0/mlflow/experiments/get-by-name",
+                params={"experiment_name": "Default"},
+                auth=("admin", given),
+                timeout=60,
+                trust_env=False,
+            ).status_code
+            for given in (password, "another")
+        ]
+    finally:
+        server.stop()
+    _require(answers == [200, 401], f"the right password and a wrong one were answered with {answers}")
+    print(f"image-test: {image} asks for its password")
+
+
+_CHECKS: dict[str, Callable[[Engine, str, Path], None]] = {
+    "serving": check_serving,
+    "training": check_training,
+    "tracking": check_tracking,
+}
 
 
 def _folder() -> tempfile.TemporaryDirectory[str]:

@@ -30,7 +30,7 @@ class Job:
     volumes: Mapping[Path, str] = field(default_factory=dict)
     """Folders of this machine by where they are in the container; the only ones that can be written to."""
     port: int | None = None
-    """Port of the loopback on which the server answers."""
+    """On which it is told to listen, at the engine's `host`; it answers at the same one of the loopback."""
 
 
 class Container(Protocol):
@@ -58,6 +58,11 @@ class Container(Protocol):
 
 class Engine(Protocol):
     """A container engine."""
+
+    @property
+    def host(self) -> str:
+        """What a server in a container has to listen at."""
+        ...
 
     def build(self, target: str, tag: str, *, arguments: Mapping[str, str]) -> None:
         """Builds a target of the Dockerfile in the working directory."""
@@ -96,6 +101,7 @@ class Docker:
     """docker or podman."""
 
     program: str
+    host: str = "0.0.0.0"  # noqa: S104 - the container's
 
     def build(self, target: str, tag: str, *, arguments: Mapping[str, str]) -> None:
         given = [part for name, value in arguments.items() for part in ("--build-arg", f"{name}={value}")]
@@ -114,7 +120,7 @@ class Docker:
             options += ["--volume", f"{folder}:{place}"]
         for name, value in job.environment.items():
             options += ["--env", f"{name}={value}"]
-        return [*options, *(["--publish", f"127.0.0.1:{job.port}:8000"] if job.port else [])]
+        return [*options, *(["--publish", f"127.0.0.1:{job.port}:{job.port}"] if job.port else [])]
 
 
 @dataclass(frozen=True)
@@ -150,6 +156,8 @@ class Buildah:
     It has no read-only root file system, so files that changed outside the volumes are looked for instead.
     """
 
+    host: str = "127.0.0.1"
+
     def build(self, target: str, tag: str, *, arguments: Mapping[str, str]) -> None:
         given = [part for name, value in arguments.items() for part in ("--build-arg", f"{name}={value}")]
         options = ["--layers", "--format", "docker", "--network", "host", "--isolation", "chroot"]  # keeps HEALTHCHECK
@@ -176,8 +184,6 @@ class Buildah:
             options += ["--volume", f"{folder}:{place}"]
         for variable, value in job.environment.items():
             options += ["--env", f"{variable}={value}"]
-        if job.port:
-            options += ["--env", f"RICEFISH_PORT={job.port}", "--env", "RICEFISH_HOST=127.0.0.1"]
         return ["buildah", "run", *options, name, "--", *entry, *job.command]
 
 
