@@ -1,4 +1,4 @@
-"""What a model has seen, and how far a scan is from it: grey values, spacing, confidence, size and place of organs.
+"""What a model has seen, and how far a scan is from it: grey values, spacing, confidence, quality, and organs.
 
 One rule for all of it: a scan is unlike what the model has seen if it is farther from each of those volumes than, times
 a margin, the most solitary of them is from its own nearest neighbour. So volumes of several beam times need have
@@ -35,6 +35,7 @@ _LEAST_LIMITS: Mapping[Code, float] = {
     "confidence": 0.02,
     "organ_sizes": 0.25,
     "organ_places": 0.1,
+    "quality": 0.1,
 }
 """No limit is stricter, however alike the volumes are."""
 _MOST_DOUBLINGS = 3.0
@@ -69,9 +70,13 @@ class Answer:
     """Centroid of each, z, y, x, in mm from voxel (0, 0, 0)."""
     confidence: float | None
     """Mean winning probability of the organs' voxels, 0..1; None where it was not looked at."""
+    bad_share: float | None = None
+    """Share of the slices with organs that the Quality Classifier calls bad, 0..1; None where none was asked."""
 
     @classmethod
-    def of(cls, statistics: OrganStatistics, spacing: Spacing, confidence: float | None) -> Answer:
+    def of(
+        cls, statistics: OrganStatistics, spacing: Spacing, confidence: float | None, bad_share: float | None = None
+    ) -> Answer:
         """From the sums over a whole volume."""
         step = tuple(spacing)
         places: list[Point | None] = []
@@ -80,7 +85,7 @@ class Answer:
             places.append((z, y, x) if organ.voxels else None)
         voxel_mm3 = spacing.z * spacing.y * spacing.x
         sizes = tuple(organ.voxels * voxel_mm3 for organ in statistics.organs)
-        return cls(sizes, tuple(places), confidence)
+        return cls(sizes, tuple(places), confidence, bad_share)
 
 
 @dataclass(frozen=True)
@@ -124,7 +129,7 @@ class Seen:
 
     def answers(self, answer: Answer) -> Iterator[Departure]:
         """How what a model says of a scan is unlike what it says of every volume that it did not learn labels of."""
-        known = [volume.answer for volume in self.volumes if volume.answer is not None]
+        known = self._answers
         if far := _too_far("organ_sizes", answer.sizes_mm3, [a.sizes_mm3 for a in known], size_distance):
             yield Departure(
                 "organ_sizes",
@@ -147,6 +152,15 @@ class Seen:
                 found=f"{answer.confidence:.3f}",
                 expected=f"at least {least:.3f}",
             )
+
+    @property
+    def most_bad(self) -> float | None:
+        """See `most_bad_share`."""
+        return most_bad_share([a.bad_share for a in self._answers if a.bad_share is not None])
+
+    @property
+    def _answers(self) -> list[Answer]:
+        return [volume.answer for volume in self.volumes if volume.answer is not None]
 
     def to_dict(self) -> dict[str, Any]:
         """What `from_dict` reads back, in types that JSON can hold."""
@@ -236,6 +250,14 @@ def least_confidence(known: Sequence[float]) -> float | None:
     return lowest - max(_LEAST_LIMITS["confidence"], (MARGIN - 1) * (float(np.median(known)) - lowest))
 
 
+def most_bad_share(known: Sequence[float]) -> float | None:
+    """Above which a share of bad slices is unlike the known ones: as `least_confidence`, from the greatest upwards."""
+    if len(known) < LEAST_VOLUMES:
+        return None
+    greatest = max(known)
+    return greatest + max(_LEAST_LIMITS["quality"], (MARGIN - 1) * (greatest - float(np.median(known))))
+
+
 def limit(code: Code, known: Sequence[Value], distance: Callable[[Value, Value], float]) -> float | None:
     """How far from its nearest volume a scan may be; None of fewer than LEAST_VOLUMES."""
     if len(known) < LEAST_VOLUMES:
@@ -275,7 +297,13 @@ def _answer(content: Mapping[str, Any]) -> Answer:
     places = tuple(None if place is None else _point(place) for place in content["places_mm"])
     if len(sizes) != len(places):
         raise ValueError(f"{len(sizes)} sizes and {len(places)} places of organs")
-    return Answer(sizes, places, None if content["confidence"] is None else float(content["confidence"]))
+    confidence, bad_share = content["confidence"], content.get("bad_share")
+    return Answer(
+        sizes,
+        places,
+        None if confidence is None else float(confidence),
+        None if bad_share is None else float(bad_share),
+    )
 
 
 def _point(values: Sequence[float]) -> Point:

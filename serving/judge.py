@@ -14,14 +14,18 @@ from scans.statistics import OrganStatistics
 from serving.models import LoadedModel
 from serving.scan import Scan
 
+_MOST_BAD = 0.5
+"""Share of the slices with organs, where a manifest says of too few volumes how many were bad."""
+
 
 class Judge:
     """Of one scan, which is segmented with one model."""
 
-    def __init__(self, model: LoadedModel, scan: Scan, *, whole_slices: bool, quality_limit: float) -> None:
+    def __init__(self, model: LoadedModel, scan: Scan, *, whole_slices: bool, quality_limit: float | None) -> None:
         """`whole_slices` is False where they go through the model in tiles: no confidence is looked at then.
 
-        More than `quality_limit` (0..1) of the slices with organs must not be bad.
+        More than `quality_limit` (0..1) of the slices with organs must not be bad; None: not more than follows from the
+        volumes that the model has seen.
         """
         self._model = model
         self._scan = scan
@@ -60,10 +64,18 @@ class Judge:
             yield from seen.answers(Answer.of(statistics, self._scan.frame.spacing, judgement.confidence))
         threshold = self._scan.good_threshold
         bad = None if threshold is None else judgement.bad_share(threshold)
-        if bad is not None and bad > self._quality_limit:
+        most = self._most_bad()
+        if bad is not None and bad > most:
             yield Departure(
                 "quality",
                 f"the Quality Classifier calls {bad:.0%} of the {judgement.slices_with_organs} slices with organs bad",
                 found=f"{bad:.2f}",
-                expected=f"at most {self._quality_limit:g}",
+                expected=f"at most {most:.2g}",
             )
+
+    def _most_bad(self) -> float:
+        if self._quality_limit is not None:
+            return self._quality_limit
+        seen = self._model.manifest.seen
+        most = None if seen is None else seen.most_bad
+        return _MOST_BAD if most is None else most

@@ -69,7 +69,7 @@ class Segmenter:
         models: Models,
         batcher: Batcher,
         tile: int | None,
-        quality_limit: float,
+        quality_limit: float | None,
         on_spent: Callable[[str, float], None] = lambda activity, seconds: None,
         on_slab: Callable[[Triple], None] = lambda shape: None,
         on_judged: Callable[[LoadedModel, Judgement], None] = lambda model, judgement: None,
@@ -79,7 +79,7 @@ class Segmenter:
         """`on_spent` is told the seconds of each of ACTIVITIES, `on_slab` the shape of each slab that is durable,
         `on_judged` what is judged of it, `on_departure` each way in which a whole answer is unlike the training.
 
-        More than `quality_limit` (0..1) of the slices with organs must not be bad.
+        More than `quality_limit` (0..1) of the slices with organs must not be bad; None: see `Judge`.
         """
         self._on_judged = on_judged
         self._on_departure = on_departure

@@ -80,8 +80,9 @@ class Settings(BaseSettings):
     """Slices longer or wider than this many pixels go through the model in tiles; None: only if memory runs out."""
     slab_slices: int = Field(default=32, ge=1, le=256)
     """Slices read, segmented and written as one durable step, a power of two: memory, and work lost when killed."""
-    quality_limit: float = Field(default=0.5, ge=0, le=1)
-    """A scan gets a warning if the Quality Classifier calls more than this share of its slices with organs bad."""
+    quality_limit: float | None = Field(default=None, ge=0, le=1)
+    """A scan gets a warning if the Quality Classifier calls more than this share of its slices with organs bad; None:
+    more than follows from the volumes that the model has seen."""
     upload_limit_bytes: int | None = Field(default=None, ge=1)
     """Largest accepted scan in bytes, packed or unpacked; None: what the disk holds."""
     upload_timeout_seconds: float = Field(default=120.0, gt=0)

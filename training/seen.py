@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import numpy as np
@@ -25,17 +25,26 @@ _BATCH_SLICES = 8
 Item = TypeVar("Item")
 
 
-def seen_volumes(catalogue: Catalogue, reader: SliceReader, segmenter: OnnxModel) -> Seen:
+@dataclass(frozen=True)
+class Asked:
+    """The exported models, and from which probability on a slice counts as good."""
+
+    segmenter: OnnxModel
+    classifier: OnnxModel
+    threshold: float
+
+
+def seen_volumes(catalogue: Catalogue, reader: SliceReader, models: Asked) -> Seen:
     """Of the volumes of training, validation and without labels.
 
-    The model is asked for its answer to the latter two alone: what it learnt by heart, it answers too well.
+    The models are asked about the latter two alone: what the Student learnt by heart, it answers too well.
     """
     asked = _even((*catalogue.split("validation"), *catalogue.split("unlabelled")), MOST_VOLUMES)
     learnt = _even(catalogue.split("train"), MOST_VOLUMES - len(asked)) if len(asked) < MOST_VOLUMES else ()
     organs = len(catalogue.organs)
     return Seen(
         (
-            *(_seen(record, reader, _answer(record, reader, segmenter, organs=organs)) for record in asked),
+            *(_seen(record, reader, _answer(record, reader, models, organs=organs)) for record in asked),
             *(_seen(record, reader, None) for record in learnt),
         )
     )
@@ -45,7 +54,7 @@ def _seen(record: VolumeRecord, reader: SliceReader, answer: Answer | None) -> S
     return SeenVolume(record.window, grey_quantiles(record.window, sample(reader.volume(record))), answer)
 
 
-def _answer(record: VolumeRecord, reader: SliceReader, segmenter: OnnxModel, *, organs: int) -> Answer:
+def _answer(record: VolumeRecord, reader: SliceReader, models: Asked, *, organs: int) -> Answer:
     """From every n-th slice, each of which stands for n."""
     depth, height, width = record.shape
     chosen = range(0, depth, -(-depth // MOST_SLICES))
@@ -53,12 +62,14 @@ def _answer(record: VolumeRecord, reader: SliceReader, segmenter: OnnxModel, *, 
     for first in range(0, len(chosen), _BATCH_SLICES):
         indices = chosen[first : first + _BATCH_SLICES]
         slices = np.stack([reader.image(record.id, index) for index in indices])
-        segmentation, confidence = segmenter.segment_with_confidence(slices, record.window)
+        segmentation, confidence = models.segmenter.segment_with_confidence(slices, record.window)
+        good = models.classifier.good(slices, segmentation, record.window)
         box = Box((first, 0, 0), (first + len(indices), height, width))
         statistics += OrganStatistics.of(segmentation, box=box, classes=organs + 1)
+        judgement += Judgement.of_quality(segmentation, good, organs=organs)
         judgement += Judgement.of_confidence(segmentation, confidence, organs=organs)
-    spacing = record.spacing
-    return Answer.of(statistics, replace(spacing, z=spacing.z * chosen.step), judgement.confidence)
+    spacing = replace(record.spacing, z=record.spacing.z * chosen.step)
+    return Answer.of(statistics, spacing, judgement.confidence, judgement.bad_share(models.threshold))
 
 
 def _even(items: Sequence[Item], most: int) -> tuple[Item, ...]:

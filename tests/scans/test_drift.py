@@ -19,6 +19,7 @@ from scans.drift import (
     grey_quantiles,
     least_confidence,
     limit,
+    most_bad_share,
     place_distance,
     quantile_distance,
     size_distance,
@@ -142,6 +143,20 @@ def test_other_grey_values_are_flagged(window: Window, quantiles: tuple[float, .
 def test_other_answers_are_flagged(changes: dict[str, object], expected: list[str]) -> None:
     """A missing organ, head and tail exchanged, an unsure model; no organ at all; and what was not looked at is not."""
     assert codes(seen().answers(replace(Answer(SIZES, PLACES, 0.92), **changes))) == expected  # type: ignore[arg-type]
+
+
+def test_how_many_slices_may_be_bad_follows_from_the_volumes() -> None:
+    """0.2, 0.3, 0.3, 0.7: half of 0.7 - 0.3 beyond 0.7; of volumes that are all alike, a tenth; of three, nothing."""
+    assert most_bad_share([0.2, 0.3, 0.7, 0.3]) == pytest.approx(0.9)
+    assert most_bad_share([0.1] * 4) == pytest.approx(0.2)
+    assert most_bad_share([0.1] * 3) is None
+    answered = tuple(
+        replace(volume, answer=Answer(SIZES, PLACES, 0.9, share))
+        for volume, share in zip(seen(6).volumes, (0.2, 0.3, None, 0.7, 0.3, None), strict=True)
+    )
+    assert Seen(answered).most_bad == pytest.approx(0.9)
+    assert Seen.from_dict(json.loads(json.dumps(Seen(answered).to_dict()))) == Seen(answered)
+    assert seen().most_bad is None
 
 
 def test_of_too_few_volumes_nothing_is_said() -> None:

@@ -17,6 +17,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from ricefish.client import Client
 from ricefish.segment import segment
+from scans.drift import QUANTILES, Answer, Seen, SeenVolume
 from scans.intensity import Window
 from scans.manifest import MODEL_FILE, ModelManifest
 from serving.models import ModelError, Models
@@ -123,6 +124,27 @@ def test_the_limit_is_a_setting(tmp_path: Path, example: Example) -> None:
             assert status["quality"]["bad_share"] == (1.0 if threshold else 0.0)
         finally:
             server.end()
+
+
+@pytest.mark.parametrize(("limit", "flagged"), [(None, False), (0.5, True)])
+def test_a_model_that_is_bad_everywhere_flags_only_where_it_is_told_to(
+    tmp_path: Path, example: Example, limit: float | None, flagged: bool
+) -> None:
+    """Of its own volumes it segments as few slices well: only the setting makes a warning of that."""
+    model = write_both(tmp_path / "models")
+    answer = Answer((0.0, 0.0), (None, None), None, bad_share=1.0)
+    seen = Seen((SeenVolume(Window(0, 1), (0.5,) * QUANTILES, answer),) * 4)
+    dataclasses.replace(ModelManifest.read(model), seen=seen).write(model)
+    given = {} if limit is None else {"quality_limit": limit}
+    server = RunningServer(tmp_path / "server", model, **given)
+    server._log.parent.mkdir()
+    server.start()
+    try:
+        status = server.get(f"/v1/scans/{_done(server, example.path)}").json()
+        assert ("quality" in [warning["code"] for warning in status["warnings"]]) == flagged
+        assert status["quality"]["bad_share"] == 1.0
+    finally:
+        server.end()
 
 
 def test_a_kill_changes_no_probability(tmp_path: Path) -> None:

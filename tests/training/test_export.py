@@ -36,7 +36,7 @@ from training.params import Export
 from training.precision import write_variants
 from training.prediction import predictor
 from training.quality import scorer
-from training.seen import seen_volumes
+from training.seen import Asked, seen_volumes
 from training.stages.export import export
 from training.volumes import Catalogue, SliceReader
 
@@ -140,14 +140,19 @@ def test_the_manifest_says_what_was_seen(exported: Exported) -> None:
     voxels = [np.count_nonzero(segmentation == organ) for organ in (1, 2, 3)]
     assert validation.answer.sizes_mm3 == pytest.approx([count * 0.001 for count in voxels])
     assert validation.answer.confidence == pytest.approx(float(confidence[segmentation > 0].mean()), abs=1e-5)
+    classifier = exported.root / QUALITY_CLASSIFIER.parent
+    good = OnnxModel(classifier / "model.onnx").good(image, segmentation, WINDOW)
+    bad = good[segmentation.any(axis=(1, 2))] < ModelManifest.read(classifier).threshold
+    assert validation.answer.bad_share == pytest.approx(float(bad.mean()))
 
 
 def test_of_many_slices_an_even_choice_stands_for_all(tmp_path: Path, exported: Exported) -> None:
     """A volume of 300 slices is looked at in every third: sizes and places are those of the whole, all but."""
     image = np.repeat(fish(0)[0], 50, axis=0)
     catalogue = write_catalogue(tmp_path, write_volume(tmp_path, "long", image, None, split="unlabelled"))
-    model = OnnxModel(exported.root / STUDENT.parent / "model.onnx")
-    (volume,) = seen_volumes(catalogue, SliceReader(tmp_path, cache_megabytes=0), model).volumes
+    model, classifier = (OnnxModel(exported.root / at.parent / "model.onnx") for at in (STUDENT, QUALITY_CLASSIFIER))
+    asked = Asked(model, classifier, 0.5)
+    (volume,) = seen_volumes(catalogue, SliceReader(tmp_path, cache_megabytes=0), asked).volumes
     assert volume.answer is not None
     segmentation = model.segment(image, WINDOW)
     for organ in np.unique(segmentation[segmentation > 0]):

@@ -31,7 +31,7 @@ from training.params import Export, load_params
 from training.precision import VARIANTS_DIR, Checked, write_variants
 from training.provenance import git_state
 from training.quality import scorer
-from training.seen import seen_volumes
+from training.seen import Asked, seen_volumes
 from training.volumes import PREPARED_DIR, Catalogue, SliceReader
 
 EVALUATION_FILE = Path("metrics/evaluate.json")
@@ -111,7 +111,8 @@ def export(section: Export, *, threshold: float, mlflow_run: str = "") -> dict[s
             reader=SliceReader(PREPARED_DIR, cache_megabytes=0),
             golden=student.golden,
         )
-        for exported, checkpoint in ((replace(student, variants=variants), STUDENT), (classifier, QUALITY_CLASSIFIER)):
+        student = replace(student, variants=variants, seen=_seen(catalogue, student, classifier, threshold=threshold))
+        for exported, checkpoint in ((student, STUDENT), (classifier, QUALITY_CLASSIFIER)):
             written = exported.manifest(catalogue, mlflow_run=mlflow_run).write(exported.path.parent)
             for file in (exported.path, written):
                 file.replace(checkpoint.parent / file.name)
@@ -149,8 +150,12 @@ def _export_student(section: Export, catalogue: Catalogue, *, folder: Path) -> E
         agreement=agreement,
         golden=golden_slice(catalogue, reader, segmenter),
         metrics=_student_metrics(_read(EVALUATION_FILE)["student"]),
-        seen=seen_volumes(catalogue, reader, segmenter),
     )
+
+
+def _seen(catalogue: Catalogue, student: Exported, classifier: Exported, *, threshold: float) -> Seen:
+    asked = Asked(OnnxModel(student.path), OnnxModel(classifier.path), threshold)
+    return seen_volumes(catalogue, SliceReader(PREPARED_DIR, cache_megabytes=0), asked)
 
 
 def _export_classifier(
