@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from scans.distances import place_distance, quantile_distance, size_distance, window_distance
 from scans.drift import (
     QUANTILES,
     Answer,
@@ -20,11 +21,7 @@ from scans.drift import (
     least_confidence,
     limit,
     most_bad_share,
-    place_distance,
-    quantile_distance,
-    size_distance,
     spacing_departures,
-    window_distance,
 )
 from scans.geometry import Box, Spacing
 from scans.intensity import Window
