@@ -43,7 +43,7 @@ demo: setup  ## train on synthetic fish, serve the model, segment a held-out fis
 test: setup  ## every test but those of compose-test and image-test; ARGS go to pytest
 	@pytest -n auto --dist loadfile --no-loadscope-reorder $(ARGS)
 
-compose-test: setup  ## run compose.yaml without an engine, on Linux as root, and disturb it (20 minutes)
+compose-test: setup  ## run compose.yaml without an engine, on Linux as root, and disturb it (30 minutes)
 	@pytest -m compose tests/deploy $(ARGS)
 
 image-test: setup  ## build the images (docker, podman or buildah); a scan, `dvc repro` and MLflow go through them
