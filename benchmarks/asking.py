@@ -21,7 +21,7 @@ from benchmarks.registered import NAME
 from benchmarks.threads import Threads
 from scans.formats import create_volume, open_volume
 from scans.geometry import Frame, Spacing
-from scans.manifest import MODEL_FILE
+from scans.model.manifest import MODEL_FILE
 
 SIDE = 256
 _PAUSE_SECONDS = 0.02

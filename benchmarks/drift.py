@@ -28,7 +28,7 @@ from benchmarks import clone, results, servers
 from benchmarks.unlike import KINDS, Scan
 from scans.formats import create_volume
 from scans.geometry import Frame
-from scans.manifest import ModelManifest
+from scans.model.manifest import ModelManifest
 
 SEED = 2024
 """No fish of training or tuning is of this seed."""

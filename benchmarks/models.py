@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from scans.intensity import IntensityRule, Window
-from scans.manifest import MODEL_FILE, Golden, ModelManifest, file_sha256
+from scans.model.manifest import MODEL_FILE, Golden, ModelManifest, file_sha256
 from scans.organs import OrganMap
 from training.networks import Architecture, build_unet
 from training.onnx_files import write_onnx

@@ -33,7 +33,7 @@ from benchmarks.figure import draw_activities
 from benchmarks.models import WINDOW, Size, write_model
 from scans.formats import create_volume, open_volume
 from scans.geometry import Frame, Spacing
-from scans.manifest import MODEL_FILE
+from scans.model.manifest import MODEL_FILE
 
 SIDE = 256
 CLIENTS = 8

@@ -25,7 +25,7 @@ from benchmarks import clone, results, servers
 from benchmarks.models import write_model
 from scans.formats import create_volume
 from scans.geometry import Frame, Spacing
-from scans.manifest import file_sha256
+from scans.model.manifest import file_sha256
 
 CLIENT_FILES = Path(__file__).resolve().parent / "tus_clients"
 CLIENTS = ("tuspy", "tus-js-client")

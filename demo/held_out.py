@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from scans.formats import create_volume
 from scans.geometry import Box
+from scans.measures.statistics import OrganRow, OrganStatistics
 from scans.organs import OrganMap
-from scans.statistics import OrganRow, OrganStatistics
 from training.volumes import PREPARED_DIR, Catalogue, SliceReader, VolumeRecord
 
 

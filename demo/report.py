@@ -10,8 +10,8 @@ from typing import Any
 
 from rich.table import Table
 
-from scans.metrics import VolumeScores
-from scans.statistics import OrganRow
+from scans.measures.metrics import VolumeScores
+from scans.measures.statistics import OrganRow
 
 NETWORKS = ("teacher", "student")
 

@@ -26,8 +26,8 @@ from demo.server import running_server
 from ricefish.client import Client, RicefishError
 from ricefish.segment import segment
 from scans.formats import open_volume
-from scans.metrics import OrganCounts, VolumeScores
-from scans.statistics import OrganRow
+from scans.measures.metrics import OrganCounts, VolumeScores
+from scans.measures.statistics import OrganRow
 from training.params import load_params
 from training.registry import CHAMPION, Registry
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from scans.manifest import ModelManifest
+from scans.model.manifest import ModelManifest
 from training import tracking
 
 LOCAL_PAGE = "http://127.0.0.1:5000"

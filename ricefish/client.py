@@ -27,7 +27,7 @@ from ricefish.connection import QUEUE_FULL, Connection, Patience, RicefishError
 from ricefish.resumable import submit_resumable
 from ricefish.upload import Report, pieces, reported, upload_name
 from scans.geometry import Box, Spacing
-from scans.statistics import OrganRow
+from scans.measures.statistics import OrganRow
 
 __all__ = ["FETCHED_AS", "PATIENCE_SECONDS", "RESUMABLE_BYTES", "Client", "RicefishError", "ScanStatus"]
 

@@ -23,7 +23,7 @@ from ricefish.asked import Priority
 from ricefish.client import Client, RicefishError, ScanStatus, download_format
 from ricefish.upload import Report, upload_bytes
 from scans.geometry import Spacing
-from scans.statistics import OrganRow
+from scans.measures.statistics import OrganRow
 
 
 def segment(  # noqa: PLR0913 - what can be said of a scan, each with its name in the call

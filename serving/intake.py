@@ -18,8 +18,8 @@ from pathlib import Path
 import numpy as np
 from sqlalchemy.exc import SQLAlchemyError
 
-from scans.drift import Departure
-from scans.manifest import file_sha256
+from scans.model.drift import Departure
+from scans.model.manifest import file_sha256
 from serving import logs
 from serving.admission import Admission
 from serving.asked import Asked, RequestRefused, asked_in_form

@@ -10,9 +10,9 @@ from typing import Any, Literal
 
 from sqlalchemy import Row
 
-from scans.drift import Departure
-from scans.judgement import Judgement
-from scans.statistics import OrganStatistics
+from scans.measures.statistics import OrganStatistics
+from scans.model.drift import Departure
+from scans.model.judgement import Judgement
 
 State = Literal["queued", "running", "succeeded", "failed", "cancelled"]
 

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from scans.drift import Answer, Departure
-from scans.judgement import Judgement, sampled_slices
-from scans.statistics import OrganStatistics
+from scans.measures.statistics import OrganStatistics
+from scans.model.drift import Answer, Departure
+from scans.model.judgement import Judgement, sampled_slices
 from serving.models import LoadedModel
 from serving.scan import Scan
 

@@ -15,9 +15,9 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Row, Select, Update, and_, or_, select, update
 from sqlalchemy.exc import SQLAlchemyError
 
-from scans.drift import Departure
-from scans.judgement import Judgement
-from scans.statistics import OrganStatistics
+from scans.measures.statistics import OrganStatistics
+from scans.model.drift import Departure
+from scans.model.judgement import Judgement
 from serving import logs
 from serving.database import Database, scans
 from serving.job import Priority, warnings_text

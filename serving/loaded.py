@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from scans.manifest import ModelManifest, Precision
+from scans.model.manifest import ModelManifest, Precision
 from serving.quality import QualityRuntime
 from serving.runtime import Runtime
 from serving.tuning import Tuning

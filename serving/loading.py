@@ -13,7 +13,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from scans.manifest import MANIFEST_FILE, MODEL_FILE, Golden, ManifestError, ModelManifest, Precision
+from scans.model.manifest import MANIFEST_FILE, MODEL_FILE, Golden, ManifestError, ModelManifest, Precision
 from serving import logs
 from serving.batching import Batcher
 from serving.loaded import LoadedModel, ModelError, ModelIdentity, Served

@@ -19,7 +19,7 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Protocol
 
-from scans.manifest import MANIFEST_FILE, ManifestError, ModelManifest, file_sha256
+from scans.model.manifest import MANIFEST_FILE, ManifestError, ModelManifest, file_sha256
 from serving import logs
 from serving.loaded import ModelError, ModelIdentity
 from serving.loading import checked_manifest

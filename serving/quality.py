@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scans.intensity import Window
-from scans.manifest import MANIFEST_FILE, MODEL_FILE, ManifestError, ModelManifest, file_sha256
+from scans.model.manifest import MANIFEST_FILE, MODEL_FILE, ManifestError, ModelManifest, file_sha256
 from serving import logs
 from serving.runtime import Device, QualitySession, window_rows
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from scans.manifest import MANIFEST_FILE
+from scans.model.manifest import MANIFEST_FILE
 
 SCHEME = "models:/"
 REFERENCE = "NAME@ALIAS or NAME/VERSION"

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from scans.drift import Departure
 from scans.geometry import Box, Frame, Spacing, Triple
 from scans.intensity import Window
+from scans.model.drift import Departure
 from scans.organs import OrganMap
 from serving.models import ModelIdentity
 

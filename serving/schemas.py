@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import BaseModel, Field, model_validator
 
-from scans.drift import Code
+from scans.model.drift import Code
 
 Triple = tuple[int, int, int]
 Point = tuple[float, float, float]

@@ -20,10 +20,10 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from scans.drift import Departure
 from scans.formats import open_volume
 from scans.geometry import Box, Triple
-from scans.judgement import Judgement
+from scans.model.drift import Departure
+from scans.model.judgement import Judgement
 from scans.tiling import segment_slab
 from serving import logs
 from serving.batching import Batcher

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from scans.drift import Departure
 from scans.geometry import Box
-from scans.judgement import Judgement
-from scans.statistics import OrganStatistics
+from scans.measures.statistics import OrganStatistics
+from scans.model.drift import Departure
+from scans.model.judgement import Judgement
 from serving.judge import Judge
 from serving.segmentation import SegmentationWriter
 from serving.stopwatch import Stopwatch

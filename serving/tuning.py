@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from scans.manifest import Golden
+from scans.model.manifest import Golden
 from serving import logs
 from serving.runtime import Runtime, version, window_rows
 

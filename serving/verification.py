@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from scans.drift import Departure, grey_quantiles, spacing_departures
 from scans.formats import SlabWriter, create_volume, open_volume
 from scans.geometry import Frame, Spacing, Triple
 from scans.intensity import IntensityRule, Window, stride
-from scans.manifest import ModelManifest
+from scans.model.drift import Departure, grey_quantiles, spacing_departures
+from scans.model.manifest import ModelManifest
 from scans.volume import Volume
 from serving.limits import Limits
 
@@ -32,7 +32,7 @@ class Verified:
     frame: Frame
     window: Window
     quantiles: tuple[float, ...]
-    """Of the grey values in that window, as `scans.drift` compares them."""
+    """Of the grey values in that window, as `scans.model.drift` compares them."""
     copied: bool
     """True where a plain copy was written, to be used in the file's place."""
 

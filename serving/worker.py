@@ -12,10 +12,10 @@ from enum import Enum
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from scans.drift import Departure
 from scans.formats import FormatError
-from scans.judgement import Judgement
-from scans.statistics import OrganStatistics
+from scans.measures.statistics import OrganStatistics
+from scans.model.drift import Departure
+from scans.model.judgement import Judgement
 from serving import logs
 from serving.jobs import Priority
 from serving.leases import Lease, LeaseLost, Leases

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from scans.manifest import MODEL_FILE, ModelManifest
-from scans.metrics import OrganCounts, VolumeScores
+from scans.measures.metrics import OrganCounts, VolumeScores
+from scans.model.manifest import MODEL_FILE, ModelManifest
 from training.onnx_session import OnnxModel
 from training.progress import track
 from training.volumes import Catalogue, SliceReader, VolumeRecord

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from scans.metrics import slice_iou
+from scans.measures.metrics import slice_iou
 from scans.tiling import segment
 from training.corruption import corrupted
 from training.networks import SegmentationNetwork

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from scans.metrics import slice_iou
+from scans.measures.metrics import slice_iou
 from training.figures import OverlayRow
 from training.pseudo_labels import PseudoLabelReader
 from training.volumes import Catalogue, SliceReader, VolumeRecord

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from scans.metrics import VolumeScores, summarise
+from scans.measures.metrics import VolumeScores, summarise
 from scans.organs import OrganMap
 from training.params import Register
 

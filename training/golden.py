@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from scans.manifest import Golden
+from scans.model.manifest import Golden
 from training.onnx_session import OnnxModel
 from training.volumes import Catalogue, SliceReader
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from scans.manifest import Precision
+from scans.model.manifest import Precision
 from training.params_parsing import ParamsError, parse
 
 PARAMS_FILE = Path("params.yaml")

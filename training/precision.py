@@ -19,8 +19,8 @@ from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, Q
 from onnxruntime.quantization.shape_inference import quant_pre_process
 from onnxruntime.transformers.float16 import convert_float_to_float16
 
-from scans.manifest import Golden, Precision, Variant, file_sha256
-from scans.metrics import OrganCounts, Summary, VolumeScores, summarise
+from scans.measures.metrics import OrganCounts, Summary, VolumeScores, summarise
+from scans.model.manifest import Golden, Precision, Variant, file_sha256
 from training.agreement import RealSlice
 from training.onnx_session import OnnxModel
 from training.params import Export

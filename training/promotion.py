@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from scans.manifest import ModelManifest
-from scans.shadow import TAG, ShadowAgreement
+from scans.model.manifest import ModelManifest
+from scans.model.shadow_agreement import TAG, ShadowAgreement
 from training.comparison import score_exported
 from training.gate import GateError, Verdict, judge, volume_scores
 from training.params import Register

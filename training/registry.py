@@ -11,7 +11,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from scans.manifest import MANIFEST_FILE, ModelManifest, file_sha256
+from scans.model.manifest import MANIFEST_FILE, ModelManifest, file_sha256
 from training import tracking
 
 CANDIDATE = "candidate"

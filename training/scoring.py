@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from scans.geometry import Box
-from scans.metrics import OrganCounts, VolumeScores, surface_distances
+from scans.measures.metrics import OrganCounts, VolumeScores, surface_distances
+from scans.measures.surface_distances import SurfaceDistances, diagonal_mm
 from scans.organs import OrganMap
-from scans.surface import SurfaceDistances, diagonal_mm
 from scans.volume import Volume
 from training.volumes import VolumeRecord
 

@@ -8,11 +8,11 @@ from typing import TypeVar
 
 import numpy as np
 
-from scans.drift import Answer, Seen, SeenVolume, grey_quantiles
 from scans.geometry import Box
 from scans.intensity import sample
-from scans.judgement import Judgement
-from scans.statistics import OrganStatistics
+from scans.measures.statistics import OrganStatistics
+from scans.model.drift import Answer, Seen, SeenVolume, grey_quantiles
+from scans.model.judgement import Judgement
 from training.onnx_session import OnnxModel
 from training.volumes import Catalogue, SliceReader, VolumeRecord
 

@@ -21,7 +21,7 @@ from benchmarks.peers.dialects import Dialect
 from benchmarks.peers.environments import Environments
 from benchmarks.peers.load import BadAnswer, ask
 from benchmarks.peers.trees import Tree
-from scans.manifest import MODEL_FILE
+from scans.model.manifest import MODEL_FILE
 
 SCRIPTS = Path(__file__).resolve().parent / "served"
 _START_SECONDS = 180.0

@@ -15,7 +15,7 @@ import numpy as np
 import pydicom
 from numpy.typing import NDArray
 
-from scans.formats.dicom_place import SlicePlace, check_steps, frame_of_slices
+from scans.formats.dicom_geometry import SlicePlace, check_steps, frame_of_slices
 from scans.formats.entries import Entries
 from scans.formats.errors import GREY_VALUES, WHOLE_FILE, FormatError, silence
 from scans.formats.sources import Opened

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 
-from scans.manifest import MODEL_FILE
+from scans.model.manifest import MODEL_FILE
 from serving import logs
 from serving.protocol.config_text import ConfigTextError, Message, parse, parse_json
 from serving.protocol.model_config import ConfigRefused, ModelConfig

@@ -12,8 +12,8 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.responses import StreamingResponse
 
 from scans.formats import MEDIA_TYPES
-from scans.judgement import OrganQuality
-from scans.statistics import OrganRow
+from scans.measures.statistics import OrganRow
+from scans.model.judgement import OrganQuality
 from serving.errors import MEDIA_TYPE, NoResult, NotFinished
 from serving.jobs import Job
 from serving.resources import Resources

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from scans.metrics import OrganCounts
+from scans.measures.metrics import OrganCounts
 from scans.organs import OrganMap
 
 

@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from scans.shadow import TAG
+from scans.model.shadow_agreement import TAG
 from serving import logs
 from serving.shadow.report import PairReport, ShadowReport
 

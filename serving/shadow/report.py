@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlalchemy import Row, and_, func, select
 
-from scans.shadow import ShadowAgreement
+from scans.model.shadow_agreement import ShadowAgreement
 from serving.database import Database, scans, shadows
 from serving.shadow.agreement import Agreement
 

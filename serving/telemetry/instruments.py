@@ -20,8 +20,8 @@ from prometheus_client import (
 )
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
 
-from scans.drift import Departure
-from scans.judgement import Judgement
+from scans.model.drift import Departure
+from scans.model.judgement import Judgement
 from serving import logs
 from serving.loaded import REASONS, LoadedModel
 from serving.shadow.worker import ShadowEnding

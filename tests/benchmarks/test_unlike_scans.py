@@ -11,8 +11,8 @@ import pytest
 
 from benchmarks import drift, results
 from benchmarks.unlike import KINDS
-from scans.drift import grey_quantiles, quantile_distance
 from scans.intensity import IntensityRule
+from scans.model.drift import grey_quantiles, quantile_distance
 from training.phantom_canvas import spacing_of
 
 SHAPE = (64, 96, 96)

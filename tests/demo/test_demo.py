@@ -13,8 +13,8 @@ from rich.table import Table
 from demo import picture, report, server
 from demo.parts import DemoError, Parts
 from scans.geometry import Box
-from scans.metrics import VolumeScores
-from scans.statistics import OrganRow
+from scans.measures.metrics import VolumeScores
+from scans.measures.statistics import OrganRow
 
 EVALUATION = {
     "teacher": {

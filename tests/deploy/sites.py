@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from scans.formats import create_volume, open_volume
 from scans.geometry import Frame, Spacing
-from scans.manifest import MODEL_FILE, ModelManifest
+from scans.model.manifest import MODEL_FILE, ModelManifest
 from tests.deploy.clients import BOUND_SECONDS, Clients
 from tests.deploy.composition import Composition
 from tests.deploy.containers import Container

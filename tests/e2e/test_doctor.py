@@ -19,7 +19,7 @@ import boto3
 import pytest
 from moto.server import ThreadedMotoServer
 
-from scans.manifest import MODEL_FILE
+from scans.model.manifest import MODEL_FILE
 from serving.diagnosis.machine import disks, open_files
 from tests.serving.databases import new_postgresql_database, postgresql_server
 from tests.serving.models import write_model

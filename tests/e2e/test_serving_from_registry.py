@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from scans.manifest import MODEL_FILE, file_sha256
+from scans.model.manifest import MODEL_FILE, file_sha256
 from serving.models import ModelError, Models
 from serving.tuning import Tuner, Wanted
 from tests.serving.models import write_model

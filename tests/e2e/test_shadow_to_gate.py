@@ -12,7 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 from ricefish.models import app
-from scans.shadow import TAG, ShadowAgreement
+from scans.model.shadow_agreement import TAG, ShadowAgreement
 from tests.serving.models import write_model
 from tests.serving.running import RunningServer
 

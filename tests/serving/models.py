@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
 from scans.intensity import IntensityRule, Window
-from scans.manifest import MODEL_FILE, Golden, ModelManifest, file_sha256
+from scans.model.manifest import MODEL_FILE, Golden, ModelManifest, file_sha256
 from scans.organs import OrganMap
 
 ORGANS = OrganMap.from_mapping({1: "heart", 2: "eye"})

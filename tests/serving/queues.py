@@ -8,12 +8,12 @@ import uuid
 
 import numpy as np
 
-from scans.drift import Departure
 from scans.geometry import Box, Frame, Spacing
 from scans.intensity import Window
-from scans.judgement import Judgement
+from scans.measures.statistics import OrganStatistics
+from scans.model.drift import Departure
+from scans.model.judgement import Judgement
 from scans.organs import OrganMap
-from scans.statistics import OrganStatistics
 from serving.database import Database
 from serving.jobs import Jobs, Priority
 from serving.leases import Lease, Leases

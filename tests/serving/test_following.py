@@ -14,7 +14,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from scans.manifest import MODEL_FILE, ModelManifest, file_sha256
+from scans.model.manifest import MODEL_FILE, ModelManifest, file_sha256
 from tests.serving.load import Load
 from tests.serving.models import threshold_model, write_model
 from tests.serving.registries import CHAMPION, SmallRegistry, sqlite_registry

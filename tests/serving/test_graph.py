@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper
 
-from scans.manifest import MODEL_FILE
+from scans.model.manifest import MODEL_FILE
 from serving.runtime import Runtime
 from serving.runtime.graph import leading_to
 from tests.serving.models import threshold_model, write_model

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from sqlalchemy import update
 
-from scans.judgement import Judgement
-from scans.statistics import OrganStatistics
+from scans.measures.statistics import OrganStatistics
+from scans.model.judgement import Judgement
 from serving.admission import Admission, QueueLimits
 from serving.database import Database, scans
 from serving.jobs import Jobs, Priority

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
 from scans.intensity import Window
-from scans.manifest import MODEL_FILE, ModelManifest, Variant, file_sha256
+from scans.model.manifest import MODEL_FILE, ModelManifest, Variant, file_sha256
 from serving.batching import Batcher
 from serving.loading import in_turn
 from serving.models import ModelError, ModelIdentity, Models

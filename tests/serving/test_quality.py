@@ -17,9 +17,9 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from ricefish.client import Client
 from ricefish.segment import segment
-from scans.drift import QUANTILES, Answer, Seen, SeenVolume
 from scans.intensity import Window
-from scans.manifest import MODEL_FILE, ModelManifest
+from scans.model.drift import QUANTILES, Answer, Seen, SeenVolume
+from scans.model.manifest import MODEL_FILE, ModelManifest
 from serving.models import ModelError, Models
 from serving.tuning import Tuner, Wanted
 from tests.serving.conftest import Example

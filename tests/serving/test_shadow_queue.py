@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from sqlalchemy import Connection, select, update
 
-from scans.shadow import TAG, ShadowAgreement
+from scans.model.shadow_agreement import TAG, ShadowAgreement
 from serving.database import Database, shadows
 from serving.jobs import Jobs, Priority
 from serving.leases import LeaseLost, Leases

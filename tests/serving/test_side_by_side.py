@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from ricefish.client import Client
-from scans.manifest import ModelManifest
+from scans.model.manifest import ModelManifest
 from serving.models import ModelError, ModelNotServed, Models
 from serving.tuning import Tuner, Wanted
 from tests.serving.conftest import Example

@@ -13,7 +13,7 @@ import onnxruntime
 import pytest
 from numpy.typing import NDArray
 
-from scans.manifest import MODEL_FILE, ModelManifest
+from scans.model.manifest import MODEL_FILE, ModelManifest
 from serving.runtime import Runtime, window_rows
 from serving.runtime.binding import BoundSession
 from serving.runtime.memory import is_out_of_memory

@@ -10,9 +10,9 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from scans.drift import QUANTILES, Answer, Seen, SeenVolume
 from scans.intensity import Window
-from scans.manifest import ModelManifest
+from scans.model.drift import QUANTILES, Answer, Seen, SeenVolume
+from scans.model.manifest import ModelManifest
 from tests.serving.conftest import Example
 from tests.serving.models import run_offline, write_model
 from tests.serving.running import RunningServer

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from scans.judgement import Judgement
+from scans.model.judgement import Judgement
 from serving.database import Database
 from serving.jobs import Jobs, Priority
 from tests.serving.queues import JUDGEMENT, WARNING, commit, leases, queued

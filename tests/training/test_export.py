@@ -12,10 +12,10 @@ import onnx
 import pytest
 import torch
 
-from scans.drift import grey_quantiles
 from scans.intensity import Window
-from scans.manifest import ModelManifest, file_sha256
-from scans.metrics import OrganCounts
+from scans.measures.metrics import OrganCounts
+from scans.model.drift import grey_quantiles
+from scans.model.manifest import ModelManifest, file_sha256
 from tests.training.tiny_volumes import ORGANS, WINDOW, fish, write_catalogue, write_volume
 from training.agreement import ExportError, compare_quality, compare_segmentation, spread_slices
 from training.checkpoints import QUALITY_CLASSIFIER, STUDENT, save_checkpoint

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from scans.metrics import VolumeScores
+from scans.measures.metrics import VolumeScores
 from scans.organs import OrganMap
 from training.gate import GateError, Row, Verdict, judge, volume_scores
 from training.params import Register

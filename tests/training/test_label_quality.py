@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from scans.geometry import Box, Frame, Spacing
 from scans.intensity import Window
-from scans.metrics import slice_iou
+from scans.measures.metrics import slice_iou
 from tests.training.tiny_volumes import ORGANS, fish, tiny_data_set, write_catalogue, write_volume
 from training.corruption import DAMAGES, corrupted, drop, resize, shift, swap
 from training.cross_fitting import folds_of

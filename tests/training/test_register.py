@@ -13,9 +13,9 @@ from typer.testing import CliRunner
 
 from ricefish.models import app
 from scans.intensity import IntensityRule, Window
-from scans.manifest import Golden, ManifestError, ModelManifest, file_sha256
+from scans.model.manifest import Golden, ManifestError, ModelManifest, file_sha256
+from scans.model.shadow_agreement import TAG, ShadowAgreement
 from scans.organs import OrganMap
-from scans.shadow import TAG, ShadowAgreement
 from training import provenance, tracking
 from training.params import Register
 from training.promotion import promote

@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from scans.intensity import Window
-from scans.metrics import summarise
+from scans.measures.metrics import summarise
 from scans.organs import OrganMap
 from scans.tiling import Forward, segment
 from scans.volume import ArrayVoxels, Volume

@@ -12,8 +12,8 @@ from typing import Any
 
 from rich.console import Console
 
-from scans.drift import Seen
-from scans.manifest import MODEL_FILE, Golden, Kind, ModelManifest, Precision, Variant, file_sha256
+from scans.model.drift import Seen
+from scans.model.manifest import MODEL_FILE, Golden, Kind, ModelManifest, Precision, Variant, file_sha256
 from training import tracking
 from training.agreement import Agreement, compare_quality, compare_segmentation, spread_slices
 from training.checkpoints import (

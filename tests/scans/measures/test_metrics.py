@@ -11,7 +11,7 @@ from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 
 from scans.geometry import Spacing
-from scans.metrics import OrganCounts, VolumeScores, slice_iou, summarise, surface_distances
+from scans.measures.metrics import OrganCounts, VolumeScores, slice_iou, summarise, surface_distances
 from scans.organs import OrganMap
 
 ORGANS = OrganMap.from_mapping({1: "heart", 2: "brain", 3: "liver"})

@@ -11,8 +11,8 @@ from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 
 from scans.geometry import Box, Frame, Spacing
+from scans.measures.statistics import OrganRow, OrganStatistics
 from scans.organs import OrganMap
-from scans.statistics import OrganRow, OrganStatistics
 
 ORGANS = OrganMap.from_mapping({1: "heart", 2: "brain"})
 SHAPE = (4, 5, 6)

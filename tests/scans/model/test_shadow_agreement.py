@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from scans.shadow import ShadowAgreement
+from scans.model.shadow_agreement import ShadowAgreement
 
 AGREEMENT = ShadowAgreement("fish", "3", 12, {"heart": 0.9, "liver": 0.6, "eye": None})
 

@@ -11,8 +11,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from scans.drift import Seen
-from scans.golden import (
+from scans.intensity import IntensityRule
+from scans.model.drift import Seen
+from scans.model.golden import (
     Golden,
     Precision,
     Variant,
@@ -22,7 +23,6 @@ from scans.golden import (
     variants_from,
     window_from,
 )
-from scans.intensity import IntensityRule
 from scans.organs import OrganMap
 
 __all__ = [

@@ -10,8 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scans.distances import place_distance, quantile_distance, size_distance, window_distance
-from scans.drift import (
+from scans.geometry import Box, Spacing
+from scans.intensity import Window
+from scans.measures.statistics import OrganStatistics
+from scans.model.distances import place_distance, quantile_distance, size_distance, window_distance
+from scans.model.drift import (
     QUANTILES,
     Answer,
     Departure,
@@ -23,9 +26,6 @@ from scans.drift import (
     most_bad_share,
     spacing_departures,
 )
-from scans.geometry import Box, Spacing
-from scans.intensity import Window
-from scans.statistics import OrganStatistics
 
 RAMP = tuple(float(q) for q in (np.arange(QUANTILES) + 0.5) / QUANTILES)
 """Of grey values that are spread evenly over the window."""

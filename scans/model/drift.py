@@ -14,10 +14,10 @@ from typing import Any, Literal, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from scans.distances import Point, place_distance, quantile_distance, size_distance, window_distance
 from scans.geometry import Spacing
 from scans.intensity import Window
-from scans.statistics import OrganStatistics
+from scans.measures.statistics import OrganStatistics
+from scans.model.distances import Point, place_distance, quantile_distance, size_distance, window_distance
 
 Code = Literal["spacing", "grey_range", "grey_distribution", "confidence", "organ_sizes", "organ_places", "quality"]
 

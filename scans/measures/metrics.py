@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from scans.measures.surface_distances import SurfaceDistances, surface_distances
 from scans.organs import OrganMap
-from scans.surface import SurfaceDistances, surface_distances
 
 __all__ = ["OrganCounts", "Summary", "SurfaceDistances", "VolumeScores", "slice_iou", "summarise", "surface_distances"]
 

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 from numpy.typing import NDArray
 
-from scans.drift import QUANTILES, Answer, Seen, SeenVolume
 from scans.intensity import IntensityRule, Window
-from scans.manifest import MANIFEST_FILE, MODEL_FILE, Golden, ManifestError, ModelManifest, file_sha256
+from scans.model.drift import QUANTILES, Answer, Seen, SeenVolume
+from scans.model.manifest import MANIFEST_FILE, MODEL_FILE, Golden, ManifestError, ModelManifest, file_sha256
 from scans.organs import OrganMap
 
 MODEL = b"the bytes of a model"

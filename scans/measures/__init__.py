@@ -1,0 +1,1 @@
+"""Measures: what is counted on segmentations: scores against labels, surface distances, organ statistics."""
