@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks import results
-from ricefish.rates import Measured, from_results
+from ricefish.planning.rates import Measured, from_results
 
 
 @dataclass(frozen=True)

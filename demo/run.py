@@ -23,8 +23,8 @@ from demo.held_out import HeldOutFish, held_out_fish
 from demo.parts import DemoError, Parts, run, tool_environment
 from demo.runs_page import runs_page
 from demo.server import running_server
+from ricefish.cli.segment import segment
 from ricefish.client import Client, RicefishError
-from ricefish.segment import segment
 from scans.formats import open_volume
 from scans.measures.metrics import OrganCounts, VolumeScores
 from scans.measures.statistics import OrganRow

@@ -1,5 +1,5 @@
 """`python -m ricefish` is the `ricefish` command."""
 
-from ricefish.cli import app
+from ricefish.cli.app import app
 
 app()

@@ -197,7 +197,7 @@ def test_every_make_target_that_is_written_down_exists() -> None:
 
 def test_every_ricefish_command_that_is_written_down_exists() -> None:
     """README and docs name commands, sub-commands and options that `ricefish` has."""
-    from ricefish.cli import app
+    from ricefish.cli.app import app
 
     root = get_command(app)
     lines = [

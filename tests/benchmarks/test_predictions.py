@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from benchmarks.predictions import predictions
-from ricefish.capacity import Rates
-from ricefish.rates import Measured
+from ricefish.planning.capacity import Rates
+from ricefish.planning.rates import Measured
 
 
 def test_a_scan_is_predicted_from_what_the_same_network_took() -> None:

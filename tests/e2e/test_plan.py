@@ -12,8 +12,8 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from ricefish.capacity import Links, Load, Rates, Wanted, busy_probability, mean_wait, plan
-from ricefish.rates import RatesError, from_metrics
+from ricefish.planning.capacity import Links, Load, Rates, Wanted, busy_probability, mean_wait, plan
+from ricefish.planning.rates import RatesError, from_metrics
 from tests.serving.models import write_model
 from tests.serving.running import RunningServer
 

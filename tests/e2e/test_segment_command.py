@@ -12,8 +12,8 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from ricefish.client import FETCHED_AS, Client, RicefishError
-from ricefish.upload import pieces
+from ricefish.client.client import FETCHED_AS, Client, RicefishError
+from ricefish.client.upload_body import pieces
 from scans.formats import DOWNLOAD_SUFFIXES, open_volume
 from scans.intensity import IntensityRule
 from tests.serving.models import run_offline, write_model
@@ -84,7 +84,7 @@ def test_what_cannot_be_done_is_one_line_and_an_exit_status(
 def test_help_and_version_need_neither_server_nor_models() -> None:
     """`--version` prints it; importing the command loads no heavy library."""
     heavy = {"torch", "onnxruntime", "mlflow", "fastapi", "sqlalchemy", "numpy", "httpx"}
-    program = f"import sys, ricefish.cli; print(sorted({heavy!r} & set(sys.modules)))"
+    program = f"import sys, ricefish.cli.app; print(sorted({heavy!r} & set(sys.modules)))"
     imported = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
     assert imported.stdout.strip() == "[]", imported.stderr
     assert _ricefish("--version").stdout.strip() == "0.1.0"

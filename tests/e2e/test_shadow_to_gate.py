@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from ricefish.models import app
+from ricefish.cli.models import app
 from scans.model.shadow_agreement import TAG, ShadowAgreement
 from tests.serving.models import write_model
 from tests.serving.running import RunningServer

@@ -16,7 +16,7 @@ import pytest
 from sqlalchemy import create_engine, inspect, text
 from typer.testing import CliRunner
 
-from ricefish.cli import app
+from ricefish.cli.app import app
 from ricefish.client import Client, RicefishError
 from serving.allowances import STEP_BYTES, Allowances, TooMuch
 from serving.auth import FRESH_SECONDS

@@ -195,7 +195,7 @@ def test_the_client_waits_for_room(
         server.delete(f"/v1/scans/{waiting}")
         threading.Event().wait(1.1)
 
-    monkeypatch.setattr("ricefish.connection.time.sleep", pause)
+    monkeypatch.setattr("ricefish.client.connection.time.sleep", pause)
     path = tmp_path / "fish.nii"
     path.write_bytes(nifti(4))
     with Client(server.url, resumable_bytes=resumable_bytes) as client:

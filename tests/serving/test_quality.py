@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from ricefish.cli.segment import segment
 from ricefish.client import Client
-from ricefish.segment import segment
 from scans.intensity import Window
 from scans.model.drift import QUANTILES, Answer, Seen, SeenVolume
 from scans.model.manifest import MODEL_FILE, ModelManifest

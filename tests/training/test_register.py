@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from ricefish.models import app
+from ricefish.cli.models import app
 from scans.intensity import IntensityRule, Window
 from scans.model.manifest import Golden, ManifestError, ModelManifest, file_sha256
 from scans.model.shadow_agreement import TAG, ShadowAgreement

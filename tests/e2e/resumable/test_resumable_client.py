@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 import tifffile
 
-from ricefish.client import RESUMABLE_BYTES, Client, RicefishError
-from ricefish.resumable import FileChanged
+from ricefish.client.client import RESUMABLE_BYTES, Client, RicefishError
+from ricefish.client.resumable_upload import FileChanged
 from tests.e2e.resumable.relay import Relay
 from tests.e2e.resumable.sending import (
     assert_right,

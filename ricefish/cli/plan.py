@@ -1,4 +1,4 @@
-"""`ricefish plan`: how many workers a load needs, as a table or as JSON. The arithmetic is in `ricefish.capacity`."""
+"""`ricefish plan`: how many workers a load needs, as a table or JSON. The arithmetic is in `planning.capacity`."""
 
 # ruff: noqa: PLC0415  what only this command needs is imported when it is called
 from __future__ import annotations
@@ -16,7 +16,7 @@ import typer
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from ricefish.capacity import Load, Plan, Rates
+    from ricefish.planning.capacity import Load, Plan, Rates
 
 _GB = 1e9
 _SI = {"k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "": 1.0}
@@ -58,7 +58,7 @@ def plan(  # noqa: PLR0913, PLR0917 - typer passes options by name
 
     Exit status 1 if something that more workers do not help cannot keep up.
     """
-    from ricefish import capacity
+    from ricefish.planning import capacity
 
     try:
         measured = _rates(metrics, results, row, rates)
@@ -116,8 +116,8 @@ def _table(load: Load, rates: Rates, found: Plan) -> Table:
 
 def _rates(metrics: str | None, results: Path | None, row: int, given: str | None) -> Rates:
     """Rates from the one place that was named. Raises ValueError if it is not one, RatesError and OSError."""
-    from ricefish import rates
-    from ricefish.capacity import Rates
+    from ricefish.planning import rates
+    from ricefish.planning.capacity import Rates
 
     if sum(place is not None for place in (metrics, results, given)) != 1:
         raise ValueError("give one of --metrics, --results and --rates: a plan is made from what was measured")

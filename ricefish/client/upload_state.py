@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from ricefish.connection import RicefishError
+from ricefish.client.connection import RicefishError
 
 if sys.platform == "win32":
     import msvcrt

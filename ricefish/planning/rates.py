@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ricefish.capacity import Rates
+from ricefish.planning.capacity import Rates
 
 _SAMPLE = re.compile(r"^(\w+)(?:\{([^}]*)\})? (\S+)", re.MULTILINE)
 _ACTIVITIES = ("read", "prepare", "infer", "write")

@@ -10,10 +10,10 @@ from typing import BinaryIO
 
 import httpx
 
-from ricefish.asked import Asked
-from ricefish.connection import LONG_SECONDS, Connection, Patience, RicefishError
-from ricefish.remembered import Identity, Remembered, remembered
-from ricefish.upload import Report, pieces_of, reported
+from ricefish.client.connection import LONG_SECONDS, Connection, Patience, RicefishError
+from ricefish.client.parameters import Asked
+from ricefish.client.upload_body import Report, pieces_of, reported
+from ricefish.client.upload_state import Identity, Remembered, remembered
 
 _UPLOADS = "/v1/uploads"
 _VERSION = {"Tus-Resumable": "1.0.0"}

@@ -9,8 +9,8 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from ricefish import keys, models, plan
-from ricefish.asked import Priority
+from ricefish.cli import keys, models, plan
+from ricefish.client.parameters import Priority
 
 app = typer.Typer(
     name="ricefish",
@@ -71,9 +71,9 @@ def segment(  # noqa: PLR0913, PLR0917 - typer passes options by name
     import httpx  # noqa: PLC0415
     from rich.console import Console  # noqa: PLC0415
 
-    from ricefish.client import Client, RicefishError  # noqa: PLC0415
-    from ricefish.segment import organ_table  # noqa: PLC0415
-    from ricefish.segment import segment as run  # noqa: PLC0415
+    from ricefish.cli.segment import organ_table  # noqa: PLC0415
+    from ricefish.cli.segment import segment as run  # noqa: PLC0415
+    from ricefish.client.client import Client, RicefishError  # noqa: PLC0415
     from scans.geometry import Spacing  # noqa: PLC0415
 
     try:
@@ -142,7 +142,7 @@ def doctor(
     """Looks at all that a server needs, with its settings, and says what to do; exit status 1 if something fails."""
     from rich.console import Console  # noqa: PLC0415
 
-    from ricefish import doctor as report  # noqa: PLC0415
+    from ricefish.cli import doctor as report  # noqa: PLC0415
 
     try:
         from serving import logs  # noqa: PLC0415

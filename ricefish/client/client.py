@@ -22,10 +22,10 @@ from typing import Any, Literal
 
 import httpx
 
-from ricefish.asked import Asked, Priority
-from ricefish.connection import QUEUE_FULL, Connection, Patience, RicefishError
-from ricefish.resumable import submit_resumable
-from ricefish.upload import Report, pieces, reported, upload_name
+from ricefish.client.connection import QUEUE_FULL, Connection, Patience, RicefishError
+from ricefish.client.parameters import Asked, Priority
+from ricefish.client.resumable_upload import submit_resumable
+from ricefish.client.upload_body import Report, pieces, reported, upload_name
 from scans.geometry import Box, Spacing
 from scans.measures.statistics import OrganRow
 

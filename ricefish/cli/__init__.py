@@ -1,0 +1,1 @@
+"""The `ricefish` command, one module per subcommand."""

@@ -1,0 +1,1 @@
+"""How many workers an installation needs, from measured rates, on paper."""
