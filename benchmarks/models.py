@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from scans.intensity import IntensityRule, Window
 from scans.model.manifest import MODEL_FILE, Golden, ModelManifest, file_sha256
 from scans.organs import OrganMap
-from training.networks import Architecture, build_unet
-from training.onnx_files import write_onnx
-from training.onnx_models import SegmentationModel
+from training.export.files import write_onnx
+from training.export.graph import SegmentationModel
+from training.learning.networks import Architecture, build_unet
 
 Size = Literal["unet", "tiny"]
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from training import tracking
+from training.tracking import runs
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -34,10 +34,10 @@ class Registered:
 @contextmanager
 def registered(folder: Path, models: Sequence[Path]) -> Iterator[Registered]:
     """A registry in a file below `folder`, which MLFLOW_TRACKING_URI names for as long as the context lasts."""
-    before = os.environ.get(tracking.TRACKING_URI)
-    os.environ[tracking.TRACKING_URI] = f"sqlite:///{folder}/mlflow.db"
+    before = os.environ.get(runs.TRACKING_URI)
+    os.environ[runs.TRACKING_URI] = f"sqlite:///{folder}/mlflow.db"
     try:
-        client = tracking.connect()
+        client = runs.connect()
         experiment = client.create_experiment("models", artifact_location=(folder / "artifacts").as_uri())
         client.create_registered_model(NAME)
         made = Registered(client, {_version(client, experiment, model): model for model in models})
@@ -45,9 +45,9 @@ def registered(folder: Path, models: Sequence[Path]) -> Iterator[Registered]:
         yield made
     finally:
         if before is None:
-            del os.environ[tracking.TRACKING_URI]
+            del os.environ[runs.TRACKING_URI]
         else:
-            os.environ[tracking.TRACKING_URI] = before
+            os.environ[runs.TRACKING_URI] = before
 
 
 def _version(client: MlflowClient, experiment: str, folder: Path) -> str:

@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from scans.geometry import Spacing, Triple
-from training.phantom import BEAM_TIME_COUNT, DEFAULT_SHAPE
-from training.phantom_anatomy import build_anatomy
-from training.phantom_canvas import FIELD_OF_VIEW_MM, Canvas, Material, spacing_of
-from training.phantom_imaging import BEAM_TIMES, image_of
+from training.phantom.anatomy import build_anatomy
+from training.phantom.canvas import FIELD_OF_VIEW_MM, Canvas, Material, spacing_of
+from training.phantom.fish import BEAM_TIME_COUNT, DEFAULT_SHAPE
+from training.phantom.imaging import BEAM_TIMES, image_of
 
 Materials = NDArray[np.uint8]
 """(Z, Y, X): Material of each voxel."""

@@ -13,7 +13,7 @@ from scans.formats import create_volume
 from scans.geometry import Box
 from scans.measures.statistics import OrganRow, OrganStatistics
 from scans.organs import OrganMap
-from training.volumes import PREPARED_DIR, Catalogue, SliceReader, VolumeRecord
+from training.data.prepared import PREPARED_DIR, Catalogue, SliceReader, VolumeRecord
 
 
 @dataclass(frozen=True)

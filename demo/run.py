@@ -29,7 +29,7 @@ from scans.formats import open_volume
 from scans.measures.metrics import OrganCounts, VolumeScores
 from scans.measures.statistics import OrganRow
 from training.params import load_params
-from training.registry import CHAMPION, Registry
+from training.registry.versions import CHAMPION, Registry
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 FOLDER = Path("demo")

@@ -12,8 +12,8 @@ from rich.console import Console
 from rich.table import Table
 
 if TYPE_CHECKING:
-    from training.gate import Verdict
-    from training.registry import Version
+    from training.registry.gate import Verdict
+    from training.registry.versions import Version
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -39,8 +39,8 @@ def promote(
         raise typer.BadParameter("--force needs a reason, which is recorded with the version")
     with _errors():
         from training.params import load_params
-        from training.promotion import promote as attempt
-        from training.registry import Registry
+        from training.registry.promotion import promote as attempt
+        from training.registry.versions import Registry
 
         done = attempt(Registry(name), version, limits=load_params().register, force=force)
     if done.verdict:
@@ -59,7 +59,7 @@ def promote(
 def rollback(name: Name) -> None:
     """Makes the version that was champion before the champion again."""
     with _errors():
-        from training.registry import Registry
+        from training.registry.versions import Registry
 
         was, now = Registry(name).rollback()
     typer.echo(f"{now} is the champion again, instead of version {was.number}.")
@@ -69,7 +69,7 @@ def rollback(name: Name) -> None:
 def list_versions(name: Name) -> None:
     """Shows all versions, the newest first."""
     with _errors():
-        from training.registry import Registry
+        from training.registry.versions import Registry
 
         versions = Registry(name).versions()
     if not versions:

@@ -145,13 +145,13 @@ def test_changing_another_profile_reruns_nothing(pipeline: Pipeline) -> None:
 
 def test_changing_a_line_of_a_shared_module_reruns_the_stages_that_import_it(pipeline: Pipeline) -> None:
     """The losses are imported by the four stages that train; what these write is the same, so no other runs."""
-    pipeline.edit("training/losses.py", "from __future__", "# one line more\nfrom __future__")
+    pipeline.edit("training/learning/losses.py", "from __future__", "# one line more\nfrom __future__")
     assert pipeline.repro() == ["train_teacher", "label_quality", "train_classifier", "train_student"]
 
 
 def test_changing_a_module_that_no_stage_imports_reruns_nothing(pipeline: Pipeline) -> None:
     """The gate is asked by `ricefish models promote`, not by the pipeline."""
-    pipeline.edit("training/gate.py", "from __future__", "# one line more\nfrom __future__")
+    pipeline.edit("training/registry/gate.py", "from __future__", "# one line more\nfrom __future__")
     assert pipeline.repro() == []
 
 

@@ -45,7 +45,7 @@ def test_a_missing_dep_is_put_back_and_a_superfluous_one_taken_out(
 ) -> None:
     """The command that the failure above names mends a dvc.yaml, and leaves a right one as it is."""
     right = PIPELINE.read_text(encoding="utf-8")
-    wrong = right.replace("      - training/roc.py\n", "      - training/phantom.py\n")
+    wrong = right.replace("      - training/quality/roc.py\n", "      - training/phantom/fish.py\n")
     assert wrong != right
     assert stages(rewritten(wrong, imports)) == stages(right)
     assert rewritten(right, imports) == right
@@ -54,9 +54,10 @@ def test_a_missing_dep_is_put_back_and_a_superfluous_one_taken_out(
 def test_what_is_imported_only_for_types_or_by_another_stage_is_no_dep(imports: Imports) -> None:
     """prepare reads volumes and makes fish: no network, no loss and no other stage has a part in it."""
     files = imports.files("training.stages.prepare")
-    assert "training/volumes.py" in files
+    assert "training/data/prepared.py" in files
     assert "training/__init__.py" in files
-    assert not {"training/networks.py", "training/losses.py", "training/stages/train_teacher.py"} & set(files)
+    absent = {"training/learning/networks.py", "training/learning/losses.py", "training/stages/train_teacher.py"}
+    assert not absent & set(files)
 
 
 def test_stage_file_and_section_share_one_name(declared: Mapping[str, Any]) -> None:

@@ -13,7 +13,7 @@ from benchmarks import drift, results
 from benchmarks.unlike import KINDS
 from scans.intensity import IntensityRule
 from scans.model.drift import grey_quantiles, quantile_distance
-from training.phantom_canvas import spacing_of
+from training.phantom.canvas import spacing_of
 
 SHAPE = (64, 96, 96)
 RULE = IntensityRule(0.5, 99.8)

@@ -19,7 +19,7 @@ import onnxruntime
 onnxruntime.InferenceSession({model!r}, providers=["CPUExecutionProvider"])
 """
 _TRAINING = """
-import training.onnx_session
+import training.export.onnx_session
 import onnxruntime
 onnxruntime.InferenceSession({model!r}, providers=["CPUExecutionProvider"])
 """

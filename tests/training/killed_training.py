@@ -16,11 +16,11 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from training.checkpoints import write_atomically
-from training.loop import Epoch, Plan, train
+from training.learning.checkpoints import write_atomically
+from training.learning.loop import Epoch, Plan, train
+from training.learning.processes import Processes
+from training.learning.resume import ResumeFile
 from training.params import Schedule
-from training.processes import Processes
-from training.resume import ResumeFile
 
 
 class Pair(NamedTuple):

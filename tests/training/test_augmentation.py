@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scans.organs import OrganMap
-from training.augmentation import Pose, change_grey_values, draw_linear
+from training.learning.augmentation import Pose, change_grey_values, draw_linear
 from training.params import Augmentation
 
 NONE = Augmentation(

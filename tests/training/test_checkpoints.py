@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from training.checkpoints import (
+from training.learning.checkpoints import (
     CheckpointError,
     load_architecture,
     load_classifier,
@@ -14,7 +14,7 @@ from training.checkpoints import (
     read_details,
     save_checkpoint,
 )
-from training.networks import Architecture, SegmentationNetwork, build_unet
+from training.learning.networks import Architecture, SegmentationNetwork, build_unet
 
 ARCHITECTURE = Architecture("resnet18", encoder_depth=3, organs=2)
 

@@ -10,7 +10,7 @@ import pytest
 import yaml
 from tiny_volumes import tiny_data_set
 
-from training.checkpoints import STUDENT, TEACHER, load_network, read_details
+from training.learning.checkpoints import STUDENT, TEACHER, load_network, read_details
 
 PARAMS = Path(__file__).parents[2] / "params.yaml"
 

@@ -17,11 +17,11 @@ from scans.intensity import Window
 from scans.tiling import Forward
 from scans.volume import Volume
 from tests.training.tiny_volumes import ORGANS, write_catalogue, write_volume
-from training.figure_slices import chosen_slices, overlay_rows
-from training.scoring import score
+from training.data.prepared import Catalogue, SliceReader, VolumeRecord
+from training.evaluation.figure_slices import chosen_slices, overlay_rows
+from training.evaluation.scoring import score
 from training.stages.evaluate import ORGANS as ORGANS_FILE
 from training.stages.evaluate import Segmenter, evaluate, summary, table, write_report
-from training.volumes import Catalogue, SliceReader, VolumeRecord
 
 LEFT, RIGHT, HEART = 1, 2, 3
 

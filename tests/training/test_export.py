@@ -17,11 +17,17 @@ from scans.measures.metrics import OrganCounts
 from scans.model.drift import grey_quantiles
 from scans.model.manifest import ModelManifest, file_sha256
 from tests.training.tiny_volumes import ORGANS, WINDOW, fish, write_catalogue, write_volume
-from training.agreement import ExportError, compare_quality, compare_segmentation, spread_slices
-from training.checkpoints import QUALITY_CLASSIFIER, STUDENT, save_checkpoint
-from training.comparison import score_exported
-from training.golden import golden_slice
-from training.networks import (
+from training.data.prepared import Catalogue, SliceReader
+from training.evaluation.comparison import score_exported
+from training.export.agreement import ExportError, compare_quality, compare_segmentation, spread_slices
+from training.export.files import write_onnx
+from training.export.golden import golden_slice
+from training.export.graph import SegmentationModel, normalise
+from training.export.onnx_session import OnnxModel
+from training.export.precision import write_variants
+from training.export.seen import Asked, seen_volumes
+from training.learning.checkpoints import QUALITY_CLASSIFIER, STUDENT, save_checkpoint
+from training.learning.networks import (
     Architecture,
     ClassifierArchitecture,
     QualityClassifier,
@@ -29,16 +35,10 @@ from training.networks import (
     build_classifier,
     build_unet,
 )
-from training.onnx_files import write_onnx
-from training.onnx_models import SegmentationModel, normalise
-from training.onnx_session import OnnxModel
+from training.learning.prediction import predictor
 from training.params import Export
-from training.precision import write_variants
-from training.prediction import predictor
-from training.quality import scorer
-from training.seen import Asked, seen_volumes
+from training.quality.classifier_input import scorer
 from training.stages.export import export
-from training.volumes import Catalogue, SliceReader
 
 SECTION = Export(
     name="fish",

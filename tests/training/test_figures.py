@@ -9,8 +9,16 @@ from numpy.typing import NDArray
 
 from scans.intensity import Window
 from tests.training.tiny_volumes import ORGANS
-from training.figures import OrganBars, OverlayRow, draw_curves, draw_organs, draw_overlays, draw_roc, read_columns
-from training.roc import RocCurve
+from training.evaluation.figures import (
+    OrganBars,
+    OverlayRow,
+    draw_curves,
+    draw_organs,
+    draw_overlays,
+    draw_roc,
+    read_columns,
+)
+from training.quality.roc import RocCurve
 
 
 def pixels(path: Path) -> NDArray[np.uint8]:

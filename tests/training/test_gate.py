@@ -6,8 +6,8 @@ import pytest
 
 from scans.measures.metrics import VolumeScores
 from scans.organs import OrganMap
-from training.gate import GateError, Row, Verdict, judge, volume_scores
 from training.params import Register
+from training.registry.gate import GateError, Row, Verdict, judge, volume_scores
 
 ORGANS = OrganMap.from_mapping({1: "heart", 2: "liver"})
 LIMITS = Register(model="fish", greatest_mean_loss=0.0, greatest_organ_loss=0.03)

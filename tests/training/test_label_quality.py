@@ -14,16 +14,16 @@ from scans.geometry import Box, Frame, Spacing
 from scans.intensity import Window
 from scans.measures.metrics import slice_iou
 from tests.training.tiny_volumes import ORGANS, fish, tiny_data_set, write_catalogue, write_volume
-from training.corruption import DAMAGES, corrupted, drop, resize, shift, swap
-from training.cross_fitting import folds_of
-from training.networks import Architecture
+from training.data.prepared import Catalogue, VolumeRecord
+from training.data.pseudo_labels import PseudoLabelWriter
+from training.learning.networks import Architecture
+from training.learning.processes import Processes
 from training.params import Augmentation, LabelQuality, Sampling, Schedule
-from training.processes import Processes
-from training.pseudo_labels import PseudoLabelWriter
-from training.quality_examples import Candidate, Example, MaskReader, drawn_evenly, read_examples, write_examples
-from training.reviews import Review, ReviewsError, read_reviews
+from training.quality.corruption import DAMAGES, corrupted, drop, resize, shift, swap
+from training.quality.cross_fitting import folds_of
+from training.quality.examples import Candidate, Example, MaskReader, drawn_evenly, read_examples, write_examples
+from training.quality.reviews import Review, ReviewsError, read_reviews
 from training.stages.label_quality import CrossFitting, reviewed, summary
-from training.volumes import Catalogue, VolumeRecord
 
 SECTION = LabelQuality(
     slices=8,

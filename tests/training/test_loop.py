@@ -16,9 +16,9 @@ import torch
 from killed_training import Pairs, plan_in, small_network, squared_error, train_small
 from torch import nn
 
-from training.loop import Epoch, learning_rate, steps_per_epoch, train, write_epochs, write_metrics
+from training.learning.loop import Epoch, learning_rate, steps_per_epoch, train, write_epochs, write_metrics
+from training.learning.processes import Processes
 from training.params import Schedule
-from training.processes import Processes
 
 CONSTANT = Schedule(epochs=2, steps_per_epoch=0, batch_size=8, learning_rate=0.25, one_cycle=False)
 

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from training.losses import (
+from training.learning.losses import (
     cross_entropy,
     dice_loss,
     distillation,

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from training.networks import Architecture, ClassifierArchitecture, build_classifier, build_unet
+from training.learning.networks import Architecture, ClassifierArchitecture, build_classifier, build_unet
 
 TINY = Architecture("resnet18", encoder_depth=3, organs=2)
 

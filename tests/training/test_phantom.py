@@ -7,9 +7,9 @@ import pytest
 
 from scans.formats import open_volume
 from scans.organs import OrganMap
-from training import phantom as phantom_module
-from training.phantom import FIRST_HELD_OUT_FISH, make_phantom, write_phantom_scan
-from training.phantom_canvas import Label
+from training.phantom import fish as phantom_module
+from training.phantom.canvas import Label
+from training.phantom.fish import FIRST_HELD_OUT_FISH, make_phantom, write_phantom_scan
 
 DEMO_SHAPE = (64, 96, 96)
 SMALL_SHAPE = (24, 40, 40)

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor, nn
 
 from scans.intensity import Window
-from training.prediction import predictor
+from training.learning.prediction import predictor
 
 
 class Threshold(nn.Module):

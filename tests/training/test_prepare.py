@@ -13,11 +13,11 @@ from scans.geometry import Frame, Spacing
 from scans.intensity import Window
 from scans.volume import Volume
 from tests.conftest import REPOSITORY
+from training.data.prepared import Catalogue, SliceReader
+from training.data.raw import RawDataError
+from training.data.volume_writer import store_volume
 from training.params import Params, Phantoms, load_params
-from training.raw import RawDataError
 from training.stages.prepare import prepare
-from training.volume_writer import store_volume
-from training.volumes import Catalogue, SliceReader
 
 FRAME = Frame.from_lps(Spacing(z=2.0, y=1.0, x=1.0), origin=(1.0, 2.0, 3.0))
 SHAPE = (4, 5, 6)

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from scans.geometry import Box
 from tests.training.tiny_volumes import write_catalogue, write_volume
-from training.pseudo_labels import PseudoLabelReader, PseudoLabelWriter
+from training.data.pseudo_labels import PseudoLabelReader, PseudoLabelWriter
 from training.stages.pseudo_label import pseudo_label
 
 

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from scans.geometry import Box
-from training.pseudo_labels import (
+from training.data.prepared import SliceReader
+from training.data.pseudo_labels import (
     KeptSlice,
     PseudoLabelError,
     PseudoLabelReader,
@@ -14,7 +15,6 @@ from training.pseudo_labels import (
     read_refined,
     write_refined,
 )
-from training.volumes import SliceReader
 
 LABELS = np.arange(5 * 3 * 4, dtype=np.uint8).reshape(5, 3, 4)
 CONFIDENCE = np.array([0.1, 0.2, 0.3, 0.4, 0.5], dtype=np.float32)

@@ -9,7 +9,7 @@ import tifffile
 from scans.formats import FormatError, create_volume
 from scans.geometry import Frame, Spacing
 from scans.organs import OrganMapError
-from training.raw import RawDataError, discover
+from training.data.raw import RawDataError, discover
 
 FRAME = Frame.from_lps(Spacing(z=2.0, y=1.0, x=1.0))
 SHAPE = (3, 4, 5)

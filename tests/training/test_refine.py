@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from scans.geometry import Box
 from scans.intensity import Window
 from tests.training.tiny_volumes import write_catalogue, write_volume
+from training.data.pseudo_labels import KeptSlice, PseudoLabelWriter, read_refined
 from training.params import Refine
-from training.pseudo_labels import KeptSlice, PseudoLabelWriter, read_refined
 from training.stages.refine import BATCH_SLICES, VolumeCounts, refine, summary
 
 

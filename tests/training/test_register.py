@@ -16,11 +16,11 @@ from scans.intensity import IntensityRule, Window
 from scans.model.manifest import Golden, ManifestError, ModelManifest, file_sha256
 from scans.model.shadow_agreement import TAG, ShadowAgreement
 from scans.organs import OrganMap
-from training import provenance, tracking
 from training.params import Register
-from training.promotion import promote
-from training.registry import CANDIDATE, CHAMPION, Registry, RegistryError, Version
+from training.registry.promotion import promote
+from training.registry.versions import CANDIDATE, CHAMPION, Registry, RegistryError, Version
 from training.stages.register import EVALUATION_FILE, QUALITY_DIR, STUDENT_DIR, register
+from training.tracking import provenance, runs
 
 LIMITS = Register(model="fish", greatest_mean_loss=0.0, greatest_organ_loss=0.03)
 ORGANS = OrganMap.from_mapping({1: "heart", 2: "liver"})
@@ -76,10 +76,10 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The id of one run, in a store that the tests of this file share: each has a registered model of its own."""
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(tmp_path_factory.mktemp("registry"))
-        for name in (tracking.TRACKING_URI, "RANK", provenance.DVC_STAGE):
+        for name in (runs.TRACKING_URI, "RANK", provenance.DVC_STAGE):
             patch.delenv(name, raising=False)
-        client = tracking.connect()
-        patch.setenv(tracking.TRACKING_URI, tracking.tracking_uri())
+        client = runs.connect()
+        patch.setenv(runs.TRACKING_URI, runs.tracking_uri())
         experiment = client.create_experiment("ricefish", artifact_location=(Path.cwd() / "mlruns").as_uri())
         yield client.create_run(experiment).info.run_id
 
@@ -200,7 +200,7 @@ def test_the_verdict_holds_what_a_shadow_found(pipeline: Pipeline) -> None:
     pipeline.register(b"one", heart=0.80, liver=0.60)
     assert promote(pipeline.registry, None, limits=LIMITS).shadow is None
     pipeline.register(b"two", heart=0.85, liver=0.65)
-    name, client = pipeline.registry.name, tracking.connect()
+    name, client = pipeline.registry.name, runs.connect()
     agreement = ShadowAgreement(name, "1", 7, {"heart": 0.2, "liver": 0.4})
     client.set_model_version_tag(name, "2", TAG, agreement.to_tag())
     line = "shadow: agreement with champion version 1 over 7 scans: mean Dice 0.3000, worst organ heart 0.2000"

@@ -9,10 +9,10 @@ import pytest
 import torch
 from tiny_volumes import ORGANS, WINDOW, fish, tiny_data_set, write_catalogue, write_volume
 
+from training.data.prepared import Catalogue, SliceReader
+from training.data.pseudo_labels import KeptSlice, read_refined
+from training.learning.sampling import Batch, PatchBatches, in_proportion, labelled_pool, refined_pool
 from training.params import Augmentation, Sampling
-from training.pseudo_labels import KeptSlice, read_refined
-from training.sampling import Batch, PatchBatches, in_proportion, labelled_pool, refined_pool
-from training.volumes import Catalogue, SliceReader
 
 NONE = Augmentation(
     mirror_y=0.0, mirror_x=0.0, rotation_degrees=0.0, scale=0.0, contrast=0.0, brightness=0.0, noise=0.0

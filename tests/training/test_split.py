@@ -3,7 +3,7 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from training.split import budget_order, held_out
+from training.data.split import budget_order, held_out
 
 
 def test_the_split_shows_every_organ_on_both_sides_where_it_can():

@@ -11,8 +11,8 @@ from typing import Any
 import psutil
 import pytest
 
-from training import provenance, tracking
 from training.params import Refine
+from training.tracking import provenance, runs
 
 SECTION = Refine(quality_classifier=True, threshold=0.5)
 ROOT = Path(__file__).resolve().parents[2]
@@ -21,30 +21,30 @@ ROOT = Path(__file__).resolve().parents[2]
 @pytest.fixture
 def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A working directory of its own, without MLflow settings from outside."""
-    for name in (tracking.TRACKING_URI, "RANK", provenance.DVC_STAGE):
+    for name in (runs.TRACKING_URI, "RANK", provenance.DVC_STAGE):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv(provenance.REPRODUCTION, "this repro")
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
 
-def runs() -> dict[str, Any]:
+def runs_by_name() -> dict[str, Any]:
     """Every run by its name; the parent's is `repro`."""
-    client = tracking.connect()
-    found = client.search_runs([tracking.experiment_id(client)])
+    client = runs.connect()
+    found = client.search_runs([runs.experiment_id(client)])
     return {run.info.run_name.split()[0]: run for run in found}
 
 
 def test_stages_of_one_repro_are_runs_inside_one_parent(store: Path) -> None:
     """Two stages make three runs: each is finished, has its params, metrics, files and tags, and names the parent."""
-    with tracking.stage_run("refine", section=SECTION, seed=7) as run:
+    with runs.stage_run("refine", section=SECTION, seed=7) as run:
         run.metrics({"kept": 12.0, "dice/left eye (L)": 0.5}, step=3)
         (store / "report.txt").write_text("well")
         run.file(store / "report.txt", folder="reports")
         run.tag("note", "first")
-    with tracking.stage_run("register", section=SECTION, seed=7):
+    with runs.stage_run("register", section=SECTION, seed=7):
         pass
-    found = runs()
+    found = runs_by_name()
     parent, child = found["repro"], found["refine"]
     assert set(found) == {"repro", "refine", "register"}
     assert {run.info.status for run in found.values()} == {"FINISHED"}
@@ -54,7 +54,7 @@ def test_stages_of_one_repro_are_runs_inside_one_parent(store: Path) -> None:
     assert child.data.metrics["kept"] == 12.0
     assert child.data.metrics["dice/left eye _L_"] == 0.5
     assert (child.data.tags["ricefish.stage"], child.data.tags["note"]) == ("refine", "first")
-    report = tracking.download(f"runs:/{child.info.run_id}/reports/report.txt", store / "fetched")
+    report = runs.download(f"runs:/{child.info.run_id}/reports/report.txt", store / "fetched")
     assert report.read_text() == "well"
     assert (store / "mlflow.db").exists()
     assert (store / "mlruns").is_dir()
@@ -62,31 +62,31 @@ def test_stages_of_one_repro_are_runs_inside_one_parent(store: Path) -> None:
 
 def test_a_stage_that_fails_ends_its_run_and_the_parent_as_failed(store: Path) -> None:
     """The error goes through; an interrupt from the keyboard is a run that was killed."""
-    with pytest.raises(ValueError, match="no data"), tracking.stage_run("refine", section=SECTION, seed=1):
+    with pytest.raises(ValueError, match="no data"), runs.stage_run("refine", section=SECTION, seed=1):
         raise ValueError("no data")
-    assert {run.info.status for run in runs().values()} == {"FAILED"}
-    with pytest.raises(KeyboardInterrupt), tracking.stage_run("register", section=SECTION, seed=1):
+    assert {run.info.status for run in runs_by_name().values()} == {"FAILED"}
+    with pytest.raises(KeyboardInterrupt), runs.stage_run("register", section=SECTION, seed=1):
         raise KeyboardInterrupt
-    assert runs()["register"].info.status == "KILLED"
+    assert runs_by_name()["register"].info.status == "KILLED"
 
 
 def test_a_run_of_a_process_that_was_killed_is_ended_by_the_next(store: Path) -> None:
     """SIGKILL leaves a run open; a run of a process that lives is left alone."""
-    client = tracking.connect()
-    experiment = tracking.experiment_id(client)
+    client = runs.connect()
+    experiment = runs.experiment_id(client)
     gone = provenance.tags(provenance.Process(pid=os.getpid(), created=1.0))
     client.create_run(experiment, run_name="gone", tags=gone)
     client.create_run(experiment, run_name="alive", tags=provenance.tags(provenance.Process.current()))
-    with tracking.stage_run("refine", section=SECTION, seed=1):
+    with runs.stage_run("refine", section=SECTION, seed=1):
         pass
-    assert runs()["gone"].info.status == "KILLED"
-    assert runs()["alive"].info.status == "RUNNING"
+    assert runs_by_name()["gone"].info.status == "KILLED"
+    assert runs_by_name()["alive"].info.status == "RUNNING"
 
 
 def test_other_processes_of_a_distributed_training_log_nothing(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of those that torchrun started, only the one of rank 0 has a run."""
     monkeypatch.setenv("RANK", "1")
-    with tracking.stage_run("train_teacher", section=SECTION, seed=1) as run:
+    with runs.stage_run("train_teacher", section=SECTION, seed=1) as run:
         run.metric("loss", 0.5)
         run.tag("note", "unheard")
     assert run.run_id == ""
@@ -97,10 +97,10 @@ def test_a_server_that_does_not_answer_stops_the_stage_before_it_works(
     store: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The message names the server and the way out."""
-    monkeypatch.setenv(tracking.TRACKING_URI, "http://127.0.0.1:9")
+    monkeypatch.setenv(runs.TRACKING_URI, "http://127.0.0.1:9")
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-    run = tracking.stage_run("refine", section=SECTION, seed=1)
-    with pytest.raises(tracking.TrackingError, match=r"http://127\.0\.0\.1:9 (.|\n)*unset MLFLOW_TRACKING_URI"):
+    run = runs.stage_run("refine", section=SECTION, seed=1)
+    with pytest.raises(runs.TrackingError, match=r"http://127\.0\.0\.1:9 (.|\n)*unset MLFLOW_TRACKING_URI"):
         run.__enter__()
 
 
@@ -119,7 +119,7 @@ def test_what_the_store_does_not_take_is_sent_later(store: Path, caplog: pytest.
             self.taken.append(metrics[0].value)
 
     flaky: Any = Flaky()
-    run = tracking.StageRun(flaky, "run")
+    run = runs.StageRun(flaky, "run")
     run.metric("loss", 0.5)
     run.metric("loss", 0.4)
     assert (flaky.taken, "no route to host" in caplog.text) == ([], True)
@@ -132,12 +132,12 @@ def test_a_file_that_does_not_exist_is_an_error_at_once(store: Path) -> None:
     """A figure that was never drawn is the stage's fault, not the store's."""
     client: Any = object()
     with pytest.raises(FileNotFoundError, match=r"absent\.png"):
-        tracking.StageRun(client, "run").file(store / "absent.png")
+        runs.StageRun(client, "run").file(store / "absent.png")
 
 
 def test_four_processes_may_be_the_first_to_use_a_store(store: Path) -> None:
     """All four start on a SQLite file that does not exist, and all four find the same experiment."""
-    code = "from training import tracking; tracking.experiment_id(tracking.connect())"
+    code = "from training.tracking import runs; runs.experiment_id(runs.connect())"
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     started = [
         subprocess.Popen([sys.executable, "-c", code], env=environment, stderr=subprocess.PIPE, text=True)
@@ -145,7 +145,7 @@ def test_four_processes_may_be_the_first_to_use_a_store(store: Path) -> None:
     ]
     ends = [(process.communicate()[1], process.returncode) for process in started]
     assert [code for _, code in ends] == [0, 0, 0, 0], ends
-    assert [experiment.name for experiment in tracking.connect().search_experiments()] == ["ricefish", "Default"]
+    assert [experiment.name for experiment in runs.connect().search_experiments()] == ["ricefish", "Default"]
 
 
 def test_the_hashes_that_dvc_gives_to_data_are_tags(store: Path) -> None:
@@ -157,9 +157,9 @@ def test_the_hashes_that_dvc_gives_to_data_are_tags(store: Path) -> None:
         (store / name).write_text(content)
     subprocess.run(["git", "init", "--quiet"], cwd=store, check=True)
     subprocess.run([sys.executable, "-m", "dvc", "init", "--quiet"], cwd=store, check=True)
-    with tracking.stage_run("refine", section=SECTION, seed=1):
+    with runs.stage_run("refine", section=SECTION, seed=1):
         (store / "out.txt").write_text("fish\n")
-    run = runs()["refine"]
+    run = runs_by_name()["refine"]
     hashes = {key: value for key, value in run.data.tags.items() if key.startswith("dvc.")}
     assert hashes == {
         "dvc.read.in.txt": "c7af35dcd99d483d8242f12e77e69054",
@@ -174,7 +174,7 @@ def test_the_hashes_that_dvc_gives_to_data_are_tags(store: Path) -> None:
 def test_stages_under_one_dvc_process_share_a_reproduction(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """DVC marks what it starts; the nearest ancestor without the mark is the DVC process, whatever is between."""
     monkeypatch.delenv(provenance.REPRODUCTION)
-    code = "from training.provenance import Reproduction; print(Reproduction.current().id)"
+    code = "from training.tracking.provenance import Reproduction; print(Reproduction.current().id)"
     command = ["sh", "-c", f'{sys.executable} -c "{code}"; true']
     environment = {**os.environ, "PYTHONPATH": str(ROOT), provenance.DVC_STAGE: "refine"}
     answers = {subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout.strip()

@@ -14,17 +14,17 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from tests.training.tiny_volumes import ORGANS, WINDOW, fish, write_catalogue, write_volume
-from training.checkpoints import QUALITY_CLASSIFIER, load_classifier, read_details
-from training.figures import read_columns
-from training.held_out import hold_out
+from training.data.prepared import SliceReader
+from training.evaluation.figures import read_columns
+from training.learning.checkpoints import QUALITY_CLASSIFIER, load_classifier, read_details
+from training.learning.processes import Processes
 from training.params import Augmentation, Schedule, TrainClassifier
-from training.processes import Processes
-from training.quality import area_weights, classifier_input, scorer
-from training.quality_batches import QualityBatches, ResizedExamples, augmented
-from training.quality_examples import Candidate, Example, MaskReader, write_examples
-from training.roc import RocCurve, at_threshold
+from training.quality.batches import QualityBatches, ResizedExamples, augmented
+from training.quality.classifier_input import area_weights, classifier_input, scorer
+from training.quality.examples import Candidate, Example, MaskReader, write_examples
+from training.quality.held_out import hold_out
+from training.quality.roc import RocCurve, at_threshold
 from training.stages.train_classifier import METRICS, ROC, Learning, figures, train_classifier
-from training.volumes import SliceReader
 
 NO_CHANGE = Augmentation(mirror_y=0, mirror_x=0, rotation_degrees=0, scale=0, contrast=0, brightness=0, noise=0)
 

@@ -10,12 +10,12 @@ import pytest
 import torch
 from tiny_volumes import STUDENT_SECTION, TEACHER_SECTION, tiny_data_set
 
-from training.checkpoints import STUDENT, TEACHER, CheckpointError, load_network, read_details, save_checkpoint
-from training.losses import distillation
-from training.networks import Architecture, build_unet
+from training.data.pseudo_labels import REFINED_DIR, write_refined
+from training.learning.checkpoints import STUDENT, TEACHER, CheckpointError, load_network, read_details, save_checkpoint
+from training.learning.losses import distillation
+from training.learning.networks import Architecture, build_unet
+from training.learning.processes import Processes
 from training.params import TrainStudent
-from training.processes import Processes
-from training.pseudo_labels import REFINED_DIR, write_refined
 from training.stages.train_student import EPOCHS, train_student
 
 ARCHITECTURE = Architecture(TEACHER_SECTION.encoder, TEACHER_SECTION.encoder_depth, organs=3)

@@ -9,11 +9,11 @@ import pytest
 import torch
 from tiny_volumes import ORGANS, TEACHER_SECTION, WINDOW, fish, tiny_data_set, write_catalogue, write_volume
 
-from training.checkpoints import TEACHER, load_network, read_details
-from training.loop import Epoch
-from training.prediction import predictor
-from training.processes import Processes
-from training.resume import RESUME_DIR
+from training.learning.checkpoints import TEACHER, load_network, read_details
+from training.learning.loop import Epoch
+from training.learning.prediction import predictor
+from training.learning.processes import Processes
+from training.learning.resume import RESUME_DIR
 from training.stages.train_teacher import EPOCHS, METRICS, train_teacher
 
 

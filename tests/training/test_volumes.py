@@ -10,7 +10,7 @@ import zarr
 from scans.geometry import Frame, Spacing
 from scans.intensity import IntensityRule, Window
 from scans.organs import OrganMap
-from training.volumes import Catalogue, SliceReader, VolumeRecord, create_array, shard_slices
+from training.data.prepared import Catalogue, SliceReader, VolumeRecord, create_array, shard_slices
 
 RECORD = VolumeRecord(
     id="fish",

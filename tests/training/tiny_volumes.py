@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from scans.geometry import Frame, Spacing
 from scans.intensity import IntensityRule, Window
 from scans.organs import OrganMap
+from training.data.prepared import Catalogue, Split, VolumeRecord, create_array
+from training.data.pseudo_labels import KeptSlice, write_refined
 from training.params import Augmentation, Sampling, Schedule, TrainStudent, TrainTeacher
-from training.pseudo_labels import KeptSlice, write_refined
-from training.volumes import Catalogue, Split, VolumeRecord, create_array
 
 ORGANS = OrganMap.from_mapping({1: "left_eye", 2: "right_eye", 3: "heart"})
 WINDOW = Window(100.0, 1100.0)

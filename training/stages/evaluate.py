@@ -20,16 +20,16 @@ from scans.measures.metrics import summarise
 from scans.organs import OrganMap
 from scans.tiling import Forward, segment
 from scans.volume import ArrayVoxels, Volume
-from training import tracking
-from training.checkpoints import STUDENT, TEACHER, load_network
-from training.figure_slices import overlay_rows
-from training.figures import OrganBars, draw_curves, draw_organs, draw_overlays, draw_roc
+from training.data.prepared import PREPARED_DIR, Catalogue, SliceReader, VolumeRecord, shard_slices
+from training.data.pseudo_labels import PseudoLabelReader, PseudoLabelWriter
+from training.evaluation.figure_slices import overlay_rows
+from training.evaluation.figures import OrganBars, draw_curves, draw_organs, draw_overlays, draw_roc
+from training.evaluation.scoring import ScoredVolume, score
+from training.learning.checkpoints import STUDENT, TEACHER, load_network
+from training.learning.prediction import predictor
 from training.params import load_params
-from training.prediction import predictor
 from training.progress import track
-from training.pseudo_labels import PseudoLabelReader, PseudoLabelWriter
-from training.scoring import ScoredVolume, score
-from training.volumes import PREPARED_DIR, Catalogue, SliceReader, VolumeRecord, shard_slices
+from training.tracking import runs
 
 METRICS = Path("metrics/evaluate.json")
 ORGANS = Path("plots/organs.csv")
@@ -50,7 +50,7 @@ def main() -> None:
     """Runs the stage in the repository root."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     params = load_params()
-    with tracking.stage_run("evaluate", section=params.evaluate, seed=params.seed) as run:
+    with runs.stage_run("evaluate", section=params.evaluate, seed=params.seed) as run:
         catalogue = Catalogue.read()
         with tempfile.TemporaryDirectory() as folder:
             segmentations = Path(folder)

@@ -14,25 +14,25 @@ from rich.console import Console
 
 from scans.model.drift import Seen
 from scans.model.manifest import MODEL_FILE, Golden, Kind, ModelManifest, Precision, Variant, file_sha256
-from training import tracking
-from training.agreement import Agreement, compare_quality, compare_segmentation, spread_slices
-from training.checkpoints import (
+from training.data.prepared import PREPARED_DIR, Catalogue, SliceReader
+from training.export.agreement import Agreement, compare_quality, compare_segmentation, spread_slices
+from training.export.files import write_onnx
+from training.export.golden import golden_slice
+from training.export.graph import QualityModel, SegmentationModel
+from training.export.onnx_session import OnnxModel
+from training.export.precision import VARIANTS_DIR, Checked, write_variants
+from training.export.seen import Asked, seen_volumes
+from training.learning.checkpoints import (
     QUALITY_CLASSIFIER,
     STUDENT,
     load_classifier,
     load_classifier_architecture,
     load_network,
 )
-from training.golden import golden_slice
-from training.onnx_files import write_onnx
-from training.onnx_models import QualityModel, SegmentationModel
-from training.onnx_session import OnnxModel
 from training.params import Export, load_params
-from training.precision import VARIANTS_DIR, Checked, write_variants
-from training.provenance import git_state
-from training.quality import scorer
-from training.seen import Asked, seen_volumes
-from training.volumes import PREPARED_DIR, Catalogue, SliceReader
+from training.quality.classifier_input import scorer
+from training.tracking import runs
+from training.tracking.provenance import git_state
 
 EVALUATION_FILE = Path("metrics/evaluate.json")
 CLASSIFIER_FILE = Path("metrics/train_classifier.json")
@@ -42,7 +42,7 @@ METRICS_FILE = Path("metrics/export.json")
 def main() -> None:
     """Runs the stage in the repository root."""
     params = load_params()
-    with tracking.stage_run("export", section=params.export, seed=params.seed) as run:
+    with runs.stage_run("export", section=params.export, seed=params.seed) as run:
         report = export(params.export, threshold=params.refine.threshold, mlflow_run=run.run_id)
         METRICS_FILE.parent.mkdir(parents=True, exist_ok=True)
         METRICS_FILE.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")

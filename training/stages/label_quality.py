@@ -22,18 +22,18 @@ from typing import Any
 
 import numpy as np
 
-from training import tracking
-from training.checkpoints import TEACHER, load_architecture
-from training.cross_fitting import Fold, Judge, folds_of
-from training.loop import Epoch
-from training.networks import Architecture
+from training.data.prepared import PREPARED_DIR, Catalogue, SliceReader, VolumeRecord
+from training.data.pseudo_labels import PSEUDO_LABELS_DIR, PseudoLabelReader
+from training.learning.checkpoints import TEACHER, load_architecture
+from training.learning.loop import Epoch
+from training.learning.networks import Architecture
+from training.learning.processes import Processes, processes
+from training.learning.supervised import Teaching
 from training.params import LabelQuality, load_params
-from training.processes import Processes, processes
-from training.pseudo_labels import PSEUDO_LABELS_DIR, PseudoLabelReader
-from training.quality_examples import EXAMPLES_DIR, Candidate, Example, drawn_evenly, write_examples
-from training.reviews import REVIEWS_FILE, Review, read_reviews
-from training.teaching import Teaching
-from training.volumes import PREPARED_DIR, Catalogue, SliceReader, VolumeRecord
+from training.quality.cross_fitting import Fold, Judge, folds_of
+from training.quality.examples import EXAMPLES_DIR, Candidate, Example, drawn_evenly, write_examples
+from training.quality.reviews import REVIEWS_FILE, Review, read_reviews
+from training.tracking import runs
 
 METRICS = Path("metrics/label_quality.json")
 QUANTILES = (0, 25, 50, 75, 100)
@@ -48,7 +48,7 @@ def main() -> None:
     params = load_params()
     with (
         processes() as ranks,
-        tracking.stage_run("label_quality", section=params.label_quality, seed=params.seed) as run,
+        runs.stage_run("label_quality", section=params.label_quality, seed=params.seed) as run,
     ):
         catalogue = Catalogue.read()
         reviews = read_reviews(REVIEWS_FILE, slices=_pseudo_labelled_slices(catalogue))

@@ -22,15 +22,15 @@ from scans.formats import FormatError
 from scans.intensity import SAMPLE_VOXELS, IntensityRule, Window
 from scans.organs import OrganMap
 from scans.volume import Volume
+from training.data.prepared import PREPARED_DIR, SPLITS, Catalogue, SliceReader, Split, VolumeRecord
+from training.data.raw import RawData, RawDataError, RawScan, discover
+from training.data.split import budget_order, held_out
+from training.data.volume_writer import StoredVolume, store_volume
 from training.params import Params, Phantoms, Prepare, load_params
-from training.phantom import BEAM_TIME_COUNT, FIRST_FISH, make_phantom
-from training.phantom_canvas import Label
+from training.phantom.canvas import Label
+from training.phantom.fish import BEAM_TIME_COUNT, FIRST_FISH, make_phantom
 from training.progress import track
-from training.raw import RawData, RawDataError, RawScan, discover
-from training.split import budget_order, held_out
-from training.tracking import stage_run
-from training.volume_writer import StoredVolume, store_volume
-from training.volumes import PREPARED_DIR, SPLITS, Catalogue, SliceReader, Split, VolumeRecord
+from training.tracking.runs import stage_run
 
 MARGIN = 0.25
 """A calibrated window is the range between the percentiles of the labelled organs' grey values, and on each side this

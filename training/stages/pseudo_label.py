@@ -16,19 +16,19 @@ from torch import Tensor, nn
 
 from scans.tiling import segment
 from scans.volume import Volume
-from training import tracking
-from training.checkpoints import TEACHER, load_network
+from training.data.prepared import PREPARED_DIR, Catalogue, SliceReader, VolumeRecord, shard_slices
+from training.data.pseudo_labels import PSEUDO_LABELS_DIR, PseudoLabelReader, PseudoLabelWriter
+from training.learning.checkpoints import TEACHER, load_network
+from training.learning.prediction import predictor
 from training.params import load_params
-from training.prediction import predictor
 from training.progress import track
-from training.pseudo_labels import PSEUDO_LABELS_DIR, PseudoLabelReader, PseudoLabelWriter
-from training.volumes import PREPARED_DIR, Catalogue, SliceReader, VolumeRecord, shard_slices
+from training.tracking import runs
 
 
 def main() -> None:
     """Runs the stage in the repository root."""
     params = load_params()
-    with tracking.stage_run("pseudo_label", section=params.pseudo_label, seed=params.seed) as run:
+    with runs.stage_run("pseudo_label", section=params.pseudo_label, seed=params.seed) as run:
         confidence = pseudo_label(
             load_network(TEACHER),
             prepared_dir=PREPARED_DIR,

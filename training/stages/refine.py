@@ -17,13 +17,13 @@ from typing import Any
 import numpy as np
 
 from scans.volume import ArrayVoxels, Voxels
-from training import tracking
-from training.checkpoints import QUALITY_CLASSIFIER, load_classifier, load_classifier_architecture
+from training.data.prepared import PREPARED_DIR, Catalogue, SliceReader, VolumeRecord
+from training.data.pseudo_labels import PSEUDO_LABELS_DIR, REFINED_DIR, KeptSlice, PseudoLabelReader, write_refined
+from training.learning.checkpoints import QUALITY_CLASSIFIER, load_classifier, load_classifier_architecture
 from training.params import Refine, load_params
 from training.progress import track
-from training.pseudo_labels import PSEUDO_LABELS_DIR, REFINED_DIR, KeptSlice, PseudoLabelReader, write_refined
-from training.quality import Scorer, scorer
-from training.volumes import PREPARED_DIR, Catalogue, SliceReader, VolumeRecord
+from training.quality.classifier_input import Scorer, scorer
+from training.tracking import runs
 
 METRICS_FILE = Path("metrics/refine.json")
 BATCH_SLICES = 16
@@ -34,7 +34,7 @@ LOG = logging.getLogger(__name__)
 def main() -> None:
     """Runs the stage in the repository root."""
     params = load_params()
-    with tracking.stage_run("refine", section=params.refine, seed=params.seed) as run:
+    with runs.stage_run("refine", section=params.refine, seed=params.seed) as run:
         counts = refine(
             _scorer() if params.refine.quality_classifier else None,
             params.refine,

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from training import tracking
 from training.params import load_params
-from training.registry import Registry, Version
+from training.registry.versions import Registry, Version
+from training.tracking import runs
 
 STUDENT_DIR = Path("models/student")
 QUALITY_DIR = Path("models/quality_classifier")
@@ -18,7 +18,7 @@ METRICS_FILE = Path("metrics/register.json")
 def main() -> None:
     """Runs the stage in the repository root."""
     params = load_params()
-    with tracking.stage_run("register", section=params.register, seed=params.seed) as run:
+    with runs.stage_run("register", section=params.register, seed=params.seed) as run:
         version = register(params.register.model, run_id=run.run_id)
         report = {"name": version.name, "version": version.number, "sha256": version.sha256}
         METRICS_FILE.parent.mkdir(parents=True, exist_ok=True)

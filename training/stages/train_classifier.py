@@ -19,19 +19,19 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from scans.intensity import Window
-from training import tracking
-from training.checkpoints import QUALITY_CLASSIFIER, save_checkpoint
-from training.held_out import HeldOutSplit, hold_out
-from training.loop import Epoch, Plan, steps_per_epoch, train, write_epochs
-from training.losses import good_or_bad_loss
-from training.networks import ClassifierArchitecture, QualityClassifier, build_classifier
+from training.data.prepared import PREPARED_DIR, Catalogue, SliceReader
+from training.learning.checkpoints import QUALITY_CLASSIFIER, save_checkpoint
+from training.learning.loop import Epoch, Plan, steps_per_epoch, train, write_epochs
+from training.learning.losses import good_or_bad_loss
+from training.learning.networks import ClassifierArchitecture, QualityClassifier, build_classifier
+from training.learning.processes import Processes, processes
+from training.learning.resume import RESUME_DIR, ResumeFile, fingerprint
 from training.params import TrainClassifier, load_params, to_dict
-from training.processes import Processes, processes
-from training.quality_batches import QualityBatch, QualityBatches, ResizedExamples
-from training.quality_examples import EXAMPLES_DIR, Example, MaskReader, read_examples
-from training.resume import RESUME_DIR, ResumeFile, fingerprint
-from training.roc import RocCurve, at_threshold
-from training.volumes import PREPARED_DIR, Catalogue, SliceReader
+from training.quality.batches import QualityBatch, QualityBatches, ResizedExamples
+from training.quality.examples import EXAMPLES_DIR, Example, MaskReader, read_examples
+from training.quality.held_out import HeldOutSplit, hold_out
+from training.quality.roc import RocCurve, at_threshold
+from training.tracking import runs
 
 METRICS = Path("metrics/train_classifier.json")
 EPOCHS = Path("plots/train_classifier.csv")
@@ -49,7 +49,7 @@ def main() -> None:
     params = load_params()
     with (
         processes() as ranks,
-        tracking.stage_run("train_classifier", section=params.train_classifier, seed=params.seed) as run,
+        runs.stage_run("train_classifier", section=params.train_classifier, seed=params.seed) as run,
     ):
         report = train_classifier(
             Learning.read(params.train_classifier, seed=params.seed),

@@ -15,17 +15,17 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from training import tracking
-from training.checkpoints import STUDENT, TEACHER, load_architecture, load_network, save_checkpoint
-from training.loop import Epoch, Objective, Plan, steps_per_epoch, train, write_epochs, write_metrics
-from training.losses import distillation, student_loss, supervised_loss
-from training.networks import SegmentationNetwork, build_unet
+from training.data.prepared import PREPARED_DIR, Catalogue, SliceReader
+from training.data.pseudo_labels import PSEUDO_LABELS_DIR, KeptSlice, read_refined
+from training.learning.checkpoints import STUDENT, TEACHER, load_architecture, load_network, save_checkpoint
+from training.learning.loop import Epoch, Objective, Plan, steps_per_epoch, train, write_epochs, write_metrics
+from training.learning.losses import distillation, student_loss, supervised_loss
+from training.learning.networks import SegmentationNetwork, build_unet
+from training.learning.processes import Processes, processes
+from training.learning.resume import RESUME_DIR, ResumeFile, fingerprint
+from training.learning.sampling import Batch, PatchBatches, Pool, in_proportion, labelled_pool, refined_pool
 from training.params import TrainStudent, load_params, to_dict
-from training.processes import Processes, processes
-from training.pseudo_labels import PSEUDO_LABELS_DIR, KeptSlice, read_refined
-from training.resume import RESUME_DIR, ResumeFile, fingerprint
-from training.sampling import Batch, PatchBatches, Pool, in_proportion, labelled_pool, refined_pool
-from training.volumes import PREPARED_DIR, Catalogue, SliceReader
+from training.tracking import runs
 
 METRICS = Path("metrics/train_student.json")
 EPOCHS = Path("plots/train_student.csv")
@@ -41,7 +41,7 @@ def main() -> None:
     params = load_params()
     with (
         processes() as ranks,
-        tracking.stage_run("train_student", section=params.train_student, seed=params.seed) as run,
+        runs.stage_run("train_student", section=params.train_student, seed=params.seed) as run,
     ):
         metrics = train_student(
             params.train_student,

@@ -7,14 +7,14 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from training import tracking
-from training.checkpoints import TEACHER, save_checkpoint
-from training.loop import Epoch, write_epochs, write_metrics
-from training.networks import Architecture
+from training.data.prepared import Catalogue
+from training.learning.checkpoints import TEACHER, save_checkpoint
+from training.learning.loop import Epoch, write_epochs, write_metrics
+from training.learning.networks import Architecture
+from training.learning.processes import Processes, processes
+from training.learning.supervised import Teaching
 from training.params import TrainTeacher, load_params, to_dict
-from training.processes import Processes, processes
-from training.teaching import Teaching
-from training.volumes import Catalogue
+from training.tracking import runs
 
 METRICS = Path("metrics/train_teacher.json")
 EPOCHS = Path("plots/train_teacher.csv")
@@ -26,7 +26,7 @@ def main() -> None:
     params = load_params()
     with (
         processes() as ranks,
-        tracking.stage_run("train_teacher", section=params.train_teacher, seed=params.seed) as run,
+        runs.stage_run("train_teacher", section=params.train_teacher, seed=params.seed) as run,
     ):
         metrics = train_teacher(
             params.train_teacher,

@@ -1,0 +1,1 @@
+"""Data: raw data sets, the prepared store, the split, pseudo-labels."""

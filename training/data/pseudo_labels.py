@@ -1,0 +1,128 @@
+"""The store of pseudo-labels, one sharded Zarr group per volume, and the list of those kept for the Student."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import zarr
+from numpy.typing import NDArray
+
+from scans.geometry import Box, Triple
+from training.data.prepared import create_array
+
+PSEUDO_LABELS_DIR = Path("data/pseudo_labels")
+REFINED_DIR = Path("data/refined")
+REFINED_FILE = "refined.json"
+
+
+class PseudoLabelError(ValueError):
+    """A store of pseudo-labels that cannot be used; the message names the file and what would be right."""
+
+
+class PseudoLabelWriter:
+    """One volume's segmentation while it is made: `labels` uint8 (Z, Y, X), and `confidence` float32 (Z,) if given.
+
+    Slabs come upwards; those of `volumes.shard_slices` are written fastest, since each fills a shard.
+    """
+
+    def __init__(self, folder: Path, volume_id: str, shape: Triple) -> None:
+        self._group = zarr.open_group(folder / f"{volume_id}.zarr", mode="w")
+        self._labels = create_array(self._group, "labels", shape=shape, dtype=np.dtype(np.uint8))
+        self._confidence: list[NDArray[np.float32]] = []
+        self._written = 0
+        self._id = volume_id
+
+    def write(self, box: Box, labels: NDArray[np.uint8], confidence: NDArray[np.float32] | None = None) -> None:
+        """Appends a slab: uint8 (z, Y, X) class indices that fill `box`, and float32 (z,) confidence of each slice.
+
+        Raises PseudoLabelError unless the slab follows the one before it.
+        """
+        if box.start[0] != self._written:
+            raise PseudoLabelError(f"{self._id}: slab at slice {box.start[0]}; the next slice is {self._written}")
+        self._labels[box.start[0] : box.stop[0]] = labels
+        self._written = box.stop[0]
+        if confidence is not None:
+            self._confidence.append(confidence)
+
+    def close(self) -> None:
+        """Writes the confidence. Raises PseudoLabelError unless every slice came."""
+        if self._written != self._labels.shape[0]:
+            raise PseudoLabelError(f"{self._id}: {self._written} of {self._labels.shape[0]} slices were written")
+        if self._confidence:
+            confidence = np.concatenate(self._confidence).astype(np.float32)
+            self._group.create_array("confidence", data=confidence, chunks=confidence.shape)
+
+    def __enter__(self) -> PseudoLabelWriter:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None:
+            self.close()
+
+
+class PseudoLabelReader:
+    """Pseudo-labels of single slices, in any order."""
+
+    def __init__(self, folder: Path = PSEUDO_LABELS_DIR) -> None:
+        self._folder = folder
+        self._groups: dict[str, zarr.Group] = {}
+
+    def labels(self, volume_id: str, slice_index: int) -> NDArray[np.uint8]:
+        """Class index of each pixel of one slice, uint8 (Y, X)."""
+        decoded: NDArray[np.uint8] = np.asarray(self.array(volume_id)[slice_index])
+        return decoded
+
+    def confidence(self, volume_id: str) -> NDArray[np.float32]:
+        """float32 (Z,): the Teacher's mean winning probability in each slice, 0..1."""
+        decoded: NDArray[np.float32] = np.asarray(self._open(volume_id, "confidence")[:])
+        return decoded
+
+    def array(self, volume_id: str) -> zarr.Array[Any]:
+        """The lazy uint8 (Z, Y, X) labels of a volume. Raises PseudoLabelError where there are none."""
+        return self._open(volume_id, "labels")
+
+    def _open(self, volume_id: str, name: str) -> zarr.Array[Any]:
+        if volume_id not in self._groups:
+            path = self._folder / f"{volume_id}.zarr"
+            if not path.is_dir():
+                raise PseudoLabelError(f"{path} does not exist: volume {volume_id} has no pseudo-labels")
+            self._groups[volume_id] = zarr.open_group(path, mode="r")
+        return cast("zarr.Array[Any]", self._groups[volume_id][name])
+
+
+@dataclass(frozen=True)
+class KeptSlice:
+    """A pseudo-labelled slice that the Student learns from."""
+
+    volume_id: str
+    slice_index: int
+    probability: float
+    """That the pseudo-label is good, 0..1, as the Quality Classifier sees it; 1 where it was switched off."""
+
+
+def write_refined(folder: Path, kept: Iterable[KeptSlice], *, volumes: Mapping[str, Mapping[str, Any]]) -> None:
+    """Writes refined.json: the kept slices, and counts per volume. Readers never see half of it."""
+    rows = [[slice_.volume_id, slice_.slice_index, round(slice_.probability, 6)] for slice_ in kept]
+    folder.mkdir(parents=True, exist_ok=True)
+    beside = folder / f"{REFINED_FILE}.part"
+    beside.write_text(json.dumps({"kept": rows, "volumes": volumes}, indent=1) + "\n", encoding="utf-8")
+    beside.replace(folder / REFINED_FILE)
+
+
+def read_refined(folder: Path = REFINED_DIR) -> tuple[KeptSlice, ...]:
+    """The kept slices of refined.json, by volume and slice. Raises PseudoLabelError that names the row at fault."""
+    path = folder / REFINED_FILE
+    rows: Sequence[Any] = json.loads(path.read_text(encoding="utf-8"))["kept"]
+    kept: list[KeptSlice] = []
+    for number, row in enumerate(rows):
+        match row:
+            case [str(volume_id), int(slice_index), int() | float() as probability]:
+                kept.append(KeptSlice(volume_id, slice_index, float(probability)))
+            case _:
+                raise PseudoLabelError(f"{path}: kept[{number}] is {row!r}; expected [volume, slice, probability]")
+    return tuple(sorted(kept, key=lambda slice_: (slice_.volume_id, slice_.slice_index)))

@@ -1,0 +1,1 @@
+"""Evaluation: scores on held-out volumes, and the figures of a run."""

@@ -1,0 +1,78 @@
+"""What a model has seen: the grey values of its volumes, and what it answers to those that it was not taught."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TypeVar
+
+import numpy as np
+
+from scans.geometry import Box
+from scans.intensity import sample
+from scans.measures.statistics import OrganStatistics
+from scans.model.drift import Answer, Seen, SeenVolume, grey_quantiles
+from scans.model.judgement import Judgement
+from training.data.prepared import Catalogue, SliceReader, VolumeRecord
+from training.export.onnx_session import OnnxModel
+
+MOST_VOLUMES = 64
+"""Volumes that a manifest describes; an even choice of them where there are more."""
+MOST_SLICES = 128
+"""Slices of a volume that are segmented; an even choice of them where there are more."""
+_BATCH_SLICES = 8
+
+Item = TypeVar("Item")
+
+
+@dataclass(frozen=True)
+class Asked:
+    """The exported models, and from which probability on a slice counts as good."""
+
+    segmenter: OnnxModel
+    classifier: OnnxModel
+    threshold: float
+
+
+def seen_volumes(catalogue: Catalogue, reader: SliceReader, models: Asked) -> Seen:
+    """Of the volumes of training, validation and without labels.
+
+    The models are asked about the latter two alone: what the Student learnt by heart, it answers too well.
+    """
+    asked = _even((*catalogue.split("validation"), *catalogue.split("unlabelled")), MOST_VOLUMES)
+    learnt = _even(catalogue.split("train"), MOST_VOLUMES - len(asked)) if len(asked) < MOST_VOLUMES else ()
+    organs = len(catalogue.organs)
+    return Seen(
+        (
+            *(_seen(record, reader, _answer(record, reader, models, organs=organs)) for record in asked),
+            *(_seen(record, reader, None) for record in learnt),
+        )
+    )
+
+
+def _seen(record: VolumeRecord, reader: SliceReader, answer: Answer | None) -> SeenVolume:
+    return SeenVolume(record.window, grey_quantiles(record.window, sample(reader.volume(record))), answer)
+
+
+def _answer(record: VolumeRecord, reader: SliceReader, models: Asked, *, organs: int) -> Answer:
+    """From every n-th slice, each of which stands for n."""
+    depth, height, width = record.shape
+    chosen = range(0, depth, -(-depth // MOST_SLICES))
+    statistics, judgement = OrganStatistics.empty(organs + 1), Judgement.empty(organs)
+    for first in range(0, len(chosen), _BATCH_SLICES):
+        indices = chosen[first : first + _BATCH_SLICES]
+        slices = np.stack([reader.image(record.id, index) for index in indices])
+        segmentation, confidence = models.segmenter.segment_with_confidence(slices, record.window)
+        good = models.classifier.good(slices, segmentation, record.window)
+        box = Box((first, 0, 0), (first + len(indices), height, width))
+        statistics += OrganStatistics.of(segmentation, box=box, classes=organs + 1)
+        judgement += Judgement.of_quality(segmentation, good, organs=organs)
+        judgement += Judgement.of_confidence(segmentation, confidence, organs=organs)
+    spacing = replace(record.spacing, z=record.spacing.z * chosen.step)
+    return Answer.of(statistics, spacing, judgement.confidence, judgement.bad_share(models.threshold))
+
+
+def _even(items: Sequence[Item], most: int) -> tuple[Item, ...]:
+    """At most so many of them, from the first to the last."""
+    positions = np.linspace(0, len(items) - 1, num=min(most, len(items))).round().astype(int)
+    return tuple(items[position] for position in positions)

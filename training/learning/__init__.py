@@ -1,0 +1,1 @@
+"""Learning: networks, losses, patches, and the one loop that trains them all."""

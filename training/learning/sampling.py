@@ -1,0 +1,187 @@
+"""Which patches are learnt from: batches that depend on seed and step alone, cut from slices that are read one by one.
+
+The batch of a step is the same whatever the number of worker processes, and the patches of a step are the same
+whatever the number of training processes that share them; so training can go on from any step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from scans.organs import OrganMap
+from training.data.prepared import SliceReader, VolumeRecord, shard_slices
+from training.data.pseudo_labels import KeptSlice
+from training.learning.augmentation import Pose, change_grey_values, draw_linear
+from training.params import Augmentation, Sampling
+
+
+class Batch(NamedTuple):
+    """Patches and their labels."""
+
+    images: Tensor
+    """float32 (N, 1, S, S), normalised."""
+    labels: Tensor
+    """uint8 (N, S, S), class indices."""
+
+
+@dataclass(frozen=True)
+class Pool:
+    """Slices that have labels, from people or from the Teacher. A few bytes for each slice are in memory, no voxels."""
+
+    volumes: tuple[VolumeRecord, ...]
+    volume_of: NDArray[np.int32]
+    """(slices,): position in `volumes`."""
+    slice_index: NDArray[np.int32]
+    """(slices,): position in the volume."""
+    holding: tuple[NDArray[np.int32], ...]
+    """For each organ (class 1 first) the slices, as positions in the two arrays above, that hold any of it."""
+    images: SliceReader
+    labels: SliceReader
+
+    def __len__(self) -> int:
+        return len(self.slice_index)
+
+
+def labelled_pool(volumes: tuple[VolumeRecord, ...], organs: OrganMap, *, reader: SliceReader) -> Pool:
+    """Every slice of labelled volumes. Raises ValueError where there are no volumes."""
+    if not volumes:
+        raise ValueError("there is no labelled volume to learn from; the prepared data set needs one for training")
+    held = [reader.slice_voxels(volume.id) > 0 for volume in volumes]
+    return Pool(
+        volumes=volumes,
+        volume_of=np.repeat(np.arange(len(volumes), dtype=np.int32), [len(slices) for slices in held]),
+        slice_index=np.concatenate([np.arange(len(slices), dtype=np.int32) for slices in held]),
+        holding=_holding(np.concatenate(held), organs),
+        images=reader,
+        labels=reader,
+    )
+
+
+def refined_pool(
+    volumes: tuple[VolumeRecord, ...],
+    kept: tuple[KeptSlice, ...],
+    organs: OrganMap,
+    *,
+    images: SliceReader,
+    labels: SliceReader,
+) -> Pool:
+    """The pseudo-labelled slices that were kept; each volume's labels are read once, to see which organs are where.
+
+    `images` reads the prepared volumes, `labels` the store of pseudo-labels, which has the same layout. Raises
+    ValueError where a kept slice is of none of the volumes.
+    """
+    position = {volume.id: number for number, volume in enumerate(volumes)}
+    strangers = sorted({slice_.volume_id for slice_ in kept} - set(position))
+    if strangers:
+        raise ValueError(f"refined pseudo-labels name volume {strangers[0]}, which is not among the unlabelled ones")
+    ordered = sorted(kept, key=lambda slice_: (position[slice_.volume_id], slice_.slice_index))
+    slice_index = np.array([slice_.slice_index for slice_ in ordered], dtype=np.int32)
+    volume_of = np.array([position[slice_.volume_id] for slice_ in ordered], dtype=np.int32)
+    held = [
+        _organs_in(labels, volume, slice_index[volume_of == number], organs) for number, volume in enumerate(volumes)
+    ]
+    return Pool(volumes, volume_of, slice_index, _holding(np.concatenate(held), organs), images, labels)
+
+
+def _holding(held: NDArray[np.bool_], organs: OrganMap) -> tuple[NDArray[np.int32], ...]:
+    return tuple(np.flatnonzero(held[:, organ.index]).astype(np.int32) for organ in organs.organs)
+
+
+def _organs_in(
+    reader: SliceReader, volume: VolumeRecord, slices: NDArray[np.int32], organs: OrganMap
+) -> NDArray[np.bool_]:
+    """Bool (slices, classes): which of them each of the slices of one volume holds; read shard by shard."""
+    held = np.zeros((len(slices), organs.classes), dtype=np.bool_)
+    depth = shard_slices(volume.shape, np.dtype(np.uint8))
+    for shard in np.unique(slices // depth):
+        slab = reader.label_volume(volume).slab(shard * depth, (shard + 1) * depth)
+        for row in np.flatnonzero(slices // depth == shard):
+            counts = np.bincount(slab[slices[row] % depth].ravel(), minlength=organs.classes)
+            held[row] = counts[: organs.classes] > 0
+    return held
+
+
+@dataclass(frozen=True)
+class PatchBatches(Dataset[Batch]):
+    """The batch of each step, by its number: `batches[step]`. Any step, in any order, in any process, is the same."""
+
+    pools: tuple[Pool, ...]
+    shares: tuple[float, ...]
+    """Share of the patches that come from each pool; their sum is 1."""
+    organs: OrganMap
+    sampling: Sampling
+    augmentation: Augmentation
+    batch_size: int
+    """Patches in a step, over all processes."""
+    seed: int
+    rank: int = 0
+    world_size: int = 1
+    """This process takes every `world_size`-th patch of a step, from patch `rank`."""
+
+    def __post_init__(self) -> None:
+        if self.batch_size % self.world_size:
+            raise ValueError(f"batch_size {self.batch_size} cannot be shared evenly by {self.world_size} processes")
+
+    @property
+    def slices(self) -> int:
+        """Slices to learn from: what an epoch goes through where it has no number of steps of its own."""
+        return sum(len(pool) for pool, share in zip(self.pools, self.shares, strict=True) if share > 0)
+
+    def __getitem__(self, step: int) -> Batch:
+        patches = range(self.rank, self.batch_size, self.world_size)
+        pairs = [self._patch(np.random.default_rng([self.seed, step, patch])) for patch in patches]
+        images, labels = zip(*pairs, strict=True)
+        return Batch(torch.from_numpy(np.stack(images)).unsqueeze(1), torch.from_numpy(np.stack(labels)))
+
+    def _patch(self, rng: np.random.Generator) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
+        pool = self.pools[rng.choice(len(self.pools), p=self.shares)]
+        organ = self._organ(pool, rng)
+        row = int(rng.integers(len(pool)) if organ is None else rng.choice(pool.holding[organ - 1]))
+        volume, slice_index = pool.volumes[pool.volume_of[row]], int(pool.slice_index[row])
+        slice_, labels = pool.images.image(volume.id, slice_index), pool.labels.labels(volume.id, slice_index)
+        start = self._anywhere(slice_.shape, rng) if organ is None else self._around(labels == organ, rng)
+        pose = Pose(self.sampling.crop, start, draw_linear(self.augmentation, rng))
+        image = volume.window.normalise(pose.image(slice_, fill=volume.window.lower))
+        return change_grey_values(image, self.augmentation, rng), pose.labels(labels, mirrored=self.organs.mirrored)
+
+    def _organ(self, pool: Pool, rng: np.random.Generator) -> int | None:
+        """An organ, drawn evenly among those that the pool holds; None where the patch may fall anywhere."""
+        present = [organ.index for organ in self.organs.organs if len(pool.holding[organ.index - 1])]
+        if not present or rng.random() >= self.sampling.organ_share:
+            return None
+        return int(rng.choice(present))
+
+    def _anywhere(self, shape: tuple[int, ...], rng: np.random.Generator) -> tuple[int, int]:
+        y, x = (int(rng.integers(low, high + 1)) for low, high in self._bounds(shape))
+        return (y, x)
+
+    def _around(self, mask: NDArray[np.bool_], rng: np.random.Generator) -> tuple[int, int]:
+        """The start of a patch that shows a random pixel of the mask, up to a quarter of its side off its middle."""
+        pixels = np.flatnonzero(mask)
+        pixel = np.unravel_index(rng.choice(pixels), mask.shape)
+        jitter = rng.integers(-(self.sampling.crop // 4), self.sampling.crop // 4 + 1, size=2)
+        wanted = np.array(pixel) + jitter - self.sampling.crop // 2
+        y, x = (
+            int(np.clip(value, low, high)) for value, (low, high) in zip(wanted, self._bounds(mask.shape), strict=True)
+        )
+        return (y, x)
+
+    def _bounds(self, shape: tuple[int, ...]) -> Iterator[tuple[int, int]]:
+        """First and last start along y and x that keep the patch inside the slice, or the slice inside the patch."""
+        for length in shape:
+            room = length - self.sampling.crop
+            yield min(0, room), max(0, room)
+
+
+def in_proportion(pools: Iterable[Pool]) -> tuple[float, ...]:
+    """Shares that let every slice of all pools come as often as any other."""
+    sizes = [len(pool) for pool in pools]
+    return tuple(size / sum(sizes) for size in sizes)

@@ -1,0 +1,113 @@
+"""How a Teacher is trained on labelled volumes: by train_teacher on all of them, by label_quality on parts of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from scans.organs import OrganMap
+from training.data.prepared import PREPARED_DIR, SliceReader, VolumeRecord
+from training.learning.loop import Epoch, Plan, steps_per_epoch, train
+from training.learning.losses import supervised_loss
+from training.learning.networks import Architecture, SegmentationNetwork, build_unet
+from training.learning.processes import Processes
+from training.learning.resume import RESUME_DIR, ResumeFile, fingerprint
+from training.learning.sampling import Batch, PatchBatches, labelled_pool
+from training.params import Augmentation, Sampling, Schedule, to_dict
+
+
+class Recipe(Protocol):
+    """What the sections train_teacher and label_quality of params.yaml have in common."""
+
+    @property
+    def dice_weight(self) -> float:
+        """Weight of a Dice term beside the cross-entropy; 0 as in the paper."""
+        ...
+
+    @property
+    def workers(self) -> int:
+        """Processes that prepare batches."""
+        ...
+
+    @property
+    def schedule(self) -> Schedule:
+        """How long and how fast."""
+        ...
+
+    @property
+    def sampling(self) -> Sampling:
+        """Which patches."""
+        ...
+
+    @property
+    def augmentation(self) -> Augmentation:
+        """How patches are changed."""
+        ...
+
+
+@dataclass(frozen=True)
+class Teaching:
+    """All that the weights of one Teacher depend on."""
+
+    name: str
+    """Of the progress bar and of the resume file."""
+    volumes: tuple[VolumeRecord, ...]
+    """Labelled volumes to learn from."""
+    organs: OrganMap
+    architecture: Architecture
+    recipe: Recipe
+    seed: int
+    prepared_dir: Path = PREPARED_DIR
+
+    def new_network(self) -> SegmentationNetwork:
+        """A network with new weights, which depend on the seed."""
+        torch.manual_seed(self.seed)
+        return build_unet(self.architecture)
+
+    def resume(self, processes: Processes) -> ResumeFile:
+        """Where the training's state is kept; to be removed when the checkpoint has been written."""
+        key = fingerprint(
+            self.name,
+            asdict(self.architecture),
+            to_dict(self.recipe),
+            self.seed,
+            self.organs.to_mapping(),
+            [(volume.id, volume.sha256, asdict(volume.window)) for volume in self.volumes],
+            processes.world_size,
+            processes.device.type,
+            torch.__version__,
+        )
+        return ResumeFile(RESUME_DIR / f"{self.name}.pt", key)
+
+    def epochs(self, network: SegmentationNetwork, processes: Processes) -> Iterator[Epoch]:
+        """Trains the network in place with the supervised loss; yields each epoch when it is over."""
+        recipe = self.recipe
+        reader = SliceReader(self.prepared_dir, cache_megabytes=recipe.sampling.cache_megabytes)
+        batches = PatchBatches(
+            pools=(labelled_pool(self.volumes, self.organs, reader=reader),),
+            shares=(1.0,),
+            organs=self.organs,
+            sampling=recipe.sampling,
+            augmentation=recipe.augmentation,
+            batch_size=recipe.schedule.batch_size,
+            seed=self.seed,
+            rank=processes.rank,
+            world_size=processes.world_size,
+        )
+        plan = Plan(
+            name=self.name,
+            schedule=recipe.schedule,
+            steps_per_epoch=steps_per_epoch(recipe.schedule, slices=batches.slices),
+            workers=recipe.workers,
+            resume=self.resume(processes),
+        )
+
+        def objective(model: nn.Module, batch: Batch) -> Mapping[str, Tensor]:
+            return supervised_loss(model(batch.images), batch.labels, dice_weight=recipe.dice_weight)
+
+        yield from train(network, batches, objective, plan=plan, processes=processes)

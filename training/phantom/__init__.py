@@ -1,0 +1,1 @@
+"""The synthetic fish: anatomy, canvas, imaging."""

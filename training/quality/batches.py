@@ -1,0 +1,107 @@
+"""What the Quality Classifier learns from: resized examples, turned and mirrored with their masks, in other greys."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from scans.intensity import Window
+from scans.organs import OrganMap
+from training.data.prepared import SliceReader
+from training.learning.augmentation import Pose, change_grey_values, draw_linear
+from training.params import Augmentation
+from training.quality.classifier_input import classifier_input
+from training.quality.examples import Example, MaskReader
+
+Shown = tuple[NDArray[np.float32], NDArray[np.float32]]
+"""Slice (S, S) in 0..1 and masks (organs, S, S): the share of each pixel that the organ covers."""
+
+CACHE_BYTES = 300_000_000
+"""Resized examples that each process keeps."""
+
+
+class QualityBatch(NamedTuple):
+    """What `losses.good_or_bad_loss` takes."""
+
+    slices: Tensor
+    """float32 (N, 1, S, S)."""
+    masks: Tensor
+    """float32 (N, organs, S, S)."""
+    good: Tensor
+    """float32 (N,): 1 good, 0 bad."""
+
+
+@dataclass(frozen=True)
+class ResizedExamples:
+    """Examples as the classifier is shown them, read and resized when they are first asked for."""
+
+    examples: Sequence[Example]
+    images: SliceReader
+    masks: MaskReader
+    windows: dict[str, Window]
+    """Volume id -> window."""
+    organs: int
+    side: int
+    _kept: dict[int, Shown] = field(default_factory=dict)
+
+    def __getitem__(self, position: int) -> Shown:
+        if position in self._kept:
+            return self._kept[position]
+        example = self.examples[position]
+        image = self.images.image(example.volume_id, example.slice_index)
+        normalised = torch.from_numpy(self.windows[example.volume_id].normalise(image)[None])
+        mask = torch.from_numpy(self.masks.mask(example)[None])
+        slices, masks = classifier_input(normalised, mask, organs=self.organs, side=self.side)
+        shown = slices[0, 0].numpy(), masks[0].numpy()
+        if (len(self._kept) + 1) * sum(array.nbytes for array in shown) <= CACHE_BYTES:
+            self._kept[position] = shown
+        return shown
+
+
+@dataclass(frozen=True)
+class QualityBatches(Dataset[QualityBatch]):
+    """The batch of each step, by its number: `batches[step]`. Any step, in any order, in any process, is the same.
+
+    Good and bad are drawn as often as each other, however many there are of each: so that a Teacher that is mostly
+    right, or mostly wrong, does not make the classifier say always the same. Its probabilities are those for even odds.
+    """
+
+    resized: ResizedExamples
+    organ_map: OrganMap
+    augmentation: Augmentation
+    batch_size: int
+    seed: int
+
+    def __getitem__(self, step: int) -> QualityBatch:
+        shown, good = [], []
+        kinds = self._kinds()
+        for number in range(self.batch_size):
+            rng = np.random.default_rng([self.seed, step, number])
+            position = int(rng.choice(kinds[int(rng.integers(len(kinds)))]))
+            shown.append(augmented(self.resized[position], self.augmentation, organs=self.organ_map, rng=rng))
+            good.append(float(self.resized.examples[position].good))
+        slices, masks = (torch.from_numpy(np.stack(arrays)) for arrays in zip(*shown, strict=True))
+        return QualityBatch(slices.unsqueeze(1), masks, torch.tensor(good))
+
+    def _kinds(self) -> list[list[int]]:
+        """Positions of the good and of the bad examples; of one kind alone where there are no others."""
+        examples = list(enumerate(self.resized.examples))
+        kinds = ([i for i, example in examples if example.good is kind] for kind in (True, False))
+        return [positions for positions in kinds if positions]
+
+
+def augmented(shown: Shown, augmentation: Augmentation, *, organs: OrganMap, rng: np.random.Generator) -> Shown:
+    """A slice and its masks, turned together, left and right organs trading places in a mirror image; other greys."""
+    image, masks = shown
+    pose = Pose(image.shape[0], (0, 0), draw_linear(augmentation, rng))
+    turned = np.stack([pose.image(mask, fill=0.0) for mask in masks])
+    if pose.reflected:
+        turned = turned[organs.mirrored[1:].astype(np.intp) - 1]
+    return change_grey_values(pose.image(image, fill=0.0), augmentation, rng), turned

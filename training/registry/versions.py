@@ -1,0 +1,243 @@
+"""The model registry: versions of the exported Student, and the aliases `candidate` and `champion` that name two."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from scans.model.manifest import MANIFEST_FILE, ModelManifest, file_sha256
+from training.tracking import runs
+
+CANDIDATE = "candidate"
+CHAMPION = "champion"
+QUALITY_FOLDER = "quality_classifier"
+EVALUATION_FILE = "evaluate.json"
+
+_HISTORY_TAG = "champion_history"
+_HISTORY_LENGTH = 100
+_SLICES, _WINDOW = ("float32", (-1, -1, -1)), ("float32", (-1, 2))
+_INPUTS: Mapping[str, runs.Tensor] = {"slices": _SLICES, "window": _WINDOW}
+_OUTPUTS: Mapping[str, runs.Tensor] = {"segmentation": ("uint8", (-1, -1, -1)), "confidence": _SLICES}
+
+
+class RegistryError(RuntimeError):
+    """What was asked of the registry cannot be done; the message says why."""
+
+
+@dataclass(frozen=True)
+class Version:
+    """A version of a registered model."""
+
+    name: str
+    number: int
+    created: datetime
+    aliases: tuple[str, ...]
+    tags: Mapping[str, str]
+
+    @property
+    def sha256(self) -> str:
+        """Hash of its model.onnx."""
+        return self.tags.get("onnx_sha256", "")
+
+    @property
+    def data_sha256(self) -> str:
+        """Hash of the volumes that it was trained and validated on."""
+        return self.tags.get("data_sha256", "")
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """The Student's mean_dice and mean_iou, where it has been evaluated."""
+        return {key: float(self.tags[key]) for key in ("mean_dice", "mean_iou") if key in self.tags}
+
+    @property
+    def uri(self) -> str:
+        """Where MLflow finds it."""
+        return f"models:/{self.name}/{self.number}"
+
+    def __str__(self) -> str:
+        return f"{self.name} version {self.number}"
+
+
+class Registry:
+    """One registered model in the MLflow store that `tracking` uses."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self._client = runs.connect()
+
+    def register(self, student: Path, quality: Path, *, evaluation: Path, run_id: str) -> Version:
+        """A version of the exported Student with its Quality Classifier, as the candidate.
+
+        The same pair of ONNX files is registered once: another time only the candidate and the evaluation move.
+        `run_id` is the run that registers. Raises RegistryError where what was stored is not what was exported.
+        """
+        manifests = ModelManifest.read(student), ModelManifest.read(quality)
+        manifests[0].verify(student)
+        manifests[1].verify(quality)
+        self._ensure()
+        tags = _tags(*manifests)
+        version = next((v for v in self.versions() if _is_same(v, tags)), None)
+        if version is None:
+            version = self._create(student, quality, manifest=manifests[0], tags=tags, run_id=run_id)
+        self._client.log_artifact(run_id, str(evaluation), _evaluation_folder(version))
+        self._tag(version, evaluation_run=run_id)
+        self._client.set_registered_model_alias(self.name, CANDIDATE, str(version.number))
+        return self.version(version.number)
+
+    def _create(
+        self, student: Path, quality: Path, *, manifest: ModelManifest, tags: Mapping[str, str], run_id: str
+    ) -> Version:
+        run = self._client.get_run(run_id)
+        model = self._client.create_logged_model(
+            run.info.experiment_id, name=self.name, source_run_id=run_id, tags=dict(tags), model_type="segmentation"
+        )
+        with TemporaryDirectory() as temporary:
+            folder = _assemble(Path(temporary) / "model", student, quality)
+            self._client.log_model_artifacts(model.model_id, str(folder))
+            _check_stored(f"models:/{model.model_id}", folder=folder, temporary=Path(temporary) / "stored")
+        for key, value in manifest.metrics.items():
+            self._client.log_metric(run_id, runs.allowed_name(key), value, model_id=model.model_id)
+        self._client.finalize_logged_model(model.model_id, "READY")
+        created = self._client.create_model_version(
+            self.name, f"models:/{model.model_id}", run_id=run_id, tags=dict(tags), model_id=model.model_id
+        )
+        return self.version(int(created.version))
+
+    def versions(self) -> tuple[Version, ...]:
+        """All versions, the newest first; empty where the model is not registered."""
+        aliases = self._aliases()
+        found = self._client.search_model_versions(f"name = '{self.name}'")
+        versions = [_version(entry, aliases) for entry in found]
+        return tuple(sorted(versions, key=lambda version: version.number, reverse=True))
+
+    def version(self, number: int) -> Version:
+        """One version. Raises RegistryError if there is none of that number."""
+        found = next((version for version in self.versions() if version.number == number), None)
+        if found is None:
+            numbers = ", ".join(str(version.number) for version in self.versions())
+            raise RegistryError(f"{self.name} has no version {number}; there are {numbers or 'none'}")
+        return found
+
+    def at(self, alias: str) -> Version | None:
+        """The version that an alias points at; None where it points at none."""
+        return next((version for version in self.versions() if alias in version.aliases), None)
+
+    def fetch(self, version: Version, folder: Path) -> Path:
+        """Downloads a version's files; returns the folder that holds model.onnx and manifest.json."""
+        return runs.download(version.uri, folder)
+
+    def evaluation(self, version: Version, folder: Path) -> dict[str, Any]:
+        """What `evaluate` measured of a version on its validation volumes. Raises RegistryError if it is not there."""
+        run = version.tags.get("evaluation_run", "")
+        try:
+            path = runs.download(f"runs:/{run}/{_evaluation_folder(version)}/{EVALUATION_FILE}", folder)
+        except Exception as error:
+            raise RegistryError(f"{version} has no evaluation (run {run or 'unknown'}): {error}") from error
+        student: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))["student"]
+        return student
+
+    def promote(self, version: Version, *, verdict: str, forced_because: str = "") -> None:
+        """Moves the champion to `version`, and remembers the one before it."""
+        champion = self.at(CHAMPION)
+        if champion is not None and champion.number != version.number:
+            self._write_history([*self._history(), champion.number])
+        tags = {"promoted_at": _now(), "promotion": verdict}
+        self._tag(version, **tags, **({"forced_because": forced_because} if forced_because else {}))
+        self._client.set_registered_model_alias(self.name, CHAMPION, str(version.number))
+
+    def rollback(self) -> tuple[Version, Version]:
+        """Moves the champion back to the one before it; returns the one it was and the one it is.
+
+        Raises RegistryError where there was none before, or it has been deleted.
+        """
+        champion = self.at(CHAMPION)
+        if champion is None:
+            raise RegistryError(f"{self.name} has no champion to roll back from")
+        existing = {version.number: version for version in self.versions()}
+        history = [number for number in self._history() if number in existing and number != champion.number]
+        if not history:
+            raise RegistryError(f"{champion} is the first champion; there is none to go back to")
+        previous = existing[history[-1]]
+        self._tag(champion, rolled_back_at=_now())
+        self._client.set_registered_model_alias(self.name, CHAMPION, str(previous.number))
+        self._write_history(history[:-1])
+        return champion, self.version(previous.number)
+
+    def _history(self) -> list[int]:
+        """Numbers of the versions that were champion before, the latest last."""
+        tags = self._client.get_registered_model(self.name).tags
+        return [int(number) for number in json.loads(tags.get(_HISTORY_TAG, "[]"))]
+
+    def _write_history(self, numbers: list[int]) -> None:
+        self._client.set_registered_model_tag(self.name, _HISTORY_TAG, json.dumps(numbers[-_HISTORY_LENGTH:]))
+
+    def _tag(self, version: Version, **tags: str) -> None:
+        for key, value in tags.items():
+            self._client.set_model_version_tag(self.name, str(version.number), key, value)
+
+    def _ensure(self) -> None:
+        if not self._client.search_registered_models(f"name = '{self.name}'"):
+            self._client.create_registered_model(self.name, description="Organ segmentation, exported by Ricefish")
+
+    def _aliases(self) -> dict[int, tuple[str, ...]]:
+        found = self._client.search_registered_models(f"name = '{self.name}'")
+        if not found:
+            return {}
+        by_number: dict[int, tuple[str, ...]] = {}
+        for alias, number in sorted(self._client.get_registered_model(self.name).aliases.items()):
+            by_number[int(number)] = (*by_number.get(int(number), ()), alias)
+        return by_number
+
+
+def _evaluation_folder(version: Version) -> str:
+    return f"evaluation/{version.number}"
+
+
+def _version(entry: Any, aliases: Mapping[int, tuple[str, ...]]) -> Version:
+    number = int(entry.version)
+    created = datetime.fromtimestamp(entry.creation_timestamp / 1000, tz=UTC)
+    return Version(entry.name, number, created, aliases.get(number, ()), dict(entry.tags))
+
+
+def _tags(student: ModelManifest, quality: ModelManifest) -> dict[str, str]:
+    figures = {runs.allowed_name(key): str(value) for key, value in student.metrics.items()}
+    return {
+        "onnx_sha256": student.model_sha256,
+        "quality_sha256": quality.model_sha256,
+        "data_sha256": student.data_sha256,
+        "git_commit": student.git_commit,
+        "git_dirty": str(student.git_dirty).lower(),
+        **figures,
+    }
+
+
+def _is_same(version: Version, tags: Mapping[str, str]) -> bool:
+    return all(version.tags.get(key) == tags[key] for key in ("onnx_sha256", "quality_sha256"))
+
+
+def _assemble(folder: Path, student: Path, quality: Path) -> Path:
+    """The folder that is stored: both models, byte for byte, and MLflow's own file."""
+    for source, target in ((student, folder), (quality, folder / QUALITY_FOLDER)):
+        target.mkdir(parents=True)
+        for name in (*ModelManifest.read(source).files, MANIFEST_FILE):
+            (target / name).parent.mkdir(exist_ok=True)
+            shutil.copyfile(source / name, target / name)
+    runs.write_mlmodel(folder / "MLmodel", inputs=_INPUTS, outputs=_OUTPUTS)
+    return folder
+
+
+def _check_stored(uri: str, *, folder: Path, temporary: Path) -> None:
+    stored = runs.download(uri, temporary)
+    for path in sorted(file.relative_to(folder) for file in folder.rglob("*") if file.is_file()):
+        if not (stored / path).is_file() or file_sha256(stored / path) != file_sha256(folder / path):
+            raise RegistryError(f"{path} in the store is not what was sent to it; nothing was registered")
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

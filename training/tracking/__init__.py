@@ -1,0 +1,1 @@
+"""Tracking: MLflow runs, and where what they log comes from."""
