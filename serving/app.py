@@ -13,11 +13,11 @@ from fastapi_offline import FastAPIOffline
 
 from serving import access, errors, resources
 from serving.headers import SecurityHeaders
+from serving.observability.tracing import Tracing
 from serving.parts import owner
 from serving.routes import health, inference, intake, models, protocol, results, scans, shadow, uploads
 from serving.settings import Settings
 from serving.telemetry import RequestWatch, Telemetry
-from serving.tracing import Tracing
 
 
 def create_app(settings: Settings) -> FastAPI:

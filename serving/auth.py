@@ -11,12 +11,12 @@ from dataclasses import dataclass, field, replace
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from serving import logs
 from serving.allowances import Allowances
 from serving.identity import ANYONE, Identity
 from serving.keys import Key, Keys, hash_of, split
-from serving.probes import Probe, Unanswered
-from serving.readiness import PATIENT_SECONDS
+from serving.observability import logs
+from serving.observability.probes import Probe, Unanswered
+from serving.observability.readiness import PATIENT_SECONDS
 
 FRESH_SECONDS = 2.0
 """A key that is made, revoked or expires counts, or no longer counts, everywhere after this long."""

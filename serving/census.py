@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 from sqlalchemy import func, select
 
-from serving.database import Database, scans
 from serving.jobs import Priority
 from serving.load import Load, measure
+from serving.storage.database import Database, scans
 
 
 @dataclass(frozen=True)

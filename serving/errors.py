@@ -17,7 +17,6 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from scans.formats import ACCEPTED, FormatError, SpacingMissing
-from serving import logs
 from serving.allowances import TooMuch
 from serving.asked import RequestRefused
 from serving.auth import NotAllowed, NotAuthenticated
@@ -26,8 +25,9 @@ from serving.jobs import ScanNotFound, WrongState
 from serving.limits import UploadTooLarge
 from serving.models import ModelNotServed
 from serving.multipart import FormRefused
+from serving.observability import logs
+from serving.observability.probes import Unanswered
 from serving.pressure import QueueFull, SlicesFull
-from serving.probes import Unanswered
 from serving.protocol.refusals import InferenceRefused, LoadRefused, NotOffered, RegionRefused, UnknownModel
 from serving.receiving import DigestMismatch, DigestUnreadable, UploadStalled
 from serving.results import SliceNotFound, UnknownFormat

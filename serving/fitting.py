@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scans.tiling import segment_slab
-from serving import logs
+from serving.observability import logs
 from serving.runtime import OutOfDeviceMemory
 
 _LEAST_TILE = 128

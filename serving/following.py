@@ -12,9 +12,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from serving import logs
 from serving.models import FIND_SECONDS, ModelError, Models, Place, Reason
-from serving.probes import Probe, Unanswered
+from serving.observability import logs
+from serving.observability.probes import Probe, Unanswered
 from serving.references import is_registered
 from serving.registry import Reference, RegisteredVersion, RegistryError, RegistryUnreachable, find_version
 

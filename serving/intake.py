@@ -20,7 +20,6 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from scans.model.drift import Departure
 from scans.model.manifest import file_sha256
-from serving import logs
 from serving.admission import Admission
 from serving.asked import Asked, RequestRefused, asked_in_form
 from serving.jobs import Jobs, ScanNotFound
@@ -28,13 +27,14 @@ from serving.limits import Limits
 from serving.loose_ends import LooseEnds
 from serving.models import LoadedModel, Models
 from serving.multipart import Form
+from serving.observability import logs
+from serving.observability.tracing import Tracing
 from serving.pressure import QueueFull
 from serving.receiving import check_digest, not_silent, receive, whole
 from serving.scan import Scan, Upload
 from serving.segmentation import create_segmentation
 from serving.sources import Sources
-from serving.store import Scratch, Store
-from serving.tracing import Tracing
+from serving.storage import Scratch, Store
 from serving.uploads import UploadNotFound, Uploads
 from serving.verification import departures, slab_slices, verify
 

@@ -8,9 +8,9 @@ from collections.abc import Callable
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from serving import logs
 from serving.jobs import Jobs
-from serving.store import Store
+from serving.observability import logs
+from serving.storage import Store
 
 ROUND_SECONDS = 30.0
 _DAY_SECONDS = 86400.0

@@ -18,10 +18,10 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.sql import ColumnElement
 
 from scans.geometry import Spacing
-from serving.database import Database, keys, scans
 from serving.identity import ANYONE, Identity
 from serving.job import ENDED, UNFINISHED, Job, Priority, State, job_of, warnings_text
 from serving.scan import Scan
+from serving.storage.database import Database, keys, scans
 
 __all__ = ["ENDED", "UNFINISHED", "Job", "Jobs", "Priority", "ScanNotFound", "State", "WrongState"]
 

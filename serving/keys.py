@@ -14,8 +14,8 @@ from typing import Any
 
 from sqlalchemy import Row, and_, case, insert, or_, select, update
 
-from serving.database import Database, api_keys
 from serving.identity import SCOPES, Identity
+from serving.storage.database import Database, api_keys
 
 _PREFIX = "rf"
 _ID_BYTES = 6

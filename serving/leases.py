@@ -18,10 +18,10 @@ from sqlalchemy.exc import SQLAlchemyError
 from scans.measures.statistics import OrganStatistics
 from scans.model.drift import Departure
 from scans.model.judgement import Judgement
-from serving import logs
-from serving.database import Database, scans
 from serving.job import Priority, warnings_text
+from serving.observability import logs
 from serving.scan import Scan
+from serving.storage.database import Database, scans
 
 MOST_STARTS = 50
 """A scan that was begun so often without finishing one more slab takes its process down each time: it fails."""

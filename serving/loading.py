@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scans.model.manifest import MANIFEST_FILE, MODEL_FILE, Golden, ManifestError, ModelManifest, Precision
-from serving import logs
 from serving.batching import Batcher
 from serving.loaded import LoadedModel, ModelError, ModelIdentity, Served
+from serving.observability import logs
 from serving.quality import QualityRuntime
 from serving.runtime import (
     CPU,

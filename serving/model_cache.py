@@ -20,13 +20,13 @@ from pathlib import Path
 from typing import Protocol
 
 from scans.model.manifest import MANIFEST_FILE, ManifestError, ModelManifest, file_sha256
-from serving import logs
 from serving.loaded import ModelError, ModelIdentity
 from serving.loading import checked_manifest
+from serving.observability import logs
 from serving.quality import classifier_key, classifier_of, files_with_classifier
 from serving.references import KeptVersion, Note
 from serving.registry import RegisteredVersion
-from serving.store import sync
+from serving.storage import sync
 
 REFERENCES_DIR = "references"
 _INCOMING = "incoming-"

@@ -14,11 +14,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from serving import logs
 from serving.loaded import LoadedModel, ModelError, ModelIdentity, ModelNotServed, Reason, Served
 from serving.loading import Answer, Loader, directly
 from serving.model_cache import Elsewhere, ModelCache, Nowhere
-from serving.probes import Probe, Unanswered
+from serving.observability import logs
+from serving.observability.probes import Probe, Unanswered
 from serving.references import KeptVersion, is_registered
 from serving.registry import RegisteredVersion, RegistryError, RegistryUnreachable, find_version, prepare
 from serving.runtime import Device

@@ -9,24 +9,25 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
-from serving import census, logs
+from serving import census
 from serving.batching import Batcher
-from serving.database import Database
 from serving.following import Follower
 from serving.janitor import Janitor
 from serving.jobs import Jobs
 from serving.leases import Leases
 from serving.loading import in_turn
 from serving.models import Models
-from serving.places import database_url
+from serving.observability import logs
+from serving.observability.tracing import Tracing
 from serving.pressure import SliceRoom
 from serving.segmenter import Segmenter
 from serving.settings import Settings
 from serving.shadow.candidate import Candidate
 from serving.shadow.parts import Shadow
-from serving.store import Scratch, Store, open_store
+from serving.storage import Scratch, Store, open_store
+from serving.storage.database import Database
+from serving.storage.locations import database_url
 from serving.telemetry import Telemetry, Watched
-from serving.tracing import Tracing
 from serving.tuning import Tuner, Wanted
 from serving.turns import Computed
 from serving.worker import Run, Worker

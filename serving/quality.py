@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from scans.intensity import Window
 from scans.model.manifest import MANIFEST_FILE, MODEL_FILE, ManifestError, ModelManifest, file_sha256
-from serving import logs
+from serving.observability import logs
 from serving.runtime import Device, QualitySession, window_rows
 
 QUALITY_FOLDER = "quality_classifier"

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from serving.loaded import ModelIdentity
 from serving.registry import SCHEME, RegisteredVersion
-from serving.store import sync
+from serving.storage import sync
 
 _SCHEMA = 1
 _HISTORY = 8

@@ -13,7 +13,6 @@ from serving import load
 from serving.admission import Admission, QueueLimits
 from serving.auth import Auth, check_exposure
 from serving.batching import Batcher
-from serving.database import Database
 from serving.following import Follower
 from serving.identity import ANYONE, Identity
 from serving.intake import Intake
@@ -22,20 +21,21 @@ from serving.jobs import Jobs
 from serving.keys import Keys
 from serving.limits import Limits
 from serving.models import Models
+from serving.observability.readiness import Readiness
+from serving.observability.tracing import Tracing
 from serving.parts import Parts, opened, owner, running, shadowed
-from serving.places import scratch_dir
 from serving.protocol.catalogue import Catalogue
 from serving.protocol.repository import Repository
 from serving.protocol.shared_memory import Regions
 from serving.protocol.statistics import Statistics
-from serving.readiness import Readiness
 from serving.results import Results
 from serving.settings import Settings
 from serving.shadow.parts import Shadow
 from serving.sources import Sources
-from serving.store import Scratch, StoreError
+from serving.storage import Scratch, StoreError
+from serving.storage.database import Database
+from serving.storage.locations import scratch_dir
 from serving.telemetry import Telemetry
-from serving.tracing import Tracing
 from serving.uploads import Uploads
 from serving.webhooks import Webhook
 from serving.worker import Worker

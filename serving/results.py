@@ -19,7 +19,7 @@ from scans.formats.zip_stream import ZipEntry, zip_bytes, zip_stream
 from scans.overlay import overlay
 from serving.scan import Scan
 from serving.segmentation import open_segmentation
-from serving.store import Store
+from serving.storage import Store
 
 Axis = Literal["z", "y", "x"]
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from scans.formats.pyramid import Pyramid
 from serving.scan import Scan
-from serving.store.contract import RESULT_DIR, Attempt
+from serving.storage.contract import RESULT_DIR, Attempt
 
 
 def create_segmentation(scan_dir: Path, scan: Scan) -> None:

@@ -25,18 +25,18 @@ from scans.geometry import Box, Triple
 from scans.model.drift import Departure
 from scans.model.judgement import Judgement
 from scans.tiling import segment_slab
-from serving import logs
 from serving.batching import Batcher
 from serving.jobs import Priority
 from serving.judge import Judge
 from serving.models import LoadedModel, Models
+from serving.observability import logs
+from serving.observability.tracing import Tracing
 from serving.runtime import OutOfDeviceMemory
 from serving.scan import Scan
 from serving.segmentation import SegmentationWriter
 from serving.slabs import SegmentedSlab, SlabWriter
 from serving.stopwatch import ACTIVITIES, Stopwatch
-from serving.store import Scratch, Store
-from serving.tracing import Tracing
+from serving.storage import Scratch, Store
 from serving.turns import Urgency
 from serving.worker import Run
 

@@ -14,15 +14,15 @@ from types import FrameType
 import uvicorn
 from fastapi import FastAPI
 
-from serving import logs
 from serving.app import create_app
 from serving.auth import NoKeys
-from serving.database import DatabaseError
 from serving.models import ModelError
+from serving.observability import logs
+from serving.observability.tracing import TracingError
 from serving.protocol.refusals import LoadRefused
 from serving.settings import Settings
-from serving.store import StoreError
-from serving.tracing import TracingError
+from serving.storage import StoreError
+from serving.storage.database import DatabaseError
 
 GRACE_SECONDS = 30
 """For requests under way when the server is told to stop, and before that for batches under way."""

@@ -12,10 +12,10 @@ from dataclasses import replace
 from pathlib import Path
 from weakref import WeakValueDictionary
 
-from serving import logs
 from serving.loaded import LoadedModel, ModelError, ModelIdentity
 from serving.loading import Loader
 from serving.model_cache import ModelCache
+from serving.observability import logs
 from serving.registry import RegisteredVersion, RegistryError, RegistryUnreachable, download_version
 
 _IDLE_SECONDS = 600.0

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from scans.model.manifest import Golden
-from serving import logs
+from serving.observability import logs
 from serving.runtime import Runtime, version, window_rows
 
 TUNING_FILE = "tuning.json"

@@ -26,7 +26,7 @@ from typing import BinaryIO
 
 from serving.identity import ANYONE, Identity
 from serving.limits import Limits
-from serving.store import sync
+from serving.storage import sync
 
 CHECKSUMS = ("sha256", "sha1", "md5")
 """Algorithms of the checksum extension, the better ones first."""

@@ -16,11 +16,11 @@ from scans.formats import FormatError
 from scans.measures.statistics import OrganStatistics
 from scans.model.drift import Departure
 from scans.model.judgement import Judgement
-from serving import logs
 from serving.jobs import Priority
 from serving.leases import Lease, LeaseLost, Leases
 from serving.models import ModelError
-from serving.store import Fenced
+from serving.observability import logs
+from serving.storage import Fenced
 
 _POLLING_SECONDS = 0.25
 _WATCHING_SECONDS = 0.5

@@ -6,13 +6,14 @@ import signal
 import sys
 import threading
 
-from serving import logs, resources
-from serving.database import DatabaseError
+from serving import resources
 from serving.models import ModelError
+from serving.observability import logs
+from serving.observability.tracing import TracingError
 from serving.settings import Settings
-from serving.store import StoreError
+from serving.storage import StoreError
+from serving.storage.database import DatabaseError
 from serving.telemetry import PortTaken
-from serving.tracing import TracingError
 
 
 def work(settings: Settings) -> int:

@@ -145,8 +145,8 @@ def doctor(
     from ricefish.cli import doctor as report  # noqa: PLC0415
 
     try:
-        from serving import logs  # noqa: PLC0415
         from serving.diagnosis import examine  # noqa: PLC0415
+        from serving.observability import logs  # noqa: PLC0415
     except ModuleNotFoundError as error:
         _fail(f"the server is not installed ({error}); install ricefish[serving]")
     logs.configure("error")

@@ -74,10 +74,10 @@ def revoke(key_id: Annotated[str, typer.Argument(metavar="ID", help="As `ricefis
 
 @contextmanager
 def _keys() -> Iterator[Keys]:
-    from serving.database import Database
     from serving.keys import Keys
-    from serving.places import database_url
     from serving.settings import read_settings
+    from serving.storage.database import Database
+    from serving.storage.locations import database_url
 
     database = Database(database_url(read_settings(needs_model=False)))
     if not database.shared and database.url.database:

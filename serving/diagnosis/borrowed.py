@@ -12,7 +12,7 @@ from pathlib import Path
 from serving.model_cache import REFERENCES_DIR, Elsewhere, ModelCache, Nowhere
 from serving.references import Note
 from serving.settings import Settings
-from serving.store import Scratch, Store, open_store
+from serving.storage import Scratch, Store, open_store
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from serving.diagnosis import machine, services
-from serving.diagnosis.findings import Finding, Level, look
-from serving.places import database_url, scratch_dir
+from serving.observability.findings import Finding, Level, look
 from serving.settings import PREFIX, Settings, SettingsError, read_settings
+from serving.storage.locations import database_url, scratch_dir
 
 FULL_SCAN_BYTES = 12_000_000_000
 """6000 slices of 1000 x 1000 pixels in uint16: a whole fish."""

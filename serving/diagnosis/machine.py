@@ -8,7 +8,7 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
-from serving.diagnosis.findings import Level, Seen
+from serving.observability.findings import Level, Seen
 from serving.runtime import CUDA, cuda_devices, missing_library, providers, version
 from serving.settings import Settings
 

@@ -13,14 +13,14 @@ from pathlib import Path
 import httpx
 from sqlalchemy import delete, insert, select
 
-from serving.database import Database, keys
 from serving.diagnosis.borrowed import borrowed
-from serving.diagnosis.findings import Level, Seen
 from serving.models import Models
+from serving.observability.findings import Level, Seen
 from serving.references import is_registered
 from serving.registry import tracking_uri, without_password
 from serving.settings import Settings
-from serving.store import Scratch, open_store
+from serving.storage import Scratch, open_store
+from serving.storage.database import Database, keys
 from serving.tuning import Tuner, Wanted
 
 _SLOW_QUERY_SECONDS, _SLOW_COMMIT_SECONDS, _SLOW_STEP_SECONDS = 0.02, 0.25, 1.0

@@ -12,7 +12,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from scans.model.manifest import MODEL_FILE
-from serving import logs
+from serving.observability import logs
 from serving.protocol.config_text import ConfigTextError, Message, parse, parse_json
 from serving.protocol.model_config import ConfigRefused, ModelConfig
 from serving.protocol.plain import PlainModel

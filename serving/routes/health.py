@@ -9,7 +9,7 @@ from typing import Any, Literal
 from anyio import CapacityLimiter, to_thread
 from fastapi import APIRouter, Request, Response
 
-from serving.readiness import Check
+from serving.observability.readiness import Check
 from serving.routes.given import Given, segmentation_model
 from serving.schemas import CheckResponse, HealthResponse, OrganResponse, ServedModelResponse
 from serving.telemetry import CONTENT_TYPE, Telemetry

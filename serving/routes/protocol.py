@@ -11,9 +11,9 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Body, Request, Response
 from fastapi.responses import JSONResponse
 
+from serving.observability.readiness import Check
 from serving.protocol import description
 from serving.protocol.refusals import LoadRefused, NotOffered, RegionRefused, UnknownModel
-from serving.readiness import Check
 from serving.routes.given import Given, resources_of
 
 router = APIRouter(prefix="/v2", tags=["Open Inference Protocol"])

@@ -12,9 +12,9 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 from sqlalchemy.exc import SQLAlchemyError
 
-from serving import logs
 from serving.errors import MEDIA_TYPE, RETRY_SECONDS
 from serving.jobs import ENDED, ScanNotFound, State
+from serving.observability import logs
 from serving.routes.answers import ScanId, scan_response
 from serving.routes.given import Given, database_answers
 from serving.schemas import ProblemResponse, ScanResponse, ScansResponse

@@ -7,11 +7,11 @@ import os
 import time
 from collections.abc import Callable
 
-from serving import logs
 from serving.following import Follower
 from serving.models import LoadedModel, ModelError, Models
+from serving.observability import logs
 from serving.settings import Settings
-from serving.store import Scratch, Store
+from serving.storage import Scratch, Store
 from serving.tuning import Tuner, Wanted
 
 _AGAIN_SECONDS = 60.0

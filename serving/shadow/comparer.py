@@ -18,15 +18,15 @@ from sqlalchemy.exc import SQLAlchemyError
 from scans.formats import open_volume
 from scans.intensity import Window
 from scans.tiling import segment_slab
-from serving import logs
 from serving.batching import Batcher
 from serving.leases import LeaseLost
 from serving.models import LoadedModel
+from serving.observability import logs
 from serving.segmentation import open_segmentation
 from serving.segmenter import HALO
 from serving.shadow.agreement import Agreement, Matching
 from serving.shadow.queue import ShadowLease, ShadowQueue
-from serving.store import Store
+from serving.storage import Store
 from serving.turns import Urgency
 from serving.worker import Interrupted
 

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from sqlalchemy import Connection
 
 from serving.batching import Batcher
-from serving.database import Database
 from serving.models import LoadedModel
 from serving.references import is_registered
 from serving.registry import tag_version
@@ -21,7 +20,8 @@ from serving.shadow.queue import ShadowQueue, sweep
 from serving.shadow.quiet import Quiet
 from serving.shadow.report import ShadowReport
 from serving.shadow.worker import Counters, ShadowWorker
-from serving.store import Store
+from serving.storage import Store
+from serving.storage.database import Database
 from serving.turns import Computed
 from serving.worker import Worker
 

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 
 from scans.model.shadow_agreement import TAG
-from serving import logs
+from serving.observability import logs
 from serving.shadow.report import PairReport, ShadowReport
 
 PERIOD_SECONDS = 60.0

@@ -14,13 +14,13 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Row, Select, and_, delete, exists, insert, or_, select, update
 
-from serving import logs
-from serving.database import Database, scans, shadows
 from serving.leases import LeaseLost
 from serving.models import ModelIdentity
+from serving.observability import logs
 from serving.scan import Scan
 from serving.shadow.agreement import Agreement
 from serving.shadow.sample import is_sampled
+from serving.storage.database import Database, scans, shadows
 
 MOST_STARTS = 3
 """A comparison that was begun so often without one more slab counted is given up."""

@@ -10,8 +10,8 @@ from typing import Any
 from sqlalchemy import Row, and_, func, select
 
 from scans.model.shadow_agreement import ShadowAgreement
-from serving.database import Database, scans, shadows
 from serving.shadow.agreement import Agreement
+from serving.storage.database import Database, scans, shadows
 
 MOST_PAIRS = 20
 MOST_SCANS = 10_000

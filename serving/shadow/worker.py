@@ -11,9 +11,9 @@ from typing import Protocol
 from sqlalchemy.exc import SQLAlchemyError
 
 from scans.formats import FormatError
-from serving import logs
 from serving.leases import LeaseLost
 from serving.models import LoadedModel
+from serving.observability import logs
 from serving.shadow.agreement import Agreement, NothingInCommon
 from serving.shadow.comparer import Comparer, Comparison
 from serving.shadow.queue import ShadowLease, ShadowQueue

@@ -12,10 +12,10 @@ from typing import Any
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from serving import logs
 from serving.identity import identity_of
+from serving.observability import logs
+from serving.observability.tracing import Tracing
 from serving.telemetry.instruments import Telemetry
-from serving.tracing import Tracing
 
 REQUEST_ID = "X-Request-ID"
 PROBLEM = "ricefish.problem"

@@ -12,12 +12,12 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
-from serving import logs
 from serving.census import Census
 from serving.jobs import Priority
 from serving.load import Load
 from serving.models import LoadedModel
-from serving.probes import Probe
+from serving.observability import logs
+from serving.observability.probes import Probe
 from serving.telemetry.devices import device_metrics
 from serving.turns import Urgency
 

@@ -14,11 +14,11 @@ from scans.measures.statistics import OrganStatistics
 from scans.model.drift import Departure
 from scans.model.judgement import Judgement
 from scans.organs import OrganMap
-from serving.database import Database
 from serving.jobs import Jobs, Priority
 from serving.leases import Lease, Leases
 from serving.models import ModelIdentity
 from serving.scan import Scan, Upload
+from serving.storage.database import Database
 
 SLAB = np.zeros((2, 4, 4), np.uint8)
 SLAB[0, 1, 1] = 2

@@ -15,9 +15,9 @@ from starlette.testclient import TestClient
 from serving.access import OPEN, needs
 from serving.app import create_app
 from serving.auth import FRESH_SECONDS
-from serving.database import Database
 from serving.keys import Keys
 from serving.settings import read_settings
+from serving.storage.database import Database
 from tests.serving.conftest import Example
 from tests.serving.databases import new_postgresql_database
 from tests.serving.running import RunningServer

@@ -14,11 +14,11 @@ from sqlalchemy import update
 from scans.measures.statistics import OrganStatistics
 from scans.model.judgement import Judgement
 from serving.admission import Admission, QueueLimits
-from serving.database import Database, scans
 from serving.jobs import Jobs, Priority
 from serving.leases import Leases
 from serving.load import Load, Waiting, measure
 from serving.pressure import QueueFull, SliceRoom, SlicesFull
+from serving.storage.database import Database, scans
 from tests.serving.queues import new_scan
 
 UNLIMITED = QueueLimits(scans=10**6, bytes=10**15, age_seconds=1e9)

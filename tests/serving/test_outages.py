@@ -17,11 +17,11 @@ from sqlalchemy.exc import OperationalError
 from benchmarks import servers
 from serving.app import create_app
 from serving.auth import OUTAGE_SECONDS, Auth, NotAuthenticated
-from serving.database import Database
 from serving.identity import ANYONE
 from serving.jobs import Jobs
 from serving.keys import Key, Keys
 from serving.settings import Settings
+from serving.storage.database import Database
 from tests.serving.databases import Stoppable, stoppable_postgresql
 from tests.serving.models import write_model
 from tests.serving.sites import BOUND_SECONDS, FILES, Site, a_site

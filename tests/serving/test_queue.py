@@ -7,10 +7,10 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from scans.geometry import Spacing
-from serving.database import Database, DatabaseError
 from serving.jobs import Jobs, Priority, ScanNotFound, WrongState
 from serving.leases import MOST_STARTS, Lease, LeaseLost, Leases
 from serving.scan import Upload
+from serving.storage.database import Database, DatabaseError
 from tests.serving.queues import JUDGEMENT, STATISTICS, WARNING, commit, leases, new_scan, queued
 
 
@@ -216,7 +216,7 @@ def test_a_database_that_cannot_be_used_is_named(url: str) -> None:
 def _forced(database: Database, worker: Leases) -> Lease:
     from sqlalchemy import update
 
-    from serving.database import scans
+    from serving.storage.database import scans
 
     with database.writing() as connection:
         connection.execute(update(scans).values(not_before=0.0))

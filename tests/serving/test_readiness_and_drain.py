@@ -13,7 +13,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from serving.probes import Probe, Unanswered
+from serving.observability.probes import Probe, Unanswered
 from tests.serving.conftest import AFFINE, Example
 from tests.serving.databases import Stoppable, new_postgresql_database, stoppable_postgresql
 from tests.serving.models import write_model

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from serving.logs import FIELDS, KeyValueFormatter
+from serving.observability.logs import FIELDS, KeyValueFormatter
 from serving.settings import Settings, SettingsError, read_settings
-from serving.store import FolderStore, StoreError
+from serving.storage import FolderStore, StoreError
 
 
 @pytest.fixture(autouse=True)

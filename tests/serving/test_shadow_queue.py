@@ -9,7 +9,6 @@ import pytest
 from sqlalchemy import Connection, select, update
 
 from scans.model.shadow_agreement import TAG, ShadowAgreement
-from serving.database import Database, shadows
 from serving.jobs import Jobs, Priority
 from serving.leases import LeaseLost, Leases
 from serving.models import ModelIdentity
@@ -18,6 +17,7 @@ from serving.shadow.agreement import Agreement
 from serving.shadow.publisher import Publisher
 from serving.shadow.queue import MOST_STARTS, ShadowLease, ShadowQueue, sweep
 from serving.shadow.report import ShadowReport
+from serving.storage.database import Database, shadows
 from tests.serving.queues import new_scan
 
 SHADOW = ModelIdentity(name="fish", version="2", sha256="12" * 32, key="34" * 32)

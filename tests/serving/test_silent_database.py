@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from sqlalchemy.exc import OperationalError
 
-from serving import postgresql
-from serving.database import Database
+from serving.storage import postgresql
+from serving.storage.database import Database
 from tests.serving.databases import new_postgresql_database, stoppable_postgresql
 
 

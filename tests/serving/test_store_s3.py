@@ -20,8 +20,8 @@ from scans.geometry import Frame, Spacing
 from serving.model_cache import ModelCache
 from serving.references import KeptVersion
 from serving.registry import RegisteredVersion
-from serving.store import Fenced, Scratch, StoreError
-from serving.store.bucket import BucketStore
+from serving.storage import Fenced, Scratch, StoreError
+from serving.storage.bucket import BucketStore
 from tests.serving.databases import new_postgresql_database, postgresql_server
 from tests.serving.models import write_model
 

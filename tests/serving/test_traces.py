@@ -14,7 +14,7 @@ import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
-from serving.tracing import Tracing, TracingError
+from serving.observability.tracing import Tracing, TracingError
 from tests.serving.conftest import Example
 from tests.serving.running import RunningServer
 

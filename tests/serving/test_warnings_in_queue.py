@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from scans.model.judgement import Judgement
-from serving.database import Database
 from serving.jobs import Jobs, Priority
+from serving.storage.database import Database
 from tests.serving.queues import JUDGEMENT, WARNING, commit, leases, queued
 
 

@@ -20,9 +20,9 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
-from serving.store.contract import RESULT_DIR, Attempt, Fenced, StoredFile, StoreError, each_file
-from serving.store.rehearsal import REHEARSED, Stages
-from serving.store.scratch import sync
+from serving.storage.contract import RESULT_DIR, Attempt, Fenced, StoredFile, StoreError, each_file
+from serving.storage.rehearsal import REHEARSED, Stages
+from serving.storage.scratch import sync
 
 _ATTEMPTS_DIR = "attempts"
 

@@ -1,13 +1,13 @@
-"""Store: where scans and their segmentations are kept. What passes through lies in `scratch`, on a local disk."""
+"""Storage: where scans and their segmentations are kept. What passes through lies in `scratch`, on a local disk."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from serving.settings import S3_SCHEME, Settings
-from serving.store.contract import Attempt, Fenced, Store, StoredFile, StoreError
-from serving.store.folder import FolderStore
-from serving.store.scratch import Scratch, sync
+from serving.storage.contract import Attempt, Fenced, Store, StoredFile, StoreError
+from serving.storage.folder import FolderStore
+from serving.storage.scratch import Scratch, sync
 
 __all__ = ["Attempt", "Fenced", "FolderStore", "Scratch", "Store", "StoreError", "StoredFile", "open_store", "sync"]
 
@@ -15,7 +15,7 @@ __all__ = ["Attempt", "Fenced", "FolderStore", "Scratch", "Store", "StoreError",
 def open_store(settings: Settings, scratch: Scratch) -> Store:
     """The store that the settings name; `scratch` is where one that is elsewhere is worked on."""
     if settings.store.startswith(S3_SCHEME):
-        from serving.store.bucket import BucketStore  # noqa: PLC0415  only who uses S3 waits for its library
+        from serving.storage.bucket import BucketStore  # noqa: PLC0415  only who uses S3 waits for its library
 
         return BucketStore(settings.store, scratch=scratch, endpoint=settings.s3_endpoint)
     return FolderStore(Path(settings.store))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from serving.settings import S3_SCHEME, Settings
-from serving.store import StoreError
+from serving.storage import StoreError
 
 DATABASE_FILE = "jobs.sqlite"
 

@@ -30,7 +30,7 @@ from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 from sqlalchemy.pool import ConnectionPoolEntry
 from sqlalchemy.schema import CreateColumn
 
-from serving import postgresql
+from serving.storage import postgresql
 
 _READS = "ricefish_reads"
 _BUSY_SECONDS = 60

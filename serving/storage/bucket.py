@@ -20,9 +20,9 @@ import s3fs
 from zarr.storage import FsspecStore
 
 from serving.settings import S3_SCHEME
-from serving.store.contract import RESULT_DIR, Attempt, Fenced, StoredFile, StoreError, each_file
-from serving.store.rehearsal import REHEARSED, Stages
-from serving.store.scratch import Scratch
+from serving.storage.contract import RESULT_DIR, Attempt, Fenced, StoredFile, StoreError, each_file
+from serving.storage.rehearsal import REHEARSED, Stages
+from serving.storage.scratch import Scratch
 
 
 class BucketStore:

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-from serving.probes import Probe
+from serving.observability.probes import Probe
 
 _AGE_SECONDS = 1.0
 _LIMIT_SECONDS = 2.0

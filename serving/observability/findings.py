@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 
-from serving.probes import Probe, Unanswered
+from serving.observability.probes import Probe, Unanswered
 
 
 class Level(Enum):

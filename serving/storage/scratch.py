@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from serving.store.contract import StoreError
+from serving.storage.contract import StoreError
 
 _PASSING = ("incoming", "staging")
 
