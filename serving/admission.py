@@ -11,11 +11,11 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
+from serving.inference.backpressure import UNKNOWN_SECONDS, Limit, QueueFull
 from serving.jobs import Priority
 from serving.load import Load, Waiting
 from serving.observability.probes import Probe
 from serving.observability.readiness import PATIENT_SECONDS
-from serving.pressure import UNKNOWN_SECONDS, Limit, QueueFull
 
 _AGE_SECONDS = 1.0
 """What the database said of the queue counts for so long."""

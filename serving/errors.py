@@ -20,6 +20,8 @@ from scans.formats import ACCEPTED, FormatError, SpacingMissing
 from serving.allowances import TooMuch
 from serving.asked import RequestRefused
 from serving.auth import NotAllowed, NotAuthenticated
+from serving.inference.backpressure import QueueFull, SlicesFull
+from serving.inference.runtime import OutOfDeviceMemory, RunFailed
 from serving.intake import BeingAccepted, KeyReused
 from serving.jobs import ScanNotFound, WrongState
 from serving.limits import UploadTooLarge
@@ -27,11 +29,9 @@ from serving.models import ModelNotServed
 from serving.multipart import FormRefused
 from serving.observability import logs
 from serving.observability.probes import Unanswered
-from serving.pressure import QueueFull, SlicesFull
 from serving.protocol.refusals import InferenceRefused, LoadRefused, NotOffered, RegionRefused, UnknownModel
 from serving.receiving import DigestMismatch, DigestUnreadable, UploadStalled
 from serving.results import SliceNotFound, UnknownFormat
-from serving.runtime import OutOfDeviceMemory, RunFailed
 from serving.sources import SourceRefused
 from serving.telemetry.requests import PROBLEM, REQUEST_ID
 from serving.uploads import ChecksumMismatch, OffsetConflict, UploadIncomplete, UploadNotFound, UploadRefused

@@ -22,6 +22,7 @@ from scans.model.drift import Departure
 from scans.model.manifest import file_sha256
 from serving.admission import Admission
 from serving.asked import Asked, RequestRefused, asked_in_form
+from serving.inference.backpressure import QueueFull
 from serving.jobs import Jobs, ScanNotFound
 from serving.limits import Limits
 from serving.loose_ends import LooseEnds
@@ -29,7 +30,6 @@ from serving.models import LoadedModel, Models
 from serving.multipart import Form
 from serving.observability import logs
 from serving.observability.tracing import Tracing
-from serving.pressure import QueueFull
 from serving.receiving import check_digest, not_silent, receive, whole
 from serving.scan import Scan, Upload
 from serving.segmentation import create_segmentation

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from scans.model.manifest import ModelManifest, Precision
+from serving.inference.runtime import Runtime
+from serving.inference.tuning import Tuning
 from serving.quality import QualityRuntime
-from serving.runtime import Runtime
-from serving.tuning import Tuning
 
 Served = Precision | Literal["float32"]
 """Precision that a model is run in."""

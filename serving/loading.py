@@ -14,11 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scans.model.manifest import MANIFEST_FILE, MODEL_FILE, Golden, ManifestError, ModelManifest, Precision
-from serving.batching import Batcher
-from serving.loaded import LoadedModel, ModelError, ModelIdentity, Served
-from serving.observability import logs
-from serving.quality import QualityRuntime
-from serving.runtime import (
+from serving.inference.batching import Batcher
+from serving.inference.runtime import (
     CPU,
     GOLDEN_DISAGREEMENT,
     Device,
@@ -28,8 +25,11 @@ from serving.runtime import (
     RuntimeRefused,
     cuda_devices,
 )
-from serving.tuning import Tuner
-from serving.turns import Urgency
+from serving.inference.scheduling import Urgency
+from serving.inference.tuning import Tuner
+from serving.loaded import LoadedModel, ModelError, ModelIdentity, Served
+from serving.observability import logs
+from serving.quality import QualityRuntime
 
 Answer = Callable[[Runtime, Golden], NDArray[np.uint8]]
 """What a model answers to a golden slice, uint8 (Y, X)."""

@@ -14,6 +14,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
+from serving.inference.runtime import Device
+from serving.inference.tuning import Tuner
 from serving.loaded import LoadedModel, ModelError, ModelIdentity, ModelNotServed, Reason, Served
 from serving.loading import Answer, Loader, directly
 from serving.model_cache import Elsewhere, ModelCache, Nowhere
@@ -21,9 +23,7 @@ from serving.observability import logs
 from serving.observability.probes import Probe, Unanswered
 from serving.references import KeptVersion, is_registered
 from serving.registry import RegisteredVersion, RegistryError, RegistryUnreachable, find_version, prepare
-from serving.runtime import Device
 from serving.stock import Stock
-from serving.tuning import Tuner
 
 __all__ = ["LoadedModel", "ModelError", "ModelIdentity", "ModelNotServed", "Models", "Place", "Reason", "Served"]
 

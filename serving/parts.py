@@ -10,8 +10,11 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 from serving import census
-from serving.batching import Batcher
 from serving.following import Follower
+from serving.inference.backpressure import SliceRoom
+from serving.inference.batching import Batcher
+from serving.inference.scheduling import Computed
+from serving.inference.tuning import Tuner, Wanted
 from serving.janitor import Janitor
 from serving.jobs import Jobs
 from serving.leases import Leases
@@ -19,7 +22,6 @@ from serving.loading import in_turn
 from serving.models import Models
 from serving.observability import logs
 from serving.observability.tracing import Tracing
-from serving.pressure import SliceRoom
 from serving.segmenter import Segmenter
 from serving.settings import Settings
 from serving.shadow.candidate import Candidate
@@ -28,8 +30,6 @@ from serving.storage import Scratch, Store, open_store
 from serving.storage.database import Database
 from serving.storage.locations import database_url
 from serving.telemetry import Telemetry, Watched
-from serving.tuning import Tuner, Wanted
-from serving.turns import Computed
 from serving.worker import Run, Worker
 
 _MOST_GPU_LANES = 16

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from scans.intensity import Window
 from scans.model.manifest import MANIFEST_FILE, MODEL_FILE, ManifestError, ModelManifest, file_sha256
+from serving.inference.runtime import Device, QualitySession, window_rows
 from serving.observability import logs
-from serving.runtime import Device, QualitySession, window_rows
 
 QUALITY_FOLDER = "quality_classifier"
 """Of a registered version, and of the store's copy: below the model. What the pipeline makes lies beside it."""

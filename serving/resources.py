@@ -12,9 +12,9 @@ from pathlib import Path
 from serving import load
 from serving.admission import Admission, QueueLimits
 from serving.auth import Auth, check_exposure
-from serving.batching import Batcher
 from serving.following import Follower
 from serving.identity import ANYONE, Identity
+from serving.inference.batching import Batcher
 from serving.intake import Intake
 from serving.janitor import Janitor
 from serving.jobs import Jobs

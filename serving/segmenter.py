@@ -25,19 +25,19 @@ from scans.geometry import Box, Triple
 from scans.model.drift import Departure
 from scans.model.judgement import Judgement
 from scans.tiling import segment_slab
-from serving.batching import Batcher
+from serving.inference.batching import Batcher
+from serving.inference.runtime import OutOfDeviceMemory
+from serving.inference.scheduling import Urgency
 from serving.jobs import Priority
 from serving.judge import Judge
 from serving.models import LoadedModel, Models
 from serving.observability import logs
 from serving.observability.tracing import Tracing
-from serving.runtime import OutOfDeviceMemory
 from serving.scan import Scan
 from serving.segmentation import SegmentationWriter
 from serving.slabs import SegmentedSlab, SlabWriter
 from serving.stopwatch import ACTIVITIES, Stopwatch
 from serving.storage import Scratch, Store
-from serving.turns import Urgency
 from serving.worker import Run
 
 _AHEAD = 1

@@ -8,8 +8,8 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
+from serving.inference.runtime import CUDA, cuda_devices, missing_library, providers, version
 from serving.observability.findings import Level, Seen
-from serving.runtime import CUDA, cuda_devices, missing_library, providers, version
 from serving.settings import Settings
 
 _FEW_FILES, _TOO_FEW_FILES = 4096, 512

@@ -14,6 +14,7 @@ import httpx
 from sqlalchemy import delete, insert, select
 
 from serving.diagnosis.borrowed import borrowed
+from serving.inference.tuning import Tuner, Wanted
 from serving.models import Models
 from serving.observability.findings import Level, Seen
 from serving.references import is_registered
@@ -21,7 +22,6 @@ from serving.registry import tracking_uri, without_password
 from serving.settings import Settings
 from serving.storage import Scratch, open_store
 from serving.storage.database import Database, keys
-from serving.tuning import Tuner, Wanted
 
 _SLOW_QUERY_SECONDS, _SLOW_COMMIT_SECONDS, _SLOW_STEP_SECONDS = 0.02, 0.25, 1.0
 _SKEW_SECONDS, _GREAT_SKEW_SECONDS = 2.0, 60.0

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from serving.batching import Batcher
+from serving.inference.batching import Batcher
 from serving.models import LoadedModel, ModelNotServed, Models
 from serving.protocol.offered import Offered
 from serving.protocol.refusals import LoadRefused, UnknownModel

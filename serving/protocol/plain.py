@@ -14,13 +14,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from serving.pressure import SlicesFull
+from serving.inference.backpressure import SlicesFull
+from serving.inference.runtime import PlainRuntime
 from serving.protocol.model_config import ModelConfig
 from serving.protocol.offered import TensorSpec
 from serving.protocol.refusals import InferenceRefused
 from serving.protocol.statistics import ModelStatistics, Timing
 from serving.protocol.tensors import InferenceRequest
-from serving.runtime import PlainRuntime
 
 Arrays = Mapping[str, NDArray[Any]]
 

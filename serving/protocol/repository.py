@@ -12,13 +12,13 @@ from pathlib import Path
 from types import MappingProxyType
 
 from scans.model.manifest import MODEL_FILE
+from serving.inference.runtime import Device, PlainRuntime, RuntimeRefused
 from serving.observability import logs
 from serving.protocol.config_text import ConfigTextError, Message, parse, parse_json
 from serving.protocol.model_config import ConfigRefused, ModelConfig
 from serving.protocol.plain import PlainModel
 from serving.protocol.refusals import LoadRefused, UnknownModel
 from serving.protocol.statistics import Statistics
-from serving.runtime import Device, PlainRuntime, RuntimeRefused
 
 CONFIG_FILE = "config.pbtxt"
 _ONLY_VERSION = "1"

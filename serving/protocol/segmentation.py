@@ -12,16 +12,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from serving.batching import Batcher
+from serving.inference.batching import Batcher
+from serving.inference.runtime import CPU
+from serving.inference.scheduling import Computed, Urgency
+from serving.inference.tuning import LARGEST_BATCH
 from serving.models import LoadedModel
 from serving.protocol.datatypes import REAL
 from serving.protocol.offered import TensorSpec
 from serving.protocol.refusals import InferenceRefused
 from serving.protocol.statistics import ModelStatistics, Timing
 from serving.protocol.tensors import InferenceRequest
-from serving.runtime import CPU
-from serving.tuning import LARGEST_BATCH
-from serving.turns import Computed, Urgency
 
 SEGMENTATION, CONFIDENCE = "segmentation", "confidence"
 _REQUESTS = itertools.count()

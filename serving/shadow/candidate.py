@@ -8,11 +8,11 @@ import time
 from collections.abc import Callable
 
 from serving.following import Follower
+from serving.inference.tuning import Tuner, Wanted
 from serving.models import LoadedModel, ModelError, Models
 from serving.observability import logs
 from serving.settings import Settings
 from serving.storage import Scratch, Store
-from serving.tuning import Tuner, Wanted
 
 _AGAIN_SECONDS = 60.0
 _BATCH_SIZE = 4

@@ -18,7 +18,8 @@ from sqlalchemy.exc import SQLAlchemyError
 from scans.formats import open_volume
 from scans.intensity import Window
 from scans.tiling import segment_slab
-from serving.batching import Batcher
+from serving.inference.batching import Batcher
+from serving.inference.scheduling import Urgency
 from serving.leases import LeaseLost
 from serving.models import LoadedModel
 from serving.observability import logs
@@ -27,7 +28,6 @@ from serving.segmenter import HALO
 from serving.shadow.agreement import Agreement, Matching
 from serving.shadow.queue import ShadowLease, ShadowQueue
 from serving.storage import Store
-from serving.turns import Urgency
 from serving.worker import Interrupted
 
 _LOOKING_SECONDS = 0.1

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection
 
-from serving.batching import Batcher
+from serving.inference.batching import Batcher
+from serving.inference.scheduling import Computed
 from serving.models import LoadedModel
 from serving.references import is_registered
 from serving.registry import tag_version
@@ -22,7 +23,6 @@ from serving.shadow.report import ShadowReport
 from serving.shadow.worker import Counters, ShadowWorker
 from serving.storage import Store
 from serving.storage.database import Database
-from serving.turns import Computed
 from serving.worker import Worker
 
 

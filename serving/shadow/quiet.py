@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 
-from serving.turns import Computed, Urgency
+from serving.inference.scheduling import Computed, Urgency
 
 _SECONDS = 1.0
 """After the last single slice; its sender may be about to send the next one."""

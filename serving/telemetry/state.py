@@ -13,13 +13,13 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from serving.census import Census
+from serving.inference.scheduling import Urgency
 from serving.jobs import Priority
 from serving.load import Load
 from serving.models import LoadedModel
 from serving.observability import logs
 from serving.observability.probes import Probe
 from serving.telemetry.devices import device_metrics
-from serving.turns import Urgency
 
 _AGE_SECONDS = 5.0
 _LIMIT_SECONDS = 2.0

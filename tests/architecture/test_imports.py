@@ -53,7 +53,7 @@ def test_imports_run_in_the_directions_of_the_design() -> None:
             "scans needs neither an inference engine nor a web framework nor a tracker",
         ),
         ("ricefish/__init__.py", "import onnxruntime", "the client needs neither the server nor an inference engine"),
-        ("serving/__init__.py", "import onnxruntime", "only serving.runtime imports onnxruntime"),
+        ("serving/__init__.py", "import onnxruntime", "only serving.inference.runtime imports onnxruntime"),
         ("training/params.py", "import mlflow", "only training.tracking.runs imports mlflow"),
         ("scans/geometry.py", "import scans.volume", "no package's parts import each other in a circle"),
     ],

@@ -14,7 +14,7 @@ from tests.serving.models import write_model
 REPOSITORY = Path(__file__).resolve().parents[2]
 _SERVING = """
 from pathlib import Path
-from serving.runtime.session import open_session
+from serving.inference.runtime.session import open_session
 import onnxruntime
 onnxruntime.InferenceSession({model!r}, providers=["CPUExecutionProvider"])
 """

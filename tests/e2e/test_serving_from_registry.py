@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from scans.model.manifest import MODEL_FILE, file_sha256
+from serving.inference.tuning import Tuner, Wanted
 from serving.models import ModelError, Models
-from serving.tuning import Tuner, Wanted
 from tests.serving.models import write_model
 
 

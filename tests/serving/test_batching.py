@@ -14,9 +14,9 @@ import pytest
 from numpy.typing import NDArray
 
 from scans.intensity import Window
-from serving.batching import Batcher
-from serving.runtime import OutOfDeviceMemory
-from serving.turns import Computed, Urgency
+from serving.inference.batching import Batcher
+from serving.inference.runtime import OutOfDeviceMemory
+from serving.inference.scheduling import Computed, Urgency
 
 WINDOW = Window(0, 1)
 

@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 
+from serving.inference.tuning import Tuner, Wanted
 from serving.loaded import ModelIdentity
 from serving.model_cache import ModelCache, Nowhere
 from serving.models import Models
 from serving.references import KeptVersion, Note
 from serving.registry import RegisteredVersion
-from serving.tuning import Tuner, Wanted
 from tests.serving.models import write_model
 
 CHAMPION = "models:/ricefish@champion"

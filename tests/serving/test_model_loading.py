@@ -18,13 +18,13 @@ from onnx import TensorProto, helper
 
 from scans.intensity import Window
 from scans.model.manifest import MODEL_FILE, ModelManifest, Variant, file_sha256
-from serving.batching import Batcher
+from serving.inference.batching import Batcher
+from serving.inference.runtime import Runtime, RuntimeRefused, window_rows
+from serving.inference.scheduling import Urgency
+from serving.inference.tuning import Tuner, Wanted
 from serving.loading import in_turn
 from serving.models import ModelError, ModelIdentity, Models
 from serving.registry import RegistryError, find_version
-from serving.runtime import Runtime, RuntimeRefused, window_rows
-from serving.tuning import Tuner, Wanted
-from serving.turns import Urgency
 from tests.serving.models import ORGANS, run_offline, threshold_model, write_model
 
 

@@ -15,9 +15,9 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from benchmarks import servers
 from serving.app import create_app
+from serving.inference.scheduling import Urgency
 from serving.settings import Settings
 from serving.telemetry import Telemetry
-from serving.turns import Urgency
 from tests.serving.conftest import Example
 from tests.serving.databases import new_postgresql_database
 from tests.serving.models import write_model

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from scans.organs import OrganMap
+from serving.inference.scheduling import Computed, Urgency
 from serving.shadow.agreement import Agreement, Matching, NothingInCommon
 from serving.shadow.quiet import Quiet
 from serving.shadow.sample import is_sampled
-from serving.turns import Computed, Urgency
 
 
 def test_a_share_of_all_ids_is_taken_and_always_the_same() -> None:

@@ -13,8 +13,8 @@ import pytest
 
 from ricefish.client import Client
 from scans.model.manifest import ModelManifest
+from serving.inference.tuning import Tuner, Wanted
 from serving.models import ModelError, ModelNotServed, Models
-from serving.tuning import Tuner, Wanted
 from tests.serving.conftest import Example
 from tests.serving.models import write_model
 from tests.serving.running import RunningServer

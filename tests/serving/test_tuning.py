@@ -14,10 +14,10 @@ import pytest
 from numpy.typing import NDArray
 
 from scans.model.manifest import MODEL_FILE, ModelManifest
-from serving.runtime import Runtime, window_rows
-from serving.runtime.binding import BoundSession
-from serving.runtime.memory import is_out_of_memory
-from serving.tuning import TUNING_FILE, Tuner, Tuning, Wanted
+from serving.inference.runtime import Runtime, window_rows
+from serving.inference.runtime.binding import BoundSession
+from serving.inference.runtime.memory import is_out_of_memory
+from serving.inference.tuning import TUNING_FILE, Tuner, Tuning, Wanted
 from tests.serving.models import GOLDEN_WINDOW, write_model
 
 
@@ -102,7 +102,7 @@ def test_a_slow_moment_does_not_decide(
         return 0.7 * whole if slow[0] <= now < slow[1] else whole
 
     machine = Machine(rate)
-    monkeypatch.setattr("serving.tuning.time", machine)
+    monkeypatch.setattr("serving.inference.tuning.time", machine)
     monkeypatch.setattr("os.sched_getaffinity", lambda _: {0, 1}, raising=False)
     golden = ModelManifest.read(model).golden
     found = Tuner(tmp_path, wanted=Wanted(threads=0, batch_size=0)).tune(machine.open, golden, model_sha256="a")

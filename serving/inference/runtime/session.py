@@ -9,8 +9,8 @@ from typing import Any, Literal
 
 import onnxruntime
 
-from serving.runtime.graph import leading_to
-from serving.runtime.memory import is_out_of_memory
+from serving.inference.runtime.graph import leading_to
+from serving.inference.runtime.memory import is_out_of_memory
 
 Device = Literal["auto", "cuda", "cpu"]
 

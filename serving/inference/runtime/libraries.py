@@ -7,7 +7,7 @@ from pathlib import Path
 
 import onnxruntime
 
-from serving.runtime.session import CUDA
+from serving.inference.runtime.session import CUDA
 
 _CUDA_LIBRARIES = ("libonnxruntime_providers_shared.so", "libonnxruntime_providers_cuda.so")
 

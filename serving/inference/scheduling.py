@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from serving.fitting import Network
+from serving.inference.memory_fallback import Network
 
 _MOST_IN_A_ROW = 4
 """Batches of single slices that go ahead of scans; then one of a scan is due, or bulk clients would stop them all."""

@@ -9,15 +9,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scans.tiling import segment_slab
+from serving.inference.runtime import OutOfDeviceMemory
 from serving.observability import logs
-from serving.runtime import OutOfDeviceMemory
 
 _LEAST_TILE = 128
 """Pixels; a device on which not even such a tile fits cannot be helped."""
 
 
 class Network(Protocol):
-    """A model on its device: `serving.runtime.Runtime`, or what stands in for it."""
+    """A model on its device: `serving.inference.runtime.Runtime`, or what stands in for it."""
 
     @property
     def lanes(self) -> int:

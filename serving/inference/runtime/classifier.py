@@ -10,8 +10,8 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from serving.runtime.memory import OutOfDeviceMemory, is_out_of_memory
-from serving.runtime.session import QUALITY, Device, cuda_devices, open_session
+from serving.inference.runtime.memory import OutOfDeviceMemory, is_out_of_memory
+from serving.inference.runtime.session import QUALITY, Device, cuda_devices, open_session
 
 _THREADS = 1
 """On the CPU: the others are the segmentation's, which it runs beside."""

@@ -11,7 +11,7 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from serving.runtime.session import CPU, Device, RuntimeRefused, cuda_devices, open_any
+from serving.inference.runtime.session import CPU, Device, RuntimeRefused, cuda_devices, open_any
 
 _DTYPES: Mapping[str, np.dtype[Any]] = {
     "tensor(bool)": np.dtype(np.bool_),

@@ -11,12 +11,12 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from scans.intensity import Window
-from serving.runtime.binding import BoundSession
-from serving.runtime.libraries import missing_library, providers
-from serving.runtime.memory import OutOfDeviceMemory, is_out_of_memory
-from serving.runtime.plain import Node, PlainRuntime, RunFailed
-from serving.runtime.quality import QualitySession
-from serving.runtime.session import (
+from serving.inference.runtime.binding import BoundSession
+from serving.inference.runtime.classifier import QualitySession
+from serving.inference.runtime.libraries import missing_library, providers
+from serving.inference.runtime.memory import OutOfDeviceMemory, is_out_of_memory
+from serving.inference.runtime.plain import Node, PlainRuntime, RunFailed
+from serving.inference.runtime.session import (
     CPU,
     CUDA,
     Device,

@@ -16,10 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scans.intensity import Window
-from serving.fitting import Fitting, Network
-from serving.pressure import SliceRoom
-from serving.runtime import window_rows
-from serving.turns import Computed, Request, Told, Turns, Urgency
+from serving.inference.backpressure import SliceRoom
+from serving.inference.memory_fallback import Fitting, Network
+from serving.inference.runtime import window_rows
+from serving.inference.scheduling import Computed, Request, Told, Turns, Urgency
 
 Answer = Future[NDArray[np.uint8]]
 

@@ -16,8 +16,8 @@ from pathlib import Path
 import numpy as np
 
 from scans.model.manifest import Golden
+from serving.inference.runtime import Runtime, version, window_rows
 from serving.observability import logs
-from serving.runtime import Runtime, version, window_rows
 
 TUNING_FILE = "tuning.json"
 _SCHEMA = 1
