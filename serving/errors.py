@@ -25,7 +25,8 @@ from serving.inference.runtime import OutOfDeviceMemory, RunFailed
 from serving.intake import BeingAccepted, KeyReused
 from serving.jobs import ScanNotFound, WrongState
 from serving.limits import UploadTooLarge
-from serving.models import ModelNotServed
+from serving.models.served import ModelNotServed
+from serving.models.webhooks import EventRefused, EventUnreadable
 from serving.multipart import FormRefused
 from serving.observability import logs
 from serving.observability.probes import Unanswered
@@ -35,7 +36,6 @@ from serving.results import SliceNotFound, UnknownFormat
 from serving.sources import SourceRefused
 from serving.telemetry.requests import PROBLEM, REQUEST_ID
 from serving.uploads import ChecksumMismatch, OffsetConflict, UploadIncomplete, UploadNotFound, UploadRefused
-from serving.webhooks import EventRefused, EventUnreadable
 
 MEDIA_TYPE = "application/problem+json"
 RETRY_SECONDS = 2

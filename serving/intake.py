@@ -26,7 +26,7 @@ from serving.inference.backpressure import QueueFull
 from serving.jobs import Jobs, ScanNotFound
 from serving.limits import Limits
 from serving.loose_ends import LooseEnds
-from serving.models import LoadedModel, Models
+from serving.models.served import LoadedModel, Models
 from serving.multipart import Form
 from serving.observability import logs
 from serving.observability.tracing import Tracing

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scans.measures.statistics import OrganStatistics
 from scans.model.drift import Answer, Departure
 from scans.model.judgement import Judgement, sampled_slices
-from serving.models import LoadedModel
+from serving.models.served import LoadedModel
 from serving.scan import Scan
 
 _MOST_BAD = 0.5

@@ -10,7 +10,6 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 from serving import census
-from serving.following import Follower
 from serving.inference.backpressure import SliceRoom
 from serving.inference.batching import Batcher
 from serving.inference.scheduling import Computed
@@ -18,8 +17,9 @@ from serving.inference.tuning import Tuner, Wanted
 from serving.janitor import Janitor
 from serving.jobs import Jobs
 from serving.leases import Leases
-from serving.loading import in_turn
-from serving.models import Models
+from serving.models.follower import Follower
+from serving.models.loader import in_turn
+from serving.models.served import Models
 from serving.observability import logs
 from serving.observability.tracing import Tracing
 from serving.segmenter import Segmenter

@@ -12,7 +12,6 @@ from pathlib import Path
 from serving import load
 from serving.admission import Admission, QueueLimits
 from serving.auth import Auth, check_exposure
-from serving.following import Follower
 from serving.identity import ANYONE, Identity
 from serving.inference.batching import Batcher
 from serving.intake import Intake
@@ -20,7 +19,9 @@ from serving.janitor import Janitor
 from serving.jobs import Jobs
 from serving.keys import Keys
 from serving.limits import Limits
-from serving.models import Models
+from serving.models.follower import Follower
+from serving.models.served import Models
+from serving.models.webhooks import Webhook
 from serving.observability.readiness import Readiness
 from serving.observability.tracing import Tracing
 from serving.parts import Parts, opened, owner, running, shadowed
@@ -37,7 +38,6 @@ from serving.storage.database import Database
 from serving.storage.locations import scratch_dir
 from serving.telemetry import Telemetry
 from serving.uploads import Uploads
-from serving.webhooks import Webhook
 from serving.worker import Worker
 
 _MOST_GPU_LANES = 16

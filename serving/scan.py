@@ -13,7 +13,7 @@ from scans.geometry import Box, Frame, Spacing, Triple
 from scans.intensity import Window
 from scans.model.drift import Departure
 from scans.organs import OrganMap
-from serving.models import ModelIdentity
+from serving.models.served import ModelIdentity
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,7 @@ from serving.inference.runtime import OutOfDeviceMemory
 from serving.inference.scheduling import Urgency
 from serving.jobs import Priority
 from serving.judge import Judge
-from serving.models import LoadedModel, Models
+from serving.models.served import LoadedModel, Models
 from serving.observability import logs
 from serving.observability.tracing import Tracing
 from serving.scan import Scan

@@ -16,7 +16,7 @@ from fastapi import FastAPI
 
 from serving.app import create_app
 from serving.auth import NoKeys
-from serving.models import ModelError
+from serving.models.served import ModelError
 from serving.observability import logs
 from serving.observability.tracing import TracingError
 from serving.protocol.refusals import LoadRefused

@@ -18,7 +18,7 @@ from scans.model.drift import Departure
 from scans.model.judgement import Judgement
 from serving.jobs import Priority
 from serving.leases import Lease, LeaseLost, Leases
-from serving.models import ModelError
+from serving.models.served import ModelError
 from serving.observability import logs
 from serving.storage import Fenced
 

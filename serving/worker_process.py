@@ -7,7 +7,7 @@ import sys
 import threading
 
 from serving import resources
-from serving.models import ModelError
+from serving.models.served import ModelError
 from serving.observability import logs
 from serving.observability.tracing import TracingError
 from serving.settings import Settings

@@ -9,8 +9,8 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from serving.model_cache import REFERENCES_DIR, Elsewhere, ModelCache, Nowhere
-from serving.references import Note
+from serving.models.cache import REFERENCES_DIR, Elsewhere, ModelCache, Nowhere
+from serving.models.references import Note
 from serving.settings import Settings
 from serving.storage import Scratch, Store, open_store
 

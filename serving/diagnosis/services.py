@@ -15,10 +15,10 @@ from sqlalchemy import delete, insert, select
 
 from serving.diagnosis.borrowed import borrowed
 from serving.inference.tuning import Tuner, Wanted
-from serving.models import Models
+from serving.models.references import is_registered
+from serving.models.registry import tracking_uri, without_password
+from serving.models.served import Models
 from serving.observability.findings import Level, Seen
-from serving.references import is_registered
-from serving.registry import tracking_uri, without_password
 from serving.settings import Settings
 from serving.storage import Scratch, open_store
 from serving.storage.database import Database, keys

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from serving.inference.batching import Batcher
-from serving.models import LoadedModel, ModelNotServed, Models
+from serving.models.served import LoadedModel, ModelNotServed, Models
 from serving.protocol.offered import Offered
 from serving.protocol.refusals import LoadRefused, UnknownModel
 from serving.protocol.repository import Repository

@@ -16,7 +16,7 @@ from serving.inference.batching import Batcher
 from serving.inference.runtime import CPU
 from serving.inference.scheduling import Computed, Urgency
 from serving.inference.tuning import LARGEST_BATCH
-from serving.models import LoadedModel
+from serving.models.served import LoadedModel
 from serving.protocol.datatypes import REAL
 from serving.protocol.offered import TensorSpec
 from serving.protocol.refusals import InferenceRefused

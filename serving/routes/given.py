@@ -8,7 +8,7 @@ from fastapi import Depends, Request
 
 from serving.errors import NotReady
 from serving.identity import identity_of
-from serving.models import LoadedModel
+from serving.models.served import LoadedModel
 from serving.resources import Resources
 
 

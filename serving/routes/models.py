@@ -8,8 +8,9 @@ from typing import Any
 from fastapi import APIRouter, Request
 
 from serving.errors import MEDIA_TYPE
-from serving.following import Followed, Refusal
-from serving.models import Place
+from serving.models.follower import Followed, Refusal
+from serving.models.served import Place
+from serving.models.webhooks import EventUnreadable
 from serving.routes.given import Given
 from serving.schemas import (
     EventResponse,
@@ -19,7 +20,6 @@ from serving.schemas import (
     ProblemResponse,
     RefusalResponse,
 )
-from serving.webhooks import EventUnreadable
 
 _PROBLEM: dict[str, Any] = {"model": ProblemResponse, "content": {MEDIA_TYPE: {}}}
 _MOST_EVENT_BYTES = 100_000

@@ -7,9 +7,9 @@ import os
 import time
 from collections.abc import Callable
 
-from serving.following import Follower
 from serving.inference.tuning import Tuner, Wanted
-from serving.models import LoadedModel, ModelError, Models
+from serving.models.follower import Follower
+from serving.models.served import LoadedModel, ModelError, Models
 from serving.observability import logs
 from serving.settings import Settings
 from serving.storage import Scratch, Store

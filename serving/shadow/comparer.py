@@ -21,7 +21,7 @@ from scans.tiling import segment_slab
 from serving.inference.batching import Batcher
 from serving.inference.scheduling import Urgency
 from serving.leases import LeaseLost
-from serving.models import LoadedModel
+from serving.models.served import LoadedModel
 from serving.observability import logs
 from serving.segmentation import open_segmentation
 from serving.segmenter import HALO

@@ -10,9 +10,9 @@ from sqlalchemy import Connection
 
 from serving.inference.batching import Batcher
 from serving.inference.scheduling import Computed
-from serving.models import LoadedModel
-from serving.references import is_registered
-from serving.registry import tag_version
+from serving.models.references import is_registered
+from serving.models.registry import tag_version
+from serving.models.served import LoadedModel
 from serving.scan import Scan
 from serving.settings import Settings
 from serving.shadow.comparer import Comparer

@@ -15,7 +15,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Row, Select, and_, delete, exists, insert, or_, select, update
 
 from serving.leases import LeaseLost
-from serving.models import ModelIdentity
+from serving.models.served import ModelIdentity
 from serving.observability import logs
 from serving.scan import Scan
 from serving.shadow.agreement import Agreement

@@ -12,7 +12,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from scans.formats import FormatError
 from serving.leases import LeaseLost
-from serving.models import LoadedModel
+from serving.models.served import LoadedModel
 from serving.observability import logs
 from serving.shadow.agreement import Agreement, NothingInCommon
 from serving.shadow.comparer import Comparer, Comparison

@@ -23,7 +23,7 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_late
 from scans.model.drift import Departure
 from scans.model.judgement import Judgement
 from serving.inference.scheduling import Computed, Urgency
-from serving.loaded import REASONS, LoadedModel
+from serving.models.loaded_model import REASONS, LoadedModel
 from serving.observability import logs
 from serving.shadow.worker import ShadowEnding
 from serving.stopwatch import ACTIVITIES

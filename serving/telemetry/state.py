@@ -16,7 +16,7 @@ from serving.census import Census
 from serving.inference.scheduling import Urgency
 from serving.jobs import Priority
 from serving.load import Load
-from serving.models import LoadedModel
+from serving.models.served import LoadedModel
 from serving.observability import logs
 from serving.observability.probes import Probe
 from serving.telemetry.devices import device_metrics

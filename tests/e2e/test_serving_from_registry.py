@@ -8,7 +8,7 @@ import pytest
 
 from scans.model.manifest import MODEL_FILE, file_sha256
 from serving.inference.tuning import Tuner, Wanted
-from serving.models import ModelError, Models
+from serving.models.served import ModelError, Models
 from tests.serving.models import write_model
 
 

@@ -16,7 +16,7 @@ from scans.model.judgement import Judgement
 from scans.organs import OrganMap
 from serving.jobs import Jobs, Priority
 from serving.leases import Lease, Leases
-from serving.models import ModelIdentity
+from serving.models.served import ModelIdentity
 from serving.scan import Scan, Upload
 from serving.storage.database import Database
 

@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 
 from serving.inference.tuning import Tuner, Wanted
-from serving.loaded import ModelIdentity
-from serving.model_cache import ModelCache, Nowhere
-from serving.models import Models
-from serving.references import KeptVersion, Note
-from serving.registry import RegisteredVersion
+from serving.models.cache import ModelCache, Nowhere
+from serving.models.loaded_model import ModelIdentity
+from serving.models.references import KeptVersion, Note
+from serving.models.registry import RegisteredVersion
+from serving.models.served import Models
 from tests.serving.models import write_model
 
 CHAMPION = "models:/ricefish@champion"

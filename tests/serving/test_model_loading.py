@@ -22,9 +22,9 @@ from serving.inference.batching import Batcher
 from serving.inference.runtime import Runtime, RuntimeRefused, window_rows
 from serving.inference.scheduling import Urgency
 from serving.inference.tuning import Tuner, Wanted
-from serving.loading import in_turn
-from serving.models import ModelError, ModelIdentity, Models
-from serving.registry import RegistryError, find_version
+from serving.models.loader import in_turn
+from serving.models.registry import RegistryError, find_version
+from serving.models.served import ModelError, ModelIdentity, Models
 from tests.serving.models import ORGANS, run_offline, threshold_model, write_model
 
 

@@ -21,7 +21,7 @@ from scans.intensity import Window
 from scans.model.drift import QUANTILES, Answer, Seen, SeenVolume
 from scans.model.manifest import MODEL_FILE, ModelManifest
 from serving.inference.tuning import Tuner, Wanted
-from serving.models import ModelError, Models
+from serving.models.served import ModelError, Models
 from tests.serving.conftest import Example
 from tests.serving.models import run_offline, write_classifier, write_model
 from tests.serving.running import RunningServer

@@ -11,7 +11,7 @@ from sqlalchemy import Connection, select, update
 from scans.model.shadow_agreement import TAG, ShadowAgreement
 from serving.jobs import Jobs, Priority
 from serving.leases import LeaseLost, Leases
-from serving.models import ModelIdentity
+from serving.models.served import ModelIdentity
 from serving.scan import Scan
 from serving.shadow.agreement import Agreement
 from serving.shadow.publisher import Publisher

@@ -14,7 +14,7 @@ import pytest
 from ricefish.client import Client
 from scans.model.manifest import ModelManifest
 from serving.inference.tuning import Tuner, Wanted
-from serving.models import ModelError, ModelNotServed, Models
+from serving.models.served import ModelError, ModelNotServed, Models
 from tests.serving.conftest import Example
 from tests.serving.models import write_model
 from tests.serving.running import RunningServer

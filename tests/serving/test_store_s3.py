@@ -17,9 +17,9 @@ from moto.server import ThreadedMotoServer
 from benchmarks import servers
 from scans.formats.pyramid import Pyramid
 from scans.geometry import Frame, Spacing
-from serving.model_cache import ModelCache
-from serving.references import KeptVersion
-from serving.registry import RegisteredVersion
+from serving.models.cache import ModelCache
+from serving.models.references import KeptVersion
+from serving.models.registry import RegisteredVersion
 from serving.storage import Fenced, Scratch, StoreError
 from serving.storage.bucket import BucketStore
 from tests.serving.databases import new_postgresql_database, postgresql_server

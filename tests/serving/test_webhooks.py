@@ -13,7 +13,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from serving.webhooks import EventRefused, EventUnreadable, Webhook
+from serving.models.webhooks import EventRefused, EventUnreadable, Webhook
 from tests.serving.running import RunningServer
 
 SECRET = "between the registry and this server"  # noqa: S105 - of these tests alone

@@ -20,12 +20,12 @@ from pathlib import Path
 from typing import Protocol
 
 from scans.model.manifest import MANIFEST_FILE, ManifestError, ModelManifest, file_sha256
-from serving.loaded import ModelError, ModelIdentity
-from serving.loading import checked_manifest
+from serving.models.loaded_model import ModelError, ModelIdentity
+from serving.models.loader import checked_manifest
+from serving.models.quality_classifier import classifier_key, classifier_of, files_with_classifier
+from serving.models.references import KeptVersion, Note
+from serving.models.registry import RegisteredVersion
 from serving.observability import logs
-from serving.quality import classifier_key, classifier_of, files_with_classifier
-from serving.references import KeptVersion, Note
-from serving.registry import RegisteredVersion
 from serving.storage import sync
 
 REFERENCES_DIR = "references"

@@ -10,8 +10,8 @@ import uuid
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from serving.loaded import ModelIdentity
-from serving.registry import SCHEME, RegisteredVersion
+from serving.models.loaded_model import ModelIdentity
+from serving.models.registry import SCHEME, RegisteredVersion
 from serving.storage import sync
 
 _SCHEMA = 1

@@ -27,9 +27,9 @@ from serving.inference.runtime import (
 )
 from serving.inference.scheduling import Urgency
 from serving.inference.tuning import Tuner
-from serving.loaded import LoadedModel, ModelError, ModelIdentity, Served
+from serving.models.loaded_model import LoadedModel, ModelError, ModelIdentity, Served
+from serving.models.quality_classifier import QualityRuntime
 from serving.observability import logs
-from serving.quality import QualityRuntime
 
 Answer = Callable[[Runtime, Golden], NDArray[np.uint8]]
 """What a model answers to a golden slice, uint8 (Y, X)."""

@@ -8,7 +8,7 @@ from typing import Literal
 from scans.model.manifest import ModelManifest, Precision
 from serving.inference.runtime import Runtime
 from serving.inference.tuning import Tuning
-from serving.quality import QualityRuntime
+from serving.models.quality_classifier import QualityRuntime
 
 Served = Precision | Literal["float32"]
 """Precision that a model is run in."""

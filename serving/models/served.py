@@ -16,14 +16,14 @@ from typing import Literal
 
 from serving.inference.runtime import Device
 from serving.inference.tuning import Tuner
-from serving.loaded import LoadedModel, ModelError, ModelIdentity, ModelNotServed, Reason, Served
-from serving.loading import Answer, Loader, directly
-from serving.model_cache import Elsewhere, ModelCache, Nowhere
+from serving.models.cache import Elsewhere, ModelCache, Nowhere
+from serving.models.loaded_model import LoadedModel, ModelError, ModelIdentity, ModelNotServed, Reason, Served
+from serving.models.loader import Answer, Loader, directly
+from serving.models.pool import Stock
+from serving.models.references import KeptVersion, is_registered
+from serving.models.registry import RegisteredVersion, RegistryError, RegistryUnreachable, find_version, prepare
 from serving.observability import logs
 from serving.observability.probes import Probe, Unanswered
-from serving.references import KeptVersion, is_registered
-from serving.registry import RegisteredVersion, RegistryError, RegistryUnreachable, find_version, prepare
-from serving.stock import Stock
 
 __all__ = ["LoadedModel", "ModelError", "ModelIdentity", "ModelNotServed", "Models", "Place", "Reason", "Served"]
 

@@ -12,11 +12,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from serving.models import FIND_SECONDS, ModelError, Models, Place, Reason
+from serving.models.references import is_registered
+from serving.models.registry import Reference, RegisteredVersion, RegistryError, RegistryUnreachable, find_version
+from serving.models.served import FIND_SECONDS, ModelError, Models, Place, Reason
 from serving.observability import logs
 from serving.observability.probes import Probe, Unanswered
-from serving.references import is_registered
-from serving.registry import Reference, RegisteredVersion, RegistryError, RegistryUnreachable, find_version
 
 _FIRST_RETRY_SECONDS, _LAST_RETRY_SECONDS = 15.0, 3600.0
 _STOP_SECONDS = 10.0

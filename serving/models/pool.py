@@ -12,11 +12,11 @@ from dataclasses import replace
 from pathlib import Path
 from weakref import WeakValueDictionary
 
-from serving.loaded import LoadedModel, ModelError, ModelIdentity
-from serving.loading import Loader
-from serving.model_cache import ModelCache
+from serving.models.cache import ModelCache
+from serving.models.loaded_model import LoadedModel, ModelError, ModelIdentity
+from serving.models.loader import Loader
+from serving.models.registry import RegisteredVersion, RegistryError, RegistryUnreachable, download_version
 from serving.observability import logs
-from serving.registry import RegisteredVersion, RegistryError, RegistryUnreachable, download_version
 
 _IDLE_SECONDS = 600.0
 """For which a model stays loaded that only scans needed."""
