@@ -12,10 +12,10 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 from serving.inference.backpressure import UNKNOWN_SECONDS, Limit, QueueFull
-from serving.jobs import Priority
-from serving.load import Load, Waiting
 from serving.observability.probes import Probe
 from serving.observability.readiness import PATIENT_SECONDS
+from serving.queue.jobs import Priority
+from serving.queue.load import Load, Waiting
 
 _AGE_SECONDS = 1.0
 """What the database said of the queue counts for so long."""

@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 
 from scans.geometry import Spacing
-from serving.jobs import Priority
 from serving.multipart import Form
+from serving.queue.jobs import Priority
 
 _LONGEST_NAME_BYTES = 200
 

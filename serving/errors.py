@@ -23,7 +23,6 @@ from serving.auth import NotAllowed, NotAuthenticated
 from serving.inference.backpressure import QueueFull, SlicesFull
 from serving.inference.runtime import OutOfDeviceMemory, RunFailed
 from serving.intake import BeingAccepted, KeyReused
-from serving.jobs import ScanNotFound, WrongState
 from serving.limits import UploadTooLarge
 from serving.models.served import ModelNotServed
 from serving.models.webhooks import EventRefused, EventUnreadable
@@ -31,6 +30,7 @@ from serving.multipart import FormRefused
 from serving.observability import logs
 from serving.observability.probes import Unanswered
 from serving.protocol.refusals import InferenceRefused, LoadRefused, NotOffered, RegionRefused, UnknownModel
+from serving.queue.jobs import ScanNotFound, WrongState
 from serving.receiving import DigestMismatch, DigestUnreadable, UploadStalled
 from serving.results import SliceNotFound, UnknownFormat
 from serving.sources import SourceRefused

@@ -23,15 +23,15 @@ from scans.model.manifest import file_sha256
 from serving.admission import Admission
 from serving.asked import Asked, RequestRefused, asked_in_form
 from serving.inference.backpressure import QueueFull
-from serving.jobs import Jobs, ScanNotFound
 from serving.limits import Limits
 from serving.loose_ends import LooseEnds
 from serving.models.served import LoadedModel, Models
 from serving.multipart import Form
 from serving.observability import logs
 from serving.observability.tracing import Tracing
+from serving.queue.jobs import Jobs, ScanNotFound
+from serving.queue.scan import Scan, Upload
 from serving.receiving import check_digest, not_silent, receive, whole
-from serving.scan import Scan, Upload
 from serving.segmentation import create_segmentation
 from serving.sources import Sources
 from serving.storage import Scratch, Store

@@ -12,7 +12,7 @@ from scans.measures.statistics import OrganStatistics
 from scans.model.drift import Answer, Departure
 from scans.model.judgement import Judgement, sampled_slices
 from serving.models.served import LoadedModel
-from serving.scan import Scan
+from serving.queue.scan import Scan
 
 _MOST_BAD = 0.5
 """Share of the slices with organs, where a manifest says of too few volumes how many were bad."""

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from serving.jobs import ScanNotFound
+from serving.queue.jobs import ScanNotFound
 
 _AGAIN_SECONDS = 60.0
 """What was sent before the outage may still be carried out after it: so long, what undoes it is told again."""

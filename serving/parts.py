@@ -9,19 +9,20 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
-from serving import census
 from serving.inference.backpressure import SliceRoom
 from serving.inference.batching import Batcher
 from serving.inference.scheduling import Computed
 from serving.inference.tuning import Tuner, Wanted
-from serving.janitor import Janitor
-from serving.jobs import Jobs
-from serving.leases import Leases
 from serving.models.follower import Follower
 from serving.models.loader import in_turn
 from serving.models.served import Models
 from serving.observability import logs
 from serving.observability.tracing import Tracing
+from serving.queue import census
+from serving.queue.janitor import Janitor
+from serving.queue.jobs import Jobs
+from serving.queue.leases import Leases
+from serving.queue.worker import Run, Worker
 from serving.segmenter import Segmenter
 from serving.settings import Settings
 from serving.shadow.candidate import Candidate
@@ -30,7 +31,6 @@ from serving.storage import Scratch, Store, open_store
 from serving.storage.database import Database
 from serving.storage.locations import database_url
 from serving.telemetry import Telemetry, Watched
-from serving.worker import Run, Worker
 
 _MOST_GPU_LANES = 16
 

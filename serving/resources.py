@@ -9,14 +9,11 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from serving import load
 from serving.admission import Admission, QueueLimits
 from serving.auth import Auth, check_exposure
 from serving.identity import ANYONE, Identity
 from serving.inference.batching import Batcher
 from serving.intake import Intake
-from serving.janitor import Janitor
-from serving.jobs import Jobs
 from serving.keys import Keys
 from serving.limits import Limits
 from serving.models.follower import Follower
@@ -29,6 +26,10 @@ from serving.protocol.catalogue import Catalogue
 from serving.protocol.repository import Repository
 from serving.protocol.shared_memory import Regions
 from serving.protocol.statistics import Statistics
+from serving.queue import load
+from serving.queue.janitor import Janitor
+from serving.queue.jobs import Jobs
+from serving.queue.worker import Worker
 from serving.results import Results
 from serving.settings import Settings
 from serving.shadow.parts import Shadow
@@ -38,7 +39,6 @@ from serving.storage.database import Database
 from serving.storage.locations import scratch_dir
 from serving.telemetry import Telemetry
 from serving.uploads import Uploads
-from serving.worker import Worker
 
 _MOST_GPU_LANES = 16
 

@@ -17,7 +17,7 @@ from scans.formats import DOWNLOAD_SUFFIXES, MEDIA_TYPES, open_volume, stem, str
 from scans.formats.pyramid import Pyramid
 from scans.formats.zip_stream import ZipEntry, zip_bytes, zip_stream
 from scans.overlay import overlay
-from serving.scan import Scan
+from serving.queue.scan import Scan
 from serving.segmentation import open_segmentation
 from serving.storage import Store
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scans.formats.pyramid import Pyramid
-from serving.scan import Scan
+from serving.queue.scan import Scan
 from serving.storage.contract import RESULT_DIR, Attempt
 
 

@@ -28,17 +28,17 @@ from scans.tiling import segment_slab
 from serving.inference.batching import Batcher
 from serving.inference.runtime import OutOfDeviceMemory
 from serving.inference.scheduling import Urgency
-from serving.jobs import Priority
 from serving.judge import Judge
 from serving.models.served import LoadedModel, Models
 from serving.observability import logs
 from serving.observability.tracing import Tracing
-from serving.scan import Scan
+from serving.queue.jobs import Priority
+from serving.queue.scan import Scan
+from serving.queue.worker import Run
 from serving.segmentation import SegmentationWriter
 from serving.slabs import SegmentedSlab, SlabWriter
 from serving.stopwatch import ACTIVITIES, Stopwatch
 from serving.storage import Scratch, Store
-from serving.worker import Run
 
 _AHEAD = 1
 """Slabs that wait between two activities."""

@@ -16,9 +16,9 @@ from scans.measures.statistics import OrganStatistics
 from scans.model.drift import Departure
 from scans.model.judgement import Judgement
 from serving.judge import Judge
+from serving.queue.worker import Run
 from serving.segmentation import SegmentationWriter
 from serving.stopwatch import Stopwatch
-from serving.worker import Run
 
 _RECENT_SLABS = 16
 

@@ -10,11 +10,11 @@ from pydantic import ValidationError
 
 from serving.asked import Asked, RequestRefused, parse_priority, parse_spacing
 from serving.errors import MEDIA_TYPE
+from serving.queue.scan import Scan
 from serving.receiving import stated_sha256
 from serving.resources import Resources
 from serving.routes.answers import scan_response
 from serving.routes.given import Given, database_answers, segmentation_model
-from serving.scan import Scan
 from serving.schemas import ProblemResponse, ScanParameters, ScanRequest, ScanResponse
 
 _PROBLEM: dict[str, Any] = {"model": ProblemResponse, "content": {MEDIA_TYPE: {}}}

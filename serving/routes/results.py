@@ -15,12 +15,12 @@ from scans.formats import MEDIA_TYPES
 from scans.measures.statistics import OrganRow
 from scans.model.judgement import OrganQuality
 from serving.errors import MEDIA_TYPE, NoResult, NotFinished
-from serving.jobs import Job
+from serving.queue.jobs import Job
+from serving.queue.scan import Scan
 from serving.resources import Resources
 from serving.results import Axis
 from serving.routes.answers import ScanId, model_response, quality_response
 from serving.routes.given import Given, database_answers
-from serving.scan import Scan
 from serving.schemas import (
     BoxResponse,
     OrganRowResponse,

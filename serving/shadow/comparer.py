@@ -20,15 +20,15 @@ from scans.intensity import Window
 from scans.tiling import segment_slab
 from serving.inference.batching import Batcher
 from serving.inference.scheduling import Urgency
-from serving.leases import LeaseLost
 from serving.models.served import LoadedModel
 from serving.observability import logs
+from serving.queue.leases import LeaseLost
+from serving.queue.worker import Interrupted
 from serving.segmentation import open_segmentation
 from serving.segmenter import HALO
 from serving.shadow.agreement import Agreement, Matching
 from serving.shadow.queue import ShadowLease, ShadowQueue
 from serving.storage import Store
-from serving.worker import Interrupted
 
 _LOOKING_SECONDS = 0.1
 

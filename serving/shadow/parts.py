@@ -13,7 +13,8 @@ from serving.inference.scheduling import Computed
 from serving.models.references import is_registered
 from serving.models.registry import tag_version
 from serving.models.served import LoadedModel
-from serving.scan import Scan
+from serving.queue.scan import Scan
+from serving.queue.worker import Worker
 from serving.settings import Settings
 from serving.shadow.comparer import Comparer
 from serving.shadow.publisher import Publisher
@@ -23,7 +24,6 @@ from serving.shadow.report import ShadowReport
 from serving.shadow.worker import Counters, ShadowWorker
 from serving.storage import Store
 from serving.storage.database import Database
-from serving.worker import Worker
 
 
 @dataclass(frozen=True)

@@ -14,10 +14,10 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Row, Select, and_, delete, exists, insert, or_, select, update
 
-from serving.leases import LeaseLost
 from serving.models.served import ModelIdentity
 from serving.observability import logs
-from serving.scan import Scan
+from serving.queue.leases import LeaseLost
+from serving.queue.scan import Scan
 from serving.shadow.agreement import Agreement
 from serving.shadow.sample import is_sampled
 from serving.storage.database import Database, scans, shadows

@@ -11,13 +11,13 @@ from typing import Protocol
 from sqlalchemy.exc import SQLAlchemyError
 
 from scans.formats import FormatError
-from serving.leases import LeaseLost
 from serving.models.served import LoadedModel
 from serving.observability import logs
+from serving.queue.leases import LeaseLost
+from serving.queue.worker import Interrupted
 from serving.shadow.agreement import Agreement, NothingInCommon
 from serving.shadow.comparer import Comparer, Comparison
 from serving.shadow.queue import ShadowLease, ShadowQueue
-from serving.worker import Interrupted
 
 _POLLING_SECONDS = 1.0
 _FINAL = (FormatError, MemoryError, NothingInCommon)

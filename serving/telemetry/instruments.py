@@ -25,10 +25,10 @@ from scans.model.judgement import Judgement
 from serving.inference.scheduling import Computed, Urgency
 from serving.models.loaded_model import REASONS, LoadedModel
 from serving.observability import logs
+from serving.queue.worker import Ending, Run
 from serving.shadow.worker import ShadowEnding
 from serving.stopwatch import ACTIVITIES
 from serving.telemetry.state import State, Watched
-from serving.worker import Ending, Run
 
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
 

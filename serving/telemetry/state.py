@@ -12,13 +12,13 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
-from serving.census import Census
 from serving.inference.scheduling import Urgency
-from serving.jobs import Priority
-from serving.load import Load
 from serving.models.served import LoadedModel
 from serving.observability import logs
 from serving.observability.probes import Probe
+from serving.queue.census import Census
+from serving.queue.jobs import Priority
+from serving.queue.load import Load
 from serving.telemetry.devices import device_metrics
 
 _AGE_SECONDS = 5.0

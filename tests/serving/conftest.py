@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from serving.jobs import Jobs
+from serving.queue.jobs import Jobs
 from serving.storage.database import Database
 from tests.serving.databases import new_postgresql_database, postgresql_server
 from tests.serving.models import write_model

@@ -14,10 +14,10 @@ from scans.measures.statistics import OrganStatistics
 from scans.model.drift import Departure
 from scans.model.judgement import Judgement
 from scans.organs import OrganMap
-from serving.jobs import Jobs, Priority
-from serving.leases import Lease, Leases
 from serving.models.served import ModelIdentity
-from serving.scan import Scan, Upload
+from serving.queue.jobs import Jobs, Priority
+from serving.queue.leases import Lease, Leases
+from serving.queue.scan import Scan, Upload
 from serving.storage.database import Database
 
 SLAB = np.zeros((2, 4, 4), np.uint8)

@@ -21,8 +21,8 @@ from ricefish.client import Client, RicefishError
 from serving.allowances import STEP_BYTES, Allowances, TooMuch
 from serving.auth import FRESH_SECONDS
 from serving.identity import ANYONE, Identity
-from serving.jobs import Jobs, Priority, ScanNotFound
 from serving.keys import Key, KeyRefused, Keys
+from serving.queue.jobs import Jobs, Priority, ScanNotFound
 from serving.storage.database import Database
 from tests.serving.conftest import Example
 from tests.serving.databases import new_postgresql_database

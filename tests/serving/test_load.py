@@ -15,9 +15,9 @@ from scans.measures.statistics import OrganStatistics
 from scans.model.judgement import Judgement
 from serving.admission import Admission, QueueLimits
 from serving.inference.backpressure import QueueFull, SliceRoom, SlicesFull
-from serving.jobs import Jobs, Priority
-from serving.leases import Leases
-from serving.load import Load, Waiting, measure
+from serving.queue.jobs import Jobs, Priority
+from serving.queue.leases import Leases
+from serving.queue.load import Load, Waiting, measure
 from serving.storage.database import Database, scans
 from tests.serving.queues import new_scan
 

@@ -18,8 +18,8 @@ from benchmarks import servers
 from serving.app import create_app
 from serving.auth import OUTAGE_SECONDS, Auth, NotAuthenticated
 from serving.identity import ANYONE
-from serving.jobs import Jobs
 from serving.keys import Key, Keys
+from serving.queue.jobs import Jobs
 from serving.settings import Settings
 from serving.storage.database import Database
 from tests.serving.databases import Stoppable, stoppable_postgresql

@@ -7,9 +7,9 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from scans.geometry import Spacing
-from serving.jobs import Jobs, Priority, ScanNotFound, WrongState
-from serving.leases import MOST_STARTS, Lease, LeaseLost, Leases
-from serving.scan import Upload
+from serving.queue.jobs import Jobs, Priority, ScanNotFound, WrongState
+from serving.queue.leases import MOST_STARTS, Lease, LeaseLost, Leases
+from serving.queue.scan import Upload
 from serving.storage.database import Database, DatabaseError
 from tests.serving.queues import JUDGEMENT, STATISTICS, WARNING, commit, leases, new_scan, queued
 

@@ -9,10 +9,10 @@ import pytest
 from sqlalchemy import Connection, select, update
 
 from scans.model.shadow_agreement import TAG, ShadowAgreement
-from serving.jobs import Jobs, Priority
-from serving.leases import LeaseLost, Leases
 from serving.models.served import ModelIdentity
-from serving.scan import Scan
+from serving.queue.jobs import Jobs, Priority
+from serving.queue.leases import LeaseLost, Leases
+from serving.queue.scan import Scan
 from serving.shadow.agreement import Agreement
 from serving.shadow.publisher import Publisher
 from serving.shadow.queue import MOST_STARTS, ShadowLease, ShadowQueue, sweep

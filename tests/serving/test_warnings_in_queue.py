@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from scans.model.judgement import Judgement
-from serving.jobs import Jobs, Priority
+from serving.queue.jobs import Jobs, Priority
 from serving.storage.database import Database
 from tests.serving.queues import JUDGEMENT, WARNING, commit, leases, queued
 

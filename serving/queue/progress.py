@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from serving.jobs import Job
-from serving.scan import Scan
+from serving.queue.jobs import Job
+from serving.queue.scan import Scan
 
 
 @dataclass(frozen=True)

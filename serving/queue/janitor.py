@@ -8,8 +8,8 @@ from collections.abc import Callable
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from serving.jobs import Jobs
 from serving.observability import logs
+from serving.queue.jobs import Jobs
 from serving.storage import Store
 
 ROUND_SECONDS = 30.0

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, Float, and_, case, cast, func, or_, select
 
-from serving.jobs import Priority
+from serving.queue.jobs import Priority
 from serving.storage.database import Database, scans
 
 _LATE_SECONDS = 300.0

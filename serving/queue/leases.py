@@ -18,9 +18,9 @@ from sqlalchemy.exc import SQLAlchemyError
 from scans.measures.statistics import OrganStatistics
 from scans.model.drift import Departure
 from scans.model.judgement import Judgement
-from serving.job import Priority, warnings_text
 from serving.observability import logs
-from serving.scan import Scan
+from serving.queue.scan import Scan
+from serving.queue.state import Priority, warnings_text
 from serving.storage.database import Database, scans
 
 MOST_STARTS = 50

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 from sqlalchemy import func, select
 
-from serving.jobs import Priority
-from serving.load import Load, measure
+from serving.queue.jobs import Priority
+from serving.queue.load import Load, measure
 from serving.storage.database import Database, scans
 
 

@@ -19,8 +19,8 @@ from sqlalchemy.sql import ColumnElement
 
 from scans.geometry import Spacing
 from serving.identity import ANYONE, Identity
-from serving.job import ENDED, UNFINISHED, Job, Priority, State, job_of, warnings_text
-from serving.scan import Scan
+from serving.queue.scan import Scan
+from serving.queue.state import ENDED, UNFINISHED, Job, Priority, State, job_of, warnings_text
 from serving.storage.database import Database, keys, scans
 
 __all__ = ["ENDED", "UNFINISHED", "Job", "Jobs", "Priority", "ScanNotFound", "State", "WrongState"]

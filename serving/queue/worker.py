@@ -16,10 +16,10 @@ from scans.formats import FormatError
 from scans.measures.statistics import OrganStatistics
 from scans.model.drift import Departure
 from scans.model.judgement import Judgement
-from serving.jobs import Priority
-from serving.leases import Lease, LeaseLost, Leases
 from serving.models.served import ModelError
 from serving.observability import logs
+from serving.queue.jobs import Priority
+from serving.queue.leases import Lease, LeaseLost, Leases
 from serving.storage import Fenced
 
 _POLLING_SECONDS = 0.25

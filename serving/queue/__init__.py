@@ -1,0 +1,1 @@
+"""Queue: accepted scans wait, are leased by workers, and are removed."""
