@@ -32,7 +32,7 @@ from serving.observability.probes import Unanswered
 from serving.protocol.refusals import InferenceRefused, LoadRefused, NotOffered, RegionRefused, UnknownModel
 from serving.queue.jobs import ScanNotFound, WrongState
 from serving.receiving import DigestMismatch, DigestUnreadable, UploadStalled
-from serving.results import SliceNotFound, UnknownFormat
+from serving.segmentation.results import SliceNotFound, UnknownFormat
 from serving.sources import SourceRefused
 from serving.telemetry.requests import PROBLEM, REQUEST_ID
 from serving.uploads import ChecksumMismatch, OffsetConflict, UploadIncomplete, UploadNotFound, UploadRefused

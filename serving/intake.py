@@ -32,7 +32,7 @@ from serving.observability.tracing import Tracing
 from serving.queue.jobs import Jobs, ScanNotFound
 from serving.queue.scan import Scan, Upload
 from serving.receiving import check_digest, not_silent, receive, whole
-from serving.segmentation import create_segmentation
+from serving.segmentation.pyramid import create_segmentation
 from serving.sources import Sources
 from serving.storage import Scratch, Store
 from serving.uploads import UploadNotFound, Uploads

@@ -23,7 +23,7 @@ from serving.queue.janitor import Janitor
 from serving.queue.jobs import Jobs
 from serving.queue.leases import Leases
 from serving.queue.worker import Run, Worker
-from serving.segmenter import Segmenter
+from serving.segmentation.pipeline import Segmenter
 from serving.settings import Settings
 from serving.shadow.candidate import Candidate
 from serving.shadow.parts import Shadow

@@ -30,7 +30,7 @@ from serving.queue import load
 from serving.queue.janitor import Janitor
 from serving.queue.jobs import Jobs
 from serving.queue.worker import Worker
-from serving.results import Results
+from serving.segmentation.results import Results
 from serving.settings import Settings
 from serving.shadow.parts import Shadow
 from serving.sources import Sources

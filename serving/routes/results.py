@@ -18,7 +18,6 @@ from serving.errors import MEDIA_TYPE, NoResult, NotFinished
 from serving.queue.jobs import Job
 from serving.queue.scan import Scan
 from serving.resources import Resources
-from serving.results import Axis
 from serving.routes.answers import ScanId, model_response, quality_response
 from serving.routes.given import Given, database_answers
 from serving.schemas import (
@@ -29,6 +28,7 @@ from serving.schemas import (
     SliceQualityResponse,
     SlicesQualityResponse,
 )
+from serving.segmentation.results import Axis
 
 _PROBLEM: dict[str, Any] = {"model": ProblemResponse, "content": {MEDIA_TYPE: {}}}
 _CSV_COLUMNS = (

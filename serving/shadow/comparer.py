@@ -24,8 +24,8 @@ from serving.models.served import LoadedModel
 from serving.observability import logs
 from serving.queue.leases import LeaseLost
 from serving.queue.worker import Interrupted
-from serving.segmentation import open_segmentation
-from serving.segmenter import HALO
+from serving.segmentation.pipeline import HALO
+from serving.segmentation.pyramid import open_segmentation
 from serving.shadow.agreement import Agreement, Matching
 from serving.shadow.queue import ShadowLease, ShadowQueue
 from serving.storage import Store

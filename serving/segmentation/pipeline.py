@@ -28,16 +28,16 @@ from scans.tiling import segment_slab
 from serving.inference.batching import Batcher
 from serving.inference.runtime import OutOfDeviceMemory
 from serving.inference.scheduling import Urgency
-from serving.judge import Judge
 from serving.models.served import LoadedModel, Models
 from serving.observability import logs
 from serving.observability.tracing import Tracing
 from serving.queue.jobs import Priority
 from serving.queue.scan import Scan
 from serving.queue.worker import Run
-from serving.segmentation import SegmentationWriter
-from serving.slabs import SegmentedSlab, SlabWriter
-from serving.stopwatch import ACTIVITIES, Stopwatch
+from serving.segmentation.judge import Judge
+from serving.segmentation.pyramid import SegmentationWriter
+from serving.segmentation.stopwatch import ACTIVITIES, Stopwatch
+from serving.segmentation.writer import SegmentedSlab, SlabWriter
 from serving.storage import Scratch, Store
 
 _AHEAD = 1

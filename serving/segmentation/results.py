@@ -18,7 +18,7 @@ from scans.formats.pyramid import Pyramid
 from scans.formats.zip_stream import ZipEntry, zip_bytes, zip_stream
 from scans.overlay import overlay
 from serving.queue.scan import Scan
-from serving.segmentation import open_segmentation
+from serving.segmentation.pyramid import open_segmentation
 from serving.storage import Store
 
 Axis = Literal["z", "y", "x"]

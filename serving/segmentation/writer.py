@@ -15,10 +15,10 @@ from scans.geometry import Box
 from scans.measures.statistics import OrganStatistics
 from scans.model.drift import Departure
 from scans.model.judgement import Judgement
-from serving.judge import Judge
 from serving.queue.worker import Run
-from serving.segmentation import SegmentationWriter
-from serving.stopwatch import Stopwatch
+from serving.segmentation.judge import Judge
+from serving.segmentation.pyramid import SegmentationWriter
+from serving.segmentation.stopwatch import Stopwatch
 
 _RECENT_SLABS = 16
 
