@@ -13,10 +13,10 @@ from starlette.types import ASGIApp, Message, Receive, Send
 from starlette.types import Scope as AsgiScope
 
 from serving import errors
-from serving.allowances import TooMuch
-from serving.auth import Auth, NotAllowed, NotAuthenticated
-from serving.identity import IDENTITY, Scope
-from serving.keys import Key
+from serving.auth.authentication import Auth, NotAllowed, NotAuthenticated
+from serving.auth.identity import IDENTITY, Scope
+from serving.auth.keys import Key
+from serving.auth.quotas import TooMuch
 
 Needs = frozenset[Scope]
 

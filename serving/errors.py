@@ -17,9 +17,9 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from scans.formats import ACCEPTED, FormatError, SpacingMissing
-from serving.allowances import TooMuch
 from serving.asked import RequestRefused
-from serving.auth import NotAllowed, NotAuthenticated
+from serving.auth.authentication import NotAllowed, NotAuthenticated
+from serving.auth.quotas import TooMuch
 from serving.inference.backpressure import QueueFull, SlicesFull
 from serving.inference.runtime import OutOfDeviceMemory, RunFailed
 from serving.intake import BeingAccepted, KeyReused

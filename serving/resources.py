@@ -10,11 +10,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from serving.admission import Admission, QueueLimits
-from serving.auth import Auth, check_exposure
-from serving.identity import ANYONE, Identity
+from serving.auth.authentication import Auth, check_exposure
+from serving.auth.identity import ANYONE, Identity
+from serving.auth.keys import Keys
 from serving.inference.batching import Batcher
 from serving.intake import Intake
-from serving.keys import Keys
 from serving.limits import Limits
 from serving.models.follower import Follower
 from serving.models.served import Models

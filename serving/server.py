@@ -15,7 +15,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from serving.app import create_app
-from serving.auth import NoKeys
+from serving.auth.authentication import NoKeys
 from serving.models.served import ModelError
 from serving.observability import logs
 from serving.observability.tracing import TracingError

@@ -24,7 +24,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
 
-from serving.identity import ANYONE, Identity
+from serving.auth.identity import ANYONE, Identity
 from serving.limits import Limits
 from serving.storage import sync
 

@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 if TYPE_CHECKING:
-    from serving.keys import Keys
+    from serving.auth.keys import Keys
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -74,7 +74,7 @@ def revoke(key_id: Annotated[str, typer.Argument(metavar="ID", help="As `ricefis
 
 @contextmanager
 def _keys() -> Iterator[Keys]:
-    from serving.keys import Keys
+    from serving.auth.keys import Keys
     from serving.settings import read_settings
     from serving.storage.database import Database
     from serving.storage.locations import database_url

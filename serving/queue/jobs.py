@@ -18,7 +18,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.sql import ColumnElement
 
 from scans.geometry import Spacing
-from serving.identity import ANYONE, Identity
+from serving.auth.identity import ANYONE, Identity
 from serving.queue.scan import Scan
 from serving.queue.state import ENDED, UNFINISHED, Job, Priority, State, job_of, warnings_text
 from serving.storage.database import Database, keys, scans

@@ -6,8 +6,8 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
+from serving.auth.identity import identity_of
 from serving.errors import NotReady
-from serving.identity import identity_of
 from serving.models.served import LoadedModel
 from serving.resources import Resources
 

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 from fastapi import APIRouter
 
-from serving.identity import Identity
+from serving.auth.identity import Identity
 from serving.routes.given import Given
 from serving.shadow.report import Compared, OrganReport, PairReport, Standing
 from serving.shadow.schemas import (

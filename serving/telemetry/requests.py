@@ -12,7 +12,7 @@ from typing import Any
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from serving.identity import identity_of
+from serving.auth.identity import identity_of
 from serving.observability import logs
 from serving.observability.tracing import Tracing
 from serving.telemetry.instruments import Telemetry

@@ -15,7 +15,7 @@ from typing import Any
 import httpx
 
 from benchmarks import servers
-from serving.keys import Keys
+from serving.auth.keys import Keys
 from serving.storage.database import Database
 from tests.serving.databases import Stoppable, new_postgresql_database
 from tests.serving.test_ways_in import nifti

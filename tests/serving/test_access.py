@@ -14,8 +14,8 @@ from starlette.testclient import TestClient
 
 from serving.access import OPEN, needs
 from serving.app import create_app
-from serving.auth import FRESH_SECONDS
-from serving.keys import Keys
+from serving.auth.authentication import FRESH_SECONDS
+from serving.auth.keys import Keys
 from serving.settings import read_settings
 from serving.storage.database import Database
 from tests.serving.conftest import Example

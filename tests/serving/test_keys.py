@@ -18,10 +18,10 @@ from typer.testing import CliRunner
 
 from ricefish.cli.app import app
 from ricefish.client import Client, RicefishError
-from serving.allowances import STEP_BYTES, Allowances, TooMuch
-from serving.auth import FRESH_SECONDS
-from serving.identity import ANYONE, Identity
-from serving.keys import Key, KeyRefused, Keys
+from serving.auth.authentication import FRESH_SECONDS
+from serving.auth.identity import ANYONE, Identity
+from serving.auth.keys import Key, KeyRefused, Keys
+from serving.auth.quotas import STEP_BYTES, Allowances, TooMuch
 from serving.queue.jobs import Jobs, Priority, ScanNotFound
 from serving.storage.database import Database
 from tests.serving.conftest import Example

@@ -16,9 +16,9 @@ from sqlalchemy.exc import OperationalError
 
 from benchmarks import servers
 from serving.app import create_app
-from serving.auth import OUTAGE_SECONDS, Auth, NotAuthenticated
-from serving.identity import ANYONE
-from serving.keys import Key, Keys
+from serving.auth.authentication import OUTAGE_SECONDS, Auth, NotAuthenticated
+from serving.auth.identity import ANYONE
+from serving.auth.keys import Key, Keys
 from serving.queue.jobs import Jobs
 from serving.settings import Settings
 from serving.storage.database import Database
@@ -109,7 +109,7 @@ def test_a_server_without_keys_stays_open_in_an_outage(tmp_path: Path, monkeypat
     table = Table(database)
     began = time.monotonic()
     clock = SimpleNamespace(monotonic=lambda: began, time=time.time)
-    monkeypatch.setattr("serving.auth.time", clock)
+    monkeypatch.setattr("serving.auth.authentication.time", clock)
 
     async def in_outage() -> None:
         auth = Auth(table)
@@ -171,7 +171,7 @@ def test_keys_of_the_last_answer_open_metrics_alone(tmp_path: Path, monkeypatch:
     table.revoke(revoked.decode().split("_")[1])
     clock = SimpleNamespace(monotonic=lambda: began, time=lambda: wall)
     began, wall = time.monotonic(), time.time()
-    monkeypatch.setattr("serving.auth.time", clock)
+    monkeypatch.setattr("serving.auth.authentication.time", clock)
 
     async def in_outage() -> None:
         auth = Auth(table)

@@ -14,7 +14,7 @@ import pytest
 from numpy.typing import NDArray
 
 from scans.intensity import Window
-from serving.keys import Keys
+from serving.auth.keys import Keys
 from serving.storage.database import Database
 from tests.serving.models import run_offline, write_model
 from tests.serving.running import RunningServer

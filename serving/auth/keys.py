@@ -14,7 +14,7 @@ from typing import Any
 
 from sqlalchemy import Row, and_, case, insert, or_, select, update
 
-from serving.identity import SCOPES, Identity
+from serving.auth.identity import SCOPES, Identity
 from serving.storage.database import Database, api_keys
 
 _PREFIX = "rf"

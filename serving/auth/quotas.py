@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from serving.keys import Key, Keys
+from serving.auth.keys import Key, Keys
 
 STEP_BYTES = 64 << 20
 """Bytes are written to the database when so many are not yet there, or at the end of a request after `STEP_SECONDS`."""

@@ -11,9 +11,9 @@ from dataclasses import dataclass, field, replace
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from serving.allowances import Allowances
-from serving.identity import ANYONE, Identity
-from serving.keys import Key, Keys, hash_of, split
+from serving.auth.identity import ANYONE, Identity
+from serving.auth.keys import Key, Keys, hash_of, split
+from serving.auth.quotas import Allowances
 from serving.observability import logs
 from serving.observability.probes import Probe, Unanswered
 from serving.observability.readiness import PATIENT_SECONDS

@@ -1,0 +1,1 @@
+"""Auth: keys, on whose behalf a request comes, and how much a key may ask for."""
