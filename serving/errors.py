@@ -17,25 +17,25 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from scans.formats import ACCEPTED, FormatError, SpacingMissing
-from serving.asked import RequestRefused
 from serving.auth.authentication import NotAllowed, NotAuthenticated
 from serving.auth.quotas import TooMuch
 from serving.inference.backpressure import QueueFull, SlicesFull
 from serving.inference.runtime import OutOfDeviceMemory, RunFailed
-from serving.intake import BeingAccepted, KeyReused
-from serving.limits import UploadTooLarge
+from serving.intake.acceptance import BeingAccepted, KeyReused
+from serving.intake.body import DigestMismatch, DigestUnreadable, UploadStalled
+from serving.intake.limits import UploadTooLarge
+from serving.intake.multipart import FormRefused
+from serving.intake.parameters import RequestRefused
+from serving.intake.sources import SourceRefused
+from serving.intake.tus import ChecksumMismatch, OffsetConflict, UploadIncomplete, UploadNotFound, UploadRefused
 from serving.models.served import ModelNotServed
 from serving.models.webhooks import EventRefused, EventUnreadable
-from serving.multipart import FormRefused
 from serving.observability import logs
 from serving.observability.probes import Unanswered
 from serving.protocol.refusals import InferenceRefused, LoadRefused, NotOffered, RegionRefused, UnknownModel
 from serving.queue.jobs import ScanNotFound, WrongState
-from serving.receiving import DigestMismatch, DigestUnreadable, UploadStalled
 from serving.segmentation.results import SliceNotFound, UnknownFormat
-from serving.sources import SourceRefused
 from serving.telemetry.requests import PROBLEM, REQUEST_ID
-from serving.uploads import ChecksumMismatch, OffsetConflict, UploadIncomplete, UploadNotFound, UploadRefused
 
 MEDIA_TYPE = "application/problem+json"
 RETRY_SECONDS = 2

@@ -9,13 +9,15 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from serving.admission import Admission, QueueLimits
 from serving.auth.authentication import Auth, check_exposure
 from serving.auth.identity import ANYONE, Identity
 from serving.auth.keys import Keys
 from serving.inference.batching import Batcher
-from serving.intake import Intake
-from serving.limits import Limits
+from serving.intake.acceptance import Intake
+from serving.intake.admission import Admission, QueueLimits
+from serving.intake.limits import Limits
+from serving.intake.sources import Sources
+from serving.intake.tus import Uploads
 from serving.models.follower import Follower
 from serving.models.served import Models
 from serving.models.webhooks import Webhook
@@ -33,12 +35,10 @@ from serving.queue.worker import Worker
 from serving.segmentation.results import Results
 from serving.settings import Settings
 from serving.shadow.parts import Shadow
-from serving.sources import Sources
 from serving.storage import Scratch, StoreError
 from serving.storage.database import Database
 from serving.storage.locations import scratch_dir
 from serving.telemetry import Telemetry
-from serving.uploads import Uploads
 
 _MOST_GPU_LANES = 16
 

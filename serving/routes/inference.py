@@ -13,13 +13,13 @@ from collections.abc import Mapping
 from fastapi import APIRouter, Request, Response
 from starlette.types import Receive, Scope, Send
 
+from serving.intake.body import MOST_BODY_BYTES
 from serving.protocol.compression import packed, unpacked, wanted
 from serving.protocol.offered import Offered, check
 from serving.protocol.refusals import InferenceRefused
 from serving.protocol.shared_memory import Regions
 from serving.protocol.statistics import Timing
 from serving.protocol.tensors import InferenceRequest, encode
-from serving.receiving import MOST_BODY_BYTES
 from serving.routes.given import resources_of
 
 _LENGTH = "inference-header-content-length"

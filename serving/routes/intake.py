@@ -8,10 +8,10 @@ from fastapi import APIRouter, Depends, Header, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from pydantic import ValidationError
 
-from serving.asked import Asked, RequestRefused, parse_priority, parse_spacing
 from serving.errors import MEDIA_TYPE
+from serving.intake.body import stated_sha256
+from serving.intake.parameters import Asked, RequestRefused, parse_priority, parse_spacing
 from serving.queue.scan import Scan
-from serving.receiving import stated_sha256
 from serving.resources import Resources
 from serving.routes.answers import scan_response
 from serving.routes.given import Given, database_answers, segmentation_model

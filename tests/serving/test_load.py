@@ -13,8 +13,8 @@ from sqlalchemy import update
 
 from scans.measures.statistics import OrganStatistics
 from scans.model.judgement import Judgement
-from serving.admission import Admission, QueueLimits
 from serving.inference.backpressure import QueueFull, SliceRoom, SlicesFull
+from serving.intake.admission import Admission, QueueLimits
 from serving.queue.jobs import Jobs, Priority
 from serving.queue.leases import Leases
 from serving.queue.load import Load, Waiting, measure

@@ -20,23 +20,23 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from scans.model.drift import Departure
 from scans.model.manifest import file_sha256
-from serving.admission import Admission
-from serving.asked import Asked, RequestRefused, asked_in_form
 from serving.inference.backpressure import QueueFull
-from serving.limits import Limits
-from serving.loose_ends import LooseEnds
+from serving.intake.admission import Admission
+from serving.intake.body import check_digest, not_silent, receive, whole
+from serving.intake.deferred_writes import LooseEnds
+from serving.intake.limits import Limits
+from serving.intake.multipart import Form
+from serving.intake.parameters import Asked, RequestRefused, asked_in_form
+from serving.intake.sources import Sources
+from serving.intake.tus import UploadNotFound, Uploads
+from serving.intake.verification import departures, slab_slices, verify
 from serving.models.served import LoadedModel, Models
-from serving.multipart import Form
 from serving.observability import logs
 from serving.observability.tracing import Tracing
 from serving.queue.jobs import Jobs, ScanNotFound
 from serving.queue.scan import Scan, Upload
-from serving.receiving import check_digest, not_silent, receive, whole
 from serving.segmentation.pyramid import create_segmentation
-from serving.sources import Sources
 from serving.storage import Scratch, Store
-from serving.uploads import UploadNotFound, Uploads
-from serving.verification import departures, slab_slices, verify
 
 SOURCE_DIR = "source"
 WORKING_COPY = "voxels.nii"

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
-from serving.limits import Limits, UploadTooLarge
+from serving.intake.limits import Limits, UploadTooLarge
 
 _BUFFER_BYTES = 4 << 20
 MOST_BODY_BYTES = 1 << 30

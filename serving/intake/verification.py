@@ -16,7 +16,7 @@ from scans.intensity import IntensityRule, Window, stride
 from scans.model.drift import Departure, grey_quantiles, spacing_departures
 from scans.model.manifest import ModelManifest
 from scans.volume import Volume
-from serving.limits import Limits
+from serving.intake.limits import Limits
 
 _MOST_SLICES = 32
 _SLAB_BYTES = 64 << 20

@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from serving.auth.identity import ANYONE, Identity
-from serving.limits import Limits
+from serving.intake.limits import Limits
 from serving.storage import sync
 
 CHECKSUMS = ("sha256", "sha1", "md5")

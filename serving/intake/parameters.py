@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 
 from scans.geometry import Spacing
-from serving.multipart import Form
+from serving.intake.multipart import Form
 from serving.queue.jobs import Priority
 
 _LONGEST_NAME_BYTES = 200

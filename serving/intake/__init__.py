@@ -1,0 +1,1 @@
+"""Intake: a scan arrives, by whichever way, and is verified before it is accepted."""
