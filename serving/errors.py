@@ -32,7 +32,7 @@ from serving.models.served import ModelNotServed
 from serving.models.webhooks import EventRefused, EventUnreadable
 from serving.observability import logs
 from serving.observability.probes import Unanswered
-from serving.protocol.refusals import InferenceRefused, LoadRefused, NotOffered, RegionRefused, UnknownModel
+from serving.protocol.errors import InferenceRefused, LoadRefused, NotOffered, RegionRefused, UnknownModel
 from serving.queue.jobs import ScanNotFound, WrongState
 from serving.segmentation.results import SliceNotFound, UnknownFormat
 from serving.telemetry.requests import PROBLEM, REQUEST_ID

@@ -26,7 +26,7 @@ from serving.queue.worker import Run, Worker
 from serving.segmentation.pipeline import Segmenter
 from serving.settings import Settings
 from serving.shadow.candidate import Candidate
-from serving.shadow.parts import Shadow
+from serving.shadow.service import Shadow
 from serving.storage import Scratch, Store, open_store
 from serving.storage.database import Database
 from serving.storage.locations import database_url

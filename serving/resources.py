@@ -34,7 +34,7 @@ from serving.queue.jobs import Jobs
 from serving.queue.worker import Worker
 from serving.segmentation.results import Results
 from serving.settings import Settings
-from serving.shadow.parts import Shadow
+from serving.shadow.service import Shadow
 from serving.storage import Scratch, StoreError
 from serving.storage.database import Database
 from serving.storage.locations import scratch_dir

@@ -19,7 +19,7 @@ from serving.auth.authentication import NoKeys
 from serving.models.served import ModelError
 from serving.observability import logs
 from serving.observability.tracing import TracingError
-from serving.protocol.refusals import LoadRefused
+from serving.protocol.errors import LoadRefused
 from serving.settings import Settings
 from serving.storage import StoreError
 from serving.storage.database import DatabaseError

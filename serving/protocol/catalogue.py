@@ -8,10 +8,10 @@ from typing import Any
 
 from serving.inference.batching import Batcher
 from serving.models.served import LoadedModel, ModelNotServed, Models
-from serving.protocol.offered import Offered
-from serving.protocol.refusals import LoadRefused, UnknownModel
+from serving.protocol.errors import LoadRefused, UnknownModel
+from serving.protocol.offered_model import Offered
 from serving.protocol.repository import Repository
-from serving.protocol.segmentation import OfferedSegmentation
+from serving.protocol.segmentation_model import OfferedSegmentation
 from serving.protocol.statistics import Statistics
 
 

@@ -6,7 +6,7 @@ import gzip
 import zlib
 from typing import Literal
 
-from serving.protocol.refusals import InferenceRefused
+from serving.protocol.errors import InferenceRefused
 
 Coding = Literal["gzip", "deflate"]
 

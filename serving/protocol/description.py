@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from serving.protocol.datatypes import config_name
-from serving.protocol.offered import Offered, TensorSpec
+from serving.protocol.offered_model import Offered, TensorSpec
 
 SERVER_NAME = "triton"
 """Its example clients ask whether it is."""

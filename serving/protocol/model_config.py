@@ -9,7 +9,7 @@ from typing import Any
 from serving.inference.runtime import Node, PlainRuntime
 from serving.protocol.config_text import Message
 from serving.protocol.datatypes import config_name, name_of
-from serving.protocol.offered import TensorSpec, shown
+from serving.protocol.offered_model import TensorSpec, shown
 
 ASSUMED_BATCH = 64
 """Largest batch that clients are told of where no configuration says one; larger ones are taken, too."""

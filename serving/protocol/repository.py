@@ -15,9 +15,9 @@ from scans.model.manifest import MODEL_FILE
 from serving.inference.runtime import Device, PlainRuntime, RuntimeRefused
 from serving.observability import logs
 from serving.protocol.config_text import ConfigTextError, Message, parse, parse_json
+from serving.protocol.errors import LoadRefused, UnknownModel
 from serving.protocol.model_config import ConfigRefused, ModelConfig
-from serving.protocol.plain import PlainModel
-from serving.protocol.refusals import LoadRefused, UnknownModel
+from serving.protocol.plain_model import PlainModel
 from serving.protocol.statistics import Statistics
 
 CONFIG_FILE = "config.pbtxt"

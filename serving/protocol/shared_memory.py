@@ -15,7 +15,7 @@ from io import FileIO
 from pathlib import Path
 from typing import Any
 
-from serving.protocol.refusals import InferenceRefused, RegionRefused
+from serving.protocol.errors import InferenceRefused, RegionRefused
 
 _FOLDER = Path("/dev/shm")  # noqa: S108 - where POSIX has them, not a place for files of our own
 _REGION, _SIZE, _OFFSET = "shared_memory_region", "shared_memory_byte_size", "shared_memory_offset"

@@ -11,7 +11,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from serving.protocol.datatypes import BF16, DATATYPES, from_binary, from_json, name_of, to_binary
-from serving.protocol.refusals import InferenceRefused, NotOffered
+from serving.protocol.errors import InferenceRefused, NotOffered
 from serving.protocol.shared_memory import Place, Regions
 
 _KNOWN = (*DATATYPES, BF16)

@@ -15,8 +15,8 @@ from starlette.types import Receive, Scope, Send
 
 from serving.intake.body import MOST_BODY_BYTES
 from serving.protocol.compression import packed, unpacked, wanted
-from serving.protocol.offered import Offered, check
-from serving.protocol.refusals import InferenceRefused
+from serving.protocol.errors import InferenceRefused
+from serving.protocol.offered_model import Offered, check
 from serving.protocol.shared_memory import Regions
 from serving.protocol.statistics import Timing
 from serving.protocol.tensors import InferenceRequest, encode

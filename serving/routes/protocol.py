@@ -13,7 +13,7 @@ from fastapi.responses import JSONResponse
 
 from serving.observability.readiness import Check
 from serving.protocol import description
-from serving.protocol.refusals import LoadRefused, NotOffered, RegionRefused, UnknownModel
+from serving.protocol.errors import LoadRefused, NotOffered, RegionRefused, UnknownModel
 from serving.routes.given import Given, resources_of
 
 router = APIRouter(prefix="/v2", tags=["Open Inference Protocol"])

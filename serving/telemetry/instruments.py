@@ -27,7 +27,7 @@ from serving.models.loaded_model import REASONS, LoadedModel
 from serving.observability import logs
 from serving.queue.worker import Ending, Run
 from serving.segmentation.stopwatch import ACTIVITIES
-from serving.shadow.worker import ShadowEnding
+from serving.shadow.runner import ShadowEnding
 from serving.telemetry.state import State, Watched
 
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4

@@ -19,7 +19,7 @@ from open_inference.openapi.errors import BadRequestError, NotFoundError
 
 from serving.protocol.compression import packed, unpacked, wanted
 from serving.protocol.config_text import ConfigTextError, parse, parse_json
-from serving.protocol.refusals import InferenceRefused, NotOffered
+from serving.protocol.errors import InferenceRefused, NotOffered
 from serving.protocol.shared_memory import Regions
 from serving.protocol.tensors import InferenceRequest, encode
 from tests.serving.plain_models import SIMPLE_CONFIG

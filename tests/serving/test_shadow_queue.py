@@ -14,8 +14,8 @@ from serving.queue.jobs import Jobs, Priority
 from serving.queue.leases import LeaseLost, Leases
 from serving.queue.scan import Scan
 from serving.shadow.agreement import Agreement
+from serving.shadow.comparison_queue import MOST_STARTS, ShadowLease, ShadowQueue, sweep
 from serving.shadow.publisher import Publisher
-from serving.shadow.queue import MOST_STARTS, ShadowLease, ShadowQueue, sweep
 from serving.shadow.report import ShadowReport
 from serving.storage.database import Database, shadows
 from tests.serving.queues import new_scan

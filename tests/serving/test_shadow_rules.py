@@ -11,8 +11,8 @@ import pytest
 from scans.organs import OrganMap
 from serving.inference.scheduling import Computed, Urgency
 from serving.shadow.agreement import Agreement, Matching, NothingInCommon
-from serving.shadow.quiet import Quiet
-from serving.shadow.sample import is_sampled
+from serving.shadow.idleness import Quiet
+from serving.shadow.sampling import is_sampled
 
 
 def test_a_share_of_all_ids_is_taken_and_always_the_same() -> None:

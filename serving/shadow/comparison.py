@@ -27,7 +27,7 @@ from serving.queue.worker import Interrupted
 from serving.segmentation.pipeline import HALO
 from serving.segmentation.pyramid import open_segmentation
 from serving.shadow.agreement import Agreement, Matching
-from serving.shadow.queue import ShadowLease, ShadowQueue
+from serving.shadow.comparison_queue import ShadowLease, ShadowQueue
 from serving.storage import Store
 
 _LOOKING_SECONDS = 0.1

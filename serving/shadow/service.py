@@ -16,12 +16,12 @@ from serving.models.served import LoadedModel
 from serving.queue.scan import Scan
 from serving.queue.worker import Worker
 from serving.settings import Settings
-from serving.shadow.comparer import Comparer
+from serving.shadow.comparison import Comparer
+from serving.shadow.comparison_queue import ShadowQueue, sweep
+from serving.shadow.idleness import Quiet
 from serving.shadow.publisher import Publisher
-from serving.shadow.queue import ShadowQueue, sweep
-from serving.shadow.quiet import Quiet
 from serving.shadow.report import ShadowReport
-from serving.shadow.worker import Counters, ShadowWorker
+from serving.shadow.runner import Counters, ShadowWorker
 from serving.storage import Store
 from serving.storage.database import Database
 

@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 
 from serving.inference.backpressure import SlicesFull
 from serving.inference.runtime import PlainRuntime
+from serving.protocol.errors import InferenceRefused
 from serving.protocol.model_config import ModelConfig
-from serving.protocol.offered import TensorSpec
-from serving.protocol.refusals import InferenceRefused
+from serving.protocol.offered_model import TensorSpec
 from serving.protocol.statistics import ModelStatistics, Timing
 from serving.protocol.tensors import InferenceRequest
 

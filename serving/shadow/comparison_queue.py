@@ -19,7 +19,7 @@ from serving.observability import logs
 from serving.queue.leases import LeaseLost
 from serving.queue.scan import Scan
 from serving.shadow.agreement import Agreement
-from serving.shadow.sample import is_sampled
+from serving.shadow.sampling import is_sampled
 from serving.storage.database import Database, scans, shadows
 
 MOST_STARTS = 3

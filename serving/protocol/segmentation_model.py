@@ -18,8 +18,8 @@ from serving.inference.scheduling import Computed, Urgency
 from serving.inference.tuning import LARGEST_BATCH
 from serving.models.served import LoadedModel
 from serving.protocol.datatypes import REAL
-from serving.protocol.offered import TensorSpec
-from serving.protocol.refusals import InferenceRefused
+from serving.protocol.errors import InferenceRefused
+from serving.protocol.offered_model import TensorSpec
 from serving.protocol.statistics import ModelStatistics, Timing
 from serving.protocol.tensors import InferenceRequest
 

@@ -16,8 +16,8 @@ from serving.observability import logs
 from serving.queue.leases import LeaseLost
 from serving.queue.worker import Interrupted
 from serving.shadow.agreement import Agreement, NothingInCommon
-from serving.shadow.comparer import Comparer, Comparison
-from serving.shadow.queue import ShadowLease, ShadowQueue
+from serving.shadow.comparison import Comparer, Comparison
+from serving.shadow.comparison_queue import ShadowLease, ShadowQueue
 
 _POLLING_SECONDS = 1.0
 _FINAL = (FormatError, MemoryError, NothingInCommon)

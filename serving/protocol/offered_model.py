@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from numpy.typing import NDArray
 
-from serving.protocol.refusals import InferenceRefused
+from serving.protocol.errors import InferenceRefused
 from serving.protocol.statistics import ModelStatistics, Timing
 from serving.protocol.tensors import InferenceRequest, Tensor
 
