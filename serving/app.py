@@ -11,11 +11,22 @@ from importlib.metadata import version
 from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 
-from serving import access, errors, resources
-from serving.headers import SecurityHeaders
+from serving import resources
+from serving.api import access, problems
+from serving.api.headers import SecurityHeaders
+from serving.api.routes import (
+    health,
+    infer,
+    inference_protocol,
+    models,
+    results,
+    scans,
+    shadow,
+    submission,
+    uploads,
+)
 from serving.observability.tracing import Tracing
 from serving.parts import owner
-from serving.routes import health, inference, intake, models, protocol, results, scans, shadow, uploads
 from serving.settings import Settings
 from serving.telemetry import RequestWatch, Telemetry
 
@@ -54,13 +65,13 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.resources = None
     app.state.telemetry = telemetry
     app.state.startup_error = None
-    app.include_router(inference.router)
+    app.include_router(infer.router)
     app.include_router(health.router)
-    for routes in (intake, scans, results, uploads, models, shadow, protocol):
+    for routes in (submission, scans, results, uploads, models, shadow, inference_protocol):
         app.include_router(routes.router)
     app.add_middleware(access.Access, metrics_open=settings.metrics_open)
     app.add_middleware(RequestWatch, telemetry=telemetry, tracing=tracing)
     app.add_middleware(SecurityHeaders, tls=settings.tls_certificate is not None)
-    errors.install(app)
+    problems.install(app)
     access.document(app)
     return app

@@ -6,20 +6,17 @@ import contextlib
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
 from pathlib import Path
 
+from serving.api.dependencies import Resources
 from serving.auth.authentication import Auth, check_exposure
-from serving.auth.identity import ANYONE, Identity
 from serving.auth.keys import Keys
-from serving.inference.batching import Batcher
 from serving.intake.acceptance import Intake
 from serving.intake.admission import Admission, QueueLimits
 from serving.intake.limits import Limits
 from serving.intake.sources import Sources
 from serving.intake.tus import Uploads
 from serving.models.follower import Follower
-from serving.models.served import Models
 from serving.models.webhooks import Webhook
 from serving.observability.readiness import Readiness
 from serving.observability.tracing import Tracing
@@ -29,50 +26,12 @@ from serving.protocol.repository import Repository
 from serving.protocol.shared_memory import Regions
 from serving.protocol.statistics import Statistics
 from serving.queue import load
-from serving.queue.janitor import Janitor
-from serving.queue.jobs import Jobs
-from serving.queue.worker import Worker
 from serving.segmentation.results import Results
 from serving.settings import Settings
-from serving.shadow.service import Shadow
 from serving.storage import Scratch, StoreError
 from serving.storage.database import Database
 from serving.storage.locations import scratch_dir
 from serving.telemetry import Telemetry
-
-_MOST_GPU_LANES = 16
-
-
-@dataclass(frozen=True)
-class Resources:
-    """What routes are handed; on `app.state.resources` while the app runs."""
-
-    models: Models
-    batcher: Batcher
-    jobs: Jobs
-    janitor: Janitor
-    intake: Intake
-    uploads: Uploads
-    results: Results
-    readiness: Readiness
-    telemetry: Telemetry
-    worker: Worker | None
-    auth: Auth
-    catalogue: Catalogue
-    """What /v2 offers."""
-    regions: Regions
-    """Shared memory in which tensors may lie."""
-    admission: Admission
-    follower: Follower
-    webhook: Webhook
-    shadow: Shadow
-    caller: Identity = ANYONE
-    """On whose behalf they are used."""
-
-    def seen_by(self, identity: Identity) -> Resources:
-        """The same, where scans and uploads of other owners do not exist and new ones are this identity's."""
-        jobs, uploads = self.jobs.seen_by(identity), self.uploads.seen_by(identity)
-        return replace(self, jobs=jobs, uploads=uploads, intake=self.intake.using(jobs, uploads), caller=identity)
 
 
 @contextmanager

@@ -12,7 +12,7 @@ import pytest
 from fastapi.routing import iter_route_contexts
 from starlette.testclient import TestClient
 
-from serving.access import OPEN, needs
+from serving.api.access import OPEN, needs
 from serving.app import create_app
 from serving.auth.authentication import FRESH_SECONDS
 from serving.auth.keys import Keys

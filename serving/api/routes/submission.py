@@ -8,14 +8,13 @@ from fastapi import APIRouter, Depends, Header, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from pydantic import ValidationError
 
-from serving.errors import MEDIA_TYPE
+from serving.api.dependencies import Given, Resources, database_answers, segmentation_model
+from serving.api.problems import MEDIA_TYPE
+from serving.api.responses import scan_response
+from serving.api.schemas import ProblemResponse, ScanParameters, ScanRequest, ScanResponse
 from serving.intake.body import stated_sha256
 from serving.intake.parameters import Asked, RequestRefused, parse_priority, parse_spacing
 from serving.queue.scan import Scan
-from serving.resources import Resources
-from serving.routes.answers import scan_response
-from serving.routes.given import Given, database_answers, segmentation_model
-from serving.schemas import ProblemResponse, ScanParameters, ScanRequest, ScanResponse
 
 _PROBLEM: dict[str, Any] = {"model": ProblemResponse, "content": {MEDIA_TYPE: {}}}
 _MOST_JSON_BYTES = 100_000

@@ -7,10 +7,10 @@ from typing import Annotated
 
 from fastapi import Path
 
+from serving.api.schemas import Links, ModelResponse, QualityResponse, ScanResponse, WarningResponse
 from serving.queue.jobs import Job
 from serving.queue.progress import progress_of
 from serving.queue.scan import Scan
-from serving.schemas import Links, ModelResponse, QualityResponse, ScanResponse, WarningResponse
 
 ScanId = Annotated[str, Path(description="The scan's id, as the answer to the post gave it.")]
 

@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Send
 from starlette.types import Scope as AsgiScope
 
-from serving import errors
+from serving.api import problems
 from serving.auth.authentication import Auth, NotAllowed, NotAuthenticated
 from serving.auth.identity import IDENTITY, Scope
 from serving.auth.keys import Key
@@ -96,8 +96,8 @@ class Access:
             raise NotImplementedError(f"{scope['type']} has no rules of access")
         try:
             auth, key = await self._admitted(scope)
-        except (errors.NotReady, NotAuthenticated, NotAllowed, TooMuch, *errors.NO_ANSWER) as error:
-            await errors.answer(Request(scope), error)(scope, receive, send)
+        except (problems.NotReady, NotAuthenticated, NotAllowed, TooMuch, *problems.NO_ANSWER) as error:
+            await problems.answer(Request(scope), error)(scope, receive, send)
             return
         if key is None:
             await self._app(scope, receive, send)
@@ -111,7 +111,7 @@ class Access:
     async def _admitted(self, scope: AsgiScope) -> tuple[Auth, Key | None]:
         resources = scope["app"].state.resources
         if resources is None:
-            raise errors.NotReady("the server is starting or stopping")
+            raise problems.NotReady("the server is starting or stopping")
         auth: Auth = resources.auth
         headers = Headers(scope=scope)
         identity, key = await auth.identify(_presented(headers), in_outage=scope["path"] in IN_OUTAGE)

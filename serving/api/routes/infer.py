@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from fastapi import APIRouter, Request, Response
 from starlette.types import Receive, Scope, Send
 
+from serving.api.dependencies import resources_of
 from serving.intake.body import MOST_BODY_BYTES
 from serving.protocol.compression import packed, unpacked, wanted
 from serving.protocol.errors import InferenceRefused
@@ -20,7 +21,6 @@ from serving.protocol.offered_model import Offered, check
 from serving.protocol.shared_memory import Regions
 from serving.protocol.statistics import Timing
 from serving.protocol.tensors import InferenceRequest, encode
-from serving.routes.given import resources_of
 
 _LENGTH = "inference-header-content-length"
 _INLINE_BYTES = 1 << 18

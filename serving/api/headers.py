@@ -6,7 +6,7 @@ from starlette.datastructures import MutableHeaders
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from serving import errors
+from serving.api import problems
 
 NOTHING = "default-src 'none'; frame-ancestors 'none'"
 """For what is no page."""
@@ -44,7 +44,7 @@ class SecurityHeaders:
             await self._app(scope, receive, with_headers)
         except Exception as error:
             if not started:
-                await errors.answer(Request(scope), error)(scope, receive, with_headers)
+                await problems.answer(Request(scope), error)(scope, receive, with_headers)
             raise
 
     def _complete(self, headers: MutableHeaders, path: str) -> None:

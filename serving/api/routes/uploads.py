@@ -8,9 +8,9 @@ from typing import Annotated
 from fastapi import APIRouter, Header, Request, Response
 from fastapi.concurrency import run_in_threadpool
 
+from serving.api.dependencies import Given
 from serving.intake.parameters import parse_priority
 from serving.intake.tus import CHECKSUMS, UploadRefused, Uploads, parse_metadata
-from serving.routes.given import Given
 
 _VERSION = "1.0.0"
 _EXTENSIONS = "creation,creation-with-upload,creation-defer-length,checksum,expiration,termination"

@@ -11,10 +11,10 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Body, Request, Response
 from fastapi.responses import JSONResponse
 
+from serving.api.dependencies import Given, resources_of
 from serving.observability.readiness import Check
 from serving.protocol import description
 from serving.protocol.errors import LoadRefused, NotOffered, RegionRefused, UnknownModel
-from serving.routes.given import Given, resources_of
 
 router = APIRouter(prefix="/v2", tags=["Open Inference Protocol"])
 

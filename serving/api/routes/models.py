@@ -7,12 +7,9 @@ from typing import Any
 
 from fastapi import APIRouter, Request
 
-from serving.errors import MEDIA_TYPE
-from serving.models.follower import Followed, Refusal
-from serving.models.served import Place
-from serving.models.webhooks import EventUnreadable
-from serving.routes.given import Given
-from serving.schemas import (
+from serving.api.dependencies import Given
+from serving.api.problems import MEDIA_TYPE
+from serving.api.schemas import (
     EventResponse,
     FollowedResponse,
     ModelsResponse,
@@ -20,6 +17,9 @@ from serving.schemas import (
     ProblemResponse,
     RefusalResponse,
 )
+from serving.models.follower import Followed, Refusal
+from serving.models.served import Place
+from serving.models.webhooks import EventUnreadable
 
 _PROBLEM: dict[str, Any] = {"model": ProblemResponse, "content": {MEDIA_TYPE: {}}}
 _MOST_EVENT_BYTES = 100_000

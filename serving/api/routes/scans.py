@@ -12,13 +12,13 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 from sqlalchemy.exc import SQLAlchemyError
 
-from serving.errors import MEDIA_TYPE, RETRY_SECONDS
+from serving.api.dependencies import Given, database_answers
+from serving.api.problems import MEDIA_TYPE, RETRY_SECONDS
+from serving.api.responses import ScanId, scan_response
+from serving.api.schemas import ProblemResponse, ScanResponse, ScansResponse
 from serving.observability import logs
 from serving.queue.jobs import ENDED, ScanNotFound, State
 from serving.queue.worker import Ending
-from serving.routes.answers import ScanId, scan_response
-from serving.routes.given import Given, database_answers
-from serving.schemas import ProblemResponse, ScanResponse, ScansResponse
 
 _PROBLEM: dict[str, Any] = {"model": ProblemResponse, "content": {MEDIA_TYPE: {}}}
 _LOOKING_SECONDS = 0.5

@@ -14,13 +14,10 @@ from fastapi.responses import StreamingResponse
 from scans.formats import MEDIA_TYPES
 from scans.measures.statistics import OrganRow
 from scans.model.judgement import OrganQuality
-from serving.errors import MEDIA_TYPE, NoResult, NotFinished
-from serving.queue.jobs import Job
-from serving.queue.scan import Scan
-from serving.resources import Resources
-from serving.routes.answers import ScanId, model_response, quality_response
-from serving.routes.given import Given, database_answers
-from serving.schemas import (
+from serving.api.dependencies import Given, Resources, database_answers
+from serving.api.problems import MEDIA_TYPE, NoResult, NotFinished
+from serving.api.responses import ScanId, model_response, quality_response
+from serving.api.schemas import (
     BoxResponse,
     OrganRowResponse,
     OrgansResponse,
@@ -28,6 +25,8 @@ from serving.schemas import (
     SliceQualityResponse,
     SlicesQualityResponse,
 )
+from serving.queue.jobs import Job
+from serving.queue.scan import Scan
 from serving.segmentation.results import Axis
 
 _PROBLEM: dict[str, Any] = {"model": ProblemResponse, "content": {MEDIA_TYPE: {}}}

@@ -9,9 +9,9 @@ from typing import Any, Literal
 from anyio import CapacityLimiter, to_thread
 from fastapi import APIRouter, Request, Response
 
+from serving.api.dependencies import Given, segmentation_model
+from serving.api.schemas import CheckResponse, HealthResponse, OrganResponse, ServedModelResponse
 from serving.observability.readiness import Check
-from serving.routes.given import Given, segmentation_model
-from serving.schemas import CheckResponse, HealthResponse, OrganResponse, ServedModelResponse
 from serving.telemetry import CONTENT_TYPE, Telemetry
 
 router = APIRouter(tags=["server"])

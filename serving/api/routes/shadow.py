@@ -6,16 +6,16 @@ from datetime import UTC, datetime
 
 from fastapi import APIRouter
 
-from serving.auth.identity import Identity
-from serving.routes.given import Given
-from serving.shadow.report import Compared, OrganReport, PairReport, Standing
-from serving.shadow.schemas import (
+from serving.api.dependencies import Given
+from serving.api.shadow_schemas import (
     ComparedModelResponse,
     ComparisonResponse,
     OrganAgreementResponse,
     ShadowResponse,
     WorstScanResponse,
 )
+from serving.auth.identity import Identity
+from serving.shadow.report import Compared, OrganReport, PairReport, Standing
 
 router = APIRouter(prefix="/v1/models", tags=["models"])
 

@@ -1,0 +1,1 @@
+"""The HTTP interface: routes translate, the rooms below decide; errors are problem documents."""

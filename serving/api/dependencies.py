@@ -1,0 +1,90 @@
+"""Dependencies: the resources of a server that a route asks for as a parameter, as the caller sees them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Annotated
+
+from fastapi import Depends, Request
+
+from serving.api.problems import NotReady
+from serving.auth.authentication import Auth
+from serving.auth.identity import ANYONE, Identity, identity_of
+from serving.inference.batching import Batcher
+from serving.intake.acceptance import Intake
+from serving.intake.admission import Admission
+from serving.intake.tus import Uploads
+from serving.models.follower import Follower
+from serving.models.served import LoadedModel, Models
+from serving.models.webhooks import Webhook
+from serving.observability.readiness import Readiness
+from serving.protocol.catalogue import Catalogue
+from serving.protocol.shared_memory import Regions
+from serving.queue.janitor import Janitor
+from serving.queue.jobs import Jobs
+from serving.queue.worker import Worker
+from serving.segmentation.results import Results
+from serving.shadow.service import Shadow
+from serving.telemetry import Telemetry
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What routes are handed; on `app.state.resources` while the app runs."""
+
+    models: Models
+    batcher: Batcher
+    jobs: Jobs
+    janitor: Janitor
+    intake: Intake
+    uploads: Uploads
+    results: Results
+    readiness: Readiness
+    telemetry: Telemetry
+    worker: Worker | None
+    auth: Auth
+    catalogue: Catalogue
+    """What /v2 offers."""
+    regions: Regions
+    """Shared memory in which tensors may lie."""
+    admission: Admission
+    follower: Follower
+    webhook: Webhook
+    shadow: Shadow
+    caller: Identity = ANYONE
+    """On whose behalf they are used."""
+
+    def seen_by(self, identity: Identity) -> Resources:
+        """The same, where scans and uploads of other owners do not exist and new ones are this identity's."""
+        jobs, uploads = self.jobs.seen_by(identity), self.uploads.seen_by(identity)
+        return replace(self, jobs=jobs, uploads=uploads, intake=self.intake.using(jobs, uploads), caller=identity)
+
+
+def resources_of(request: Request) -> Resources:
+    """All of them, whoever asks: for what belongs to nobody."""
+    resources: Resources | None = request.app.state.resources
+    if resources is None:
+        raise NotReady("the server is starting or stopping")
+    return resources
+
+
+def segmentation_model(given: Resources) -> LoadedModel:
+    """The one for new scans. Raises NotReady where plain models alone are served."""
+    if not given.models.served():
+        raise NotReady("no segmentation model is served: set RICEFISH_MODEL")
+    return given.models.current
+
+
+def _seen(request: Request) -> Resources:
+    return resources_of(request).seen_by(identity_of(request.scope))
+
+
+Given = Annotated[Resources, Depends(_seen)]
+
+
+async def database_answers(request: Request) -> None:
+    """Refuses at once what needs the database while it does not answer, so that no thread waits for it in vain.
+
+    Raises Unanswered or SQLAlchemyError.
+    """
+    await resources_of(request).readiness.look("database")
