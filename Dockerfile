@@ -62,7 +62,7 @@ VOLUME ["/var/lib/ricefish/store", "/var/lib/ricefish/scratch"]
 EXPOSE 8000
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=10s --timeout=5s --start-period=120s --retries=3 \
-  CMD ["python", "-m", "serving.healthcheck", "ready"]
+  CMD ["python", "-m", "serving.process.healthcheck", "ready"]
 # the model is RICEFISH_MODEL, or an argument: docker run ... ricefish-serving serve --model /models/student
 # it listens beyond loopback, so it wants a key: docker run -v ... ricefish-serving keys add --owner ... --scope ...
 ENTRYPOINT ["ricefish"]

@@ -11,7 +11,6 @@ from importlib.metadata import version
 from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 
-from serving import resources
 from serving.api import access, problems
 from serving.api.headers import SecurityHeaders
 from serving.api.routes import (
@@ -26,7 +25,8 @@ from serving.api.routes import (
     uploads,
 )
 from serving.observability.tracing import Tracing
-from serving.parts import owner
+from serving.process import resources
+from serving.process.common import owner
 from serving.settings import Settings
 from serving.telemetry import RequestWatch, Telemetry
 

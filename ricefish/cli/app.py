@@ -104,7 +104,8 @@ def serve(
 ) -> None:
     """Serves a model over HTTP. Every option, and more, is also an environment variable: RICEFISH_MODEL and so on."""
     try:
-        from serving.server import serve as run  # noqa: PLC0415
+        from serving.app import create_app  # noqa: PLC0415
+        from serving.process.server import serve as run  # noqa: PLC0415
         from serving.settings import SettingsError, read_settings  # noqa: PLC0415
     except ModuleNotFoundError as error:
         _fail(f"the server is not installed ({error}); install ricefish[serving]")
@@ -112,15 +113,15 @@ def serve(
         settings = read_settings(model=model, model_repository=model_repository, host=host, port=port, store=store)
     except SettingsError as error:
         _fail(error)
-    raise typer.Exit(run(settings))
+    raise typer.Exit(run(settings, create_app))
 
 
 @app.command()
 def worker() -> None:
     """Works on the scans of servers that share this RICEFISH_DATABASE_URL and RICEFISH_STORE."""
     try:
+        from serving.process.worker import work  # noqa: PLC0415
         from serving.settings import SettingsError, read_settings  # noqa: PLC0415
-        from serving.worker_process import work  # noqa: PLC0415
     except ModuleNotFoundError as error:
         _fail(f"the server is not installed ({error}); install ricefish[serving]")
     try:
@@ -145,8 +146,8 @@ def doctor(
     from ricefish.cli import doctor as report  # noqa: PLC0415
 
     try:
-        from serving.diagnosis import examine  # noqa: PLC0415
         from serving.observability import logs  # noqa: PLC0415
+        from serving.process.diagnosis import examine  # noqa: PLC0415
     except ModuleNotFoundError as error:
         _fail(f"the server is not installed ({error}); install ricefish[serving]")
     logs.configure("error")

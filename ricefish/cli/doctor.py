@@ -1,4 +1,4 @@
-"""`ricefish doctor`: the findings of `serving.diagnosis` as a table or as JSON."""
+"""`ricefish doctor`: the findings of `serving.process.diagnosis` as a table or as JSON."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 if TYPE_CHECKING:
-    from serving.diagnosis import Finding
+    from serving.process.diagnosis import Finding
 
 _STYLES = {"OK": "green", "WARN": "yellow", "FAIL": "bold red"}
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from serving.healthcheck import address
+from serving.process.healthcheck import address
 from tests.serving.models import write_model
 from tests.serving.running import RunningServer
 
@@ -19,7 +19,7 @@ EVERYWHERE = "0.0.0.0"  # noqa: S104 - nothing listens there: it is what the che
 def asked(question: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """The command as a container engine runs it."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("RICEFISH_")}
-    command = [sys.executable, "-m", "serving.healthcheck", question]
+    command = [sys.executable, "-m", "serving.process.healthcheck", question]
     return subprocess.run(command, env={**kept, **environment}, capture_output=True, text=True, check=False)
 
 

@@ -12,7 +12,7 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from serving.server import GRACE_SECONDS
+from serving.process.server import GRACE_SECONDS
 from serving.settings import Settings
 from tests.deploy.test_metrics_named import base, documented
 

@@ -20,7 +20,7 @@ import pytest
 from moto.server import ThreadedMotoServer
 
 from scans.model.manifest import MODEL_FILE
-from serving.diagnosis.machine import disks, open_files
+from serving.process.diagnosis.machine import disks, open_files
 from tests.serving.databases import new_postgresql_database, postgresql_server
 from tests.serving.models import write_model
 from tests.serving.running import RunningServer

@@ -85,7 +85,7 @@ def check_serving(used: Engine, image: str, folder: Path) -> None:
     try:
         _until_ready(f"http://127.0.0.1:{port}/health/ready", server)
         _without(server.execute("python", "-c", _LOOK_AROUND).split())
-        server.execute("python", "-m", "serving.healthcheck", "ready")
+        server.execute("python", "-m", "serving.process.healthcheck", "ready")
         segmented = _segment(f"http://127.0.0.1:{port}", key, folder)
     finally:
         status = server.stop()

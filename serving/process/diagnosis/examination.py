@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from serving.diagnosis import machine, services
 from serving.observability.findings import Finding, Level, look
+from serving.process.diagnosis import machine, services
 from serving.settings import PREFIX, Settings, SettingsError, read_settings
 from serving.storage.locations import database_url, scratch_dir
 

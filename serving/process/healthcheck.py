@@ -1,4 +1,4 @@
-"""`python -m serving.healthcheck [live | ready | metrics]`: exit status 0 if the process of this container answers.
+"""`python -m serving.process.healthcheck [live | ready | metrics]`: status 0 if the process of this container answers.
 
 What a container engine runs every few seconds beside a server or a worker, so it imports nothing that takes time. Where
 to ask comes from the same RICEFISH_ variables that the process itself reads. With TLS the certificate is not verified:

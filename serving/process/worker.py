@@ -6,10 +6,10 @@ import signal
 import sys
 import threading
 
-from serving import resources
 from serving.models.served import ModelError
 from serving.observability import logs
 from serving.observability.tracing import TracingError
+from serving.process import resources
 from serving.settings import Settings
 from serving.storage import StoreError
 from serving.storage.database import DatabaseError

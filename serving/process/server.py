@@ -9,12 +9,12 @@ import signal
 import socket
 import sys
 import time
+from collections.abc import Callable
 from types import FrameType
 
 import uvicorn
 from fastapi import FastAPI
 
-from serving.app import create_app
 from serving.auth.authentication import NoKeys
 from serving.models.served import ModelError
 from serving.observability import logs
@@ -28,8 +28,8 @@ GRACE_SECONDS = 30
 """For requests under way when the server is told to stop, and before that for batches under way."""
 
 
-def serve(settings: Settings) -> int:
-    """Serves until told to stop (SIGTERM, SIGINT); gives the exit status. Prints the address once it can be used."""
+def serve(settings: Settings, create_app: Callable[[Settings], FastAPI]) -> int:
+    """Serves an app until told to stop (SIGTERM, SIGINT); gives the exit status. Prints the address once it can be used."""
     logs.configure(settings.log_level)
     try:
         app = create_app(settings)

@@ -13,12 +13,12 @@ from pathlib import Path
 import httpx
 from sqlalchemy import delete, insert, select
 
-from serving.diagnosis.borrowed import borrowed
 from serving.inference.tuning import Tuner, Wanted
 from serving.models.references import is_registered
 from serving.models.registry import tracking_uri, without_password
 from serving.models.served import Models
 from serving.observability.findings import Level, Seen
+from serving.process.diagnosis.read_only_models import borrowed
 from serving.settings import Settings
 from serving.storage import Scratch, open_store
 from serving.storage.database import Database, keys
