@@ -29,7 +29,7 @@ GRACE_SECONDS = 30
 
 
 def serve(settings: Settings, create_app: Callable[[Settings], FastAPI]) -> int:
-    """Serves an app until told to stop (SIGTERM, SIGINT); gives the exit status. Prints the address once it can be used."""
+    """Serves an app until told to stop (SIGTERM, SIGINT); gives the exit status. Prints its address once it answers."""
     logs.configure(settings.log_level)
     try:
         app = create_app(settings)
