@@ -26,7 +26,7 @@ from serving.api.routes import (
 )
 from serving.observability.tracing import Tracing
 from serving.process import resources
-from serving.process.common import owner
+from serving.process.components import owner
 from serving.settings import Settings
 from serving.telemetry import RequestWatch, Telemetry
 

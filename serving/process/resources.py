@@ -20,7 +20,7 @@ from serving.models.follower import Follower
 from serving.models.webhooks import Webhook
 from serving.observability.readiness import Readiness
 from serving.observability.tracing import Tracing
-from serving.process.common import Parts, opened, owner, running, shadowed
+from serving.process.components import Parts, opened, owner, running, shadowed
 from serving.protocol.catalogue import Catalogue
 from serving.protocol.repository import Repository
 from serving.protocol.shared_memory import Regions

@@ -18,7 +18,7 @@ from benchmarks import servers
 from serving.auth.keys import Keys
 from serving.storage.database import Database
 from tests.serving.databases import Stoppable, new_postgresql_database
-from tests.serving.test_ways_in import nifti
+from tests.serving.intake.test_ways_in import nifti
 
 FILES = [nifti(number, (24, 40, 48)) for number in range(2)]
 BOUND_SECONDS = 60

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tiny_volumes import ORGANS, WINDOW, fish, tiny_data_set, write_catalogue, write_volume
 
+from tests.training.tiny_volumes import ORGANS, WINDOW, fish, tiny_data_set, write_catalogue, write_volume
 from training.data.prepared import Catalogue, SliceReader
 from training.data.pseudo_labels import KeptSlice, read_refined
 from training.learning.sampling import Batch, PatchBatches, in_proportion, labelled_pool, refined_pool

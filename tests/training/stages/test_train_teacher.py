@@ -7,8 +7,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tiny_volumes import ORGANS, TEACHER_SECTION, WINDOW, fish, tiny_data_set, write_catalogue, write_volume
 
+from tests.training.tiny_volumes import (
+    ORGANS,
+    TEACHER_SECTION,
+    WINDOW,
+    fish,
+    tiny_data_set,
+    write_catalogue,
+    write_volume,
+)
 from training.learning.checkpoints import TEACHER, load_network, read_details
 from training.learning.loop import Epoch
 from training.learning.prediction import predictor

@@ -23,7 +23,7 @@ from tests.serving.databases import new_postgresql_database
 from tests.serving.models import write_model
 from tests.serving.running import RunningServer
 
-REPOSITORY = Path(__file__).resolve().parents[2]
+REPOSITORY = Path(__file__).resolve().parents[3]
 
 Samples = Mapping[tuple[str, frozenset[tuple[str, str]]], float]
 

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 import yaml
-from tiny_volumes import tiny_data_set
 
+from tests.training.tiny_volumes import tiny_data_set
 from training.learning.checkpoints import STUDENT, TEACHER, load_network, read_details
 
-PARAMS = Path(__file__).parents[2] / "params.yaml"
+PARAMS = Path(__file__).parents[3] / "params.yaml"
 
 
 @pytest.fixture(scope="module")

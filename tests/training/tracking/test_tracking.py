@@ -15,7 +15,7 @@ from training.params import Refine
 from training.tracking import provenance, runs
 
 SECTION = Refine(quality_classifier=True, threshold=0.5)
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 
 
 @pytest.fixture

@@ -74,6 +74,6 @@ def test_a_log_line_is_key_value_pairs_on_one_line() -> None:
 
 def test_every_setting_is_documented() -> None:
     """docs/serving.md names each variable that the server reads, and no other of its prefix."""
-    page = (Path(__file__).resolve().parents[2] / "docs" / "serving.md").read_text(encoding="utf-8")
+    page = (Path(__file__).resolve().parents[3] / "docs" / "serving.md").read_text(encoding="utf-8")
     written = set(re.findall(r"`(RICEFISH_[A-Z0-9_]+[A-Z])`", page))
     assert written == {f"RICEFISH_{name.upper()}" for name in Settings.model_fields}

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.serving.intake.test_ways_in import nifti
 from tests.serving.models import write_model
 from tests.serving.running import RunningServer
-from tests.serving.test_ways_in import nifti
 
 ATTEMPTS = 2
 SETTINGS = {"slab_slices": 2, "batch_size": 1, "attempts": ATTEMPTS, "lease_seconds": 2}

@@ -16,10 +16,10 @@ import httpx
 import pytest
 
 from ricefish.client import Client
+from tests.serving.intake.test_ways_in import nifti
 from tests.serving.models import write_model
+from tests.serving.observability.test_prometheus_metrics import Metrics
 from tests.serving.running import RunningServer
-from tests.serving.test_prometheus_metrics import Metrics
-from tests.serving.test_ways_in import nifti
 
 TUS = {"Tus-Resumable": "1.0.0"}
 Serve = Callable[..., RunningServer]

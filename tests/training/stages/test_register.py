@@ -176,7 +176,7 @@ def test_models_of_different_data_are_not_compared_by_their_own_scores(pipeline:
 def test_the_command_says_which_condition_failed(pipeline: Pipeline) -> None:
     """promote prints a table and exits with 1; --force without a reason is refused; rollback and list say what is."""
     name, runner = pipeline.registry.name, CliRunner()
-    Path("params.yaml").write_text((Path(__file__).resolve().parents[2] / "params.yaml").read_text())
+    Path("params.yaml").write_text((Path(__file__).resolve().parents[3] / "params.yaml").read_text())
     pipeline.register(b"one", heart=0.80, liver=0.60)
     assert "version 1 is the champion" in runner.invoke(app, ["promote", name]).output
     pipeline.register(b"two", heart=0.70, liver=0.62)
@@ -208,7 +208,7 @@ def test_the_verdict_holds_what_a_shadow_found(pipeline: Pipeline) -> None:
     assert (done.promoted, done.shadow) == (True, line)
     pipeline.register(b"three", heart=0.86, liver=0.66)
     client.set_model_version_tag(name, "3", TAG, agreement.to_tag())
-    Path("params.yaml").write_text((Path(__file__).resolve().parents[2] / "params.yaml").read_text())
+    Path("params.yaml").write_text((Path(__file__).resolve().parents[3] / "params.yaml").read_text())
     said = CliRunner(env={"COLUMNS": "200"}).invoke(app, ["promote", name]).output
     assert f"{line}; the champion is version 2 now" in said and "version 3 is the champion" in said
     client.set_model_version_tag(name, "2", TAG, "nonsense")

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny_volumes import STUDENT_SECTION, TEACHER_SECTION, tiny_data_set
 
+from tests.training.tiny_volumes import STUDENT_SECTION, TEACHER_SECTION, tiny_data_set
 from training.data.pseudo_labels import REFINED_DIR, write_refined
 from training.learning.checkpoints import STUDENT, TEACHER, CheckpointError, load_network, read_details, save_checkpoint
 from training.learning.losses import distillation
