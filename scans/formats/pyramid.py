@@ -10,16 +10,16 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import zarr
 from numpy.typing import DTypeLike, NDArray
-from ome_zarr_models.v05.image_label import ImageLabelAttrs
-from zarr.codecs import ZstdCodec
 
 from scans.geometry import Frame, Triple
 from scans.organs import OrganMap
+
+if TYPE_CHECKING:
+    import zarr
 
 _CHUNK_DEPTH = 32
 _CHUNK_SIDE = 128
@@ -54,6 +54,9 @@ class Pyramid:
         """
         if slab_slices < 1 or slab_slices & (slab_slices - 1):
             raise ValueError(f"slabs of {slab_slices} slices; a pyramid needs a power of two")
+        import zarr  # noqa: PLC0415  half a second, with its metadata, that nobody pays before the first volume
+        from zarr.codecs import ZstdCodec  # noqa: PLC0415
+
         halvings = max(0, math.ceil(math.log2(max(shape) / _SMALLEST_LEVEL)))
         count = min(halvings + 1, _MOST_LEVELS)
         group = zarr.create_group(folder, zarr_format=3, attributes=_attributes(count, frame, organs))
@@ -76,6 +79,8 @@ class Pyramid:
     @classmethod
     def open(cls, store: Any) -> Pyramid:
         """A pyramid that `create` made, from a folder or anything else that zarr opens."""
+        import zarr  # noqa: PLC0415  as in create
+
         group = zarr.open_group(store, mode="r+" if isinstance(store, Path) else "r")
         names = sorted((name for name, _ in group.arrays()), key=int)
         levels = [group[name] for name in names]
@@ -130,6 +135,8 @@ class Pyramid:
 
 
 def _attributes(levels: int, frame: Frame, organs: OrganMap | None) -> dict[str, Any]:
+    from ome_zarr_models.v05.image_label import ImageLabelAttrs  # noqa: PLC0415  as in create
+
     origin = [float(value) for value in reversed(frame.origin)]
     datasets = [
         {

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from scans.geometry import Box, Frame, Triple
 from scans.organs import OrganMap
@@ -84,6 +83,8 @@ class OrganStatistics:
             raise ValueError(f"a segmentation of shape {segmentation.shape} cannot fill a box of shape {box.shape}")
         if segmentation.size and segmentation.max() >= classes:
             raise ValueError(f"the segmentation holds class index {segmentation.max()}; the greatest is {classes - 1}")
+        from scipy import ndimage  # noqa: PLC0415  half a second that a client does not need
+
         sums = [_OrganSum()] * (classes - 1)
         for position, place in enumerate(ndimage.find_objects(segmentation, max_label=classes - 1)):
             if place is not None:

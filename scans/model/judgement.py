@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 _DIGITS = 6
 """Of a probability, so that what is written down is what is read back."""
@@ -146,6 +145,8 @@ class Judgement:
 
 def slice_voxels(segmentation: NDArray[np.uint8], *, organs: int) -> NDArray[np.int64]:
     """Class indices, uint8 (z, Y, X) -> int64 (z, organs): voxels of each organ in each slice."""
+    from scipy import ndimage  # noqa: PLC0415  half a second that a server starts without
+
     counts = np.zeros((len(segmentation), organs), np.int64)
     for index, place in enumerate(ndimage.find_objects(segmentation, max_label=organs)):
         if place is not None:

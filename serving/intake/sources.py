@@ -11,10 +11,11 @@ import stat
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 from urllib.parse import unquote, urlsplit
 
-import fsspec
+if TYPE_CHECKING:
+    from fsspec import AbstractFileSystem
 
 _PIECE_BYTES = 4 << 20
 
@@ -128,6 +129,8 @@ class Sources:
     def _object(self, uri: str, bucket: str, key: str) -> Source:
         if not key or any(part in ("", ".", "..") for part in key.split("/")):
             raise self._refusal(uri)
+        import fsspec  # noqa: PLC0415  only who reads from a bucket waits for it
+
         s3 = fsspec.filesystem("s3", endpoint_url=self.s3_endpoint, skip_instance_cache=True)
         path = f"{bucket}/{key}"
         try:
@@ -186,7 +189,7 @@ def _open_below(root: Path, relative: Path) -> BinaryIO:
     return opened
 
 
-def _object_opener(s3: fsspec.AbstractFileSystem, place: str) -> Callable[[], BinaryIO]:
+def _object_opener(s3: AbstractFileSystem, place: str) -> Callable[[], BinaryIO]:
     def opened() -> BinaryIO:
         file: BinaryIO = s3.open(place, "rb", block_size=_PIECE_BYTES, cache_type="readahead")
         return file

@@ -11,7 +11,6 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from scans.formats import DOWNLOAD_SUFFIXES, MEDIA_TYPES, open_volume, stem, stream_volume
 from scans.formats.pyramid import Pyramid
@@ -81,6 +80,8 @@ class Results:
             else:
                 grey = _across((slab for _, slab in volume.slabs(scan.slab_slices)), along, index)
                 organs = _across(segmentation.slabs(), along, index)
+        from PIL import Image  # noqa: PLC0415  only pictures need it
+
         colours = overlay(grey, organs, window=scan.window, palette=scan.organs.palette, opacity=opacity)
         buffer = io.BytesIO()
         Image.fromarray(colours).save(buffer, format="PNG")

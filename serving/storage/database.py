@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+
 from sqlalchemy import (
     URL,
     BigInteger,
@@ -29,8 +33,6 @@ from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 from sqlalchemy.pool import ConnectionPoolEntry
 from sqlalchemy.schema import CreateColumn
-
-from serving.storage import postgresql
 
 _READS = "ricefish_reads"
 _BUSY_SECONDS = 60
@@ -145,7 +147,13 @@ class Database:
             raise DatabaseError(f"the database {self.name} is neither sqlite:///PATH nor postgresql://USER@HOST/NAME")
         self.shared = kind == "postgresql"
         """True where several processes may work on one queue."""
-        self._engine = postgresql.engine(self.url) if self.shared else _sqlite(self.url)
+        self._unhurried: Callable[[Connection], AbstractContextManager[object]] = contextlib.nullcontext
+        if self.shared:
+            from serving.storage import postgresql  # noqa: PLC0415  its library is loaded only where it is used
+
+            self._engine, self._unhurried = postgresql.engine(self.url), postgresql.unhurried
+        else:
+            self._engine = _sqlite(self.url)
         self._reading = self._engine.execution_options(isolation_level="AUTOCOMMIT", **{_READS: True})
 
     @property
@@ -156,7 +164,7 @@ class Database:
     def open(self) -> None:
         """Makes the tables, columns and indexes that are missing. Raises DatabaseError where it cannot be reached."""
         try:
-            with self._engine.begin() as connection, postgresql.unhurried(connection):
+            with self._engine.begin() as connection, self._unhurried(connection):
                 if self.shared:  # two processes that start at once would both make the table
                     connection.execute(func.pg_advisory_xact_lock(0x71CEF154).select())
                 metadata.create_all(connection)

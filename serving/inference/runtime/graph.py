@@ -9,10 +9,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import onnx
-
-_GRAPHS = (onnx.AttributeProto.GRAPH, onnx.AttributeProto.GRAPHS)
-
 
 def leading_to(outputs: Sequence[str], path: Path) -> bytes | None:
     """The model with these outputs alone, the inputs as they are; None where that would spare nothing, or where the
@@ -20,9 +16,12 @@ def leading_to(outputs: Sequence[str], path: Path) -> bytes | None:
 
     `path` is that of a model that has been loaded before, with these outputs.
     """
+    import onnx  # noqa: PLC0415  who serves no model yet starts without it
+
     model = onnx.load(path)
     graph = model.graph
-    if any(attribute.type in _GRAPHS for node in graph.node for attribute in node.attribute):
+    graphs = (onnx.AttributeProto.GRAPH, onnx.AttributeProto.GRAPHS)
+    if any(attribute.type in graphs for node in graph.node for attribute in node.attribute):
         return None
     used: set[str] = set(outputs)
     needed: list[Any] = []
