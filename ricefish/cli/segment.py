@@ -19,9 +19,10 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
-from ricefish.client.client import Client, RicefishError, ScanStatus, download_format
+from ricefish.client.client import Client, RicefishError, ScanStatus
 from ricefish.client.parameters import Priority
 from ricefish.client.upload_body import Report, upload_bytes
+from scans.formats import download_format
 from scans.geometry import Spacing
 from scans.measures.statistics import OrganRow
 

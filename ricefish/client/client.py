@@ -14,10 +14,10 @@ import shutil
 import time
 import uuid
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from types import MappingProxyType, TracebackType
+from types import TracebackType
 from typing import Any, Literal
 
 import httpx
@@ -26,10 +26,11 @@ from ricefish.client.connection import QUEUE_FULL, Connection, Patience, Ricefis
 from ricefish.client.parameters import Asked, Priority
 from ricefish.client.resumable_upload import submit_resumable
 from ricefish.client.upload_body import Report, pieces, reported, upload_name
+from scans.formats import download_format
 from scans.geometry import Box, Spacing
 from scans.measures.statistics import OrganRow
 
-__all__ = ["FETCHED_AS", "PATIENCE_SECONDS", "RESUMABLE_BYTES", "Client", "RicefishError", "ScanStatus"]
+__all__ = ["PATIENCE_SECONDS", "RESUMABLE_BYTES", "Client", "RicefishError", "ScanStatus"]
 
 State = Literal["queued", "running", "succeeded", "failed", "cancelled"]
 
@@ -37,14 +38,6 @@ PATIENCE_SECONDS = 300.0
 """How long a server that does not answer, as one that is being restarted, is tried again."""
 RESUMABLE_BYTES = 64_000_000
 """Larger files are sent so that what breaks off goes on where it stopped."""
-
-FETCHED_AS: Mapping[str, str] = MappingProxyType(
-    {
-        **{".nii.gz": "nii.gz", ".nrrd": "nrrd", ".seg.nrrd": "nrrd", ".tif": "tif", ".tiff": "tif"},
-        **{".ome.zarr": "ome-zarr", ".ome.zarr.zip": "ome-zarr"},
-    }
-)
-"""The server's name of the format that each suffix of a downloaded file stands for."""
 
 
 @dataclass(frozen=True)
@@ -161,7 +154,7 @@ class Client:
 
         The file appears when it is complete. `.ome.zarr` makes a folder. Raises ValueError for another suffix.
         """
-        format_name = download_format(path)
+        format_name = download_format(path).name
         part = path.with_name(f".{path.name}.{uuid.uuid4().hex}.part")
         try:
             self._fetch(f"/v1/scans/{scan_id}/segmentation", {"format": format_name}, into=part, report=report)
@@ -210,14 +203,6 @@ class Client:
         with self._connection.stream("GET", path, params=parameters) as answer, into.open("wb") as file:
             for piece in reported(answer.iter_raw(), report):
                 file.write(piece)
-
-
-def download_format(path: Path) -> str:
-    """The server's name for the format of a file to fetch. Raises ValueError that lists the suffixes."""
-    for suffix in sorted(FETCHED_AS, key=len, reverse=True):
-        if path.name.lower().endswith(suffix):
-            return FETCHED_AS[suffix]
-    raise ValueError(f"{path}: a segmentation is fetched as one of {', '.join(sorted(FETCHED_AS))}")
 
 
 def _unpack(archive: Path, folder: Path) -> None:

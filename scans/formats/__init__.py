@@ -15,11 +15,10 @@ from typing import BinaryIO
 import numpy as np
 from numpy.typing import DTypeLike
 
-from scans.formats.creators import STREAMED, WRITABLE, creator_of
 from scans.formats.errors import FormatError, SpacingMissing, guarded, without_warnings
-from scans.formats.names import DOWNLOAD_SUFFIXES, MEDIA_TYPES, SUFFIXES, stem
-from scans.formats.signatures import ACCEPTED, reader_of
+from scans.formats.signatures import reader_of
 from scans.formats.sources import CheckedVoxels, frame_of
+from scans.formats.table import ACCEPTED, DOWNLOADS, STREAMED, WRITABLE, creator_of, download_format, stem
 from scans.formats.writing import CheckedWriter, SlabWriter, Target, replacing, writable_dtype
 from scans.geometry import Frame, Spacing, Triple
 from scans.organs import OrganMap
@@ -27,15 +26,14 @@ from scans.volume import Volume
 
 __all__ = [
     "ACCEPTED",
-    "DOWNLOAD_SUFFIXES",
-    "MEDIA_TYPES",
+    "DOWNLOADS",
     "STREAMED",
-    "SUFFIXES",
     "WRITABLE",
     "FormatError",
     "SlabWriter",
     "SpacingMissing",
     "create_volume",
+    "download_format",
     "open_volume",
     "stem",
     "stream_volume",

@@ -4,34 +4,14 @@ from __future__ import annotations
 
 import gzip
 import re
-from collections.abc import Callable
-from contextlib import ExitStack
 from pathlib import Path
 
-from scans.formats import readers
 from scans.formats.errors import FormatError
-from scans.formats.sources import Opened
-
-Reader = Callable[[Path, ExitStack], Opened]
-
-ACCEPTED = (
-    "NIfTI (.nii, .nii.gz), TIFF (.tif, .tiff: multi-page, BigTIFF, ImageJ, OME), NRRD (.nrrd), MetaImage (.mha), "
-    "HDF5 (.h5), OME-Zarr 0.4 and 0.5 (folder or .zip), a DICOM series or single-page TIFF slices (folder or .zip)"
-)
+from scans.formats.table import ACCEPTED, FORMATS, Reader, reader
 
 _START_BYTES = 540
 """As many as the longest header has that says what a file is."""
 _GZIP = b"\x1f\x8b"
-
-_SIGNATURES: list[tuple[Callable[[bytes], bool], Reader]] = [
-    (lambda start: start[344:347] in (b"n+1", b"ni1") or start[4:7] in (b"n+2", b"ni2"), readers.nifti),
-    (lambda start: start[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"), readers.tiff),
-    (lambda start: start.startswith(b"NRRD000"), readers.nrrd),
-    (lambda start: bool(re.match(rb"(ObjectType|ObjectSubType|NDims|Comment)\s*=", start)), readers.metaimage),
-    (lambda start: start.startswith(b"\x89HDF\r\n\x1a\n"), readers.hdf5),
-    (lambda start: start[:4] in (b"PK\3\4", b"PK\5\6"), readers.archive),
-    (lambda start: start[128:132] == b"DICM", readers.dicom_file),
-]
 
 _KNOWN = {
     b"\x89PNG": "a PNG picture",
@@ -49,7 +29,7 @@ _KNOWN = {
 def reader_of(path: Path) -> Reader:
     """The reader for a file or folder. Raises FormatError that says what the first bytes are."""
     if path.is_dir():
-        return readers.folder
+        return next(reader(known) for known in FORMATS if known.folders)
     start = _start(path)
     if not start:
         raise FormatError(path, "empty: the file has 0 bytes", ACCEPTED)
@@ -57,9 +37,9 @@ def reader_of(path: Path) -> Reader:
     if packed:
         with gzip.open(path) as decoded:
             start = decoded.read(_START_BYTES)
-    for matches, reader in _SIGNATURES:
-        if matches(start) and (not packed or reader is readers.nifti):
-            return reader
+    for known in FORMATS:
+        if known.signature and re.match(known.signature, start, re.DOTALL) and (known.gzipped or not packed):
+            return reader(known)
     described = _described(start)
     raise FormatError(path, f"gzip of {described}" if packed else f"an unknown format: {described}", ACCEPTED)
 

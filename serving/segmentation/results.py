@@ -12,7 +12,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from scans.formats import DOWNLOAD_SUFFIXES, MEDIA_TYPES, open_volume, stem, stream_volume
+from scans.formats import DOWNLOADS, open_volume, stem, stream_volume
 from scans.formats.pyramid import Pyramid
 from scans.formats.zip_stream import ZipEntry, zip_bytes, zip_stream
 from scans.overlay import overlay
@@ -33,7 +33,7 @@ class UnknownFormat(ValueError):  # noqa: N818 - says what is wrong
     """A format in which a segmentation cannot be fetched."""
 
     def __init__(self, name: str) -> None:
-        super().__init__(f"format is {name!r}; a segmentation can be fetched as {', '.join(DOWNLOAD_SUFFIXES)}")
+        super().__init__(f"format is {name!r}; a segmentation can be fetched as {', '.join(DOWNLOADS)}")
 
 
 @dataclass(frozen=True)
@@ -55,12 +55,13 @@ class Results:
 
     def download(self, scan: Scan, format_name: str) -> Download:
         """The segmentation with the frame of the scan, named after the scan's file. Raises UnknownFormat."""
-        if format_name not in DOWNLOAD_SUFFIXES:
+        if format_name not in DOWNLOADS:
             raise UnknownFormat(format_name)
-        suffix = DOWNLOAD_SUFFIXES[format_name]
+        sent = DOWNLOADS[format_name]
+        suffix = sent.suffixes[0]
         length, pieces = self._zipped(scan) if format_name == OME_ZARR else (None, self._converted(scan, suffix))
         name = f"{stem(Path(scan.upload.filename))}_segmentation{suffix}"
-        return Download(name, MEDIA_TYPES[format_name], length, pieces)
+        return Download(name, sent.media_type, length, pieces)
 
     def picture(self, scan: Scan, axis: Axis, index: int, *, opacity: float) -> bytes:
         """PNG of a slice with its organs. Raises SliceNotFound for an index beyond the scan.

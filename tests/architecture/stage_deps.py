@@ -13,6 +13,7 @@ from typing import Any
 import grimp
 from ruamel.yaml import YAML
 
+from scans.formats.table import FORMATS
 from training.params import Params
 
 PACKAGES = ("scans", "training")
@@ -25,6 +26,9 @@ class Imports:
 
     def __init__(self) -> None:
         self._graph = grimp.build_graph(*PACKAGES, exclude_type_checking_imports=True, cache_dir=None)
+        for function in (name for known in FORMATS for name in (known.reader, *known.writers.values()) if name):
+            module = f"scans.formats.{function.rpartition('.')[0]}"
+            self._graph.add_import(importer="scans.formats.table", imported=module)
 
     def files(self, module: str) -> list[str]:
         """Every file that Python reads when it runs the module: all that is imported, and their packages."""

@@ -12,9 +12,9 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from ricefish.client.client import FETCHED_AS, Client, RicefishError
+from ricefish.client.client import Client, RicefishError
 from ricefish.client.upload_body import pieces
-from scans.formats import DOWNLOAD_SUFFIXES, open_volume
+from scans.formats import DOWNLOADS, download_format, open_volume
 from scans.intensity import IntensityRule
 from tests.serving.models import run_offline, write_model
 from tests.serving.running import RunningServer
@@ -117,5 +117,10 @@ def test_a_folder_is_sent_as_a_zip(tmp_path: Path) -> None:
 
 def test_the_client_knows_every_format_of_the_server() -> None:
     """Each suffix that the server writes stands for the format that the server calls so."""
-    assert {FETCHED_AS[suffix] for suffix in DOWNLOAD_SUFFIXES.values()} == set(DOWNLOAD_SUFFIXES)
-    assert all(FETCHED_AS[suffix] == name for name, suffix in DOWNLOAD_SUFFIXES.items())
+    asked = {
+        suffix: download_format(Path(f"organs{suffix}")).name for one in DOWNLOADS.values() for suffix in one.suffixes
+    }
+    assert asked == {
+        **{".nii.gz": "nii.gz", ".nrrd": "nrrd", ".seg.nrrd": "nrrd", ".tif": "tif", ".tiff": "tif"},
+        **{".ome.zarr": "ome-zarr", ".ome.zarr.zip": "ome-zarr"},
+    }

@@ -11,7 +11,7 @@ from urllib.parse import quote
 from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.responses import StreamingResponse
 
-from scans.formats import MEDIA_TYPES
+from scans.formats import DOWNLOADS
 from scans.measures.statistics import OrganRow
 from scans.model.judgement import OrganQuality
 from serving.api.dependencies import Given, Resources, database_answers
@@ -47,7 +47,7 @@ router = APIRouter(
 def get_segmentation(
     given: Given,
     scan_id: ScanId,
-    format_name: Annotated[str, Query(alias="format", description=", ".join(MEDIA_TYPES))] = "nii.gz",
+    format_name: Annotated[str, Query(alias="format", description=", ".join(DOWNLOADS))] = "nii.gz",
 ) -> StreamingResponse:
     """The class index of every voxel, with the frame of the scan; made while it is sent."""
     scan, _ = _finished(given, scan_id)

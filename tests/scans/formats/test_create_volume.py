@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from scans.formats import DOWNLOAD_SUFFIXES, MEDIA_TYPES, WRITABLE, create_volume, open_volume, stem
+from scans.formats import DOWNLOADS, WRITABLE, create_volume, open_volume, stem
 from scans.geometry import Frame, Spacing
 
 FRAME = Frame.from_lps(Spacing(1.0, 1.0, 1.0))
@@ -105,5 +105,10 @@ def test_stem_is_the_name_without_format(name, expected, tmp_path):
 
 def test_every_download_format_can_be_written():
     """The formats that a server offers have a suffix that is written and a media type."""
-    assert set(MEDIA_TYPES) == set(DOWNLOAD_SUFFIXES) == {"nii.gz", "nrrd", "tif", "ome-zarr"}
-    assert set(DOWNLOAD_SUFFIXES.values()) <= set(WRITABLE)
+    assert {name: (one.suffixes[0], one.media_type) for name, one in DOWNLOADS.items()} == {
+        "nii.gz": (".nii.gz", "application/gzip"),
+        "nrrd": (".seg.nrrd", "application/octet-stream"),
+        "tif": (".tif", "image/tiff"),
+        "ome-zarr": (".ome.zarr.zip", "application/zip"),
+    }
+    assert {suffix for one in DOWNLOADS.values() for suffix in one.suffixes} <= set(WRITABLE)

@@ -1,0 +1,44 @@
+"""A folder or a .zip: an OME-Zarr, or slices; and a single slice, which is a volume too."""
+
+# ruff: noqa: PLC0415 - an archive of slices does without zarr, whose import takes a second
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from pathlib import Path
+
+from scans.formats.entries import FolderEntries, ZipEntries
+from scans.formats.slices import open_slices
+from scans.formats.sources import Opened
+
+_ZARR_MARKERS = ("zarr.json", ".zgroup", ".zattrs")
+"""Files that make a folder a Zarr group."""
+
+
+def open_container(path: Path, stack: ExitStack) -> Opened:
+    """The volume in a folder or archive. Raises FormatError where there is none, or parts of several."""
+    return _open_folder(path) if path.is_dir() else _open_archive(path, stack)
+
+
+def open_slice(path: Path, stack: ExitStack) -> Opened:
+    """A single DICOM file: a volume of one slice."""
+    return open_slices(FolderEntries(path.parent, (path.name,)))
+
+
+def _open_folder(path: Path) -> Opened:
+    if any((path / marker).is_file() for marker in _ZARR_MARKERS):
+        from scans.formats.ome_zarr import open_ome_zarr
+
+        return open_ome_zarr(path)
+    return open_slices(FolderEntries.of(path))
+
+
+def _open_archive(path: Path, stack: ExitStack) -> Opened:
+    entries = ZipEntries.of(path, stack)
+    roots = [name for name in entries.archive.namelist() if name.rpartition("/")[2] in _ZARR_MARKERS]
+    if roots:
+        from scans.formats.ome_zarr import open_ome_zarr_zip
+
+        root = min(roots, key=lambda name: name.count("/")).rpartition("/")[0]
+        return open_ome_zarr_zip(entries, root, stack)
+    return open_slices(entries)
