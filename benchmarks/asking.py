@@ -31,7 +31,7 @@ _ROUNDING = 0.005
 _LONGEST_SECONDS = 300.0
 
 
-class Wrong(RuntimeError):  # noqa: N818 - says what it is
+class Wrong(RuntimeError):
     """A request failed, or an answer is not that of the version that it names."""
 
 

@@ -66,7 +66,7 @@ def _model(folder: Path | None) -> Iterator[Path]:
         yield clone.export(variant, name="demo-export", into=Path(temporary)) / "student"
 
 
-def measure(  # noqa: PLR0913 - what a run is, each with its name in the call
+def measure(
     model: Path, kinds: Sequence[str], *, scans: int, seed: int, raw: Path | None = None, result: str = RESULT
 ) -> None:
     """Posts scans of each kind, prints the table and writes it down after each kind."""

@@ -90,7 +90,7 @@ def measure(folder: Path, size: Size, *, slices: int, rounds: int, console: Cons
     return _row(size, bare, loops=loops, scans=scans, singles=singles, waits=waits, activities=activities[middle])
 
 
-def _row(  # noqa: PLR0913 - what was measured, each with its name in the call
+def _row(
     size: Size,
     bare: BareLoop,
     *,

@@ -34,7 +34,7 @@ _SIDE = 512
 _TUS = {"Tus-Resumable": "1.0.0"}
 
 
-class Broken(RuntimeError):  # noqa: N818 - says what happened
+class Broken(RuntimeError):
     """An upload that did not survive."""
 
 

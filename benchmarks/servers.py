@@ -21,7 +21,7 @@ from sqlalchemy import create_engine, make_url, text
 START_SECONDS = 120
 
 
-class DidNotStart(RuntimeError):  # noqa: N818 - says what happened
+class DidNotStart(RuntimeError):
     """A process that ended before it was ready; the message holds the end of its log."""
 
 

@@ -141,7 +141,7 @@ def _digests(http: httpx.Client, scan_id: str) -> tuple[str, ...]:
     return tuple(hashlib.sha256(content).hexdigest() for content in (str(organs).encode(), *downloads))
 
 
-def _disturb(  # noqa: PLR0913 - what a disturbance is, each with its name in the call
+def _disturb(
     processes: Sequence[servers.Process],
     traffic: Traffic,
     *,

@@ -18,7 +18,7 @@ _TUS = {"Tus-Resumable": "1.0.0"}
 _PART_BYTES = 300_000
 
 
-class Lost(RuntimeError):  # noqa: N818 - says what happened
+class Lost(RuntimeError):
     """What must never happen, did."""
 
 

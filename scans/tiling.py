@@ -27,7 +27,7 @@ STRIDE = 32
 """Pixels between places that are alike for a U-Net that halves its input five times."""
 
 
-def segment(  # noqa: PLR0913 - the last five are plain numbers of one request, each with its name in the call
+def segment(
     volume: Volume,
     forward: Forward,
     *,
@@ -46,7 +46,7 @@ def segment(  # noqa: PLR0913 - the last five are plain numbers of one request, 
         yield box, segment_slab(slab, forward, batch_size=batch_size, tile=tile, halo=halo, stride=stride)
 
 
-def segment_slab(  # noqa: PLR0913 - plain numbers of one request, each with its name in the call
+def segment_slab(
     slab: NDArray[Any],
     forward: Forward,
     *,

@@ -33,7 +33,7 @@ _MOST_DIFFERENT = 0.001
 """Share of the pixels: rounding in batches of other sizes decides ties, as for the golden slice of a model."""
 
 
-class Different(RuntimeError):  # noqa: N818 - says what is wrong
+class Different(RuntimeError):
     """A server that gives other answers than the bare loop cannot be compared with it."""
 
 

@@ -28,7 +28,7 @@ _START_SECONDS = 180.0
 _BATCH = 8
 
 
-class DidNotStart(RuntimeError):  # noqa: N818 - says what happened
+class DidNotStart(RuntimeError):
     """A server that never answered; the message holds the end of its log."""
 
 
@@ -107,7 +107,7 @@ def start_ricefish(folder: Path, *, model: Path, size: Size) -> Running:
     return Running("Ricefish", process.url, dialects.binary_tensors(size), Tree(process.pid), about, process.stop)
 
 
-def start_peer(  # noqa: PLR0913 - what is started, each with its name in the call
+def start_peer(
     peer: Peer, way: Way, dialect: Dialect, *, environments: Environments, model: Path, folder: Path
 ) -> Running:
     """A peer, once it has segmented a slice. Raises EnvironmentFailed or DidNotStart."""

@@ -13,7 +13,7 @@ DEFAULT_FOLDER = Path("~/.cache/ricefish-peers").expanduser()
 _READY = ".ready"
 
 
-class EnvironmentFailed(RuntimeError):  # noqa: N818 - says what happened
+class EnvironmentFailed(RuntimeError):
     """A peer's packages could not be installed; the message ends as pip's does."""
 
 

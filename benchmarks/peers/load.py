@@ -19,7 +19,7 @@ _LAST_CHUNK = b"0\r\n\r\n"
 _LONGEST_ANSWER_SECONDS = 120.0
 
 
-class BadAnswer(RuntimeError):  # noqa: N818 - says what happened
+class BadAnswer(RuntimeError):
     """An answer that is none; the message is its status, or what became of the connection."""
 
 

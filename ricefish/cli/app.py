@@ -37,7 +37,7 @@ def main(
 
 
 @app.command()
-def segment(  # noqa: PLR0913, PLR0917 - typer passes options by name
+def segment(  # noqa: PLR0917 - typer passes options by name
     file: Annotated[Path, typer.Argument(help="Scan: a file, or a folder with a DICOM or TIFF series or OME-Zarr.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="Segmentation: .nii.gz, .nrrd, .tif, .ome.zarr, ....")],
     server: Annotated[

@@ -16,13 +16,13 @@ import typer
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from ricefish.planning.capacity import Load, Plan, Rates
+    from ricefish.planning.capacity import Plan, PlannedLoad, Rates
 
 _GB = 1e9
 _SI = {"k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "": 1.0}
 
 
-def plan(  # noqa: PLR0913, PLR0917 - typer passes options by name
+def plan(  # noqa: PLR0917 - typer passes options by name
     scans_per_day: Annotated[float, typer.Option(help="Scans on a working day.")],
     voxels: Annotated[str, typer.Option(help="Voxels of a scan: a number, 3G, or 3000x1000x1000.")],
     metrics: Annotated[
@@ -62,7 +62,7 @@ def plan(  # noqa: PLR0913, PLR0917 - typer passes options by name
 
     try:
         measured = _rates(metrics, results, row, rates)
-        load = capacity.Load(
+        load = capacity.PlannedLoad(
             scans_per_day=scans_per_day,
             voxels=_voxels(voxels),
             bytes_per_voxel=bytes_per_voxel,
@@ -72,11 +72,11 @@ def plan(  # noqa: PLR0913, PLR0917 - typer passes options by name
             retention_days=retention_days,
             variation=variation,
         )
-        links = capacity.Links(
+        links = capacity.NetworkLinks(
             network=None if network is None else network * 1e9 / 8, store=None if store is None else store * _GB
         )
-        wanted = capacity.Wanted(most_utilisation=utilisation, most_wait_seconds=wait, workers=workers)
-        found = capacity.plan(load, measured, links=links, wanted=wanted)
+        limits = capacity.PlanLimits(most_utilisation=utilisation, most_wait_seconds=wait, workers=workers)
+        found = capacity.plan(load, measured, links=links, limits=limits)
     except (OSError, ValueError) as error:
         print(f"ricefish: {error}", file=sys.stderr)
         raise typer.Exit(1) from None
@@ -84,7 +84,7 @@ def plan(  # noqa: PLR0913, PLR0917 - typer passes options by name
     raise typer.Exit(0 if found.feasible else 1)
 
 
-def _show(load: Load, rates: Rates, found: Plan, *, as_json: bool) -> None:
+def _show(load: PlannedLoad, rates: Rates, found: Plan, *, as_json: bool) -> None:
     if as_json:
         extra = {"bottleneck": found.bottleneck, "feasible": found.feasible}
         print(json.dumps({"load": asdict(load), "rates": asdict(rates), "plan": {**asdict(found), **extra}}, indent=2))
@@ -94,7 +94,7 @@ def _show(load: Load, rates: Rates, found: Plan, *, as_json: bool) -> None:
     Console().print(_table(load, rates, found))
 
 
-def _table(load: Load, rates: Rates, found: Plan) -> Table:
+def _table(load: PlannedLoad, rates: Rates, found: Plan) -> Table:
     from rich.table import Table
 
     drawn = Table(box=None, show_header=False, pad_edge=False)

@@ -27,7 +27,7 @@ from scans.geometry import Spacing
 from scans.measures.statistics import OrganRow
 
 
-def segment(  # noqa: PLR0913 - what can be said of a scan, each with its name in the call
+def segment(
     client: Client,
     path: Path,
     out: Path,

@@ -23,7 +23,7 @@ from typing import Any, Literal
 import httpx
 
 from ricefish.client.connection import QUEUE_FULL, Connection, Patience, RicefishError
-from ricefish.client.parameters import Asked, Priority
+from ricefish.client.parameters import Priority, SubmissionOptions
 from ricefish.client.resumable_upload import submit_resumable
 from ricefish.client.upload_body import Report, pieces, reported, upload_name
 from scans.formats import download_format
@@ -93,7 +93,7 @@ class Client:
         """Closes the connections."""
         self._connection.close()
 
-    def submit(  # noqa: PLR0913 - what can be said of a scan, each with its name in the call
+    def submit(
         self,
         path: Path,
         *,
@@ -115,13 +115,13 @@ class Client:
         """
         if not path.exists():
             raise FileNotFoundError(f"{path} does not exist")
-        asked = Asked(upload_name(path), spacing, priority, fresh, model, version)
+        options = SubmissionOptions(upload_name(path), spacing, priority, fresh, model, version)
         answer = None
         if path.is_file() and path.stat().st_size > self._resumable_bytes:
             patience = self._patience_seconds
-            answer = submit_resumable(self._connection, path, asked, patience_seconds=patience, report=report)
+            answer = submit_resumable(self._connection, path, options, patience_seconds=patience, report=report)
         if answer is None:
-            answer = self._submit_at_once(path, asked, report)
+            answer = self._submit_at_once(path, options, report)
         return _status(answer.json())
 
     def status(self, scan_id: str) -> ScanStatus:
@@ -183,7 +183,7 @@ class Client:
         """Cancels the scan if it is under way, and removes it from the server."""
         self._connection.request("DELETE", f"/v1/scans/{scan_id}")
 
-    def _submit_at_once(self, path: Path, asked: Asked, report: Report | None) -> httpx.Response:
+    def _submit_at_once(self, path: Path, options: SubmissionOptions, report: Report | None) -> httpx.Response:
         headers = {"Content-Type": "application/octet-stream", "Idempotency-Key": uuid.uuid4().hex}
         if path.is_file():
             headers["Content-Length"] = str(path.stat().st_size)
@@ -192,7 +192,7 @@ class Client:
             content = reported(pieces(path), report)
             try:
                 return self._connection.request(
-                    "POST", "/v1/scans", params=asked.content, headers=headers, content=content
+                    "POST", "/v1/scans", params=options.content, headers=headers, content=content
                 )
             except RicefishError as error:
                 if error.problem != QUEUE_FULL:

@@ -13,7 +13,7 @@ Priority = Literal["interactive", "normal", "backlog"]
 
 
 @dataclass(frozen=True)
-class Asked:
+class SubmissionOptions:
     """What is said of a scan beside its bytes. Raises ValueError for a priority that there is not."""
 
     filename: str

@@ -11,9 +11,9 @@ from typing import BinaryIO
 import httpx
 
 from ricefish.client.connection import LONG_SECONDS, Connection, Patience, RicefishError
-from ricefish.client.parameters import Asked
+from ricefish.client.parameters import SubmissionOptions
 from ricefish.client.upload_body import Report, pieces_of, reported
-from ricefish.client.upload_state import Identity, Remembered, remembered
+from ricefish.client.upload_state import UploadIdentity, UploadState, upload_state
 
 _UPLOADS = "/v1/uploads"
 _VERSION = {"Tus-Resumable": "1.0.0"}
@@ -28,29 +28,29 @@ _MOST_UPLOADS = 3
 """How many uploads of one file may be lost by the server before it is given up."""
 
 
-class FileChanged(OSError):  # noqa: N818 - says what is wrong
+class FileChanged(OSError):
     """The file was written to while it was being sent."""
 
 
 def submit_resumable(
-    connection: Connection, path: Path, asked: Asked, *, patience_seconds: float, report: Report | None
+    connection: Connection, path: Path, options: SubmissionOptions, *, patience_seconds: float, report: Report | None
 ) -> httpx.Response | None:
     """Sends a file, or the rest of it, and asks for it as a scan; None if the server takes no resumable uploads.
 
     Raises RicefishError if the server refuses or does not answer for `patience_seconds`; what has arrived is kept, and
-    the next call goes on there. Raises BeingSent, and FileChanged if it is written to meanwhile.
+    the next call goes on there. Raises UploadUnderWay, and FileChanged if it is written to meanwhile.
     """
     patience = Patience(patience_seconds)
     described = _describe(connection, patience)
     if described.headers.get("tus-version", "") != _VERSION["Tus-Resumable"]:
         return None
-    identity = Identity.of(path, server=connection.url)
+    identity = UploadIdentity.of(path, server=connection.url)
     offered = [name.strip() for name in described.headers.get("tus-checksum-algorithm", "").split(",")]
     checksum = next((name for name in _CHECKSUMS if name in offered), None)
-    with remembered(identity) as entry:
+    with upload_state(identity) as entry:
         sending = _Sending(connection, path, identity, checksum=checksum, patience=patience, report=report)
         for _ in range(_MOST_UPLOADS):
-            if (answer := sending.once(entry, asked)) is not None:
+            if (answer := sending.once(entry, options)) is not None:
                 entry.upload_id = None
                 return answer
             entry.upload_id = None
@@ -73,11 +73,11 @@ def _describe(connection: Connection, patience: Patience) -> httpx.Response:
 class _Sending:
     """One file on its way to one server."""
 
-    def __init__(  # noqa: PLR0913 - what sending needs, each with its name in the call
+    def __init__(
         self,
         connection: Connection,
         path: Path,
-        identity: Identity,
+        identity: UploadIdentity,
         *,
         checksum: str | None,
         patience: Patience,
@@ -92,10 +92,10 @@ class _Sending:
         self._part_bytes = _FIRST_PART_BYTES
         self._arrived = 0
 
-    def once(self, entry: Remembered, asked: Asked) -> httpx.Response | None:
+    def once(self, entry: UploadState, options: SubmissionOptions) -> httpx.Response | None:
         """The server's answer to the scan; None if it does not know, or no longer knows, the upload."""
         if entry.upload_id is None:
-            entry.upload_id = self._create(asked)
+            entry.upload_id = self._create(options)
         try:
             self._send(entry.upload_id)
         except FileChanged:
@@ -105,10 +105,10 @@ class _Sending:
             if error.status not in _GONE:
                 arrived = f"{self._arrived} of {self._identity.bytes} bytes have arrived; sent again, it goes on there"
                 raise RicefishError(f"{error}; {arrived}", status=error.status, problem=error.problem) from error
-        return self._ask(entry.upload_id, asked)
+        return self._ask(entry.upload_id, options)
 
-    def _create(self, asked: Asked) -> str:
-        said = {"filename": asked.filename, "priority": asked.priority}
+    def _create(self, options: SubmissionOptions) -> str:
+        said = {"filename": options.filename, "priority": options.priority}
         metadata = ",".join(f"{name} {base64.b64encode(value.encode()).decode()}" for name, value in said.items())
         headers = {"Upload-Length": str(self._identity.bytes), "Upload-Metadata": metadata}
         answer = self._persist(lambda: self._connection.request("POST", _UPLOADS, headers=_VERSION | headers))
@@ -175,7 +175,7 @@ class _Sending:
             )
         return int(stated)
 
-    def _ask(self, upload_id: str, asked: Asked) -> httpx.Response | None:
+    def _ask(self, upload_id: str, options: SubmissionOptions) -> httpx.Response | None:
         """Asks for the upload as a scan, as often as need be: the key makes it one scan."""
         self._patience.renew()
         try:
@@ -183,8 +183,8 @@ class _Sending:
                 lambda: self._connection.request(
                     "POST",
                     "/v1/scans",
-                    json={"source": {"upload": upload_id}, **asked.content},
-                    headers={"Idempotency-Key": asked.key(upload_id)},
+                    json={"source": {"upload": upload_id}, **options.content},
+                    headers={"Idempotency-Key": options.key(upload_id)},
                     timeout=httpx.Timeout(30.0, read=LONG_SECONDS),
                 )
             )
@@ -201,5 +201,5 @@ class _Sending:
                 self._patience.pause(error)
 
     def _check_unchanged(self) -> None:
-        if Identity.of(self._path, server=self._identity.server) != self._identity:
+        if UploadIdentity.of(self._path, server=self._identity.server) != self._identity:
             raise FileChanged(f"{self._path} changed while it was being sent; send it when nothing writes to it")

@@ -28,12 +28,12 @@ _FORGOTTEN_DAYS = 30.0
 """Longer than any server keeps an upload that nobody goes on with."""
 
 
-class BeingSent(RicefishError):  # noqa: N818 - says what is wrong
+class UploadUnderWay(RicefishError):
     """Another process sends the same file to the same server."""
 
 
 @dataclass(frozen=True)
-class Identity:
+class UploadIdentity:
     """What makes it the same file, going to the same server."""
 
     server: str
@@ -43,17 +43,17 @@ class Identity:
     modified_ns: int
 
     @classmethod
-    def of(cls, path: Path, *, server: str) -> Identity:
+    def of(cls, path: Path, *, server: str) -> UploadIdentity:
         """Of a file as it is now. Raises FileNotFoundError."""
         there = path.resolve(strict=True)
         found = there.stat()
         return cls(server, str(there), found.st_size, found.st_mtime_ns)
 
 
-class Remembered:
+class UploadState:
     """The upload of one file, in a file of its own; or in memory, where there is none."""
 
-    def __init__(self, identity: Identity, file: BinaryIO | None) -> None:
+    def __init__(self, identity: UploadIdentity, file: BinaryIO | None) -> None:
         self._identity = identity
         self._file = file
         self._upload_id = self._read(file) if file else None
@@ -88,10 +88,10 @@ class Remembered:
 
 
 @contextmanager
-def remembered(identity: Identity) -> Iterator[Remembered]:
+def upload_state(identity: UploadIdentity) -> Iterator[UploadState]:
     """What is remembered of a file; no other process gets at it meanwhile, and its file goes when nothing is left.
 
-    Raises BeingSent. Where no state can be written, it lasts as long as the process.
+    Raises UploadUnderWay. Where no state can be written, it lasts as long as the process.
     """
     name = hashlib.sha256("\0".join(map(str, asdict(identity).values())).encode()).hexdigest()
     path = state_folder() / f"{name[:32]}.json"
@@ -100,14 +100,14 @@ def remembered(identity: Identity) -> Iterator[Remembered]:
         _tidy(path.parent)
         file: BinaryIO | None = _locked(path)
     except BlockingIOError:
-        raise BeingSent(f"{identity.path} is being sent to {identity.server} by another process already") from None
+        raise UploadUnderWay(f"{identity.path} is being sent to {identity.server} by another process already") from None
     except OSError:
         file = None
     if file is None:
-        yield Remembered(identity, None)
+        yield UploadState(identity, None)
         return
     with file:
-        entry = Remembered(identity, file)
+        entry = UploadState(identity, file)
         try:
             yield entry
         finally:

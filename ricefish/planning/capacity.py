@@ -20,7 +20,7 @@ DAYS_OF_YEAR = 365.0
 
 
 @dataclass(frozen=True)
-class Load:
+class PlannedLoad:
     """What comes, and what is wanted for it."""
 
     scans_per_day: float
@@ -92,7 +92,7 @@ class Rates:
 
 
 @dataclass(frozen=True)
-class Links:
+class NetworkLinks:
     """What all workers share; None where it is not to be looked at."""
 
     network: float | None = None
@@ -102,7 +102,7 @@ class Links:
 
 
 @dataclass(frozen=True)
-class Wanted:
+class PlanLimits:
     """How many workers there are, or what they have to achieve."""
 
     most_utilisation: float = 0.7
@@ -150,19 +150,21 @@ class Plan:
         return max(self.busy.values()) < 1
 
 
-def plan(load: Load, rates: Rates, *, links: Links = Links(), wanted: Wanted = Wanted()) -> Plan:
+def plan(
+    load: PlannedLoad, rates: Rates, *, links: NetworkLinks = NetworkLinks(), limits: PlanLimits = PlanLimits()
+) -> Plan:
     """The fewest workers that are no busier, and let scans wait no longer, than is wanted; or what a given number does.
 
     Raises ValueError for a number of workers that cannot keep up.
     """
     service = load.voxels * rates.seconds_per_voxel
     offered = load.arrivals_per_second * service
-    count = wanted.workers or max(1, math.ceil(offered / wanted.most_utilisation - 1e-9))
+    count = limits.workers or max(1, math.ceil(offered / limits.most_utilisation - 1e-9))
     if count <= offered:
         raise ValueError(
             f"{count} workers cannot keep up with the work of {offered:.2f}: the queue would grow for ever"
         )
-    most = math.inf if wanted.workers or wanted.most_wait_seconds is None else wanted.most_wait_seconds
+    most = math.inf if limits.workers or limits.most_wait_seconds is None else limits.most_wait_seconds
     while (wait := mean_wait(count, offered=offered, service_seconds=service, variation=load.variation)) > most:
         count += 1
     written = load.bytes_per_day * load.days_per_year
@@ -177,7 +179,7 @@ def plan(load: Load, rates: Rates, *, links: Links = Links(), wanted: Wanted = W
     )
 
 
-def _busy(load: Load, rates: Rates, *, links: Links, workers: int) -> dict[str, float]:
+def _busy(load: PlannedLoad, rates: Rates, *, links: NetworkLinks, workers: int) -> dict[str, float]:
     voxels_per_second = load.arrivals_per_second * load.voxels
     each = voxels_per_second / workers
     busy = {"read": each * rates.read, "infer": each * rates.device, "write": each * rates.write}

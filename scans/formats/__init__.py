@@ -78,7 +78,7 @@ def create_volume(
 
 
 @contextmanager
-def stream_volume(  # noqa: PLR0913 - what a volume is, each with its name in the call
+def stream_volume(
     stream: BinaryIO,
     *,
     suffix: str,

@@ -39,7 +39,7 @@ class FormatError(ValueError):
         return type(self), (self.path, self.found, self.accepted)
 
 
-class SpacingMissing(FormatError):  # noqa: N818 - says what is wrong, as FileNotFoundError does
+class SpacingMissing(FormatError):
     """The file does not say how far apart its voxels are, and nobody else did."""
 
     def __init__(self, path: Path, found: str, accepted: str = "") -> None:

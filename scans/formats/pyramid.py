@@ -38,7 +38,7 @@ class Pyramid:
     """Slices of a slab, a power of two."""
 
     @classmethod
-    def create(  # noqa: PLR0913 - what a volume is, each with its name in the call
+    def create(
         cls,
         folder: Path,
         *,

@@ -16,7 +16,7 @@ from serving.api import problems
 from serving.auth.authentication import Auth, NotAllowed, NotAuthenticated
 from serving.auth.identity import IDENTITY, Scope
 from serving.auth.keys import Key
-from serving.auth.quotas import TooMuch
+from serving.auth.quotas import QuotaExceeded
 
 Needs = frozenset[Scope]
 
@@ -96,7 +96,7 @@ class Access:
             raise NotImplementedError(f"{scope['type']} has no rules of access")
         try:
             auth, key = await self._admitted(scope)
-        except (problems.NotReady, NotAuthenticated, NotAllowed, TooMuch, *problems.NO_ANSWER) as error:
+        except (problems.NotReady, NotAuthenticated, NotAllowed, QuotaExceeded, *problems.NO_ANSWER) as error:
             await problems.answer(Request(scope), error)(scope, receive, send)
             return
         if key is None:
@@ -120,10 +120,10 @@ class Access:
             raise NotAllowed(f"this key has not the scope {' or '.join(sorted(wanted))}")
         scope[IDENTITY] = identity
         if key is not None:
-            auth.allowances.take_request(key)
+            auth.quotas.take_request(key)
             length = headers.get("content-length", "")
             if length.isdecimal() or "transfer-encoding" in headers:
-                auth.allowances.check_bytes(key, int(length or 1))
+                auth.quotas.check_bytes(key, int(length or 1))
         return auth, key
 
 
@@ -140,8 +140,8 @@ def _counted(receive: Receive, auth: Auth, key: Key) -> Receive:
     async def counted() -> Message:
         message = await receive()
         if body := message.get("body"):
-            await auth.allowances.add_bytes(key.id, len(body))
-            auth.allowances.check_bytes(key, 0)
+            await auth.quotas.add_bytes(key.id, len(body))
+            auth.quotas.check_bytes(key, 0)
         return message
 
     return counted

@@ -18,7 +18,7 @@ from serving.models.follower import Follower
 from serving.models.served import LoadedModel, Models
 from serving.models.webhooks import Webhook
 from serving.observability.readiness import Readiness
-from serving.protocol.catalogue import Catalogue
+from serving.protocol.catalogue import ModelCatalogue
 from serving.protocol.shared_memory import Regions
 from serving.queue.janitor import Janitor
 from serving.queue.jobs import Jobs
@@ -43,7 +43,7 @@ class Resources:
     telemetry: Telemetry
     worker: Worker | None
     auth: Auth
-    catalogue: Catalogue
+    catalogue: ModelCatalogue
     """What /v2 offers."""
     regions: Regions
     """Shared memory in which tensors may lie."""
@@ -68,18 +68,18 @@ def resources_of(request: Request) -> Resources:
     return resources
 
 
-def segmentation_model(given: Resources) -> LoadedModel:
+def segmentation_model(resources: Resources) -> LoadedModel:
     """The one for new scans. Raises NotReady where plain models alone are served."""
-    if not given.models.served():
+    if not resources.models.served():
         raise NotReady("no segmentation model is served: set RICEFISH_MODEL")
-    return given.models.current
+    return resources.models.current
 
 
 def _seen(request: Request) -> Resources:
     return resources_of(request).seen_by(identity_of(request.scope))
 
 
-Given = Annotated[Resources, Depends(_seen)]
+CallerResources = Annotated[Resources, Depends(_seen)]
 
 
 async def database_answers(request: Request) -> None:

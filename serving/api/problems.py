@@ -18,10 +18,10 @@ from starlette.requests import ClientDisconnect
 
 from scans.formats import ACCEPTED, FormatError, SpacingMissing
 from serving.auth.authentication import NotAllowed, NotAuthenticated
-from serving.auth.quotas import TooMuch
+from serving.auth.quotas import QuotaExceeded
 from serving.inference.backpressure import QueueFull, SlicesFull
 from serving.inference.runtime import OutOfDeviceMemory, RunFailed
-from serving.intake.acceptance import BeingAccepted, KeyReused
+from serving.intake.acceptance import AcceptanceUnderWay, KeyReused
 from serving.intake.body import DigestMismatch, DigestUnreadable, UploadStalled
 from serving.intake.limits import UploadTooLarge
 from serving.intake.multipart import FormRefused
@@ -41,15 +41,15 @@ MEDIA_TYPE = "application/problem+json"
 RETRY_SECONDS = 2
 
 
-class NotFinished(ValueError):  # noqa: N818 - says what is wrong
+class NotFinished(ValueError):
     """A result was asked for that is not there yet."""
 
 
-class NoResult(ValueError):  # noqa: N818 - says what is wrong
+class NoResult(ValueError):
     """A result was asked for of a scan that failed or was cancelled."""
 
 
-class NotReady(RuntimeError):  # noqa: N818 - says what is wrong
+class NotReady(RuntimeError):
     """The server takes no work at this moment."""
 
 
@@ -68,7 +68,7 @@ _WAIT = {"Retry-After": str(RETRY_SECONDS)}
 PROBLEMS: Mapping[type[Exception], Problem] = {
     NotAuthenticated: Problem(401, "unauthorized", "A valid API key is needed", {"WWW-Authenticate": "Bearer"}),
     NotAllowed: Problem(403, "forbidden", "The API key is not for this"),
-    TooMuch: Problem(429, "too-much", "The API key's allowance is used up"),
+    QuotaExceeded: Problem(429, "too-much", "The API key's allowance is used up"),
     SlicesFull: Problem(429, "slice-queue-full", "As many slices wait as may wait"),
     QueueFull: Problem(429, "queue-full", "As many scans wait as may wait"),
     SpacingMissing: Problem(400, "spacing-missing", "The voxel spacing has to be given"),
@@ -86,7 +86,7 @@ PROBLEMS: Mapping[type[Exception], Problem] = {
     OffsetConflict: Problem(409, "offset-conflict", "The upload stands elsewhere"),
     ChecksumMismatch: Problem(460, "checksum-mismatch", "The part arrived damaged"),
     KeyReused: Problem(409, "key-reused", "The Idempotency-Key stands for another scan"),
-    BeingAccepted: Problem(503, "being-accepted", "The same scan is being accepted", _WAIT),
+    AcceptanceUnderWay: Problem(503, "being-accepted", "The same scan is being accepted", _WAIT),
     ModelNotServed: Problem(404, "no-such-model", "There is no such model"),
     EventRefused: Problem(401, "event-refused", "The event is not known to be the registry's"),
     EventUnreadable: Problem(400, "bad-event", "The event cannot be understood"),
@@ -145,7 +145,7 @@ def _domain(request: Request, error: Exception) -> Response:
         extra = {"file": name, "found": error.found, "accepted": error.accepted}
     elif isinstance(error, RequestRefused):
         extra = {"field": error.field}
-    elif isinstance(error, TooMuch):
+    elif isinstance(error, QuotaExceeded):
         problem = replace(problem, headers={"Retry-After": str(error.seconds)})
     elif isinstance(error, QueueFull):
         problem = replace(problem, headers={"Retry-After": str(error.seconds)})

@@ -13,7 +13,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from serving.auth.identity import ANYONE, Identity
 from serving.auth.keys import Key, Keys, hash_of, split
-from serving.auth.quotas import Allowances
+from serving.auth.quotas import Quotas
 from serving.observability import logs
 from serving.observability.probes import Probe, Unanswered
 from serving.observability.readiness import PATIENT_SECONDS
@@ -30,18 +30,18 @@ _NO_HASH = "0" * 64
 _NOTED_SECONDS = 3600.0
 
 
-class NotAuthenticated(PermissionError):  # noqa: N818 - says what is wrong
+class NotAuthenticated(PermissionError):
     """No key, or one that does not count; which of these is not said."""
 
     def __init__(self) -> None:
         super().__init__("show a valid API key: `Authorization: Bearer KEY` or `X-API-Key: KEY`")
 
 
-class NotAllowed(PermissionError):  # noqa: N818 - says what is wrong
+class NotAllowed(PermissionError):
     """The key is good, but not for this."""
 
 
-class NoKeys(RuntimeError):  # noqa: N818 - says what is wrong
+class NoKeys(RuntimeError):
     """A server that others than this machine could reach has no keys to check."""
 
 
@@ -70,7 +70,7 @@ class Auth:
 
     def __init__(self, keys: Keys) -> None:
         self._keys = keys
-        self.allowances = Allowances(keys)
+        self.quotas = Quotas(keys)
         self._known = _Known(until=-OUTAGE_SECONDS)
         self._table = Probe(self._read, most_age_seconds=_FAILED_SECONDS, limit_seconds=_LIMIT_SECONDS)
         self._in_outage = False
@@ -104,7 +104,7 @@ class Auth:
         if self._noted.get(key.id, 0.0) <= now:
             self._noted[key.id] = now + _NOTED_SECONDS
             await asyncio.to_thread(self._keys.used, key.id)
-        await self.allowances.settle(key.id)
+        await self.quotas.settle(key.id)
 
     async def _current(self, *, in_outage: bool) -> _Known:
         if self._known.fresh:
@@ -119,7 +119,7 @@ class Auth:
         self._in_outage = False
         if known is not self._known:
             self._known = known
-            self.allowances.learn(known.valid.values())
+            self.quotas.learn(known.valid.values())
         return known
 
     def _read(self) -> _Known:

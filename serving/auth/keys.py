@@ -24,11 +24,11 @@ _LONGEST_OWNER = 200
 _HOUR_SECONDS = 3600.0
 
 
-class KeyRefused(ValueError):  # noqa: N818 - says what happened
+class KeyRefused(ValueError):
     """A key that cannot be made as it was asked for."""
 
 
-class KeyNotFound(LookupError):  # noqa: N818 - says what is wrong, as FileNotFoundError does
+class KeyNotFound(LookupError):
     """No key has that id."""
 
     def __init__(self, key_id: str) -> None:

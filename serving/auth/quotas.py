@@ -1,4 +1,4 @@
-"""Allowances: how many requests a key may make in a minute, and how many bytes it may send in a day.
+"""Quotas: how many requests a key may make in a minute, and how many bytes it may send in a day.
 
 Requests are counted in this process alone; bytes in the database, in steps, so that a limit holds for all processes
 together up to one step of each.
@@ -23,7 +23,7 @@ STEP_SECONDS = 5.0
 _DAY_SECONDS = 86400
 
 
-class TooMuch(RuntimeError):  # noqa: N818 - says what is wrong
+class QuotaExceeded(RuntimeError):
     """A key's allowance is used up."""
 
     def __init__(self, message: str, *, seconds: float) -> None:
@@ -53,7 +53,7 @@ class _Bytes:
     writing: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 
-class Allowances:
+class Quotas:
     """Of the keys of one process. For one event loop."""
 
     def __init__(self, keys: Keys, *, clock: Callable[[], float] = time.time) -> None:
@@ -70,27 +70,27 @@ class Allowances:
                 of.counted = max(of.counted, key.bytes if key.day == of.day else 0)
 
     def take_request(self, key: Key) -> None:
-        """Counts a request. Raises TooMuch."""
+        """Counts a request. Raises QuotaExceeded."""
         if key.requests_per_minute is None:
             return
         most, now = float(key.requests_per_minute), self._clock()
         of = self._requests.setdefault(key.id, _Requests(most, now))
         of.left, of.at = min(most, of.left + max(0.0, now - of.at) * most / 60), now
         if of.left < 1:
-            raise TooMuch(
+            raise QuotaExceeded(
                 f"this key may make {key.requests_per_minute} requests a minute", seconds=(1 - of.left) * 60 / most
             )
         of.left -= 1
 
     def check_bytes(self, key: Key, size: int) -> None:
-        """Raises TooMuch if so many bytes more are too many for today."""
+        """Raises QuotaExceeded if so many bytes more are too many for today."""
         if key.bytes_per_day is None:
             return
         of = self._today(key.id)
         sent = of.counted + of.pending
         if sent + size > key.bytes_per_day:
             now = self._clock()
-            raise TooMuch(
+            raise QuotaExceeded(
                 f"this key may send {key.bytes_per_day} bytes a day; {sent} were sent since midnight UTC",
                 seconds=_DAY_SECONDS - now % _DAY_SECONDS,
             )

@@ -20,7 +20,7 @@ _VALUE_BYTES = 4
 """Of a grey value that waits."""
 
 
-class QueueFull(RuntimeError):  # noqa: N818 - says what is wrong
+class QueueFull(RuntimeError):
     """As much waits as may wait. The message says which limit is reached and when to come back."""
 
     def __init__(self, message: str, *, limit: Limit, waiting: int, most: int, seconds: float) -> None:

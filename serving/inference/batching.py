@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 
 from scans.intensity import Window
 from serving.inference.backpressure import SliceRoom
-from serving.inference.memory_fallback import Fitting, Network
+from serving.inference.memory_fallback import MemoryFallback, Network
 from serving.inference.runtime import window_rows
-from serving.inference.scheduling import Computed, Request, Told, Turns, Urgency
+from serving.inference.scheduling import ComputedBatch, ComputedCallback, Request, Scheduler, Urgency
 
 Answer = Future[NDArray[np.uint8]]
 
@@ -28,27 +28,31 @@ class Batcher:
     """The queue and the threads ("lanes") that empty it. Safe to use from any thread."""
 
     def __init__(
-        self, *, lanes: int, on_batch: Callable[[Computed], None] = lambda batch: None, room: SliceRoom | None = None
+        self,
+        *,
+        lanes: int,
+        on_batch: Callable[[ComputedBatch], None] = lambda batch: None,
+        room: SliceRoom | None = None,
     ) -> None:
         """`lanes` is the most batches that any device computes at once. `on_batch` is told of each, before it is
         answered. `room` is how many single slices may wait.
         """
         self._on_batch = on_batch
         self._room = room or SliceRoom()
-        self._turns = Turns()
+        self._scheduler = Scheduler()
         self._lock = threading.Lock()
         self._woken = [threading.Condition(self._lock) for _ in range(lanes)]
         self._idle: set[int] = set()
         """Lanes that wait; of these, only one that is needed is woken."""
         self._closed = False
-        self._fitting = Fitting()
+        self._fallback = MemoryFallback()
         self._threads = [
             threading.Thread(target=self._work, args=(lane,), name=f"lane-{lane}") for lane in range(lanes)
         ]
         for thread in self._threads:
             thread.start()
 
-    def submit(  # noqa: PLR0913 - what a request is, each with its name in the call
+    def submit(
         self,
         slices: NDArray[Any],
         *,
@@ -58,7 +62,7 @@ class Batcher:
         stream: str,
         merged_up_to: int = 1,
         halo: int = 0,
-        told: Told | None = None,
+        on_computed: ComputedCallback | None = None,
         counted: bool = True,
     ) -> Answer:
         """Queues raw grey values, (N, Y, X) of any real type; the answer is their class indices, uint8 (N, Y, X).
@@ -72,10 +76,12 @@ class Batcher:
         rows = window_rows(window, len(slices)) if isinstance(window, Window) else window
         grey = slices if urgency is Urgency.SLICE else _cast(slices)
         return self._queue(
-            Request(grey, rows, network, urgency, stream, merged_up_to, halo=halo, told=told, counted=counted)
+            Request(
+                grey, rows, network, urgency, stream, merged_up_to, halo=halo, on_computed=on_computed, counted=counted
+            )
         )
 
-    def submit_with_confidence(  # noqa: PLR0913 - as above
+    def submit_with_confidence(
         self,
         slices: NDArray[Any],
         *,
@@ -84,7 +90,7 @@ class Batcher:
         urgency: Urgency,
         stream: str,
         merged_up_to: int = 1,
-        told: Told | None = None,
+        on_computed: ComputedCallback | None = None,
     ) -> Future[tuple[NDArray[np.uint8], NDArray[np.float32]]]:
         """The same, for the segmentation together with its confidence, float32 (N, Y, X); merged with its like.
 
@@ -92,13 +98,15 @@ class Batcher:
         """
         rows = window_rows(window, len(slices)) if isinstance(window, Window) else window
         grey = slices if urgency is Urgency.SLICE else _cast(slices)
-        return self._queue(Request(grey, rows, network, urgency, stream, merged_up_to, confidence=True, told=told))
+        return self._queue(
+            Request(grey, rows, network, urgency, stream, merged_up_to, confidence=True, on_computed=on_computed)
+        )
 
     def _queue(self, request: Request) -> Future[Any]:
         with self._lock:
             if self._closed:
                 raise RuntimeError("the batching queue is closed: the server stops")
-            self._turns.add(request)
+            self._scheduler.add(request)
             lane = min(self._idle, default=request.network.lanes)
             if lane < request.network.lanes:
                 self._idle.remove(lane)
@@ -111,14 +119,14 @@ class Batcher:
         Asked by whoever is about to submit them, for all parts of a request at once.
         """
         with self._lock:
-            waiting = [request.slices for request in self._turns.waiting(Urgency.SLICE)]
+            waiting = [request.slices for request in self._scheduler.waiting(Urgency.SLICE)]
         self._room.check(waiting, more)
 
     def depth(self) -> dict[Urgency, int]:
         """Slices that wait, by urgency."""
         with self._lock:
             return {
-                urgency: sum(len(request.slices) for request in self._turns.waiting(urgency)) for urgency in Urgency
+                urgency: sum(len(request.slices) for request in self._scheduler.waiting(urgency)) for urgency in Urgency
             }
 
     @property
@@ -130,7 +138,7 @@ class Batcher:
         """Ends the batches under way; what waits is cancelled."""
         with self._lock:
             self._closed = True
-            for request in self._turns.clear():
+            for request in self._scheduler.clear():
                 request.answer.cancel()
             for woken in self._woken:
                 woken.notify()
@@ -153,7 +161,7 @@ class Batcher:
         """What this lane computes next, waiting for it; nothing once the queue is closed."""
         with self._lock:
             while not self._closed:
-                if batch := self._turns.next_batch(lane=lane):
+                if batch := self._scheduler.next_batch(lane=lane):
                     return batch
                 self._idle.add(lane)
                 self._woken[lane].wait()
@@ -182,22 +190,22 @@ class Batcher:
     ) -> tuple[NDArray[Any], ...]:
         first, began, failed = batch[0], time.perf_counter(), True
         try:
-            outputs = self._fitting.segment(
+            outputs = self._fallback.segment(
                 first.network, slices, windows, lane=lane, halo=first.halo, confidence=first.confidence
             )
             failed = False
             return outputs
         finally:
-            waited = began - min(request.asked for request in batch)
+            waited = began - min(request.submitted for request in batch)
             seconds = time.perf_counter() - began
             if first.urgency is Urgency.SLICE and not failed:
                 self._room.computed(len(slices), seconds, lanes=first.network.lanes)
-            computed = Computed(first.urgency, len(batch), len(slices), waited, seconds, failed)
+            computed = ComputedBatch(first.urgency, len(batch), len(slices), waited, seconds, failed)
             if first.counted:
                 self._on_batch(computed)
             for request in batch:
-                if request.told is not None:
-                    request.told(computed, began - request.asked, request is first)
+                if request.on_computed is not None:
+                    request.on_computed(computed, began - request.submitted, request is first)
 
 
 def _cast(slices: NDArray[Any]) -> NDArray[np.float32]:

@@ -37,13 +37,13 @@ class Network(Protocol):
         ...
 
 
-class Fitting:
+class MemoryFallback:
     """Remembers how many slices of a shape fit, per network. Safe to use from several threads."""
 
     def __init__(self) -> None:
         self._fits: dict[tuple[int, tuple[int, ...], bool], int] = {}
 
-    def segment(  # noqa: PLR0913 - what a batch is, each with its name in the call
+    def segment(
         self,
         network: Network,
         slices: NDArray[np.float32],

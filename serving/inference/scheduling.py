@@ -1,4 +1,4 @@
-"""Turns: which of the requests in front of the device is computed next, and together with which.
+"""Scheduler: which of the requests in front of the device is computed next, and together with which.
 
 More urgent work goes first; within one urgency the streams (scans, clients) take turns, one batch each. Single slices
 that never end leave scans every fifth batch.
@@ -39,7 +39,7 @@ _SCANS = (Urgency.INTERACTIVE, Urgency.NORMAL, Urgency.BACKLOG)
 
 
 @dataclass(frozen=True)
-class Computed:
+class ComputedBatch:
     """A batch that left the queue."""
 
     urgency: Urgency
@@ -52,7 +52,7 @@ class Computed:
     failed: bool
 
 
-Told = Callable[[Computed, float, bool], None]
+ComputedCallback = Callable[[ComputedBatch, float, bool], None]
 """Is told of the batch that a request was computed in, how many seconds that request waited for it, and whether it is
 the batch's first: one of them is."""
 
@@ -71,9 +71,9 @@ class Request:
     halo: int = 0
     confidence: bool = False
     counted: bool = True
-    told: Told | None = None
+    on_computed: ComputedCallback | None = None
     answer: Future[Any] = field(default_factory=Future)
-    asked: float = field(default_factory=time.perf_counter)
+    submitted: float = field(default_factory=time.perf_counter)
 
     def fits_with(self, other: Request) -> bool:
         """Whether both can be computed in one batch."""
@@ -88,7 +88,7 @@ class Request:
         self.answer.set_result(outputs if self.confidence else outputs[0])
 
 
-class Turns:
+class Scheduler:
     """The requests that wait. For one thread at a time."""
 
     def __init__(self) -> None:

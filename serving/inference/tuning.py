@@ -54,7 +54,7 @@ class Tuning:
 
 
 @dataclass(frozen=True)
-class Wanted:
+class TuningOverrides:
     """What settings decide; 0 leaves it to measurement."""
 
     threads: int
@@ -64,9 +64,9 @@ class Wanted:
 class Tuner:
     """Finds out how models are run, and remembers it in a file."""
 
-    def __init__(self, folder: Path, *, wanted: Wanted) -> None:
+    def __init__(self, folder: Path, *, overrides: TuningOverrides) -> None:
         self._file = folder / TUNING_FILE
-        self._wanted = wanted
+        self._overrides = overrides
 
     def tune(
         self,
@@ -81,9 +81,9 @@ class Tuner:
         The same model, ONNX Runtime, device and processor count are measured once. One that was not is run as `like`
         says, where that is given: measuring takes the whole device for seconds. Raises what `open_runtime` raises.
         """
-        if self._wanted.threads and self._wanted.batch_size:
-            return Tuning(self._wanted.batch_size * golden.slice.size, self._wanted.threads, 1, 0.0)
-        name = " ".join((model_sha256, version(), str(os.cpu_count()), str(self._wanted)))
+        if self._overrides.threads and self._overrides.batch_size:
+            return Tuning(self._overrides.batch_size * golden.slice.size, self._overrides.threads, 1, 0.0)
+        name = " ".join((model_sha256, version(), str(os.cpu_count()), str(self._overrides)))
         remembered = self._remembered()
         if name in remembered:
             return remembered[name]
@@ -97,7 +97,7 @@ class Tuner:
     def _measured(self, open_runtime: Callable[[int, int], Runtime], golden: Golden) -> Tuning:
         """Each way in the batch that suits it, then the ways against each other, in turn: a machine's speed changes."""
         ways: list[tuple[Runtime, Tuning]] = []
-        for threads, lanes in _ways(self._wanted.threads):
+        for threads, lanes in _ways(self._overrides.threads):
             runtime = open_runtime(threads, lanes)
             ways.append((runtime, self._in_its_batch(runtime, threads, golden)))
             if runtime.lanes > lanes:  # a GPU: threads and lanes make no difference
@@ -117,7 +117,7 @@ class Tuner:
 
     def _in_its_batch(self, runtime: Runtime, threads: int, golden: Golden) -> Tuning:
         """The smallest batch than which the next is not worth its memory."""
-        first, *larger = [self._wanted.batch_size] if self._wanted.batch_size else _BATCHES
+        first, *larger = [self._overrides.batch_size] if self._overrides.batch_size else _BATCHES
         batch, best = first, _slices_per_second(runtime, golden, first)
         for next_batch in larger:
             rate = _slices_per_second(runtime, golden, next_batch)

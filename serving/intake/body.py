@@ -18,15 +18,15 @@ MOST_BODY_BYTES = 1 << 30
 """Of a body that is used from memory."""
 
 
-class UploadStalled(ValueError):  # noqa: N818 - says what is wrong
+class UploadStalled(ValueError):
     """The sender fell silent in the middle of the body."""
 
 
-class DigestMismatch(ValueError):  # noqa: N818 - says what is wrong
+class DigestMismatch(ValueError):
     """What arrived is not what the sender says it sent."""
 
 
-class DigestUnreadable(ValueError):  # noqa: N818 - says what is wrong
+class DigestUnreadable(ValueError):
     """A checksum header that is not written as it must be."""
 
 

@@ -1,4 +1,4 @@
-"""LooseEnds: what a database that did not answer could not be told of a scan on its way in, told once it answers.
+"""Deferred writes: what a database that did not answer could not be told of a scan on its way in, written later.
 
 Without them a scan whose acceptance an outage cut off would neither be queued nor given up for an hour, and whoever
 sent it again with its Idempotency-Key would wait for that.
@@ -15,55 +15,55 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from serving.queue.jobs import ScanNotFound
 
-_AGAIN_SECONDS = 60.0
-"""What was sent before the outage may still be carried out after it: so long, what undoes it is told again."""
+_REPEAT_SECONDS = 60.0
+"""What was sent before the outage may still be carried out after it: so long, what undoes it is written again."""
 
 
 @dataclass(eq=False)
-class _End:
-    tell: Callable[[], None]
-    again: bool
+class _Write:
+    write: Callable[[], None]
+    repeated: bool
     until: float | None = None
-    """By `time.monotonic`; None before it was told."""
+    """By `time.monotonic`; None before it was first written."""
 
 
-class LooseEnds:
+class DeferredWrites:
     """Of one process. Safe to use from several threads."""
 
     def __init__(self) -> None:
-        self._ends: list[_End] = []
+        self._writes: list[_Write] = []
         self._lock = threading.Lock()
 
-    def tell(self, tell: Callable[[], None], *, again: bool = False) -> None:
-        """Tells the database something; later, if it does not answer now. Raises SQLAlchemyError where it does not.
+    def attempt(self, write: Callable[[], None], *, repeated: bool = False) -> None:
+        """Writes to the database; later, if it does not answer now. Raises SQLAlchemyError where it does not.
 
-        With `again`, what is told late is told for a while, and may be told twice.
+        With `repeated`, what is written late is written for a while, and may be written twice.
         """
         try:
-            tell()
+            write()
         except SQLAlchemyError:
-            self.leave(tell, again=again)
+            self.defer(write, repeated=repeated)
             raise
 
-    def leave(self, tell: Callable[[], None], *, again: bool = False) -> None:
-        """Has something told later."""
+    def defer(self, write: Callable[[], None], *, repeated: bool = False) -> None:
+        """Has something written later."""
         with self._lock:
-            self._ends.append(_End(tell, again))
+            self._writes.append(_Write(write, repeated))
 
-    def tie(self) -> None:
-        """Tells all that is left. Raises SQLAlchemyError where the database does not answer still."""
-        if not self._ends:
+    def retry(self) -> None:
+        """Writes all that was deferred. Raises SQLAlchemyError where the database does not answer still."""
+        if not self._writes:
             return
         with self._lock:
-            for end in list(self._ends):
-                if self._told(end):
-                    self._ends.remove(end)
+            for deferred in list(self._writes):
+                if self._done(deferred):
+                    self._writes.remove(deferred)
 
-    def _told(self, end: _End) -> bool:
+    def _done(self, deferred: _Write) -> bool:
         """True if that was it."""
         try:
-            end.tell()
-        except ScanNotFound:  # removed meanwhile, or it was told after all
+            deferred.write()
+        except ScanNotFound:  # removed meanwhile, or it was written after all
             return True
-        end.until = end.until or time.monotonic() + _AGAIN_SECONDS * end.again
-        return time.monotonic() >= end.until
+        deferred.until = deferred.until or time.monotonic() + _REPEAT_SECONDS * deferred.repeated
+        return time.monotonic() >= deferred.until

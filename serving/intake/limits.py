@@ -19,7 +19,7 @@ _RESULT_SHARE = 8
 """A segmentation takes at most about one byte in so many voxels."""
 
 
-class UploadTooLarge(ValueError):  # noqa: N818 - says what is wrong
+class UploadTooLarge(ValueError):
     """The scan is larger than the server takes."""
 
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:  # it is there for type checkers alone
 _MOST_FIELD_BYTES = 10_000
 
 
-class FormRefused(ValueError):  # noqa: N818 - says what happened
+class FormRefused(ValueError):
     """A form that cannot become a scan."""
 
 

@@ -13,7 +13,7 @@ from serving.queue.jobs import Priority
 _LONGEST_NAME_BYTES = 200
 
 
-class RequestRefused(ValueError):  # noqa: N818 - says what happened
+class RequestRefused(ValueError):
     """A request that cannot become a scan, whatever the file holds. `field` names the part at fault."""
 
     def __init__(self, message: str, *, field: str) -> None:
@@ -22,7 +22,7 @@ class RequestRefused(ValueError):  # noqa: N818 - says what happened
 
 
 @dataclass(frozen=True)
-class Asked:
+class Parameters:
     """What a request says of a scan beside its bytes."""
 
     filename: str | None = None
@@ -47,26 +47,26 @@ class Asked:
             raise RequestRefused("filename is missing; give the file's name, such as fish.nii.gz", field="filename")
         return safe_filename(self.filename)
 
-    def stating(self, sha256: str | None) -> Asked:
+    def stating(self, sha256: str | None) -> Parameters:
         """The same with the SHA-256 that a header states, if it does."""
         return self if sha256 is None else replace(self, sha256=sha256)
 
 
-def asked_in_form(form: Form, asked: Asked) -> Asked:
+def parameters_in_form(form: Form, parameters: Parameters) -> Parameters:
     """What the query says, and where it says nothing, the form's fields. Raises RequestRefused for an unknown field."""
     fields = form.fields
     unknown = sorted(set(fields) - {"filename", "spacing", "priority", "fresh", "sha256", "model", "version"})
     if unknown:
         raise RequestRefused(f"the form's field {unknown[0]!r} is unknown", field=unknown[0])
     return replace(
-        asked,
-        filename=asked.filename or fields.get("filename") or form.filename,
-        spacing=asked.spacing or parse_spacing(fields.get("spacing")),
-        priority=parse_priority(fields["priority"]) if "priority" in fields else asked.priority,
-        fresh=asked.fresh or fields.get("fresh", "").lower() in ("1", "true", "yes"),
-        sha256=asked.sha256 or fields.get("sha256"),
-        model=asked.model or fields.get("model") or None,
-        version=asked.version or fields.get("version") or None,
+        parameters,
+        filename=parameters.filename or fields.get("filename") or form.filename,
+        spacing=parameters.spacing or parse_spacing(fields.get("spacing")),
+        priority=parse_priority(fields["priority"]) if "priority" in fields else parameters.priority,
+        fresh=parameters.fresh or fields.get("fresh", "").lower() in ("1", "true", "yes"),
+        sha256=parameters.sha256 or fields.get("sha256"),
+        model=parameters.model or fields.get("model") or None,
+        version=parameters.version or fields.get("version") or None,
     )
 
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 _PIECE_BYTES = 4 << 20
 
 
-class SourceRefused(ValueError):  # noqa: N818 - says what happened
+class SourceRefused(ValueError):
     """A source that this server may not, or cannot, read."""
 
 

@@ -36,26 +36,26 @@ _INFO_FILE = "upload.json"
 _DATA_FILE = "data"
 
 
-class UploadNotFound(LookupError):  # noqa: N818 - says what is wrong, as FileNotFoundError does
+class UploadNotFound(LookupError):
     """No upload has that id, or it has expired."""
 
     def __init__(self, upload_id: str) -> None:
         super().__init__(f"no upload {upload_id!r}; it may have expired, been removed or become a scan")
 
 
-class OffsetConflict(ValueError):  # noqa: N818 - says what is wrong
+class OffsetConflict(ValueError):
     """The sender goes on at another place than where the upload stands."""
 
 
-class UploadRefused(ValueError):  # noqa: N818 - says what happened
+class UploadRefused(ValueError):
     """A header of the protocol that cannot be understood, or that says what cannot be done."""
 
 
-class ChecksumMismatch(ValueError):  # noqa: N818 - says what is wrong
+class ChecksumMismatch(ValueError):
     """What arrived in a request is not what its checksum says; none of it was kept."""
 
 
-class UploadIncomplete(ValueError):  # noqa: N818 - says what is wrong
+class UploadIncomplete(ValueError):
     """An upload is asked for as a scan before all of it has arrived."""
 
 

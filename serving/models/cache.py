@@ -39,7 +39,7 @@ _PROTECTED = 2
 """Versions per reference that are kept whoever needs them: the present one and the one to go back to."""
 
 
-class Elsewhere(Protocol):
+class RemoteCopies(Protocol):
     """Where other processes find copies and notes: the store."""
 
     def fetch_model(self, key: str) -> None:
@@ -63,7 +63,7 @@ class Elsewhere(Protocol):
         ...
 
 
-class Nowhere:
+class NoRemoteCopies:
     """For a folder that is all there is."""
 
     def fetch_model(self, key: str) -> None:
@@ -85,10 +85,10 @@ class Nowhere:
 class ModelCache:
     """Copies of models in a folder, and elsewhere. Safe to use from several threads and processes."""
 
-    def __init__(self, folder: Path, *, elsewhere: Elsewhere) -> None:
+    def __init__(self, folder: Path, *, remote: RemoteCopies) -> None:
         self._folder = folder
         self._references = folder / REFERENCES_DIR
-        self._elsewhere = elsewhere
+        self._elsewhere = remote
 
     def incoming(self) -> tempfile.TemporaryDirectory[str]:
         """A folder on the same disk, for what is on its way in."""

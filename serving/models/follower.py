@@ -14,7 +14,7 @@ from typing import Protocol
 
 from serving.models.references import is_registered
 from serving.models.registry import Reference, RegisteredVersion, RegistryError, RegistryUnreachable, find_version
-from serving.models.served import FIND_SECONDS, ModelError, Models, Place, Reason
+from serving.models.served import FIND_SECONDS, ModelError, Models, Reason, ServedReference
 from serving.observability import logs
 from serving.observability.probes import Probe, Unanswered
 
@@ -92,7 +92,7 @@ class Follower:
         self._probes = {reference: _probe(reference) for reference in self._states}
         self._wake = threading.Event()
         self._stopping = threading.Event()
-        self._told: set[str] = set()
+        self._notified: set[str] = set()
         """References that somebody said have moved: what was refused is tried again."""
         self._thread = threading.Thread(target=self._rounds, name="model-follower", daemon=True)
         for reference, state in self._states.items():
@@ -113,7 +113,7 @@ class Follower:
             for reference in self._states
             if (asked := Reference.parse(reference)).name == name and asked.alias == alias
         }
-        self._told |= moved
+        self._notified |= moved
         if moved:
             self._wake.set()
         return bool(moved)
@@ -133,17 +133,17 @@ class Follower:
     def _rounds(self) -> None:
         while not self._stopping.is_set():
             for reference in self._states:
-                told = reference in self._told
-                self._told.discard(reference)
+                notified = reference in self._notified
+                self._notified.discard(reference)
                 try:
-                    self._states[reference] = self._looked(self._states[reference], told=told)
+                    self._states[reference] = self._looked(self._states[reference], notified=notified)
                 except Exception as error:  # a bug must not end the following of all others
                     logging.getLogger("ricefish").error("following_failed", exc_info=error)
             self._models.let_go()
             self._wake.wait(self._every_seconds)
             self._wake.clear()
 
-    def _looked(self, state: Followed, *, told: bool) -> Followed:
+    def _looked(self, state: Followed, *, notified: bool) -> Followed:
         reference, said = state.reference, state.trouble
         try:
             registered = self._probes[reference].ask()
@@ -159,7 +159,7 @@ class Follower:
             if said != trouble:
                 logs.event("alias_not_there", level=logging.WARNING, reference=reference, error=trouble)
             return replace(state, trouble=trouble)
-        return self._followed(state, registered, told=told)
+        return self._followed(state, registered, notified=notified)
 
     def _unreached(self, state: Followed, error: Exception) -> Followed:
         self._listener.registry_looked(state.reference, reached=False)
@@ -167,13 +167,13 @@ class Follower:
             logs.event("registry_unreachable", level=logging.WARNING, reference=state.reference, error=error)
         return replace(state, registry_up=False, trouble=str(error))
 
-    def _followed(self, state: Followed, registered: RegisteredVersion, *, told: bool) -> Followed:
+    def _followed(self, state: Followed, registered: RegisteredVersion, *, notified: bool) -> Followed:
         place = _standing(self._models, state.reference)
         if registered == place:
             self._models.agreed(state.reference)
             return replace(state, refusal=None)
         refusal = state.refusal
-        if refusal is not None and refusal.stands_for(registered) and not told:
+        if refusal is not None and refusal.stands_for(registered) and not notified:
             return state
         try:
             began = time.monotonic()
@@ -215,7 +215,7 @@ class Follower:
         return Refusal(registered, error.reason, str(error), time.time(), tries=tries, retry_seconds=retry)
 
 
-def _begun(place: Place) -> Followed:
+def _begun(place: ServedReference) -> Followed:
     """How it stands when the process has just begun to serve."""
     trouble = place.trouble
     if trouble is None:

@@ -30,7 +30,7 @@ class ModelError(ValueError):
         self.passing = passing
 
 
-class ModelNotServed(LookupError):  # noqa: N818 - says what is wrong, as FileNotFoundError does
+class ModelNotServed(LookupError):
     """No model of that name and version is served; the message names those that are."""
 
 

@@ -1,4 +1,4 @@
-"""Stock: the models that are loaded, and how one comes to be: from its copy, or fetched from where it is.
+"""ModelPool: the models that are loaded, and how one comes to be: from its copy, or fetched from where it is.
 
 A model is loaded for as long as somebody holds it. The stock itself holds the few that only scans needed lately.
 """
@@ -23,7 +23,7 @@ _IDLE_SECONDS = 600.0
 _MOST_IDLE = 2
 
 
-class Stock:
+class ModelPool:
     """The loaded models of a process. Safe to use from several threads; what is loaded already is there at once."""
 
     def __init__(self, cache: ModelCache, loader: Loader, *, make_room: Callable[[], bool]) -> None:

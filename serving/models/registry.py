@@ -28,7 +28,7 @@ class RegistryError(ValueError):
     """A model that the registry does not give; the message says what was asked of which registry."""
 
 
-class RegistryUnreachable(RegistryError):  # noqa: N818 - says what is wrong
+class RegistryUnreachable(RegistryError):
     """The registry does not answer, or not to this process: it may later."""
 
 

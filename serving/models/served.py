@@ -16,16 +16,25 @@ from typing import Literal
 
 from serving.inference.runtime import Device
 from serving.inference.tuning import Tuner
-from serving.models.cache import Elsewhere, ModelCache, Nowhere
+from serving.models.cache import ModelCache, NoRemoteCopies, RemoteCopies
 from serving.models.loaded_model import LoadedModel, ModelError, ModelIdentity, ModelNotServed, Reason, Served
 from serving.models.loader import Answer, Loader, directly
-from serving.models.pool import Stock
+from serving.models.pool import ModelPool
 from serving.models.references import KeptVersion, is_registered
 from serving.models.registry import RegisteredVersion, RegistryError, RegistryUnreachable, find_version, prepare
 from serving.observability import logs
 from serving.observability.probes import Probe, Unanswered
 
-__all__ = ["LoadedModel", "ModelError", "ModelIdentity", "ModelNotServed", "Models", "Place", "Reason", "Served"]
+__all__ = [
+    "LoadedModel",
+    "ModelError",
+    "ModelIdentity",
+    "ModelNotServed",
+    "Models",
+    "Reason",
+    "Served",
+    "ServedReference",
+]
 
 FIND_SECONDS = 15.0
 """That the registry is given to say which version a reference means."""
@@ -35,7 +44,7 @@ _CONFIRM_SECONDS = 86400.0
 
 
 @dataclass(frozen=True)
-class Place:
+class ServedReference:
     """A reference, and what stands in its place at the moment."""
 
     reference: str
@@ -55,23 +64,23 @@ class Place:
 class Models:
     """The models of a process. Safe to use from several threads; none waits for another's loading."""
 
-    def __init__(  # noqa: PLR0913 - what loading needs, each with its name in the call
+    def __init__(
         self,
         folder: Path,
         *,
         device: Device,
         tuner: Tuner,
         precision: Served | Literal["auto"] = "auto",
-        elsewhere: Elsewhere | None = None,
+        remote: RemoteCopies | None = None,
         answer: Answer = directly,
     ) -> None:
-        """`folder` holds copies by key, which other processes find `elsewhere`; `answer`: see Loader."""
-        self._cache = ModelCache(folder, elsewhere=elsewhere or Nowhere())
+        """`folder` holds copies by key, which other processes find `remote`; `answer`: see Loader."""
+        self._cache = ModelCache(folder, remote=remote or NoRemoteCopies())
         loader = Loader(device=device, tuner=tuner, precision=precision, answer=answer)
-        self._stock = Stock(self._cache, loader, make_room=lambda: self.let_go(at_once=True))
+        self._pool = ModelPool(self._cache, loader, make_room=lambda: self.let_go(at_once=True))
         self._lock = threading.Lock()
         self._confirmed = time.monotonic()
-        self._places: tuple[Place, ...] = ()
+        self._places: tuple[ServedReference, ...] = ()
 
     @property
     def current(self) -> LoadedModel:
@@ -81,7 +90,7 @@ class Models:
         return self._places[0].model
 
     @property
-    def places(self) -> tuple[Place, ...]:
+    def places(self) -> tuple[ServedReference, ...]:
         """What is served, by reference, the default first; none before `serve`."""
         return self._places
 
@@ -109,9 +118,9 @@ class Models:
         """Makes the model that `reference` names the default one, and serves those of other references beside it.
 
         A registered model whose registry is down, or whose version there cannot be served, is served as it was when
-        it could last be, from its copy: `Place.trouble` says why. Raises ModelError if one is not there, if its hash
-        is not the manifest's, if the manifest or the graph does not keep to the contract, if it does not reproduce
-        its golden slice, or if two could not be told apart.
+        it could last be, from its copy: `ServedReference.trouble` says why. Raises ModelError if one is not there, if
+        its hash is not the manifest's, if the manifest or the graph does not keep to the contract, if it does not
+        reproduce its golden slice, or if two could not be told apart.
         """
         places = tuple(self._begun(one) for one in dict.fromkeys((reference, *beside)))
         _check_names(places)
@@ -119,17 +128,17 @@ class Models:
             self._places = places
         return self.current
 
-    def move(self, reference: str, registered: RegisteredVersion) -> Place:
+    def move(self, reference: str, registered: RegisteredVersion) -> ServedReference:
         """Puts another registered version in the place of a reference, once it has reproduced its golden slice.
 
         Takes as long as fetching and loading do, and disturbs nobody meanwhile. Raises ModelError, and then nothing
         has changed.
         """
         before = next(place.model for place in self._places if place.reference == reference)
-        model = self._stock.from_registry(reference, registered, like=before)
+        model = self._pool.from_registry(reference, registered, like=before)
         if model.manifest.organs != before.manifest.organs:
             logs.event("model_organs_differ", level=logging.WARNING, model=registered.name, version=registered.version)
-        moved = Place(reference, model, registered, time.time(), before=before)
+        moved = ServedReference(reference, model, registered, time.time(), before=before)
         with self._lock:
             self._places = tuple(moved if one.reference == reference else one for one in self._places)
         self._remember(moved)
@@ -146,14 +155,14 @@ class Models:
     def of_scan(self, identity: ModelIdentity) -> LoadedModel:
         """The very model that a scan began with. Raises ModelError if the store no longer has it."""
         places = self._places
-        model = self._stock.obtain(identity, like=places[0].model if places else self._stock.any_idle)
+        model = self._pool.obtain(identity, like=places[0].model if places else self._pool.any_idle)
         if all(model.runtime is not place.model.runtime for place in places):
-            self._stock.keep_idle(model)
+            self._pool.keep_idle(model)
         return model
 
     def let_go(self, *, at_once: bool = False) -> bool:
         """Lets go of what stayed loaded to be quick, once it has been idle for long; True if there was any."""
-        idle, now = self._stock.let_go(at_once=at_once), time.time()
+        idle, now = self._pool.let_go(at_once=at_once), time.time()
         with self._lock:
             old = [
                 place.reference
@@ -165,7 +174,7 @@ class Models:
 
     def prune(self, needed: Collection[str], *, grace_seconds: float | None = None) -> None:
         """Deletes the store's copies that are, by key, not in `needed`, not loaded here, and meant by no reference."""
-        self._stock.prune(needed, grace_seconds=grace_seconds)
+        self._pool.prune(needed, grace_seconds=grace_seconds)
 
     def confirm(self) -> None:
         """Notes again, once a day, what each reference means: other processes go on keeping its copies."""
@@ -174,25 +183,25 @@ class Models:
             for place in self._places:
                 self._remember(place)
 
-    def _begun(self, reference: str) -> Place:
+    def _begun(self, reference: str) -> ServedReference:
         if is_registered(reference):
             place = self._begun_registered(reference)
         else:
-            place = Place(reference, self._stock.from_folder(Path(reference).expanduser()), None, time.time())
+            place = ServedReference(reference, self._pool.from_folder(Path(reference).expanduser()), None, time.time())
         self._remember(place)
         return place
 
-    def _begun_registered(self, reference: str) -> Place:
+    def _begun_registered(self, reference: str) -> ServedReference:
         note, registered = self._cache.note(reference), None
         try:
             registered = _found(reference, waiting=note is None)
-            return Place(reference, self._stock.from_registry(reference, registered), registered, time.time())
+            return ServedReference(reference, self._pool.from_registry(reference, registered), registered, time.time())
         except ModelError as error:
             if note is None or self._cache.copy(note.versions[0].identity.key) is None:
                 raise
             trouble = error
         kept = note.versions[0]
-        model = self._stock.obtain(kept.identity)
+        model = self._pool.obtain(kept.identity)
         logs.event(
             "model_served_from_cache",
             level=logging.WARNING,
@@ -200,9 +209,9 @@ class Models:
             version=kept.identity.version or "-",
             error=trouble,
         )
-        return Place(reference, model, kept.registered, time.time(), trouble=trouble, wanted=registered)
+        return ServedReference(reference, model, kept.registered, time.time(), trouble=trouble, wanted=registered)
 
-    def _remember(self, place: Place) -> None:
+    def _remember(self, place: ServedReference) -> None:
         try:
             self._cache.remember(place.reference, KeptVersion(place.model.identity, place.registered))
         except Exception as error:  # whatever the disk or the bucket raises; it is served all the same
@@ -223,8 +232,8 @@ def _found(reference: str, *, waiting: bool) -> RegisteredVersion:
         raise ModelError(f"{reference}: {error}", reason="registry", passing=passing) from error
 
 
-def _check_names(places: Collection[Place]) -> None:
-    seen: dict[tuple[str, str], Place] = {}
+def _check_names(places: Collection[ServedReference]) -> None:
+    seen: dict[tuple[str, str], ServedReference] = {}
     for place in places:
         identity = place.model.identity
         other = seen.setdefault((identity.name, identity.shown_version), place)

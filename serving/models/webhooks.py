@@ -23,11 +23,11 @@ _FRESH_SECONDS = 300.0
 _ENTITY, _ACTIONS = "model_version_alias", frozenset({"created", "deleted"})
 
 
-class EventRefused(ValueError):  # noqa: N818 - says what happened
+class EventRefused(ValueError):
     """An event that is not known to be the registry's; the message says what is wrong with it."""
 
 
-class EventUnreadable(ValueError):  # noqa: N818 - says what is wrong
+class EventUnreadable(ValueError):
     """A signed event that is none; the message says what is wrong with it."""
 
 

@@ -34,7 +34,7 @@ class Finding:
 
 
 @dataclass(frozen=True)
-class Seen:
+class Observed:
     """What a look says: OK unless it says otherwise."""
 
     found: str
@@ -42,15 +42,15 @@ class Seen:
     advice: str = ""
 
 
-def look(name: str, at: Callable[[], Seen], *, advice: str, limit_seconds: float = 30.0) -> Finding:
+def look(name: str, at: Callable[[], Observed], *, advice: str, limit_seconds: float = 30.0) -> Finding:
     """A finding; FAIL with the error and the advice where the look raises or does not end."""
     began = time.perf_counter()
     try:
         seen = Probe(at, most_age_seconds=0.0, limit_seconds=limit_seconds).ask()
     except Unanswered as error:
-        seen = Seen(str(error), Level.FAIL, advice)
+        seen = Observed(str(error), Level.FAIL, advice)
     except Exception as error:  # whatever is wrong, the rest of the report is worth having
-        seen = Seen(_first_line(error), Level.FAIL, advice)
+        seen = Observed(_first_line(error), Level.FAIL, advice)
     return Finding(name, seen.level, seen.found, seen.advice, time.perf_counter() - began)
 
 

@@ -13,7 +13,7 @@ from typing import Generic, TypeVar
 Seen = TypeVar("Seen")
 
 
-class Unanswered(TimeoutError):  # noqa: N818 - says what happened
+class Unanswered(TimeoutError):
     """A look that did not end within its time."""
 
 

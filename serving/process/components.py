@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 from serving.inference.backpressure import SliceRoom
 from serving.inference.batching import Batcher
-from serving.inference.scheduling import Computed
-from serving.inference.tuning import Tuner, Wanted
+from serving.inference.scheduling import ComputedBatch
+from serving.inference.tuning import Tuner, TuningOverrides
 from serving.models.follower import Follower
 from serving.models.loader import in_turn
 from serving.models.served import Models
@@ -25,7 +25,7 @@ from serving.queue.leases import Leases
 from serving.queue.worker import Run, Worker
 from serving.segmentation.pipeline import Segmenter
 from serving.settings import Settings
-from serving.shadow.candidate import Candidate
+from serving.shadow.candidate import ShadowModel
 from serving.shadow.service import Shadow
 from serving.storage import Scratch, Store, open_store
 from serving.storage.database import Database
@@ -89,7 +89,7 @@ def opened(settings: Settings, scratch: Scratch, telemetry: Telemetry, tracing: 
             yield Parts(database, store, models, batcher, jobs, janitor, work, alone, shadow)
 
 
-def _batcher(settings: Settings, on_batch: Callable[[Computed], None]) -> Batcher:
+def _batcher(settings: Settings, on_batch: Callable[[ComputedBatch], None]) -> Batcher:
     room = SliceRoom(settings.queue_slices, settings.queue_slice_bytes)
     return Batcher(lanes=max(os.cpu_count() or 1, _MOST_GPU_LANES), on_batch=on_batch, room=room)
 
@@ -98,9 +98,9 @@ def _models(settings: Settings, store: Store, scratch: Scratch, batcher: Batcher
     return Models(
         store.models_dir,
         device=settings.device,
-        tuner=Tuner(scratch.root, wanted=Wanted(threads=settings.threads, batch_size=settings.batch_size)),
+        tuner=Tuner(scratch.root, overrides=TuningOverrides(threads=settings.threads, batch_size=settings.batch_size)),
         precision=settings.precision,
-        elsewhere=store,
+        remote=store,
         answer=in_turn(batcher),
     )
 
@@ -133,7 +133,7 @@ def shadowed(settings: Settings, parts: Parts, scratch: Scratch, counters: Telem
     """The shadow runs, where there is one, for as long as the context lasts."""
     store, batcher = parts.store, parts.batcher
     with (
-        contextlib.closing(Candidate.of(settings, store, scratch)) as model,
+        contextlib.closing(ShadowModel.of(settings, store, scratch)) as model,
         parts.shadow.running(parts.worker, model=model, store=store, batcher=batcher, counters=counters),
     ):
         yield

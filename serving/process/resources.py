@@ -21,7 +21,7 @@ from serving.models.webhooks import Webhook
 from serving.observability.readiness import Readiness
 from serving.observability.tracing import Tracing
 from serving.process.components import Parts, opened, owner, running, shadowed
-from serving.protocol.catalogue import Catalogue
+from serving.protocol.catalogue import ModelCatalogue
 from serving.protocol.repository import Repository
 from serving.protocol.shared_memory import Regions
 from serving.protocol.statistics import Statistics
@@ -45,7 +45,7 @@ def server(settings: Settings, *, telemetry: Telemetry, tracing: Tracing) -> Ite
         scratch = stack.enter_context(Scratch(scratch_dir(settings)).opened())
         parts = stack.enter_context(opened(settings, scratch, telemetry, tracing))
         auth = _auth(settings, parts.database)
-        stack.callback(auth.allowances.close)
+        stack.callback(auth.quotas.close)
         if references := settings.references:
             parts.models.serve(*references)
         catalogue = stack.enter_context(_catalogue(settings, parts))
@@ -56,7 +56,7 @@ def server(settings: Settings, *, telemetry: Telemetry, tracing: Tracing) -> Ite
         stack.enter_context(parts.shadow.published())
         admission = _admission(settings, parts.database)
         intake = _intake(settings, parts, admission, scratch=scratch, uploads=uploads, tracing=tracing, told=telemetry)
-        parts.janitor.also(intake.loose_ends.tie)
+        parts.janitor.also(intake.deferred_writes.retry)
         yield Resources(
             parts.models,
             parts.batcher,
@@ -113,7 +113,7 @@ def worker(settings: Settings) -> Iterator[str]:
         yield owner(settings)
 
 
-def _intake(  # noqa: PLR0913 - the parts of a server that taking in needs, each with its name in the call
+def _intake(
     settings: Settings,
     parts: Parts,
     admission: Admission,
@@ -146,7 +146,7 @@ def _auth(settings: Settings, database: Database) -> Auth:
 
 
 @contextmanager
-def _catalogue(settings: Settings, parts: Parts) -> Iterator[Catalogue]:
+def _catalogue(settings: Settings, parts: Parts) -> Iterator[ModelCatalogue]:
     statistics = Statistics()
     repository = Repository(
         settings.model_repository,
@@ -157,7 +157,7 @@ def _catalogue(settings: Settings, parts: Parts) -> Iterator[Catalogue]:
     )
     with contextlib.closing(repository):
         repository.load_all()
-        yield Catalogue(parts.models, parts.batcher, repository, statistics)
+        yield ModelCatalogue(parts.models, parts.batcher, repository, statistics)
 
 
 def _admission(settings: Settings, database: Database) -> Admission:

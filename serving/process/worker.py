@@ -19,14 +19,14 @@ from serving.telemetry import PortTaken
 def work(settings: Settings) -> int:
     """Works until SIGTERM or SIGINT; gives the exit status. Prints a line once it takes scans."""
     logs.configure(settings.log_level)
-    told = threading.Event()
+    stop_requested = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: told.set())
+        signal.signal(number, lambda *_: stop_requested.set())
     try:
         with resources.worker(settings) as name:
             print(f"Ricefish works as {name}", flush=True)
             logs.event("working", worker=name)
-            told.wait()
+            stop_requested.wait()
     except (DatabaseError, ModelError, PortTaken, StoreError, TracingError) as error:
         print(f"ricefish: {error}", file=sys.stderr)
         return 1

@@ -16,7 +16,7 @@ from serving.protocol.statistics import Statistics
 
 
 @dataclass(frozen=True)
-class Catalogue:
+class ModelCatalogue:
     """Finds models by name and version. A plain model of a segmentation model's name is not seen."""
 
     models: Models

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 
-class InferenceRefused(ValueError):  # noqa: N818 - says what happened
+class InferenceRefused(ValueError):
     """A request that cannot be understood or answered; the message says what would be right."""
 
 
-class UnknownModel(LookupError):  # noqa: N818 - says what is wrong
+class UnknownModel(LookupError):
     """No such model, or no such version of it, is there to be asked."""
 
     def __init__(self, name: str, version: str | None = None, *, unloaded: bool = False) -> None:
@@ -16,13 +16,13 @@ class UnknownModel(LookupError):  # noqa: N818 - says what is wrong
         super().__init__(f"Request for unknown model: {which} {what}")
 
 
-class NotOffered(NotImplementedError):  # noqa: N818 - says what is wrong
+class NotOffered(NotImplementedError):
     """An extension of the protocol that this server does not have."""
 
 
-class RegionRefused(ValueError):  # noqa: N818 - says what happened
+class RegionRefused(ValueError):
     """Shared memory that cannot be registered, or is not; the message names the region."""
 
 
-class LoadRefused(ValueError):  # noqa: N818 - says what happened
+class LoadRefused(ValueError):
     """A model that was not loaded or unloaded; the message says why."""

@@ -16,7 +16,7 @@ ASSUMED_BATCH = 64
 _PLATFORMS = frozenset({"onnxruntime_onnx", "onnxruntime", "onnx", ""})
 
 
-class ConfigRefused(ValueError):  # noqa: N818 - says what is wrong
+class ConfigRefused(ValueError):
     """A configuration that does not fit the model; the message names the field."""
 
 

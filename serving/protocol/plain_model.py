@@ -48,7 +48,7 @@ class PlainModel:
     Where the model's configuration says that the first dimension is a batch, those that wait are computed together.
     """
 
-    def __init__(  # noqa: PLR0913 - what a model is, each with its name in the call
+    def __init__(
         self,
         name: str,
         version: str,

@@ -26,7 +26,7 @@ _ONLY_VERSION = "1"
 
 
 @dataclass(frozen=True)
-class State:
+class RepositoryState:
     """What has become of a folder."""
 
     versions: Mapping[str, PlainModel] = field(default_factory=lambda: MappingProxyType({}))
@@ -50,7 +50,7 @@ class Repository:
         self._device: Device = device
         self._session_threads = threads
         self._statistics = statistics
-        self._states: dict[str, State] = {}
+        self._states: dict[str, RepositoryState] = {}
         self._changing = threading.Lock()
         self._threads = ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="plain-model")
 
@@ -87,10 +87,10 @@ class Repository:
         """All that are loaded, by name."""
         return tuple(model for _, state in sorted(self._states.items()) for model in state.versions.values())
 
-    def states(self) -> Mapping[str, State]:
+    def states(self) -> Mapping[str, RepositoryState]:
         """All that lie in the folder, and all that were loaded from it, by name."""
         names = self._names() if self._folder is not None else ()
-        return {**{name: State(reason="not loaded") for name in names}, **self._states}
+        return {**{name: RepositoryState(reason="not loaded") for name in names}, **self._states}
 
     def load(self, name: str, *, config: str | None = None) -> None:
         """Reads a model's folder anew, with a configuration in JSON instead of its file where one is given.
@@ -101,10 +101,10 @@ class Repository:
             try:
                 if self._folder is None or name not in self._names():
                     raise LoadRefused(f"failed to load '{name}', there is no such folder in the model repository")
-                state = State(self._loaded(self._folder / name, config))
+                state = RepositoryState(self._loaded(self._folder / name, config))
             except (RuntimeRefused, ConfigRefused, ConfigTextError, OSError, UnicodeDecodeError) as error:
-                if not self._states.get(name, State()).versions:
-                    self._states[name] = State(reason=str(error))
+                if not self._states.get(name, RepositoryState()).versions:
+                    self._states[name] = RepositoryState(reason=str(error))
                 raise LoadRefused(f"failed to load '{name}', {error}") from error
             self._states[name] = state
         logs.event("plain_model_loaded", model=name, versions=",".join(state.versions))
@@ -114,7 +114,7 @@ class Repository:
         with self._changing:
             if name not in self._states:
                 raise LoadRefused(f"failed to unload '{name}', it is not loaded")
-            self._states[name] = State(reason="unloaded")
+            self._states[name] = RepositoryState(reason="unloaded")
         logs.event("plain_model_unloaded", model=name)
 
     def _names(self) -> list[str]:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from serving.inference.batching import Batcher
 from serving.inference.runtime import CPU
-from serving.inference.scheduling import Computed, Urgency
+from serving.inference.scheduling import ComputedBatch, Urgency
 from serving.inference.tuning import LARGEST_BATCH
 from serving.models.served import LoadedModel
 from serving.protocol.datatypes import REAL
@@ -98,7 +98,7 @@ class OfferedSegmentation:
         self.batcher.check_room(slices)
         size = self.model.tuning.batch_size(*slices.shape[1:])
 
-        def told(batch: Computed, waited_seconds: float, first: bool) -> None:
+        def on_computed(batch: ComputedBatch, waited_seconds: float, first: bool) -> None:
             timing.parts.append((waited_seconds, batch.seconds))
             if first:
                 self.statistics.executed(batch.seconds, rows=batch.slices)
@@ -112,7 +112,7 @@ class OfferedSegmentation:
                 urgency=Urgency.SLICE,
                 stream=stream,
                 merged_up_to=size,
-                told=told,
+                on_computed=on_computed,
             )
             for first in range(0, len(slices), size)
         ]

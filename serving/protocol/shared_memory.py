@@ -22,7 +22,7 @@ _REGION, _SIZE, _OFFSET = "shared_memory_region", "shared_memory_byte_size", "sh
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class TensorLocation:
     """Where a tensor lies: part of a region."""
 
     region: str
@@ -31,7 +31,7 @@ class Place:
     """Bytes."""
 
     @classmethod
-    def of(cls, parameters: Mapping[str, Any], *, tensor: str) -> Place | None:
+    def of(cls, parameters: Mapping[str, Any], *, tensor: str) -> TensorLocation | None:
         """What the parameters of a tensor say; None where it is in no region. Raises InferenceRefused."""
         region = parameters.get(_REGION)
         if region is None:
@@ -115,7 +115,7 @@ class Regions:
                 if name in (None, each)
             ]
 
-    def read(self, place: Place) -> bytes:
+    def read(self, place: TensorLocation) -> bytes:
         """What lies in a place. Raises InferenceRefused."""
         region = self._region_of(place)
         content = os.pread(region.file.fileno(), place.size, region.offset + place.offset)
@@ -123,7 +123,7 @@ class Regions:
             raise _cut_short(place)
         return content
 
-    def write(self, place: Place, content: bytes, *, output: str) -> dict[str, Any]:
+    def write(self, place: TensorLocation, content: bytes, *, output: str) -> dict[str, Any]:
         """Puts an output there; gives what the answer says of it. Raises InferenceRefused where it does not fit."""
         if len(content) > place.size:
             raise InferenceRefused(
@@ -136,7 +136,7 @@ class Regions:
         os.pwrite(region.file.fileno(), content, region.offset + place.offset)
         return place.as_json(len(content))
 
-    def _region_of(self, place: Place) -> _Region:
+    def _region_of(self, place: TensorLocation) -> _Region:
         with self._lock:
             region = self._regions.get(place.region)
         if region is None:
@@ -159,5 +159,5 @@ def _length(file: FileIO) -> int:
     return os.fstat(file.fileno()).st_size
 
 
-def _cut_short(place: Place) -> InferenceRefused:
+def _cut_short(place: TensorLocation) -> InferenceRefused:
     return InferenceRefused(f"shared memory region '{place.region}' is shorter than when it was registered")

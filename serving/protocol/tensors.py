@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from serving.protocol.datatypes import BF16, DATATYPES, from_binary, from_json, name_of, to_binary
 from serving.protocol.errors import InferenceRefused, NotOffered
-from serving.protocol.shared_memory import Place, Regions
+from serving.protocol.shared_memory import Regions, TensorLocation
 
 _KNOWN = (*DATATYPES, BF16)
 _NOT_OFFERED = {
@@ -37,7 +37,7 @@ class InferenceRequest:
     """Names of the outputs that are wanted, each with whether it is wanted in binary; none named: all."""
     binary_outputs: bool = False
     """Whether outputs are wanted in binary of which nothing is said."""
-    places: Mapping[str, Place] = field(default_factory=dict)
+    places: Mapping[str, TensorLocation] = field(default_factory=dict)
     """Where in shared memory outputs are wanted."""
     id: str = ""
     parameters: Mapping[str, Any] = field(default_factory=dict)
@@ -109,7 +109,7 @@ class _Stated:
     datatype: str
     size: int | None
     """Bytes in the binary part; None: the data is in the JSON, or in a region."""
-    place: Place | None
+    place: TensorLocation | None
 
     @classmethod
     def of(cls, entry: Any) -> _Stated:
@@ -127,7 +127,7 @@ class _Stated:
         size = parameters.get("binary_data_size")
         if size is not None and (type(size) is not int or size < 0):
             raise InferenceRefused(f"input '{name}': binary_data_size is {size!r}; it is a number of bytes")
-        return cls(name, shape, datatype, size, Place.of(parameters, tensor=f"input '{name}'"))
+        return cls(name, shape, datatype, size, TensorLocation.of(parameters, tensor=f"input '{name}'"))
 
     def from_json(self, data: Any) -> NDArray[Any]:
         if data is None:
@@ -173,10 +173,10 @@ def _inputs(listed: Sequence[Any], raw: memoryview, model: str, regions: Regions
     return inputs
 
 
-def _outputs(listed: Any, *, binary: bool) -> tuple[dict[str, bool], dict[str, Place]]:
+def _outputs(listed: Any, *, binary: bool) -> tuple[dict[str, bool], dict[str, TensorLocation]]:
     """Those that are named, each with whether it is wanted in binary, and those that are wanted in regions."""
     outputs: dict[str, bool] = {}
-    places: dict[str, Place] = {}
+    places: dict[str, TensorLocation] = {}
     if not isinstance(listed or [], list):
         raise InferenceRefused("Unable to parse 'outputs': it is no list")
     for entry in listed or []:
@@ -185,7 +185,7 @@ def _outputs(listed: Any, *, binary: bool) -> tuple[dict[str, bool], dict[str, P
         parameters = _object(entry.get("parameters"), of=f"output '{entry['name']}': its parameters")
         _refuse_extensions(parameters)
         outputs[entry["name"]] = bool(parameters.get("binary_data", binary))
-        if (place := Place.of(parameters, tensor=f"output '{entry['name']}'")) is not None:
+        if (place := TensorLocation.of(parameters, tensor=f"output '{entry['name']}'")) is not None:
             places[entry["name"]] = place
     return outputs, places
 

@@ -30,14 +30,14 @@ _ARRIVAL_SECONDS = 3600
 """A scan whose files are not in the store after this long was being accepted by a process that died."""
 
 
-class ScanNotFound(LookupError):  # noqa: N818 - says what is wrong, as FileNotFoundError does
+class ScanNotFound(LookupError):
     """No scan has that id."""
 
     def __init__(self, scan_id: str) -> None:
         super().__init__(f"no scan {scan_id!r}; it may have been deleted")
 
 
-class WrongState(ValueError):  # noqa: N818 - says what is wrong
+class WrongState(ValueError):
     """What was asked for cannot be done with a scan in its present state."""
 
 

@@ -27,7 +27,7 @@ MOST_STARTS = 50
 """A scan that was begun so often without finishing one more slab takes its process down each time: it fails."""
 
 
-class LeaseLost(Exception):  # noqa: N818 - says what happened
+class LeaseLost(Exception):
     """The scan is no longer this process's: cancelled, removed, or taken up by another."""
 
 
@@ -122,7 +122,7 @@ class Leases:
             epochs = {row.id: row.epoch for row in connection.execute(query)}
         return {lease.scan.id for lease in leases if epochs.get(lease.scan.id) == lease.epoch}
 
-    def commit(  # noqa: PLR0913 - what is known of a finished slab, each with its name in the call
+    def commit(
         self,
         lease: Lease,
         *,

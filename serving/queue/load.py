@@ -89,7 +89,7 @@ _LEFT = scans.c.voxels * (1.0 - cast(scans.c.slabs_done, Float(53)) / func.nulli
 
 def _waiting(connection: Connection, database: Database, but_arriving_at: str | None) -> dict[int, Waiting]:
     since = case((scans.c.failures == 0, func.coalesce(scans.c.queued, scans.c.created)))
-    elsewhere = and_(scans.c.state == "arriving", scans.c.owner != but_arriving_at)
+    remote = and_(scans.c.state == "arriving", scans.c.owner != but_arriving_at)
     query = (
         select(
             scans.c.priority,
@@ -98,7 +98,7 @@ def _waiting(connection: Connection, database: Database, but_arriving_at: str | 
             func.coalesce(func.sum(_LEFT), 0.0),
             func.coalesce(database.now - func.min(since), 0.0),
         )
-        .where(or_(scans.c.state == "queued", elsewhere))
+        .where(or_(scans.c.state == "queued", remote))
         .group_by(scans.c.priority)
     )
     return {

@@ -33,7 +33,7 @@ _OF_THE_DISK = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.ESTALE}
 """Errors for which no scan can be blamed."""
 
 
-class Interrupted(Exception):  # noqa: N818 - says what happened
+class Interrupted(Exception):
     """The scan stops here, unfinished: this process stops, or the scan is no longer its own."""
 
 
@@ -75,7 +75,7 @@ class Run:
         """Lets `check` raise from now on."""
         self._stop.set()
 
-    def commit(  # noqa: PLR0913 - what is known of a finished slab, each with its name in the call
+    def commit(
         self,
         *,
         slabs_done: int,
@@ -103,7 +103,7 @@ class Run:
 class Worker:
     """The threads of one process that work on the queue: one that takes, one that keeps leases, one per scan."""
 
-    def __init__(  # noqa: PLR0913 - what a worker needs, each with its name in the call
+    def __init__(
         self,
         leases: Leases,
         *,

@@ -18,7 +18,7 @@ _MOST_BAD = 0.5
 """Share of the slices with organs, where a manifest says of too few volumes how many were bad."""
 
 
-class Judge:
+class SlabJudge:
     """Of one scan, which is segmented with one model."""
 
     def __init__(self, model: LoadedModel, scan: Scan, *, whole_slices: bool, quality_limit: float | None) -> None:

@@ -34,7 +34,7 @@ from serving.observability.tracing import Tracing
 from serving.queue.jobs import Priority
 from serving.queue.scan import Scan
 from serving.queue.worker import Run
-from serving.segmentation.judge import Judge
+from serving.segmentation.judge import SlabJudge
 from serving.segmentation.pyramid import SegmentationWriter
 from serving.segmentation.stopwatch import ACTIVITIES, Stopwatch
 from serving.segmentation.writer import SegmentedSlab, SlabWriter
@@ -61,7 +61,7 @@ Slab = tuple[int, Box, NDArray[Any]]
 class Segmenter:
     """Segments scans with the models, the batching queue and the store of a process."""
 
-    def __init__(  # noqa: PLR0913 - the parts of a process that segmenting needs, each with its name in the call
+    def __init__(
         self,
         *,
         store: Store,
@@ -79,7 +79,7 @@ class Segmenter:
         """`on_spent` is told the seconds of each of ACTIVITIES, `on_slab` the shape of each slab that is durable,
         `on_judged` what is judged of it, `on_departure` each way in which a whole answer is unlike the training.
 
-        More than `quality_limit` (0..1) of the slices with organs must not be bad; None: see `Judge`.
+        More than `quality_limit` (0..1) of the slices with organs must not be bad; None: see `SlabJudge`.
         """
         self._on_judged = on_judged
         self._on_departure = on_departure
@@ -120,7 +120,9 @@ class Segmenter:
                 with watch.measuring("read"), self._tracing.span("slab read", slab=number):
                     return number, box, volume.slab(box.start[0], box.stop[0])
 
-            judge = Judge(model, scan, whole_slices=not _in_tiles(scan, self._tile), quality_limit=self._quality_limit)
+            judge = SlabJudge(
+                model, scan, whole_slices=not _in_tiles(scan, self._tile), quality_limit=self._quality_limit
+            )
             inference = _Inference(
                 self._batcher, run, model, judge, batch_size=batch_size, tile=self._tile, watch=watch
             )
@@ -156,12 +158,12 @@ class Segmenter:
 class _Inference:
     """Slabs of grey values in, slabs of class indices out; the next batches are queued before an answer is awaited."""
 
-    def __init__(  # noqa: PLR0913 - the parts of one run, each with its name in the call
+    def __init__(
         self,
         batcher: Batcher,
         run: Run,
         model: LoadedModel,
-        judge: Judge,
+        judge: SlabJudge,
         *,
         batch_size: int,
         tile: int | None,

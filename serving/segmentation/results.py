@@ -25,11 +25,11 @@ Axis = Literal["z", "y", "x"]
 OME_ZARR = "ome-zarr"
 
 
-class SliceNotFound(LookupError):  # noqa: N818 - says what is wrong, as FileNotFoundError does
+class SliceNotFound(LookupError):
     """A slice index beyond the scan."""
 
 
-class UnknownFormat(ValueError):  # noqa: N818 - says what is wrong
+class UnknownFormat(ValueError):
     """A format in which a segmentation cannot be fetched."""
 
     def __init__(self, name: str) -> None:

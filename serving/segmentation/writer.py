@@ -16,7 +16,7 @@ from scans.measures.statistics import OrganStatistics
 from scans.model.drift import Departure
 from scans.model.judgement import Judgement
 from serving.queue.worker import Run
-from serving.segmentation.judge import Judge
+from serving.segmentation.judge import SlabJudge
 from serving.segmentation.pyramid import SegmentationWriter
 from serving.segmentation.stopwatch import Stopwatch
 
@@ -40,11 +40,11 @@ class SegmentedSlab:
 class SlabWriter:
     """Makes the slabs of one run durable."""
 
-    def __init__(  # noqa: PLR0913 - the parts of one run, each with its name in the call
+    def __init__(
         self,
         run: Run,
         segmentation: SegmentationWriter,
-        judge: Judge,
+        judge: SlabJudge,
         *,
         batch_size: int,
         watch: Stopwatch,

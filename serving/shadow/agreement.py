@@ -13,12 +13,12 @@ from scans.measures.metrics import OrganCounts
 from scans.organs import OrganMap
 
 
-class NothingInCommon(ValueError):  # noqa: N818 - says what is wrong
+class NothingInCommon(ValueError):
     """Two models that know no organ of the same name."""
 
 
 @dataclass(frozen=True)
-class Agreement:
+class OrganAgreement:
     """Of some slabs; those of slabs add up to that of the scan."""
 
     organs: tuple[str, ...]
@@ -26,8 +26,8 @@ class Agreement:
     counts: OrganCounts
     """Of these; the champion stands for the truth, the shadow for the prediction."""
 
-    def __add__(self, other: Agreement) -> Agreement:
-        return Agreement(self.organs, self.counts + other.counts)
+    def __add__(self, other: OrganAgreement) -> OrganAgreement:
+        return OrganAgreement(self.organs, self.counts + other.counts)
 
     @property
     def dice(self) -> dict[str, float | None]:
@@ -41,7 +41,7 @@ class Agreement:
         return dict(zip(self.organs, rows, strict=True))
 
     @classmethod
-    def from_dict(cls, content: Mapping[str, list[int]]) -> Agreement:
+    def from_dict(cls, content: Mapping[str, list[int]]) -> OrganAgreement:
         """From what `to_dict` gave."""
         rows = np.array(list(content.values()), dtype=np.int64).reshape(-1, 3)
         return cls(tuple(content), OrganCounts(rows[:, 0], rows[:, 1], rows[:, 2]))
@@ -68,15 +68,17 @@ class Matching:
             )
         return cls(organs, _lookup(champion, organs), _lookup(shadow, organs))
 
-    def none(self) -> Agreement:
+    def none(self) -> OrganAgreement:
         """Of no voxel at all."""
         zero = np.zeros(len(self.organs), dtype=np.int64)
-        return Agreement(self.organs, OrganCounts(zero, zero, zero))
+        return OrganAgreement(self.organs, OrganCounts(zero, zero, zero))
 
-    def compare(self, *, champion: NDArray[np.uint8], shadow: NDArray[np.uint8]) -> Agreement:
+    def compare(self, *, champion: NDArray[np.uint8], shadow: NDArray[np.uint8]) -> OrganAgreement:
         """Of two segmentations of the same voxels, uint8 (z, Y, X), each in its own model's class indices."""
         classes = len(self.organs) + 1
-        return Agreement(self.organs, OrganCounts.of(self.shadow[shadow], self.champion[champion], classes=classes))
+        return OrganAgreement(
+            self.organs, OrganCounts.of(self.shadow[shadow], self.champion[champion], classes=classes)
+        )
 
 
 def _lookup(organs: OrganMap, common: tuple[str, ...]) -> NDArray[Any]:

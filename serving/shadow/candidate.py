@@ -7,7 +7,7 @@ import os
 import time
 from collections.abc import Callable
 
-from serving.inference.tuning import Tuner, Wanted
+from serving.inference.tuning import Tuner, TuningOverrides
 from serving.models.follower import Follower
 from serving.models.served import LoadedModel, ModelError, Models
 from serving.observability import logs
@@ -18,7 +18,7 @@ _AGAIN_SECONDS = 60.0
 _BATCH_SIZE = 4
 
 
-class Candidate:
+class ShadowModel:
     """Called, gives the model, or None while there is none: what waits for it waits, and nothing fails for want of it.
 
     A model that cannot be loaded, be the registry down or the model broken, is logged and tried again a minute later.
@@ -34,7 +34,7 @@ class Candidate:
         self._not_before = 0.0
 
     @classmethod
-    def of(cls, settings: Settings, store: Store, scratch: Scratch) -> Candidate:
+    def of(cls, settings: Settings, store: Store, scratch: Scratch) -> ShadowModel:
         """What RICEFISH_SHADOW names, kept in the store as other models are, with a note of what the reference meant.
 
         How to run it is not measured, which would take the device from those who have come meanwhile: small batches,
@@ -43,9 +43,9 @@ class Candidate:
 
         def begin() -> Models:
             threads, batch_size = settings.threads or os.cpu_count() or 1, settings.batch_size or _BATCH_SIZE
-            tuner = Tuner(scratch.root, wanted=Wanted(threads=threads, batch_size=batch_size))
+            tuner = Tuner(scratch.root, overrides=TuningOverrides(threads=threads, batch_size=batch_size))
             models = Models(
-                store.models_dir, device=settings.device, tuner=tuner, precision=settings.precision, elsewhere=store
+                store.models_dir, device=settings.device, tuner=tuner, precision=settings.precision, remote=store
             )
             models.serve(settings.shadow)
             return models

@@ -26,7 +26,7 @@ from serving.queue.leases import LeaseLost
 from serving.queue.worker import Interrupted
 from serving.segmentation.pipeline import HALO
 from serving.segmentation.pyramid import open_segmentation
-from serving.shadow.agreement import Agreement, Matching
+from serving.shadow.agreement import Matching, OrganAgreement
 from serving.shadow.comparison_queue import ShadowLease, ShadowQueue
 from serving.storage import Store
 
@@ -61,16 +61,16 @@ class Comparer:
     """Runs the shadow with the store and the batching queue of a process, whenever there is nothing else to do."""
 
     def __init__(
-        self, queue: ShadowQueue, *, store: Store, batcher: Batcher, quiet: Callable[[], bool], tile: int | None
+        self, queue: ShadowQueue, *, store: Store, batcher: Batcher, idle: Callable[[], bool], tile: int | None
     ) -> None:
-        """Before each batch, it waits until it is `quiet`."""
+        """Before each batch, it waits until it is `idle`."""
         self._queue = queue
         self._store = store
         self._batcher = batcher
-        self._quiet = quiet
+        self._idle = idle
         self._tile = tile
 
-    def compare(self, comparison: Comparison) -> Agreement:
+    def compare(self, comparison: Comparison) -> OrganAgreement:
         """All slabs that are not counted yet; each is durable once it is.
 
         Raises Interrupted or LeaseLost where it must stop, NothingInCommon, FormatError, and what store and device
@@ -110,7 +110,7 @@ class Comparer:
 
     def _answer(self, comparison: Comparison, slices: NDArray[Any], window: Window) -> NDArray[np.uint8]:
         comparison.check()
-        while not self._quiet():
+        while not self._idle():
             comparison.rest()
         asked: Future[NDArray[np.uint8]] = self._batcher.submit(
             slices,

@@ -18,7 +18,7 @@ from serving.models.served import ModelIdentity
 from serving.observability import logs
 from serving.queue.leases import LeaseLost
 from serving.queue.scan import Scan
-from serving.shadow.agreement import Agreement
+from serving.shadow.agreement import OrganAgreement
 from serving.shadow.sampling import is_sampled
 from serving.storage.database import Database, scans, shadows
 
@@ -40,7 +40,7 @@ class ShadowLease:
     slabs_done: int
     shadow_key: str | None
     """Key of the model that the counted slabs were compared with."""
-    agreement: Agreement | None
+    agreement: OrganAgreement | None
     """Of the slabs that are done."""
 
 
@@ -100,7 +100,7 @@ class ShadowQueue:
         """Raises LeaseLost if another has taken it up, or the scan is gone."""
         self._write(lease, lease_until=self._until)
 
-    def commit(self, lease: ShadowLease, *, shadow: ModelIdentity, slabs_done: int, agreement: Agreement) -> None:
+    def commit(self, lease: ShadowLease, *, shadow: ModelIdentity, slabs_done: int, agreement: OrganAgreement) -> None:
         """Writes down that slabs [0, slabs_done) are counted. Raises LeaseLost."""
         self._write(
             lease,
@@ -111,7 +111,7 @@ class ShadowQueue:
             lease_until=self._until,
         )
 
-    def finish(self, lease: ShadowLease, *, shadow: ModelIdentity, agreement: Agreement) -> None:
+    def finish(self, lease: ShadowLease, *, shadow: ModelIdentity, agreement: OrganAgreement) -> None:
         """Records a comparison of all slabs, unless the scan was removed meanwhile. Raises LeaseLost."""
         counts = json.dumps(agreement.to_dict())
         self._write(lease, counts=counts, error=None, **self._ended("done"), **_models(lease.scan.model, shadow))
@@ -199,5 +199,5 @@ def _lease(row: Row[Any]) -> ShadowLease:
         starts=row.starts + 1,
         slabs_done=row.slabs_done,
         shadow_key=row.shadow_key,
-        agreement=Agreement.from_dict(json.loads(row.counts)) if row.counts else None,
+        agreement=OrganAgreement.from_dict(json.loads(row.counts)) if row.counts else None,
     )

@@ -5,13 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 
-from serving.inference.scheduling import Computed, Urgency
+from serving.inference.scheduling import ComputedBatch, Urgency
 
 _SECONDS = 1.0
 """After the last single slice; its sender may be about to send the next one."""
 
 
-class Quiet:
+class Idleness:
     """Asked before each batch of a shadow. Safe to use from any thread."""
 
     def __init__(self) -> None:
@@ -23,7 +23,7 @@ class Quiet:
         """`busy`: whether this process works on a scan; `depth`: slices that wait for the device."""
         self._busy, self._depth = busy, depth
 
-    def batch_computed(self, batch: Computed) -> None:
+    def batch_computed(self, batch: ComputedBatch) -> None:
         """A batch was computed."""
         if batch.urgency == Urgency.SLICE:
             self._last_urgent = time.monotonic()

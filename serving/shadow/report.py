@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import Row, and_, func, select
 
 from scans.model.shadow_agreement import ShadowAgreement
-from serving.shadow.agreement import Agreement
+from serving.shadow.agreement import OrganAgreement
 from serving.storage.database import Database, scans, shadows
 
 MOST_PAIRS = 20
@@ -118,7 +118,7 @@ class ShadowReport:
         query = query.where(shadows.c.state == "done", of_pair).order_by(shadows.c.finished.desc()).limit(MOST_SCANS)
         with self._database.reading() as connection:
             rows = connection.execute(query).all()
-        dice = [Agreement.from_dict(json.loads(row.counts)).dice for row in rows]
+        dice = [OrganAgreement.from_dict(json.loads(row.counts)).dice for row in rows]
         newest = rows[0]
         return PairReport(
             champion=Compared(newest.champion_key, newest.champion_name, newest.champion_version),

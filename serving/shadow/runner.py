@@ -15,7 +15,7 @@ from serving.models.served import LoadedModel
 from serving.observability import logs
 from serving.queue.leases import LeaseLost
 from serving.queue.worker import Interrupted
-from serving.shadow.agreement import Agreement, NothingInCommon
+from serving.shadow.agreement import NothingInCommon, OrganAgreement
 from serving.shadow.comparison import Comparer, Comparison
 from serving.shadow.comparison_queue import ShadowLease, ShadowQueue
 
@@ -60,14 +60,14 @@ class ShadowWorker:
         *,
         model: Callable[[], LoadedModel | None],
         comparer: Comparer,
-        quiet: Callable[[], bool],
+        idle: Callable[[], bool],
         counters: Counters,
     ) -> None:
         """`model` gives the shadow, None while there is none; it may load it, and is called in this thread alone."""
         self._queue = queue
         self._model = model
         self._comparer = comparer
-        self._quiet = quiet
+        self._idle = idle
         self._counters = counters
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._work, name="shadow")
@@ -94,10 +94,10 @@ class ShadowWorker:
 
     def _one(self) -> bool:
         """True if there was something to compare."""
-        if not (self._quiet() and self._queue.ready()):
+        if not (self._idle() and self._queue.ready()):
             return False
         model = self._model()
-        if model is None or not self._quiet():
+        if model is None or not self._idle():
             return False
         lease = self._queue.take()
         if lease is None:
@@ -140,7 +140,7 @@ class ShadowWorker:
         self._tell(scan_id, agreement, model=shadow.name)
         return ShadowEnding.COMPARED
 
-    def _tell(self, scan_id: str, agreement: Agreement, *, model: str) -> None:
+    def _tell(self, scan_id: str, agreement: OrganAgreement, *, model: str) -> None:
         scored = {organ: dice for organ, dice in agreement.dice.items() if dice is not None}
         for organ, dice in scored.items():
             self._counters.shadow_agreement(organ, dice, model=model)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from sqlalchemy import Connection
 
 from serving.inference.batching import Batcher
-from serving.inference.scheduling import Computed
+from serving.inference.scheduling import ComputedBatch
 from serving.models.references import is_registered
 from serving.models.registry import tag_version
 from serving.models.served import LoadedModel
@@ -18,7 +18,7 @@ from serving.queue.worker import Worker
 from serving.settings import Settings
 from serving.shadow.comparison import Comparer
 from serving.shadow.comparison_queue import ShadowQueue, sweep
-from serving.shadow.idleness import Quiet
+from serving.shadow.idleness import Idleness
 from serving.shadow.publisher import Publisher
 from serving.shadow.report import ShadowReport
 from serving.shadow.runner import Counters, ShadowWorker
@@ -36,7 +36,7 @@ class Shadow:
     tile: int | None
     database: Database
     queue: ShadowQueue
-    quiet: Quiet
+    idle: Idleness
     report: ShadowReport
 
     @classmethod
@@ -46,13 +46,13 @@ class Shadow:
             database, owner=owner, seconds=settings.lease_seconds, share=settings.shadow_share if settings.shadow else 0
         )
         report = ShadowReport(database)
-        return cls(settings.shadow, settings.shadow_share, settings.tile, database, queue, Quiet(), report)
+        return cls(settings.shadow, settings.shadow_share, settings.tile, database, queue, Idleness(), report)
 
-    def listening(self, on_batch: Callable[[Computed], None]) -> Callable[[Computed], None]:
+    def listening(self, on_batch: Callable[[ComputedBatch], None]) -> Callable[[ComputedBatch], None]:
         """The same, where the shadow hears of each batch as well, so as to keep out of its way."""
 
-        def both(batch: Computed) -> None:
-            self.quiet.batch_computed(batch)
+        def both(batch: ComputedBatch) -> None:
+            self.idle.batch_computed(batch)
             on_batch(batch)
 
         return both
@@ -82,10 +82,10 @@ class Shadow:
         if not self.reference or worker is None:
             yield
             return
-        self.quiet.watch(busy=lambda: worker.busy, depth=batcher.depth)
+        self.idle.watch(busy=lambda: worker.busy, depth=batcher.depth)
         self.queue.take_back(alone=not self.database.shared)
-        comparer = Comparer(self.queue, store=store, batcher=batcher, quiet=self.quiet, tile=self.tile)
-        shadow = ShadowWorker(self.queue, model=model, comparer=comparer, quiet=self.quiet, counters=counters)
+        comparer = Comparer(self.queue, store=store, batcher=batcher, idle=self.idle, tile=self.tile)
+        shadow = ShadowWorker(self.queue, model=model, comparer=comparer, idle=self.idle, counters=counters)
         shadow.start()
         try:
             yield

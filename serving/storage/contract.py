@@ -15,7 +15,7 @@ class StoreError(OSError):
     """A store that cannot be used; the message names it."""
 
 
-class Fenced(Exception):  # noqa: N818 - says what happened
+class Fenced(Exception):
     """A newer attempt at the scan has begun, or the scan is gone: this one can write no more."""
 
 

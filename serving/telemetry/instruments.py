@@ -22,7 +22,7 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_late
 
 from scans.model.drift import Departure
 from scans.model.judgement import Judgement
-from serving.inference.scheduling import Computed, Urgency
+from serving.inference.scheduling import ComputedBatch, Urgency
 from serving.models.loaded_model import REASONS, LoadedModel
 from serving.observability import logs
 from serving.queue.worker import Ending, Run
@@ -39,7 +39,7 @@ _SHARES = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 1.0)
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 
-class PortTaken(OSError):  # noqa: N818 - says what is wrong
+class PortTaken(OSError):
     """Metrics cannot be answered on their port; the message names it."""
 
 
@@ -140,7 +140,7 @@ class Telemetry:
             for metric in (self._asked, self._failed, self._batch_slices, self._batch_seconds, self._waited):
                 metric.labels(name)
 
-    def batch_computed(self, batch: Computed) -> None:
+    def batch_computed(self, batch: ComputedBatch) -> None:
         """A batch was computed, or failed."""
         name = batch.urgency.name.lower()
         self._asked.labels(name).inc(batch.requests)

@@ -12,7 +12,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from ricefish.planning.capacity import Links, Load, Rates, Wanted, busy_probability, mean_wait, plan
+from ricefish.planning.capacity import NetworkLinks, PlanLimits, PlannedLoad, Rates, busy_probability, mean_wait, plan
 from ricefish.planning.rates import RatesError, from_metrics
 from tests.serving.models import write_model
 from tests.serving.running import RunningServer
@@ -29,7 +29,7 @@ def ricefish(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 def test_the_slowest_thread_sets_the_pace() -> None:
     """3 gigavoxels at 10 s each take 30 s; 2400 scans in 24 h are one every 36 s: five sixths of a worker."""
-    found = plan(Load(scans_per_day=2400, voxels=3e9), RATES, wanted=Wanted(most_utilisation=0.9))
+    found = plan(PlannedLoad(scans_per_day=2400, voxels=3e9), RATES, limits=PlanLimits(most_utilisation=0.9))
     assert found.service_seconds == pytest.approx(30)
     assert (found.workers, found.utilisation) == (1, pytest.approx(30 / 36))
     assert found.busy == {k: pytest.approx(v) for k, v in {"infer": 30 / 36, "write": 12 / 36, "read": 3 / 36}.items()}
@@ -39,13 +39,13 @@ def test_the_slowest_thread_sets_the_pace() -> None:
 def test_a_writer_that_is_slower_than_the_device_is_the_bottleneck() -> None:
     """Where writing takes longer than inference, a faster GPU would not help, and it is said which part would."""
     slow_disk = Rates(read=1e-9, prepare=0, infer=2e-9, write=8e-9, source="by hand")
-    found = plan(Load(scans_per_day=100, voxels=1e9), slow_disk)
+    found = plan(PlannedLoad(scans_per_day=100, voxels=1e9), slow_disk)
     assert (found.bottleneck, found.service_seconds) == ("write", pytest.approx(8))
 
 
 def test_peaks_and_working_hours_ask_for_more_workers() -> None:
     """The same scans in 8 hours, twice as many in the busiest: 6 times the rate, 5 workers' work, 8 at 70 %."""
-    found = plan(Load(scans_per_day=2400, voxels=3e9, hours=8, peak=2), RATES)
+    found = plan(PlannedLoad(scans_per_day=2400, voxels=3e9, hours=8, peak=2), RATES)
     assert found.workers == 8
     assert found.utilisation == pytest.approx(5 / 8)
 
@@ -73,32 +73,32 @@ def test_thousands_of_workers_overflow_nothing() -> None:
 
 def test_a_wait_that_is_too_long_asks_for_more_workers() -> None:
     """At a load of 0.5 one worker keeps scans waiting for 10 s and two for 2/3 s, which C(2, 0.5) = 0.1 gives."""
-    load = Load(scans_per_day=4320, voxels=1e9, variation=1)  # one every 20 s, 10 s each
-    one, two = plan(load, RATES), plan(load, RATES, wanted=Wanted(most_wait_seconds=5))
+    load = PlannedLoad(scans_per_day=4320, voxels=1e9, variation=1)  # one every 20 s, 10 s each
+    one, two = plan(load, RATES), plan(load, RATES, limits=PlanLimits(most_wait_seconds=5))
     assert (one.workers, one.wait_seconds) == (1, pytest.approx(10))
     assert (two.workers, two.wait_seconds) == (2, pytest.approx(0.1 * 10 / 1.5))
 
 
 def test_the_network_is_a_bottleneck_that_workers_do_not_widen() -> None:
     """6 GB every 36 s through 1 Gbit/s, 125 MB/s: 133 % of it, and the plan cannot be carried out."""
-    found = plan(Load(scans_per_day=2400, voxels=3e9), RATES, links=Links(network=125e6))
+    found = plan(PlannedLoad(scans_per_day=2400, voxels=3e9), RATES, links=NetworkLinks(network=125e6))
     assert found.busy["network"] == pytest.approx(6e9 / 36 / 125e6)
     assert found.bottleneck == "network" and not found.feasible
 
 
 def test_the_store_takes_and_gives_scans_and_results() -> None:
     """Each voxel is put and read as 2 bytes, and its class put and fetched as 0.1: 4.2 bytes through the store."""
-    found = plan(Load(scans_per_day=2400, voxels=3e9), RATES, links=Links(store=1e9))
+    found = plan(PlannedLoad(scans_per_day=2400, voxels=3e9), RATES, links=NetworkLinks(store=1e9))
     assert found.busy["store"] == pytest.approx(4.2 * 3e9 / 36 / 1e9)
 
 
 def test_storage_grows_until_as_much_is_removed_as_comes() -> None:
     """10 scans of 1 gigavoxel at 2.1 bytes on 250 days are 5.25 TB a year; 73 days of a year hold a fifth of it."""
-    load = Load(scans_per_day=10, voxels=1e9, days_per_year=250, retention_days=73)
+    load = PlannedLoad(scans_per_day=10, voxels=1e9, days_per_year=250, retention_days=73)
     found = plan(load, RATES)
     assert found.stored_bytes_per_year == pytest.approx(5.25e12)
     assert found.kept_bytes == pytest.approx(5.25e12 / 5)
-    assert plan(Load(scans_per_day=10, voxels=1e9), RATES).kept_bytes is None
+    assert plan(PlannedLoad(scans_per_day=10, voxels=1e9), RATES).kept_bytes is None
 
 
 @pytest.mark.parametrize(
@@ -108,13 +108,13 @@ def test_storage_grows_until_as_much_is_removed_as_comes() -> None:
 def test_a_load_that_cannot_be_is_refused(given: dict[str, float], message: str) -> None:
     """The message names what is wrong."""
     with pytest.raises(ValueError, match=message):
-        Load(**{"scans_per_day": 1, "voxels": 1e9, **given})
+        PlannedLoad(**{"scans_per_day": 1, "voxels": 1e9, **given})
 
 
 def test_too_few_workers_are_refused() -> None:
     """A queue that grows for ever has no mean wait."""
     with pytest.raises(ValueError, match=r"1 workers cannot keep up with the work of 5\.00"):
-        plan(Load(scans_per_day=2400, voxels=3e9, hours=8, peak=2), RATES, wanted=Wanted(workers=1))
+        plan(PlannedLoad(scans_per_day=2400, voxels=3e9, hours=8, peak=2), RATES, limits=PlanLimits(workers=1))
 
 
 def test_rates_of_a_running_server(tmp_path: Path) -> None:

@@ -36,7 +36,7 @@ SCAN_SHAPE = (64, 48, 40)
 START_SECONDS = 180
 
 
-class CheckFailed(AssertionError):  # noqa: N818 - says what happened
+class CheckFailed(AssertionError):
     """An image does not do what it is for."""
 
 

@@ -38,7 +38,7 @@ class RealSlice:
 
 
 @dataclass(frozen=True)
-class Agreement:
+class ExportAgreement:
     """What was compared, and the worst that was found."""
 
     slices: int
@@ -66,7 +66,7 @@ def spread_slices(catalogue: Catalogue, count: int) -> tuple[RealSlice, ...]:
 
 def compare_segmentation(
     exported: OnnxModel, network: nn.Module, *, slices: Sequence[RealSlice], reader: SliceReader, limit: float
-) -> Agreement:
+) -> ExportAgreement:
     """Compares class indices, slice by slice and in batches of odd sizes.
 
     torch normalises with `scans.intensity`, as training and evaluation did; the exported model does so itself. Raises
@@ -79,7 +79,7 @@ def compare_segmentation(
     for shape in ODD_SHAPES:
         image = _batch(slices, reader, shape)
         _share_that_differs(exported, network, slices[0], image=image, limit=limit)
-    return Agreement(len(shares), len(ODD_SHAPES), sum(share == 0 for share in shares), max(shares))
+    return ExportAgreement(len(shares), len(ODD_SHAPES), sum(share == 0 for share in shares), max(shares))
 
 
 def _share_that_differs(
@@ -99,7 +99,7 @@ def _share_that_differs(
 
 def compare_quality(
     exported: OnnxModel, score: Scorer, *, segmenter: OnnxModel, slices: Sequence[RealSlice], reader: SliceReader
-) -> Agreement:
+) -> ExportAgreement:
     """Compares the probability of good that both give to the exported Student's segmentations.
 
     Raises ExportError where they differ by more than MOST_PROBABILITY_DIFFERENCE.
@@ -116,7 +116,7 @@ def compare_quality(
                 f"or less as ONNX; {MOST_PROBABILITY_DIFFERENCE:g} is allowed"
             )
         differences.append(difference)
-    return Agreement(len(differences), 0, sum(value == 0 for value in differences), max(differences))
+    return ExportAgreement(len(differences), 0, sum(value == 0 for value in differences), max(differences))
 
 
 def _batch(slices: Sequence[RealSlice], reader: SliceReader, shape: tuple[int, int, int]) -> NDArray[Any]:

@@ -92,7 +92,7 @@ def spread_labelled(catalogue: Catalogue, split: Any, count: int) -> tuple[RealS
     return tuple(every[position] for position in chosen)
 
 
-def _check(  # noqa: PLR0913 - the two models and what they are compared on, each with its name in the call
+def _check(
     precision: Precision,
     whole: Path,
     path: Path,

@@ -26,7 +26,7 @@ Item = TypeVar("Item")
 
 
 @dataclass(frozen=True)
-class Asked:
+class ExportedModels:
     """The exported models, and from which probability on a slice counts as good."""
 
     segmenter: OnnxModel
@@ -34,17 +34,17 @@ class Asked:
     threshold: float
 
 
-def seen_volumes(catalogue: Catalogue, reader: SliceReader, models: Asked) -> Seen:
+def seen_volumes(catalogue: Catalogue, reader: SliceReader, models: ExportedModels) -> Seen:
     """Of the volumes of training, validation and without labels.
 
     The models are asked about the latter two alone: what the Student learnt by heart, it answers too well.
     """
-    asked = _even((*catalogue.split("validation"), *catalogue.split("unlabelled")), MOST_VOLUMES)
-    learnt = _even(catalogue.split("train"), MOST_VOLUMES - len(asked)) if len(asked) < MOST_VOLUMES else ()
+    answered = _even((*catalogue.split("validation"), *catalogue.split("unlabelled")), MOST_VOLUMES)
+    learnt = _even(catalogue.split("train"), MOST_VOLUMES - len(answered)) if len(answered) < MOST_VOLUMES else ()
     organs = len(catalogue.organs)
     return Seen(
         (
-            *(_seen(record, reader, _answer(record, reader, models, organs=organs)) for record in asked),
+            *(_seen(record, reader, _answer(record, reader, models, organs=organs)) for record in answered),
             *(_seen(record, reader, None) for record in learnt),
         )
     )
@@ -54,7 +54,7 @@ def _seen(record: VolumeRecord, reader: SliceReader, answer: Answer | None) -> S
     return SeenVolume(record.window, grey_quantiles(record.window, sample(reader.volume(record))), answer)
 
 
-def _answer(record: VolumeRecord, reader: SliceReader, models: Asked, *, organs: int) -> Answer:
+def _answer(record: VolumeRecord, reader: SliceReader, models: ExportedModels, *, organs: int) -> Answer:
     """From every n-th slice, each of which stands for n."""
     depth, height, width = record.shape
     chosen = range(0, depth, -(-depth // MOST_SLICES))

@@ -49,7 +49,7 @@ def folds_of(volumes: tuple[VolumeRecord, ...], count: int, *, seed: int) -> tup
 
 
 @dataclass(frozen=True)
-class Judge:
+class MaskJudge:
     """Makes masks for slices of labelled volumes, and says by their labels whether they are good."""
 
     reader: SliceReader

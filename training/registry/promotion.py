@@ -12,7 +12,7 @@ from training.data.prepared import PREPARED_DIR, VOLUMES_FILE, Catalogue
 from training.evaluation.comparison import score_exported
 from training.params import Register
 from training.registry.gate import GateError, Verdict, judge, volume_scores
-from training.registry.versions import CANDIDATE, CHAMPION, Registry, RegistryError, Version
+from training.registry.versions import CANDIDATE, CHAMPION, ModelRegistryError, Registry, Version
 
 
 @dataclass(frozen=True)
@@ -34,11 +34,11 @@ class Promotion:
 def promote(registry: Registry, number: int | None, *, limits: Register, force: str | None = None) -> Promotion:
     """Makes a version, else the candidate, the champion where the gate says yes, or where `force` gives a reason.
 
-    The reason is recorded with the version. Raises RegistryError where there is no such version.
+    The reason is recorded with the version. Raises ModelRegistryError where there is no such version.
     """
     version = registry.at(CANDIDATE) if number is None else registry.version(number)
     if version is None:
-        raise RegistryError(f"{registry.name} has no {CANDIDATE}; `dvc repro` registers one, or give --version")
+        raise ModelRegistryError(f"{registry.name} has no {CANDIDATE}; `dvc repro` registers one, or give --version")
     before = registry.at(CHAMPION)
     verdict: Verdict | None = None
     failures: tuple[str, ...] = ()
@@ -46,7 +46,7 @@ def promote(registry: Registry, number: int | None, *, limits: Register, force: 
         try:
             verdict = weigh(registry, version, before, limits=limits)
             failures = verdict.failures
-        except (GateError, RegistryError) as error:
+        except (GateError, ModelRegistryError) as error:
             failures = (str(error),)
     promoted = not failures or force is not None
     if promoted:

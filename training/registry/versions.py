@@ -26,7 +26,7 @@ _INPUTS: Mapping[str, runs.Tensor] = {"slices": _SLICES, "window": _WINDOW}
 _OUTPUTS: Mapping[str, runs.Tensor] = {"segmentation": ("uint8", (-1, -1, -1)), "confidence": _SLICES}
 
 
-class RegistryError(RuntimeError):
+class ModelRegistryError(RuntimeError):
     """What was asked of the registry cannot be done; the message says why."""
 
 
@@ -75,7 +75,7 @@ class Registry:
         """A version of the exported Student with its Quality Classifier, as the candidate.
 
         The same pair of ONNX files is registered once: another time only the candidate and the evaluation move.
-        `run_id` is the run that registers. Raises RegistryError where what was stored is not what was exported.
+        `run_id` is the run that registers. Raises ModelRegistryError where what was stored is not what was exported.
         """
         manifests = ModelManifest.read(student), ModelManifest.read(quality)
         manifests[0].verify(student)
@@ -117,11 +117,11 @@ class Registry:
         return tuple(sorted(versions, key=lambda version: version.number, reverse=True))
 
     def version(self, number: int) -> Version:
-        """One version. Raises RegistryError if there is none of that number."""
+        """One version. Raises ModelRegistryError if there is none of that number."""
         found = next((version for version in self.versions() if version.number == number), None)
         if found is None:
             numbers = ", ".join(str(version.number) for version in self.versions())
-            raise RegistryError(f"{self.name} has no version {number}; there are {numbers or 'none'}")
+            raise ModelRegistryError(f"{self.name} has no version {number}; there are {numbers or 'none'}")
         return found
 
     def at(self, alias: str) -> Version | None:
@@ -133,12 +133,12 @@ class Registry:
         return runs.download(version.uri, folder)
 
     def evaluation(self, version: Version, folder: Path) -> dict[str, Any]:
-        """What `evaluate` measured of a version on its validation volumes. Raises RegistryError if it is not there."""
+        """What `evaluate` measured of a version on the validation volumes. Raises ModelRegistryError if it is gone."""
         run = version.tags.get("evaluation_run", "")
         try:
             path = runs.download(f"runs:/{run}/{_evaluation_folder(version)}/{EVALUATION_FILE}", folder)
         except Exception as error:
-            raise RegistryError(f"{version} has no evaluation (run {run or 'unknown'}): {error}") from error
+            raise ModelRegistryError(f"{version} has no evaluation (run {run or 'unknown'}): {error}") from error
         student: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))["student"]
         return student
 
@@ -154,15 +154,15 @@ class Registry:
     def rollback(self) -> tuple[Version, Version]:
         """Moves the champion back to the one before it; returns the one it was and the one it is.
 
-        Raises RegistryError where there was none before, or it has been deleted.
+        Raises ModelRegistryError where there was none before, or it has been deleted.
         """
         champion = self.at(CHAMPION)
         if champion is None:
-            raise RegistryError(f"{self.name} has no champion to roll back from")
+            raise ModelRegistryError(f"{self.name} has no champion to roll back from")
         existing = {version.number: version for version in self.versions()}
         history = [number for number in self._history() if number in existing and number != champion.number]
         if not history:
-            raise RegistryError(f"{champion} is the first champion; there is none to go back to")
+            raise ModelRegistryError(f"{champion} is the first champion; there is none to go back to")
         previous = existing[history[-1]]
         self._tag(champion, rolled_back_at=_now())
         self._client.set_registered_model_alias(self.name, CHAMPION, str(previous.number))
@@ -236,7 +236,7 @@ def _check_stored(uri: str, *, folder: Path, temporary: Path) -> None:
     stored = runs.download(uri, temporary)
     for path in sorted(file.relative_to(folder) for file in folder.rglob("*") if file.is_file()):
         if not (stored / path).is_file() or file_sha256(stored / path) != file_sha256(folder / path):
-            raise RegistryError(f"{path} in the store is not what was sent to it; nothing was registered")
+            raise ModelRegistryError(f"{path} in the store is not what was sent to it; nothing was registered")
 
 
 def _now() -> str:

@@ -15,13 +15,13 @@ from rich.console import Console
 from scans.model.drift import Seen
 from scans.model.manifest import MODEL_FILE, Golden, Kind, ModelManifest, Precision, Variant, file_sha256
 from training.data.prepared import PREPARED_DIR, Catalogue, SliceReader
-from training.export.agreement import Agreement, compare_quality, compare_segmentation, spread_slices
+from training.export.agreement import ExportAgreement, compare_quality, compare_segmentation, spread_slices
 from training.export.files import write_onnx
 from training.export.golden import golden_slice
 from training.export.graph import QualityModel, SegmentationModel
 from training.export.onnx_session import OnnxModel
 from training.export.precision import VARIANTS_DIR, Checked, write_variants
-from training.export.seen import Asked, seen_volumes
+from training.export.seen import ExportedModels, seen_volumes
 from training.learning.checkpoints import (
     QUALITY_CLASSIFIER,
     STUDENT,
@@ -57,7 +57,7 @@ class Exported:
     path: Path
     name: str
     kind: Kind
-    agreement: Agreement
+    agreement: ExportAgreement
     golden: Golden
     metrics: Mapping[str, float]
     threshold: float | None = None
@@ -154,8 +154,8 @@ def _export_student(section: Export, catalogue: Catalogue, *, folder: Path) -> E
 
 
 def _seen(catalogue: Catalogue, student: Exported, classifier: Exported, *, threshold: float) -> Seen:
-    asked = Asked(OnnxModel(student.path), OnnxModel(classifier.path), threshold)
-    return seen_volumes(catalogue, SliceReader(PREPARED_DIR, cache_megabytes=0), asked)
+    models = ExportedModels(OnnxModel(student.path), OnnxModel(classifier.path), threshold)
+    return seen_volumes(catalogue, SliceReader(PREPARED_DIR, cache_megabytes=0), models)
 
 
 def _export_classifier(

@@ -30,7 +30,7 @@ from training.learning.networks import Architecture
 from training.learning.processes import Processes, processes
 from training.learning.supervised import Teaching
 from training.params import LabelQuality, load_params
-from training.quality.cross_fitting import Fold, Judge, folds_of
+from training.quality.cross_fitting import Fold, MaskJudge, folds_of
 from training.quality.examples import EXAMPLES_DIR, Candidate, Example, drawn_evenly, write_examples
 from training.quality.reviews import REVIEWS_FILE, Review, read_reviews
 from training.tracking import runs
@@ -142,9 +142,9 @@ class CrossFitting:
         for record in fold.predicted:
             yield from self._judge().predicted(network, record, folder=folder)
 
-    def _judge(self) -> Judge:
+    def _judge(self) -> MaskJudge:
         reader = SliceReader(self.prepared_dir, cache_megabytes=CACHE_MEGABYTES)
-        return Judge(reader, self.catalogue.organs.classes, self.section.good_iou)
+        return MaskJudge(reader, self.catalogue.organs.classes, self.section.good_iou)
 
     def _teaching(self, fold: Fold, number: int) -> Teaching:
         return Teaching(

@@ -27,7 +27,7 @@ def main() -> None:
 
 
 def register(name: str, *, run_id: str) -> Version:
-    """Registers what export left in the working directory, as the candidate. Raises RegistryError, ManifestError."""
+    """Registers what export left in the working directory, as candidate. Raises ModelRegistryError, ManifestError."""
     return Registry(name).register(STUDENT_DIR, QUALITY_DIR, evaluation=EVALUATION_FILE, run_id=run_id)
 
 

@@ -34,7 +34,7 @@ class Batched:
 
 @bentoml.service(workers=1, **_QUIET)
 class Front:
-    """Turns bodies into arrays and back, and lets the other one infer."""
+    """Scheduler bodies into arrays and back, and lets the other one infer."""
 
     batched = bentoml.depends(Batched)
 

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from anyio import CapacityLimiter, to_thread
 from fastapi import APIRouter, Request, Response
 
-from serving.api.dependencies import Given, segmentation_model
+from serving.api.dependencies import CallerResources, segmentation_model
 from serving.api.schemas import CheckResponse, HealthResponse, OrganResponse, ServedModelResponse
 from serving.observability.readiness import Check
 from serving.telemetry import CONTENT_TYPE, Telemetry
@@ -29,12 +29,12 @@ async def live(request: Request, response: Response) -> HealthResponse:
 
 
 @router.get("/health/ready", responses=_UNHEALTHY)
-async def ready(given: Given, response: Response) -> HealthResponse:
+async def ready(resources: CallerResources, response: Response) -> HealthResponse:
     """Scans can be posted: the model has reproduced its golden slice, database, store and scratch folder answer.
 
     503 says which of these is not so; also from the moment that the server is told to stop.
     """
-    return _health(response, "ready", await given.readiness.checks())
+    return _health(response, "ready", await resources.readiness.checks())
 
 
 @router.get("/metrics", include_in_schema=False)
@@ -58,9 +58,9 @@ def _health(response: Response, state: Literal["live", "ready"], checks: Sequenc
 
 
 @router.get("/v1/model")
-async def model(given: Given) -> ServedModelResponse:
+async def model(resources: CallerResources) -> ServedModelResponse:
     """The model that new scans are segmented with."""
-    current = segmentation_model(given)
+    current = segmentation_model(resources)
     manifest = current.manifest
     return ServedModelResponse(
         name=current.identity.name,

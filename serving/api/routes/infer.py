@@ -40,21 +40,21 @@ class Infer:
         await response(scope, receive, send)
 
     async def _answer(self, request: Request, headers: Headers) -> Response:
-        began, asked = time.perf_counter(), request.path_params
-        given = resources_of(request)
-        offered = given.catalogue.find(asked["name"], asked.get("version"))
+        began, path = time.perf_counter(), request.path_params
+        resources = resources_of(request)
+        offered = resources.catalogue.find(path["name"], path.get("version"))
         try:
             offered.check_room()
-            body = await given.intake.limited(request.stream())
-            if len(body) > _INLINE_BYTES or b"content-encoding" in headers or given.regions.used:
-                wish = await asyncio.to_thread(_parsed, body, headers, offered, given.regions)
+            body = await resources.intake.limited(request.stream())
+            if len(body) > _INLINE_BYTES or b"content-encoding" in headers or resources.regions.used:
+                wish = await asyncio.to_thread(_parsed, body, headers, offered, resources.regions)
             else:
-                wish = _parsed(body, headers, offered, given.regions)
+                wish = _parsed(body, headers, offered, resources.regions)
             timing = Timing(compute_input=time.perf_counter() - began)
             outputs = await offered.infer(wish, timing)
             computed = time.perf_counter()
             about = {"model_name": offered.name, "model_version": offered.version}
-            response = await _response(*encode(about, outputs, wish, regions=given.regions), headers)
+            response = await _response(*encode(about, outputs, wish, regions=resources.regions), headers)
         except BaseException:
             offered.statistics.failed(time.perf_counter() - began)
             raise
@@ -87,9 +87,9 @@ def _rows(wish: InferenceRequest, offered: Offered) -> int:
     return max((len(tensor.array) for tensor in wish.inputs.values()), default=1)
 
 
-async def _response(content: bytes, length: int | None, asked: Headers) -> Response:
+async def _response(content: bytes, length: int | None, request_headers: Headers) -> Response:
     headers: dict[str, str] = {}
-    if (coding := wanted(asked.get(b"accept-encoding", b"").decode("latin-1"))) is not None:
+    if (coding := wanted(request_headers.get(b"accept-encoding", b"").decode("latin-1"))) is not None:
         inline = len(content) <= _INLINE_BYTES
         content = packed(content, coding) if inline else await asyncio.to_thread(packed, content, coding)
         headers["content-encoding"] = coding

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Body, Request, Response
 from fastapi.responses import JSONResponse
 
-from serving.api.dependencies import Given, resources_of
+from serving.api.dependencies import CallerResources, resources_of
 from serving.observability.readiness import Check
 from serving.protocol import description
 from serving.protocol.errors import LoadRefused, NotOffered, RegionRefused, UnknownModel
@@ -20,9 +20,9 @@ router = APIRouter(prefix="/v2", tags=["Open Inference Protocol"])
 
 
 @router.get("")
-async def server_metadata(given: Given) -> dict[str, Any]:
+async def server_metadata(resources: CallerResources) -> dict[str, Any]:
     """Name, version and extensions."""
-    extensions = [*description.EXTENSIONS, *([description.SHARED_MEMORY] if given.regions.offered else [])]
+    extensions = [*description.EXTENSIONS, *([description.SHARED_MEMORY] if resources.regions.offered else [])]
     return {"name": description.SERVER_NAME, "version": version_of("ricefish"), "extensions": extensions}
 
 
@@ -45,39 +45,39 @@ def _health(checks: Sequence[Check], *, otherwise: int) -> Response:
 
 
 @router.get("/models/stats")
-async def all_statistics(given: Given) -> dict[str, Any]:
+async def all_statistics(resources: CallerResources) -> dict[str, Any]:
     """Of every model that is served."""
-    return {"model_stats": [offered.statistics.as_json() for offered in given.catalogue.offered()]}
+    return {"model_stats": [offered.statistics.as_json() for offered in resources.catalogue.offered()]}
 
 
 @router.get("/models/{name}")
 @router.get("/models/{name}/versions/{version}")
-async def model_metadata(given: Given, name: str, version: str | None = None) -> dict[str, Any]:
+async def model_metadata(resources: CallerResources, name: str, version: str | None = None) -> dict[str, Any]:
     """Inputs and outputs of a model; -1 is any number."""
-    offered = given.catalogue.find(name, version)
-    return description.metadata(offered, versions=given.catalogue.versions(name))
+    offered = resources.catalogue.find(name, version)
+    return description.metadata(offered, versions=resources.catalogue.versions(name))
 
 
 @router.get("/models/{name}/ready")
 @router.get("/models/{name}/versions/{version}/ready")
-async def model_ready(given: Given, name: str, version: str | None = None) -> Response:
+async def model_ready(resources: CallerResources, name: str, version: str | None = None) -> Response:
     """200 where it can be asked; 404 where it is not there, or is unloaded."""
-    given.catalogue.find(name, version)
+    resources.catalogue.find(name, version)
     return Response()
 
 
 @router.get("/models/{name}/config")
 @router.get("/models/{name}/versions/{version}/config")
-async def model_config(given: Given, name: str, version: str | None = None) -> dict[str, Any]:
+async def model_config(resources: CallerResources, name: str, version: str | None = None) -> dict[str, Any]:
     """Triton's ModelConfig."""
-    return description.configuration(given.catalogue.find(name, version))
+    return description.configuration(resources.catalogue.find(name, version))
 
 
 @router.get("/models/{name}/stats")
 @router.get("/models/{name}/versions/{version}/stats")
-async def statistics(given: Given, name: str, version: str | None = None) -> dict[str, Any]:
+async def statistics(resources: CallerResources, name: str, version: str | None = None) -> dict[str, Any]:
     """Counts and nanoseconds since the server started: of a version, or of all that are served."""
-    catalogue = given.catalogue
+    catalogue = resources.catalogue
     versions = [catalogue.find(name, version).version] if version else catalogue.versions(name)
     if not versions:
         raise UnknownModel(name)
@@ -85,13 +85,15 @@ async def statistics(given: Given, name: str, version: str | None = None) -> dic
 
 
 @router.post("/repository/index")
-async def repository_index(given: Given, asked: Annotated[dict[str, Any] | None, Body()] = None) -> list[Any]:
+async def repository_index(
+    resources: CallerResources, stated: Annotated[dict[str, Any] | None, Body()] = None
+) -> list[Any]:
     """Every model, and those that lie in the repository and are not served, unless `ready` is true."""
-    return given.catalogue.index(ready=bool((asked or {}).get("ready", False)))
+    return resources.catalogue.index(ready=bool((stated or {}).get("ready", False)))
 
 
 @router.post("/repository/models/{name}/load")
-async def load(request: Request, given: Given, name: str) -> Response:
+async def load(request: Request, resources: CallerResources, name: str) -> Response:
     """Loads a plain model from the repository, or loads it anew; `parameters.config` replaces its config.pbtxt."""
     parameters = _parameters(await request.body(), name)
     if files := [key for key in parameters if key.startswith("file:")]:
@@ -99,43 +101,45 @@ async def load(request: Request, given: Given, name: str) -> Response:
     config = parameters.get("config")
     if config is not None and not isinstance(config, str):
         raise LoadRefused(f"failed to load '{name}', the parameter config is no string of JSON")
-    await asyncio.to_thread(given.catalogue.load, name, config=config)
+    await asyncio.to_thread(resources.catalogue.load, name, config=config)
     return Response()
 
 
 @router.post("/repository/models/{name}/unload")
-async def unload(given: Given, name: str) -> Response:
+async def unload(resources: CallerResources, name: str) -> Response:
     """Serves a plain model no longer; requests under way are answered."""
-    await asyncio.to_thread(given.catalogue.unload, name)
+    await asyncio.to_thread(resources.catalogue.unload, name)
     return Response()
 
 
 @router.post("/systemsharedmemory/region/{name}/register")
-async def register_region(request: Request, given: Given, name: str) -> Response:
+async def register_region(request: Request, resources: CallerResources, name: str) -> Response:
     """Names POSIX shared memory, in which tensors may lie from now on: `key`, `offset` and `byte_size`."""
     try:
-        asked = json.loads(await request.body())  # clients do not say that it is JSON
+        stated = json.loads(await request.body())  # clients do not say that it is JSON
     except ValueError:
-        asked = None
-    if not isinstance(asked, dict):
+        stated = None
+    if not isinstance(stated, dict):
         raise RegionRefused(f"shared memory region '{name}': the body is no JSON object with key and byte_size")
-    given.regions.register(name, key=asked.get("key"), offset=asked.get("offset", 0), size=asked.get("byte_size"))
+    resources.regions.register(
+        name, key=stated.get("key"), offset=stated.get("offset", 0), size=stated.get("byte_size")
+    )
     return Response()
 
 
 @router.post("/systemsharedmemory/unregister")
 @router.post("/systemsharedmemory/region/{name}/unregister")
-async def unregister_region(given: Given, name: str | None = None) -> Response:
+async def unregister_region(resources: CallerResources, name: str | None = None) -> Response:
     """Forgets a region, or all."""
-    given.regions.unregister(name)
+    resources.regions.unregister(name)
     return Response()
 
 
 @router.get("/systemsharedmemory/status")
 @router.get("/systemsharedmemory/region/{name}/status")
-async def regions(given: Given, name: str | None = None) -> list[Any]:
+async def regions(resources: CallerResources, name: str | None = None) -> list[Any]:
     """The regions that are registered."""
-    return given.regions.status(name)
+    return resources.regions.status(name)
 
 
 @router.post("/cudasharedmemory/unregister")

@@ -7,7 +7,7 @@ from typing import Any
 
 from fastapi import APIRouter, Request
 
-from serving.api.dependencies import Given
+from serving.api.dependencies import CallerResources
 from serving.api.problems import MEDIA_TYPE
 from serving.api.schemas import (
     EventResponse,
@@ -18,7 +18,7 @@ from serving.api.schemas import (
     RefusalResponse,
 )
 from serving.models.follower import Followed, Refusal
-from serving.models.served import Place
+from serving.models.served import ServedReference
 from serving.models.webhooks import EventUnreadable
 
 _PROBLEM: dict[str, Any] = {"model": ProblemResponse, "content": {MEDIA_TYPE: {}}}
@@ -28,15 +28,15 @@ router = APIRouter(prefix="/v1/models", tags=["models"], responses={"4XX": _PROB
 
 
 @router.get("")
-async def list_models(given: Given) -> ModelsResponse:
+async def list_models(resources: CallerResources) -> ModelsResponse:
     """All models that are served, the default first, and how it stands with the aliases that are followed."""
-    followed = given.follower.followed
-    places = given.models.places
+    followed = resources.follower.followed
+    places = resources.models.places
     return ModelsResponse(models=[_place(one, followed.get(one.reference), places[0]) for one in places])
 
 
 @router.post("/webhook", status_code=202)
-async def take_event(request: Request, given: Given) -> EventResponse:
+async def take_event(request: Request, resources: CallerResources) -> EventResponse:
     """Takes an event of MLflow's in, signed with RICEFISH_WEBHOOK_SECRET: where an alias that is followed has moved,
     the registry is asked at once.
     """
@@ -45,10 +45,10 @@ async def take_event(request: Request, given: Given) -> EventResponse:
         body += piece
         if len(body) > _MOST_EVENT_BYTES:
             raise EventUnreadable(f"the event is longer than {_MOST_EVENT_BYTES} bytes")
-    return EventResponse(followed=given.webhook.take(body, request.headers))
+    return EventResponse(followed=resources.webhook.take(body, request.headers))
 
 
-def _place(place: Place, followed: Followed | None, default: Place) -> PlaceResponse:
+def _place(place: ServedReference, followed: Followed | None, default: ServedReference) -> PlaceResponse:
     model = place.model
     return PlaceResponse(
         name=model.identity.name,

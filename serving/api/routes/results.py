@@ -14,7 +14,7 @@ from fastapi.responses import StreamingResponse
 from scans.formats import DOWNLOADS
 from scans.measures.statistics import OrganRow
 from scans.model.judgement import OrganQuality
-from serving.api.dependencies import Given, Resources, database_answers
+from serving.api.dependencies import CallerResources, Resources, database_answers
 from serving.api.problems import MEDIA_TYPE, NoResult, NotFinished
 from serving.api.responses import ScanId, model_response, quality_response
 from serving.api.schemas import (
@@ -45,13 +45,13 @@ router = APIRouter(
 
 @router.get("/{scan_id}/segmentation", response_class=StreamingResponse)
 def get_segmentation(
-    given: Given,
+    resources: CallerResources,
     scan_id: ScanId,
     format_name: Annotated[str, Query(alias="format", description=", ".join(DOWNLOADS))] = "nii.gz",
 ) -> StreamingResponse:
     """The class index of every voxel, with the frame of the scan; made while it is sent."""
-    scan, _ = _finished(given, scan_id)
-    download = given.results.download(scan, format_name)
+    scan, _ = _finished(resources, scan_id)
+    download = resources.results.download(scan, format_name)
     headers = {"Content-Disposition": _disposition(download.filename)}
     if download.length is not None:
         headers["Content-Length"] = str(download.length)
@@ -61,12 +61,12 @@ def get_segmentation(
 @router.get("/{scan_id}/organs", response_model=OrgansResponse)
 def get_organs(
     request: Request,
-    given: Given,
+    resources: CallerResources,
     scan_id: ScanId,
     format_name: Annotated[Literal["json", "csv"] | None, Query(alias="format")] = None,
 ) -> Response | OrgansResponse:
     """Size, place and extent of every organ, as JSON, or as CSV where `format` or the Accept header asks for it."""
-    scan, job = _finished(given, scan_id)
+    scan, job = _finished(resources, scan_id)
     if job.statistics is None:
         raise NoResult(f"scan {scan_id} has no statistics")
     rows = job.statistics.table(scan.organs, scan.frame, scan.shape)
@@ -81,12 +81,12 @@ def get_organs(
 @router.get("/{scan_id}/quality", response_model=SlicesQualityResponse)
 def get_quality(
     request: Request,
-    given: Given,
+    resources: CallerResources,
     scan_id: ScanId,
     format_name: Annotated[Literal["json", "csv"] | None, Query(alias="format")] = None,
 ) -> Response | SlicesQualityResponse:
     """How good the segmentation of each slice seems to the Quality Classifier, as JSON or CSV, like the organs."""
-    scan, job = _finished(given, scan_id)
+    scan, job = _finished(resources, scan_id)
     quality = quality_response(scan, job)
     if quality is None or job.judgement is None:
         raise NoResult(f"scan {scan_id} was segmented with a model that has no Quality Classifier")
@@ -100,19 +100,19 @@ def get_quality(
 
 @router.get("/{scan_id}/slices/{axis}/{index}.png", response_class=Response)
 def get_slice(
-    given: Given,
+    resources: CallerResources,
     scan_id: ScanId,
     axis: Axis,
     index: int,
     opacity: Annotated[float, Query(ge=0, le=1, description="Of the organs' colour.")] = 0.45,
 ) -> Response:
     """A slice of the scan, its organs laid over it."""
-    scan, _ = _finished(given, scan_id)
-    return Response(given.results.picture(scan, axis, index, opacity=opacity), media_type="image/png")
+    scan, _ = _finished(resources, scan_id)
+    return Response(resources.results.picture(scan, axis, index, opacity=opacity), media_type="image/png")
 
 
-def _finished(given: Resources, scan_id: str) -> tuple[Scan, Job]:
-    scan, job = given.jobs.get(scan_id)
+def _finished(resources: Resources, scan_id: str) -> tuple[Scan, Job]:
+    scan, job = resources.jobs.get(scan_id)
     if job.state in ("queued", "running"):
         raise NotFinished(f"scan {scan_id} is {job.state}; its state is at /v1/scans/{scan_id}")
     if job.state != "succeeded":

@@ -12,7 +12,7 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 from sqlalchemy.exc import SQLAlchemyError
 
-from serving.api.dependencies import Given, database_answers
+from serving.api.dependencies import CallerResources, database_answers
 from serving.api.problems import MEDIA_TYPE, RETRY_SECONDS
 from serving.api.responses import ScanId, scan_response
 from serving.api.schemas import ProblemResponse, ScanResponse, ScansResponse
@@ -30,32 +30,34 @@ router = APIRouter(
 
 @router.get("")
 def list_scans(
-    given: Given,
+    resources: CallerResources,
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
     before: Annotated[str | None, Query(description="The id of the last scan of the page before this one.")] = None,
     state: Annotated[State | None, Query(description="Only scans in this state.")] = None,
     flagged: Annotated[bool | None, Query(description="Only scans with warnings, or only those without.")] = None,
 ) -> ScansResponse:
     """Scans, the newest first, page by page."""
-    earlier = None if before is None else given.jobs.scan(before).created_seconds
+    earlier = None if before is None else resources.jobs.scan(before).created_seconds
     states = {} if state is None else {"states": (state,)}
-    found = given.jobs.page(limit=limit, before=earlier, flagged=flagged, **states)
+    found = resources.jobs.page(limit=limit, before=earlier, flagged=flagged, **states)
     return ScansResponse(scans=[scan_response(scan, job) for scan, job in found])
 
 
 @router.get("/{scan_id}")
-def get_scan(given: Given, scan_id: ScanId) -> ScanResponse:
+def get_scan(resources: CallerResources, scan_id: ScanId) -> ScanResponse:
     """A scan's state and progress."""
-    return scan_response(*given.jobs.get(scan_id))
+    return scan_response(*resources.jobs.get(scan_id))
 
 
-async def _known(given: Given, scan_id: ScanId) -> str:
-    await run_in_threadpool(given.jobs.scan, scan_id)
+async def _known(resources: CallerResources, scan_id: ScanId) -> str:
+    await run_in_threadpool(resources.jobs.scan, scan_id)
     return scan_id
 
 
 @router.get("/{scan_id}/events", response_class=EventSourceResponse)
-async def get_events(given: Given, scan_id: Annotated[str, Depends(_known)]) -> AsyncIterable[ServerSentEvent]:
+async def get_events(
+    resources: CallerResources, scan_id: Annotated[str, Depends(_known)]
+) -> AsyncIterable[ServerSentEvent]:
     """The scan's state and progress, each time they change, as server-sent events named after the state.
 
     The stream ends with the scan, or when the server stops; `deleted` is the last event of one that is removed.
@@ -63,42 +65,42 @@ async def get_events(given: Given, scan_id: Annotated[str, Depends(_known)]) -> 
     before: ScanResponse | None = None
     while True:
         try:
-            now = scan_response(*await run_in_threadpool(given.jobs.get, scan_id))
+            now = scan_response(*await run_in_threadpool(resources.jobs.get, scan_id))
         except ScanNotFound:
             yield ServerSentEvent(event="deleted", data={"id": scan_id})
             return
         except SQLAlchemyError as error:  # the stream is longer than the outage
             logs.event("database_failed", level=logging.ERROR, doing="follow", error=error)
             await asyncio.sleep(RETRY_SECONDS)
-            if given.readiness.draining:
+            if resources.readiness.draining:
                 return
             continue
         if now != before:
             yield ServerSentEvent(event=now.state, data=now, id=str(now.slices_done))
             before = now
-        if now.state in ENDED or given.readiness.draining:
+        if now.state in ENDED or resources.readiness.draining:
             return
         await asyncio.sleep(_LOOKING_SECONDS)
 
 
 @router.post("/{scan_id}/cancel")
-def cancel_scan(given: Given, scan_id: ScanId) -> ScanResponse:
+def cancel_scan(resources: CallerResources, scan_id: ScanId) -> ScanResponse:
     """Ends a scan within the batch under way; its file stays, so that it can be tried again."""
-    given.jobs.cancel(scan_id)
-    given.telemetry.scan_ended(Ending.CANCELLED)
-    return scan_response(*given.jobs.get(scan_id))
+    resources.jobs.cancel(scan_id)
+    resources.telemetry.scan_ended(Ending.CANCELLED)
+    return scan_response(*resources.jobs.get(scan_id))
 
 
 @router.post("/{scan_id}/retry", status_code=202)
-async def retry_scan(given: Given, scan_id: ScanId) -> ScanResponse:
+async def retry_scan(resources: CallerResources, scan_id: ScanId) -> ScanResponse:
     """Queues a failed or cancelled scan again, at the slab where it stopped."""
-    scan, job = await run_in_threadpool(given.jobs.get, scan_id)
-    async with given.admission.taking(job.priority, scan.upload.bytes):
-        await run_in_threadpool(given.jobs.retry, scan_id)
-    return scan_response(*await run_in_threadpool(given.jobs.get, scan_id))
+    scan, job = await run_in_threadpool(resources.jobs.get, scan_id)
+    async with resources.admission.taking(job.priority, scan.upload.bytes):
+        await run_in_threadpool(resources.jobs.retry, scan_id)
+    return scan_response(*await run_in_threadpool(resources.jobs.get, scan_id))
 
 
 @router.delete("/{scan_id}", status_code=204)
-def delete_scan(given: Given, scan_id: ScanId) -> None:
+def delete_scan(resources: CallerResources, scan_id: ScanId) -> None:
     """Cancels the scan within the batch under way, where it is not finished, and removes all of it."""
-    given.janitor.remove(given.jobs.scan(scan_id).id)
+    resources.janitor.remove(resources.jobs.scan(scan_id).id)

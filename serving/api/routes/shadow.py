@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 from fastapi import APIRouter
 
-from serving.api.dependencies import Given
+from serving.api.dependencies import CallerResources
 from serving.api.shadow_schemas import (
     ComparedModelResponse,
     ComparisonResponse,
@@ -21,16 +21,16 @@ router = APIRouter(prefix="/v1/models", tags=["models"])
 
 
 @router.get("/shadow")
-def get_shadow(given: Given) -> ShadowResponse:
+def get_shadow(resources: CallerResources) -> ShadowResponse:
     """Dice per organ between the shadow and what was answered, for each pair of models, the latest first."""
-    standing = given.shadow.report.standing()
+    standing = resources.shadow.report.standing()
     return ShadowResponse(
-        reference=given.shadow.reference or None,
-        share=given.shadow.share,
+        reference=resources.shadow.reference or None,
+        share=resources.shadow.share,
         waiting=standing.waiting,
         given_up=standing.given_up,
-        note=_note(given.shadow.reference, standing),
-        comparisons=[_comparison(pair, given.caller) for pair in given.shadow.report.pairs()],
+        note=_note(resources.shadow.reference, standing),
+        comparisons=[_comparison(pair, resources.caller) for pair in resources.shadow.report.pairs()],
     )
 
 

@@ -8,12 +8,12 @@ from fastapi import APIRouter, Depends, Header, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from pydantic import ValidationError
 
-from serving.api.dependencies import Given, Resources, database_answers, segmentation_model
+from serving.api.dependencies import CallerResources, Resources, database_answers, segmentation_model
 from serving.api.problems import MEDIA_TYPE
 from serving.api.responses import scan_response
 from serving.api.schemas import ProblemResponse, ScanParameters, ScanRequest, ScanResponse
 from serving.intake.body import stated_sha256
-from serving.intake.parameters import Asked, RequestRefused, parse_priority, parse_spacing
+from serving.intake.parameters import Parameters, RequestRefused, parse_priority, parse_spacing
 from serving.queue.scan import Scan
 
 _PROBLEM: dict[str, Any] = {"model": ProblemResponse, "content": {MEDIA_TYPE: {}}}
@@ -45,65 +45,65 @@ router = APIRouter(
 async def post_scan(
     request: Request,
     response: Response,
-    given: Given,
-    parameters: Annotated[ScanParameters, Query()],
+    resources: CallerResources,
+    query: Annotated[ScanParameters, Query()],
     idempotency_key: Annotated[str | None, Header(min_length=1, max_length=255)] = None,
 ) -> ScanResponse:
     """Takes a scan in, verifies every voxel of it, and queues it; or finds the one that it was before."""
-    segmentation_model(given)
-    asked = _asked(parameters, key=idempotency_key)
+    segmentation_model(resources)
+    parameters = _parameters(query, key=idempotency_key)
     kind = (request.headers.get("content-type") or "").partition(";")[0].strip().lower()
     if kind == "application/json":
-        scan = await _from_elsewhere(request, given, key=idempotency_key)
+        scan = await _from_elsewhere(request, resources, key=idempotency_key)
     elif kind == "multipart/form-data":
         content_type = request.headers["content-type"]
-        scan = await given.intake.receive_form(request.stream(), asked, content_type=content_type)
+        scan = await resources.intake.receive_form(request.stream(), parameters, content_type=content_type)
     else:
-        scan = await _from_body(request, given, asked)
+        scan = await _from_body(request, resources, parameters)
     response.headers["Location"] = f"/v1/scans/{scan.id}"
-    answer = scan_response(*await run_in_threadpool(given.jobs.get, scan.id))
+    answer = scan_response(*await run_in_threadpool(resources.jobs.get, scan.id))
     if answer.state == "succeeded":
         response.status_code = 200
     return answer
 
 
-async def _from_body(request: Request, given: Resources, asked: Asked) -> Scan:
+async def _from_body(request: Request, resources: Resources, parameters: Parameters) -> Scan:
     headers = request.headers
     stated = stated_sha256(headers.get("content-digest"), headers.get("repr-digest"))
-    if stated and asked.sha256 and stated != asked.sha256.lower():
+    if stated and parameters.sha256 and stated != parameters.sha256.lower():
         raise RequestRefused("the digest in the header is not the one in the query", field="sha256")
     length = int(headers["content-length"]) if headers.get("content-length", "").isdigit() else None
-    return await given.intake.receive(request.stream(), asked.stating(stated), length=length)
+    return await resources.intake.receive(request.stream(), parameters.stating(stated), length=length)
 
 
-async def _from_elsewhere(request: Request, given: Resources, *, key: str | None) -> Scan:
+async def _from_elsewhere(request: Request, resources: Resources, *, key: str | None) -> Scan:
     body = b""
     async for piece in request.stream():
         body += piece
         if len(body) > _MOST_JSON_BYTES:
             raise RequestRefused(f"the JSON is longer than {_MOST_JSON_BYTES} bytes", field="body")
     try:
-        wanted = ScanRequest.model_validate_json(body)
+        named = ScanRequest.model_validate_json(body)
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"]) or "body"
         raise RequestRefused(f"{field}: {first['msg']}", field=field) from None
-    asked = _asked(wanted, key=key)
-    if wanted.source.upload is not None:
-        return await given.intake.take_upload(wanted.source.upload, asked)
-    scan = await given.intake.fetch(wanted.source.uri or "", asked)
-    await given.auth.allowances.add_bytes(given.caller.key_id, scan.upload.bytes)
+    parameters = _parameters(named, key=key)
+    if named.source.upload is not None:
+        return await resources.intake.take_upload(named.source.upload, parameters)
+    scan = await resources.intake.fetch(named.source.uri or "", parameters)
+    await resources.auth.quotas.add_bytes(resources.caller.key_id, scan.upload.bytes)
     return scan
 
 
-def _asked(parameters: ScanParameters, *, key: str | None) -> Asked:
-    return Asked(
-        filename=parameters.filename,
-        spacing=parse_spacing(parameters.spacing),
-        priority=parse_priority(parameters.priority),
-        fresh=parameters.fresh,
+def _parameters(stated: ScanParameters, *, key: str | None) -> Parameters:
+    return Parameters(
+        filename=stated.filename,
+        spacing=parse_spacing(stated.spacing),
+        priority=parse_priority(stated.priority),
+        fresh=stated.fresh,
         key=key,
-        sha256=parameters.sha256,
-        model=parameters.model,
-        version=parameters.version,
+        sha256=stated.sha256,
+        model=stated.model,
+        version=stated.version,
     )

@@ -8,7 +8,7 @@ from typing import Annotated
 from fastapi import APIRouter, Header, Request, Response
 from fastapi.concurrency import run_in_threadpool
 
-from serving.api.dependencies import Given
+from serving.api.dependencies import CallerResources
 from serving.intake.parameters import parse_priority
 from serving.intake.tus import CHECKSUMS, UploadRefused, Uploads, parse_metadata
 
@@ -24,18 +24,18 @@ Number = Annotated[str | None, Header()]
 
 @router.options("")
 @router.options("/{upload_id}")
-async def describe(given: Given) -> Response:
+async def describe(resources: CallerResources) -> Response:
     """What of the protocol this server knows."""
     headers = {"Tus-Version": _VERSION, "Tus-Extension": _EXTENSIONS, "Tus-Checksum-Algorithm": ",".join(CHECKSUMS)}
-    if given.uploads.limits.most_bytes is not None:
-        headers["Tus-Max-Size"] = str(given.uploads.limits.most_bytes)
+    if resources.uploads.limits.most_bytes is not None:
+        headers["Tus-Max-Size"] = str(resources.uploads.limits.most_bytes)
     return _answer(204, headers)
 
 
 @router.post("", status_code=201)
-async def create(  # noqa: PLR0913, PLR0917 - FastAPI passes headers by name
+async def create(  # noqa: PLR0917 - FastAPI passes headers by name
     request: Request,
-    given: Given,
+    resources: CallerResources,
     tus_resumable: Annotated[str | None, Header()] = None,
     upload_length: Number = None,
     upload_defer_length: Number = None,
@@ -52,33 +52,35 @@ async def create(  # noqa: PLR0913, PLR0917 - FastAPI passes headers by name
         raise UploadRefused("give Upload-Length, or Upload-Defer-Length: 1 where it is not known yet")
     length = None if upload_length is None else _number("Upload-Length", upload_length)
     priority = parse_priority(parse_metadata(upload_metadata).get("priority", "normal"))
-    await given.admission.check(priority, length or 0)
-    info = await run_in_threadpool(lambda: given.uploads.create(length=length, metadata=upload_metadata))
+    await resources.admission.check(priority, length or 0)
+    info = await run_in_threadpool(lambda: resources.uploads.create(length=length, metadata=upload_metadata))
     headers = {"Location": f"{_HERE}/{info.id}"}
     if request.headers.get("content-type") == _BODY_TYPE:
-        offset = await given.uploads.append(info.id, request.stream(), offset=0, checksum=upload_checksum)
+        offset = await resources.uploads.append(info.id, request.stream(), offset=0, checksum=upload_checksum)
         headers["Upload-Offset"] = str(offset)
-    return _answer(201, headers | _expiry(given.uploads, info.id))
+    return _answer(201, headers | _expiry(resources.uploads, info.id))
 
 
 @router.head("/{upload_id}")
-async def offset(upload_id: str, given: Given, tus_resumable: Annotated[str | None, Header()] = None) -> Response:
+async def offset(
+    upload_id: str, resources: CallerResources, tus_resumable: Annotated[str | None, Header()] = None
+) -> Response:
     """How much has arrived."""
     if (refused := _other_version(tus_resumable)) is not None:
         return refused
-    info, present = await run_in_threadpool(given.uploads.get, upload_id)
+    info, present = await run_in_threadpool(resources.uploads.get, upload_id)
     headers = {"Upload-Offset": str(present), "Cache-Control": "no-store"}
     headers |= {"Upload-Defer-Length": "1"} if info.length is None else {"Upload-Length": str(info.length)}
     if info.metadata:
         headers["Upload-Metadata"] = info.metadata
-    return _answer(200, headers | _expiry(given.uploads, upload_id))
+    return _answer(200, headers | _expiry(resources.uploads, upload_id))
 
 
 @router.patch("/{upload_id}", status_code=204)
-async def append(  # noqa: PLR0913, PLR0917 - FastAPI passes headers by name
+async def append(  # noqa: PLR0917 - FastAPI passes headers by name
     request: Request,
     upload_id: str,
-    given: Given,
+    resources: CallerResources,
     tus_resumable: Annotated[str | None, Header()] = None,
     upload_offset: Number = None,
     upload_length: Number = None,
@@ -93,18 +95,20 @@ async def append(  # noqa: PLR0913, PLR0917 - FastAPI passes headers by name
     at = _number("Upload-Offset", upload_offset or "")
     if upload_length is not None:
         length = _number("Upload-Length", upload_length)
-        await run_in_threadpool(lambda: given.uploads.set_length(upload_id, length))
-    end = await given.uploads.append(upload_id, request.stream(), offset=at, checksum=upload_checksum)
-    return _answer(204, {"Upload-Offset": str(end)} | _expiry(given.uploads, upload_id))
+        await run_in_threadpool(lambda: resources.uploads.set_length(upload_id, length))
+    end = await resources.uploads.append(upload_id, request.stream(), offset=at, checksum=upload_checksum)
+    return _answer(204, {"Upload-Offset": str(end)} | _expiry(resources.uploads, upload_id))
 
 
 @router.delete("/{upload_id}", status_code=204)
-async def terminate(upload_id: str, given: Given, tus_resumable: Annotated[str | None, Header()] = None) -> Response:
+async def terminate(
+    upload_id: str, resources: CallerResources, tus_resumable: Annotated[str | None, Header()] = None
+) -> Response:
     """Gives an upload up; what has arrived of it is removed."""
     if (refused := _other_version(tus_resumable)) is not None:
         return refused
-    await run_in_threadpool(given.uploads.get, upload_id)
-    await run_in_threadpool(given.uploads.remove, upload_id)
+    await run_in_threadpool(resources.uploads.get, upload_id)
+    await run_in_threadpool(resources.uploads.remove, upload_id)
     return _answer(204, {})
 
 

@@ -13,7 +13,7 @@ _SAID = (
 )
 
 
-class OutOfDeviceMemory(MemoryError):  # noqa: N818 - says what is wrong
+class OutOfDeviceMemory(MemoryError):
     """A batch that does not fit; the message names its size and the device."""
 
     def __init__(self, shape: tuple[int, ...], device: str) -> None:

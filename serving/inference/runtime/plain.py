@@ -30,7 +30,7 @@ _DTYPES: Mapping[str, np.dtype[Any]] = {
 }
 
 
-class RunFailed(RuntimeError):  # noqa: N818 - says what happened
+class RunFailed(RuntimeError):
     """A model that could not be run on what it was given; the message is ONNX Runtime's."""
 
 

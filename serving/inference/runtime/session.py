@@ -36,7 +36,7 @@ SEGMENTATION = Signature(
 QUALITY = Signature("quality", {"slices": _FLOAT, "window": _FLOAT, "segmentation": _UINT8}, {"good": _FLOAT})
 
 
-class RuntimeRefused(ValueError):  # noqa: N818 - says what happened
+class RuntimeRefused(ValueError):
     """A model that cannot be run as asked; the message names the file and what would be right."""
 
 
@@ -75,7 +75,7 @@ def open_on_cpu(
     return open_any(path, device=device, threads=threads, content=part), whole
 
 
-def open_any(  # noqa: PLR0913 - what is opened, each with its name in the call
+def open_any(
     path: Path,
     *,
     device: Device,

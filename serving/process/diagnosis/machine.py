@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from serving.inference.runtime import CUDA, cuda_devices, missing_library, providers, version
-from serving.observability.findings import Level, Seen
+from serving.observability.findings import Level, Observed
 from serving.settings import Settings
 
 _FEW_FILES, _TOO_FEW_FILES = 4096, 512
@@ -19,51 +19,55 @@ _SCANS_AHEAD = 3
 _GIGABYTE = 1e9
 
 
-def device(settings: Settings) -> Seen:
+def device(settings: Settings) -> Observed:
     """Whether what RICEFISH_DEVICE asks for is there."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     gpus = cuda_devices(settings.device)
     if gpus:
-        return Seen(f"{len(gpus)} GPU{'s' * (len(gpus) > 1)}, {cores} processors")
+        return Observed(f"{len(gpus)} GPU{'s' * (len(gpus) > 1)}, {cores} processors")
     if settings.device == "cuda":
-        return Seen(
+        return Observed(
             "RICEFISH_DEVICE is cuda and no GPU is here",
             Level.FAIL,
             "Make the GPU visible (nvidia-smi; docker run --gpus all), or set RICEFISH_DEVICE=cpu.",
         )
-    return Seen(f"no GPU, {cores} processors; RICEFISH_DEVICE is {settings.device}")
+    return Observed(f"no GPU, {cores} processors; RICEFISH_DEVICE is {settings.device}")
 
 
-def onnx_runtime(settings: Settings) -> Seen:
+def onnx_runtime(settings: Settings) -> Observed:
     """Whether ONNX Runtime and its libraries fit the device."""
     found = f"{version()}: {', '.join(name.removesuffix('ExecutionProvider') for name in providers())}"
     if not cuda_devices("auto") or settings.device == "cpu":
         there = any(Path("/dev").glob("nvidia[0-9]*"))
         if there and CUDA not in providers() and settings.device != "cpu":
-            return Seen(found, Level.WARN, "A GPU is here: install onnxruntime-gpu[cuda,cudnn] in onnxruntime's place.")
-        return Seen(found)
+            return Observed(
+                found, Level.WARN, "A GPU is here: install onnxruntime-gpu[cuda,cudnn] in onnxruntime's place."
+            )
+        return Observed(found)
     missing = missing_library()
     if missing is None:
-        return Seen(found)
+        return Observed(found)
     level = Level.FAIL if settings.device == "cuda" else Level.WARN
-    return Seen(
+    return Observed(
         f"{found}; the GPU cannot be used: {missing}",
         level,
         "libcuda is the driver's: install it on the host. The others come with onnxruntime-gpu[cuda,cudnn].",
     )
 
 
-def open_files() -> Seen:
+def open_files() -> Observed:
     """Whether the process may open as many files and connections as it will want to."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     found = f"{soft} at once (hard limit {hard})"
     if soft >= _FEW_FILES:
-        return Seen(found)
+        return Observed(found)
     level = Level.FAIL if soft < _TOO_FEW_FILES else Level.WARN
-    return Seen(found, level, f"Raise it: ulimit -n {_FEW_FILES}, LimitNOFILE= (systemd) or --ulimit nofile= (docker).")
+    return Observed(
+        found, level, f"Raise it: ulimit -n {_FEW_FILES}, LimitNOFILE= (systemd) or --ulimit nofile= (docker)."
+    )
 
 
-def disks(folders: Mapping[str, Path], *, scan_bytes: int) -> Seen:
+def disks(folders: Mapping[str, Path], *, scan_bytes: int) -> Observed:
     """Whether the disks have room for a full scan of so many bytes, and for a few more."""
     found, level = [], Level.OK
     for name, folder in folders.items():
@@ -76,4 +80,4 @@ def disks(folders: Mapping[str, Path], *, scan_bytes: int) -> Seen:
             level = Level.WARN
     about = f"a scan of {scan_bytes / _GIGABYTE:.3g} GB takes up to {scan_bytes * _COPIES / _GIGABYTE:.3g} GB"
     advice = "Delete scans (DELETE /v1/scans/ID, RICEFISH_RETENTION_DAYS), or give the store a larger disk."
-    return Seen(f"{'; '.join(found)}; {about}", level, "" if level is Level.OK else advice)
+    return Observed(f"{'; '.join(found)}; {about}", level, "" if level is Level.OK else advice)

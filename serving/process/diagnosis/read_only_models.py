@@ -9,14 +9,14 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from serving.models.cache import REFERENCES_DIR, Elsewhere, ModelCache, Nowhere
+from serving.models.cache import REFERENCES_DIR, ModelCache, NoRemoteCopies, RemoteCopies
 from serving.models.references import Note
 from serving.settings import Settings
 from serving.storage import Scratch, Store, open_store
 
 
 @dataclass(frozen=True)
-class Borrowed:
+class ReadOnlyModels:
     """What `borrowed` gives."""
 
     store: Store | None
@@ -26,17 +26,17 @@ class Borrowed:
         """What a reference meant last; None where nothing is known of it, or its copy is gone."""
         if self.store is None:
             return None
-        cache = ModelCache(self.store.models_dir, elsewhere=self.store)
+        cache = ModelCache(self.store.models_dir, remote=self.store)
         note = cache.note(reference)
         return note if note is not None and cache.copy(note.versions[0].identity.key) is not None else None
 
-    def into(self, folder: Path) -> Elsewhere:
+    def into(self, folder: Path) -> RemoteCopies:
         """Has another cache's folder find them."""
-        return Nowhere() if self.store is None else _Copies(self.store, folder)
+        return NoRemoteCopies() if self.store is None else _Copies(self.store, folder)
 
 
 @contextmanager
-def borrowed(settings: Settings) -> Iterator[Borrowed]:
+def borrowed(settings: Settings) -> Iterator[ReadOnlyModels]:
     """The store of a server with these settings, not claimed."""
     with ExitStack() as stack:
         folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="ricefish-doctor-"))
@@ -46,10 +46,10 @@ def borrowed(settings: Settings) -> Iterator[Borrowed]:
             opened = open_store(settings, scratch)
             stack.enter_context(opened.open(alone=False))
             store = opened
-        yield Borrowed(store)
+        yield ReadOnlyModels(store)
 
 
-class _Copies(Nowhere):
+class _Copies(NoRemoteCopies):
     """Copies out of a store, and nothing into it."""
 
     def __init__(self, store: Store, folder: Path) -> None:

@@ -13,11 +13,11 @@ from pathlib import Path
 import httpx
 from sqlalchemy import delete, insert, select
 
-from serving.inference.tuning import Tuner, Wanted
+from serving.inference.tuning import Tuner, TuningOverrides
 from serving.models.references import is_registered
 from serving.models.registry import tracking_uri, without_password
 from serving.models.served import Models
-from serving.observability.findings import Level, Seen
+from serving.observability.findings import Level, Observed
 from serving.process.diagnosis.read_only_models import borrowed
 from serving.settings import Settings
 from serving.storage import Scratch, open_store
@@ -29,7 +29,7 @@ _QUERIES = 20
 _HTTP_SECONDS = 10.0
 
 
-def database(settings: Settings, url: str) -> Seen:
+def database(settings: Settings, url: str) -> Observed:
     """Connects, reads, writes a row and removes it; times both."""
     opened = Database(url)
     opened.open()
@@ -40,17 +40,17 @@ def database(settings: Settings, url: str) -> Seen:
         opened.close()
     found = f"{opened.name}: query {query * 1e3:.1f} ms, commit {commit * 1e3:.1f} ms"
     if not opened.shared and settings.concurrent_scans == 0:
-        return Seen(
+        return Observed(
             f"{found}; RICEFISH_CONCURRENT_SCANS is 0, and no worker can share SQLite",
             Level.FAIL,
             "Set RICEFISH_DATABASE_URL to a PostgreSQL that workers share, or RICEFISH_CONCURRENT_SCANS to 1 or more.",
         )
     if query > _SLOW_QUERY_SECONDS or commit > _SLOW_COMMIT_SECONDS:
-        return Seen(found, Level.WARN, "Slow: every slab is a commit. Look at the database's disk and the network.")
-    return Seen(found)
+        return Observed(found, Level.WARN, "Slow: every slab is a commit. Look at the database's disk and the network.")
+    return Observed(found)
 
 
-def store(settings: Settings) -> Seen:
+def store(settings: Settings) -> Observed:
     """Opens the store without claiming it, and does with a small file what is done with scans."""
     with tempfile.TemporaryDirectory(prefix="ricefish-doctor-") as folder, Scratch(Path(folder)).opened() as scratch:
         opened = open_store(settings, scratch)
@@ -58,11 +58,13 @@ def store(settings: Settings) -> Seen:
             steps = opened.rehearse()
     found = f"{opened.name}: {', '.join(f'{step} {seconds * 1e3:.1f} ms' for step, seconds in steps.items())}"
     if max(steps.values()) > _SLOW_STEP_SECONDS:
-        return Seen(found, Level.WARN, "Slow: every slab waits for this. Look at the disk, or at the network to it.")
-    return Seen(found)
+        return Observed(
+            found, Level.WARN, "Slow: every slab waits for this. Look at the disk, or at the network to it."
+        )
+    return Observed(found)
 
 
-def clock(url: str) -> Seen:
+def clock(url: str) -> Observed:
     """Compares this machine's clock with the database's."""
     opened = Database(url)
     try:
@@ -75,14 +77,14 @@ def clock(url: str) -> Seen:
     return _skew(skew, of="the database's", sure_seconds=0.0)
 
 
-def registry(settings: Settings) -> Seen:
+def registry(settings: Settings) -> Observed:
     """Whether the registry that the model comes from answers, and what time it has."""
     if not any(is_registered(reference) for reference in (settings.model, *settings.more_models)):
-        return Seen("not used: the model is a folder")
+        return Observed("not used: the model is a folder")
     uri = tracking_uri()
     shown = without_password(uri)
     if not uri.startswith(("http://", "https://")):
-        return Seen(f"{shown}, in this machine's files")
+        return Observed(f"{shown}, in this machine's files")
     before = time.time()
     try:
         answer = httpx.get(f"{uri.rstrip('/')}/health", timeout=_HTTP_SECONDS)
@@ -92,25 +94,25 @@ def registry(settings: Settings) -> Seen:
     seconds = time.time() - before
     found = f"{shown} answers in {seconds * 1e3:.0f} ms"
     if (date := answer.headers.get("date")) is None:
-        return Seen(found)
+        return Observed(found)
     clocks = _skew(parsedate_to_datetime(date).timestamp() - before, of="the registry's", sure_seconds=1.0 + seconds)
-    return Seen(f"{found}; {clocks.found}", clocks.level, clocks.advice)
+    return Observed(f"{found}; {clocks.found}", clocks.level, clocks.advice)
 
 
-def model(settings: Settings) -> Seen:
+def model(settings: Settings) -> Observed:
     """Fetches the model, compares its hash, and has it segment its golden slice on the device."""
     if not settings.model:
-        return Seen(
+        return Observed(
             "RICEFISH_MODEL is not set", Level.WARN, "A server needs it; a worker takes the models of the scans."
         )
     with tempfile.TemporaryDirectory(prefix="ricefish-doctor-") as folder, borrowed(settings) as store:
-        wanted = Wanted(threads=settings.threads or 1, batch_size=settings.batch_size or 1)
+        overrides = TuningOverrides(threads=settings.threads or 1, batch_size=settings.batch_size or 1)
         models = Models(
             Path(folder) / "models",
             device=settings.device,
-            tuner=Tuner(Path(folder), wanted=wanted),
+            tuner=Tuner(Path(folder), overrides=overrides),
             precision=settings.precision,
-            elsewhere=store.into(Path(folder) / "models"),
+            remote=store.into(Path(folder) / "models"),
         )
         models.serve(settings.model, *settings.more_models)
         found = "; ".join(
@@ -120,37 +122,39 @@ def model(settings: Settings) -> Seen:
         )
         troubles = [str(place.trouble) for place in models.places if place.trouble is not None]
     if troubles:
-        return Seen(
+        return Observed(
             f"{found}; {'; '.join(troubles)}",
             Level.WARN,
             "A server starts with the copy of the version that served last; see docs/on-call.md, RicefishRegistryDown.",
         )
-    return Seen(found)
+    return Observed(found)
 
 
-def _without_registry(settings: Settings, found: str) -> Seen:
+def _without_registry(settings: Settings, found: str) -> Observed:
     """Whether a server can do without it."""
     with borrowed(settings) as store:
         notes = {one: store.note(one) for one in (settings.model, *settings.more_models) if is_registered(one)}
     unknown = [reference for reference, note in notes.items() if note is None]
     if unknown:
-        return Seen(
+        return Observed(
             f"{found}; of {', '.join(unknown)} there is no copy in the store",
             Level.FAIL,
             "Check MLFLOW_TRACKING_URI, and that the MLflow server runs; RICEFISH_MODEL may also be a folder.",
         )
     versions = ", ".join(str(note.versions[0].identity) for note in notes.values() if note is not None)
     advice = "Start the registry: until then servers serve this, and see no new versions."
-    return Seen(f"{found}; in the store there is {versions}", Level.WARN, advice)
+    return Observed(f"{found}; in the store there is {versions}", Level.WARN, advice)
 
 
-def _skew(seconds: float, *, of: str, sure_seconds: float) -> Seen:
+def _skew(seconds: float, *, of: str, sure_seconds: float) -> Observed:
     found = f"{of} clock is {abs(seconds):.1f} s {'ahead' if seconds > 0 else 'behind'}"
     off = abs(seconds) - sure_seconds
     if off < _SKEW_SECONDS:
-        return Seen(found)
+        return Observed(found)
     level = Level.FAIL if off > _GREAT_SKEW_SECONDS else Level.WARN
-    return Seen(found, level, "Set the clocks by NTP (timedatectl): ages and expiry are wrong, signatures are refused.")
+    return Observed(
+        found, level, "Set the clocks by NTP (timedatectl): ages and expiry are wrong, signatures are refused."
+    )
 
 
 def _write(opened: Database) -> None:

@@ -37,8 +37,8 @@ def test_a_killed_client_goes_on_where_it_stopped(
     first.kill()
     first.communicate()
     at = settled(server, data)
-    (remembered,) = state.iterdir()
-    assert KEY not in remembered.read_text() and data.parent.name in remembered.read_text()
+    (upload_state,) = state.iterdir()
+    assert KEY not in upload_state.read_text() and data.parent.name in upload_state.read_text()
 
     relay.forget()
     ours, theirs = pty.openpty()

@@ -21,7 +21,7 @@ from ricefish.client import Client, RicefishError
 from serving.auth.authentication import FRESH_SECONDS
 from serving.auth.identity import ANYONE, Identity
 from serving.auth.keys import Key, KeyRefused, Keys
-from serving.auth.quotas import STEP_BYTES, Allowances, TooMuch
+from serving.auth.quotas import STEP_BYTES, QuotaExceeded, Quotas
 from serving.queue.jobs import Jobs, Priority, ScanNotFound
 from serving.storage.database import Database
 from tests.serving.conftest import Example
@@ -138,15 +138,15 @@ def test_requests_come_back_steadily(database: Database) -> None:
     """Three a minute: three at once, then one each twenty seconds; the answer says how long to wait."""
     now = [1000.0]
     keys = Keys(database)
-    key, allowances = limited(keys, requests_per_minute=3), Allowances(keys, clock=lambda: now[0])
+    key, quotas = limited(keys, requests_per_minute=3), Quotas(keys, clock=lambda: now[0])
     for _ in range(3):
-        allowances.take_request(key)
+        quotas.take_request(key)
     now[0] += 5
-    with pytest.raises(TooMuch, match="3 requests a minute") as refused:
-        allowances.take_request(key)
+    with pytest.raises(QuotaExceeded, match="3 requests a minute") as refused:
+        quotas.take_request(key)
     assert refused.value.seconds == 15
     now[0] += 15
-    allowances.take_request(key)
+    quotas.take_request(key)
 
 
 def test_bytes_are_counted_over_processes_and_days(database: Database) -> None:
@@ -155,20 +155,20 @@ def test_bytes_are_counted_over_processes_and_days(database: Database) -> None:
     keys = Keys(database)
     limit = 2 * STEP_BYTES
     key = limited(keys, bytes_per_day=limit)
-    one, other = (Allowances(keys, clock=lambda: now[0]) for _ in range(2))
+    one, other = (Quotas(keys, clock=lambda: now[0]) for _ in range(2))
     for process in (one, other):
         process.learn([key])
 
-    async def send(process: Allowances, size: int) -> None:
+    async def send(process: Quotas, size: int) -> None:
         process.check_bytes(key, size)
         await process.add_bytes(key.id, size)
 
     asyncio.run(send(one, STEP_BYTES))
     asyncio.run(send(one, STEP_BYTES - 10))
     other.learn(keys.all())
-    with pytest.raises(TooMuch, match=f"may send {limit} bytes a day; {STEP_BYTES} were sent"):
+    with pytest.raises(QuotaExceeded, match=f"may send {limit} bytes a day; {STEP_BYTES} were sent"):
         other.check_bytes(key, STEP_BYTES + 1)
-    with pytest.raises(TooMuch) as refused:
+    with pytest.raises(QuotaExceeded) as refused:
         one.check_bytes(key, 11)
     assert refused.value.seconds == 10
     one.close()

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from scans.intensity import Window
 from serving.inference.batching import Batcher
 from serving.inference.runtime import OutOfDeviceMemory
-from serving.inference.scheduling import Computed, Urgency
+from serving.inference.scheduling import ComputedBatch, Urgency
 
 WINDOW = Window(0, 1)
 
@@ -271,13 +271,13 @@ def test_confidence_is_computed_for_those_who_ask(batcher: Batcher) -> None:
     first = held(batcher, network)
     told: list[tuple[int, bool]] = []
 
-    def note(batch: Computed, waited_seconds: float, leads: bool) -> None:
+    def note(batch: ComputedBatch, waited_seconds: float, leads: bool) -> None:
         told.append((batch.slices, leads))
 
     def confident(*values: int) -> Any:
         slices = np.stack([np.full((4, 4), value, np.float32) for value in values])
         windows = np.tile(np.float32([[0, 1]]), (len(values), 1))
-        how = {"network": network, "urgency": Urgency.SLICE, "stream": str(values), "merged_up_to": 8, "told": note}
+        how = {"network": network, "urgency": Urgency.SLICE, "stream": str(values), "merged_up_to": 8, "on_computed": note}
         return batcher.submit_with_confidence(slices, window=windows, **how)
 
     plain = ask(batcher, network, 9, urgency=Urgency.SLICE, stream="plain", merged_up_to=8)

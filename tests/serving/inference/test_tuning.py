@@ -17,7 +17,7 @@ from scans.model.manifest import MODEL_FILE, ModelManifest
 from serving.inference.runtime import Runtime, window_rows
 from serving.inference.runtime.binding import BoundSession
 from serving.inference.runtime.memory import is_out_of_memory
-from serving.inference.tuning import TUNING_FILE, Tuner, Tuning, Wanted
+from serving.inference.tuning import TUNING_FILE, Tuner, Tuning, TuningOverrides
 from tests.serving.models import GOLDEN_WINDOW, write_model
 
 
@@ -41,11 +41,14 @@ class Opener:
 def test_it_is_measured_once(model: Path, tmp_path: Path) -> None:
     """A second start finds what the first one found; another model, or a damaged file, is measured."""
     golden, opener = ModelManifest.read(model).golden, Opener(model)
-    tuner = Tuner(tmp_path, wanted=Wanted(threads=1, batch_size=0))
+    tuner = Tuner(tmp_path, overrides=TuningOverrides(threads=1, batch_size=0))
     found = tuner.tune(opener, golden, model_sha256="a")
     assert found.threads == 1 and found.batch_pixels >= golden.slice.size and found.slices_per_second > 0
     measured = opener.times
-    assert Tuner(tmp_path, wanted=Wanted(threads=1, batch_size=0)).tune(opener, golden, model_sha256="a") == found
+    assert (
+        Tuner(tmp_path, overrides=TuningOverrides(threads=1, batch_size=0)).tune(opener, golden, model_sha256="a")
+        == found
+    )
     assert opener.times == measured
     tuner.tune(opener, golden, model_sha256="b")
     assert opener.times > measured
@@ -58,7 +61,7 @@ def test_it_is_measured_once(model: Path, tmp_path: Path) -> None:
 def test_settings_leave_nothing_to_measure(model: Path, tmp_path: Path) -> None:
     """Threads and batch size that were set are taken, and nothing is written."""
     golden, opener = ModelManifest.read(model).golden, Opener(model)
-    found = Tuner(tmp_path, wanted=Wanted(threads=2, batch_size=3)).tune(opener, golden, model_sha256="a")
+    found = Tuner(tmp_path, overrides=TuningOverrides(threads=2, batch_size=3)).tune(opener, golden, model_sha256="a")
     assert (found.threads, found.lanes, found.batch_size(*golden.slice.shape)) == (2, 1, 3)
     assert opener.times == 0 and not any(tmp_path.iterdir())
 
@@ -105,7 +108,9 @@ def test_a_slow_moment_does_not_decide(
     monkeypatch.setattr("serving.inference.tuning.time", machine)
     monkeypatch.setattr("os.sched_getaffinity", lambda _: {0, 1}, raising=False)
     golden = ModelManifest.read(model).golden
-    found = Tuner(tmp_path, wanted=Wanted(threads=0, batch_size=0)).tune(machine.open, golden, model_sha256="a")
+    found = Tuner(tmp_path, overrides=TuningOverrides(threads=0, batch_size=0)).tune(
+        machine.open, golden, model_sha256="a"
+    )
     assert (found.threads, found.lanes) == chosen
 
 

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from serving.inference.tuning import Tuner, Wanted
-from serving.models.cache import ModelCache, Nowhere
+from serving.inference.tuning import Tuner, TuningOverrides
+from serving.models.cache import ModelCache, NoRemoteCopies
 from serving.models.loaded_model import ModelIdentity
 from serving.models.references import KeptVersion, Note
 from serving.models.registry import RegisteredVersion
@@ -23,7 +23,7 @@ CHAMPION = "models:/ricefish@champion"
 
 
 def _cache(tmp_path: Path) -> ModelCache:
-    return ModelCache(tmp_path / "kept", elsewhere=Nowhere())
+    return ModelCache(tmp_path / "kept", remote=NoRemoteCopies())
 
 
 def _added(tmp_path: Path, number: int) -> KeptVersion:
@@ -38,7 +38,9 @@ def _copies(tmp_path: Path) -> set[str]:
 
 
 def _models(tmp_path: Path) -> Models:
-    return Models(tmp_path / "kept", device="cpu", tuner=Tuner(tmp_path, wanted=Wanted(threads=1, batch_size=4)))
+    return Models(
+        tmp_path / "kept", device="cpu", tuner=Tuner(tmp_path, overrides=TuningOverrides(threads=1, batch_size=4))
+    )
 
 
 def test_a_reference_is_remembered_by_another_process(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from scans.model.manifest import MODEL_FILE, ModelManifest, Variant, file_sha256
 from serving.inference.batching import Batcher
 from serving.inference.runtime import Runtime, RuntimeRefused, window_rows
 from serving.inference.scheduling import Urgency
-from serving.inference.tuning import Tuner, Wanted
+from serving.inference.tuning import Tuner, TuningOverrides
 from serving.models.loader import in_turn
 from serving.models.registry import RegistryError, find_version
 from serving.models.served import ModelError, ModelIdentity, Models
@@ -29,7 +29,9 @@ from tests.serving.models import ORGANS, run_offline, threshold_model, write_mod
 
 
 def _models(tmp_path: Path) -> Models:
-    return Models(tmp_path / "kept", device="cpu", tuner=Tuner(tmp_path, wanted=Wanted(threads=1, batch_size=4)))
+    return Models(
+        tmp_path / "kept", device="cpu", tuner=Tuner(tmp_path, overrides=TuningOverrides(threads=1, batch_size=4))
+    )
 
 
 def _kept(tmp_path: Path) -> list[str]:
@@ -117,7 +119,9 @@ def test_a_scan_finds_its_model_after_the_folder_was_retrained(tmp_path: Path) -
     first = models.serve(str(write_model(tmp_path / "model"))).identity
     second = models.serve(str(write_model(tmp_path / "model", thresholds=(0.2, 0.3)))).identity
     assert first != second
-    again = Models(tmp_path / "kept", device="cpu", tuner=Tuner(tmp_path, wanted=Wanted(threads=1, batch_size=4)))
+    again = Models(
+        tmp_path / "kept", device="cpu", tuner=Tuner(tmp_path, overrides=TuningOverrides(threads=1, batch_size=4))
+    )
     assert again.of_scan(first).identity == first
     assert again.of_scan(first).manifest.model_sha256 == first.sha256
 
@@ -228,7 +232,7 @@ def _with_variant(tmp_path: Path, *, thresholds: tuple[float, float] = (0.3, 0.6
 @pytest.mark.parametrize(("asked", "served"), [("auto", "int8"), ("int8", "int8"), ("float32", "float32")])
 def test_a_checked_variant_is_served_on_the_cpu(tmp_path: Path, asked: str, served: str) -> None:
     """Unless float32 is asked for; it has to reproduce its own answer to the golden slice."""
-    tuner = Tuner(tmp_path, wanted=Wanted(threads=1, batch_size=1))
+    tuner = Tuner(tmp_path, overrides=TuningOverrides(threads=1, batch_size=1))
     models = Models(tmp_path / "kept", device="cpu", tuner=tuner, precision=asked)
     assert models.serve(str(_with_variant(tmp_path))).precision == served
 
@@ -236,7 +240,7 @@ def test_a_checked_variant_is_served_on_the_cpu(tmp_path: Path, asked: str, serv
 def test_a_variant_that_is_not_there_or_not_right_is_refused(tmp_path: Path) -> None:
     """float16 that was never made, and an int8 whose file was changed."""
     folder = _with_variant(tmp_path)
-    tuner = Tuner(tmp_path, wanted=Wanted(threads=1, batch_size=1))
+    tuner = Tuner(tmp_path, overrides=TuningOverrides(threads=1, batch_size=1))
     with pytest.raises(ModelError, match="no float16 that passed its check; it has float32, int8"):
         Models(tmp_path / "kept", device="cpu", tuner=tuner, precision="float16").serve(str(folder))
     onnx.save(threshold_model(rounds=0, thresholds=(0.1, 0.9)), folder / "variants" / "int8.onnx")

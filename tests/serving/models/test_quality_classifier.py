@@ -20,7 +20,7 @@ from ricefish.client import Client
 from scans.intensity import Window
 from scans.model.drift import QUANTILES, Answer, Seen, SeenVolume
 from scans.model.manifest import MODEL_FILE, ModelManifest
-from serving.inference.tuning import Tuner, Wanted
+from serving.inference.tuning import Tuner, TuningOverrides
 from serving.models.served import ModelError, Models
 from tests.serving.conftest import Example
 from tests.serving.models import run_offline, write_classifier, write_model
@@ -183,7 +183,9 @@ def test_without_a_classifier_there_is_no_quality(server: RunningServer, example
 
 
 def _models(tmp_path: Path) -> Models:
-    return Models(tmp_path / "kept", device="cpu", tuner=Tuner(tmp_path, wanted=Wanted(threads=1, batch_size=4)))
+    return Models(
+        tmp_path / "kept", device="cpu", tuner=Tuner(tmp_path, overrides=TuningOverrides(threads=1, batch_size=4))
+    )
 
 
 def test_a_classifier_below_the_model_comes_before_one_beside_it(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from ricefish.client import Client
 from scans.model.manifest import ModelManifest
-from serving.inference.tuning import Tuner, Wanted
+from serving.inference.tuning import Tuner, TuningOverrides
 from serving.models.served import ModelError, ModelNotServed, Models
 from tests.serving.conftest import Example
 from tests.serving.models import write_model
@@ -122,7 +122,9 @@ def test_the_client_names_the_model(both: RunningServer, example: Example) -> No
 
 
 def _models(tmp_path: Path) -> Models:
-    return Models(tmp_path / "kept", device="cpu", tuner=Tuner(tmp_path, wanted=Wanted(threads=1, batch_size=4)))
+    return Models(
+        tmp_path / "kept", device="cpu", tuner=Tuner(tmp_path, overrides=TuningOverrides(threads=1, batch_size=4))
+    )
 
 
 def test_two_that_cannot_be_told_apart_are_refused(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from open_inference.openapi.client import InferenceRequest as Asked
+from open_inference.openapi.client import InferenceRequest as Parameters
 from open_inference.openapi.client import OpenInferenceClient
 from open_inference.openapi.errors import BadRequestError, NotFoundError
 
@@ -112,10 +112,10 @@ def test_the_client_made_from_the_protocols_own_description(server: RunningServe
         assert [tensor.name for tensor in client.read_model_metadata("thresholds").inputs or []] == ["slices", "window"]
         slices = {"name": "slices", "shape": [1, 2, 2], "datatype": "FP32", "data": [[[0.0, 50.0], [60.0, 100.0]]]}
         window = {"name": "window", "shape": [1, 2], "datatype": "FP32", "data": [[0.0, 100.0]]}
-        answer = client.model_infer("thresholds", request=Asked(id="5", inputs=[slices, window]))
+        answer = client.model_infer("thresholds", request=Parameters(id="5", inputs=[slices, window]))
         assert (answer.id, answer.outputs[0].shape) == ("5", [1, 2, 2])
         np.testing.assert_array_equal(np.ravel(answer.outputs[0].data.__root__), [0, 1, 1, 2])
         with pytest.raises(NotFoundError):
             client.check_model_readiness("wrong")
         with pytest.raises(BadRequestError):
-            client.model_infer("thresholds", request=Asked(inputs=[slices]))
+            client.model_infer("thresholds", request=Parameters(inputs=[slices]))

@@ -171,15 +171,15 @@ def test_a_removed_scan_is_gone_for_everyone(database: Database, jobs: Jobs) -> 
 
 def test_an_acceptance_that_was_cut_off_leaves_nothing(database: Database, jobs: Jobs) -> None:
     """A restarted server finds its own; that of another is left alone while it may still be under way."""
-    cut_off, elsewhere = new_scan(), new_scan()
+    cut_off, remote = new_scan(), new_scan()
     jobs.reserve(cut_off, priority=Priority.NORMAL)
-    Jobs(database, owner="other server").reserve(elsewhere, priority=Priority.NORMAL)
+    Jobs(database, owner="other server").reserve(remote, priority=Priority.NORMAL)
     assert jobs.page(limit=10) == []
     assert jobs.leftovers() == []
     assert jobs.leftovers(starting=True) == [cut_off.id]
     with pytest.raises(ScanNotFound):
         jobs.enqueue(cut_off.id)
-    jobs.enqueue(elsewhere.id)
+    jobs.enqueue(remote.id)
 
 
 def test_the_same_file_is_found_again(jobs: Jobs) -> None:

@@ -13,7 +13,7 @@ from serving.models.served import ModelIdentity
 from serving.queue.jobs import Jobs, Priority
 from serving.queue.leases import LeaseLost, Leases
 from serving.queue.scan import Scan
-from serving.shadow.agreement import Agreement
+from serving.shadow.agreement import OrganAgreement
 from serving.shadow.comparison_queue import MOST_STARTS, ShadowLease, ShadowQueue, sweep
 from serving.shadow.publisher import Publisher
 from serving.shadow.report import ShadowReport
@@ -53,9 +53,9 @@ def taken(queue: ShadowQueue) -> ShadowLease:
     return lease
 
 
-def agreement(**voxels: tuple[int, int, int]) -> Agreement:
+def agreement(**voxels: tuple[int, int, int]) -> OrganAgreement:
     """Voxels of each organ: of both, of the shadow alone, of the champion alone."""
-    return Agreement.from_dict({name: list(counts) for name, counts in voxels.items()})
+    return OrganAgreement.from_dict({name: list(counts) for name, counts in voxels.items()})
 
 
 def test_a_scan_that_succeeds_is_wanted_if_its_id_says_so(database: Database) -> None:
@@ -79,10 +79,10 @@ def test_nothing_is_begun_while_a_scan_waits(database: Database) -> None:
     assert queue.ready()
     jobs.enqueue(scan.id)
     assert not queue.ready()
-    elsewhere = Leases(database, owner="elsewhere", seconds=60.0)
-    lease = elsewhere.take(Priority.BACKLOG)
+    remote = Leases(database, owner="elsewhere", seconds=60.0)
+    lease = remote.take(Priority.BACKLOG)
     assert lease is not None and queue.ready()
-    elsewhere.take_back(alone=False)
+    remote.take_back(alone=False)
     assert not queue.ready()
 
 

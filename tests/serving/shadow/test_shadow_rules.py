@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from scans.organs import OrganMap
-from serving.inference.scheduling import Computed, Urgency
-from serving.shadow.agreement import Agreement, Matching, NothingInCommon
-from serving.shadow.idleness import Quiet
+from serving.inference.scheduling import ComputedBatch, Urgency
+from serving.shadow.agreement import Matching, NothingInCommon, OrganAgreement
+from serving.shadow.idleness import Idleness
 from serving.shadow.sampling import is_sampled
 
 
@@ -39,7 +39,7 @@ def test_organs_are_matched_by_name() -> None:
     found = matching.none() + matching.compare(champion=champion, shadow=shadow)
     assert found.to_dict() == {"heart": [1, 1, 2], "eye": [1, 1, 0]}
     assert found.dice == {"heart": pytest.approx(2 / 5), "eye": pytest.approx(2 / 3)}
-    assert Agreement.from_dict(found.to_dict()).dice == found.dice
+    assert OrganAgreement.from_dict(found.to_dict()).dice == found.dice
     with pytest.raises(NothingInCommon, match="no organ of the same name"):
         Matching.of(champion=OrganMap.from_mapping({1: "heart"}), shadow=OrganMap.from_mapping({1: "gut"}))
 
@@ -48,7 +48,7 @@ def test_it_is_quiet_only_where_nobody_waits(monkeypatch: pytest.MonkeyPatch) ->
     """Not while a scan is worked on or a slice waits, nor within a second of a single slice; its own do not count."""
     now = [100.0]
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
-    quiet, busy, depth = Quiet(), [False], {Urgency.SLICE: 0, Urgency.BACKLOG: 0, Urgency.SHADOW: 4}
+    quiet, busy, depth = Idleness(), [False], {Urgency.SLICE: 0, Urgency.BACKLOG: 0, Urgency.SHADOW: 4}
     quiet.watch(busy=lambda: busy[0], depth=lambda: depth)
     assert quiet()
     busy[0] = True
@@ -58,9 +58,9 @@ def test_it_is_quiet_only_where_nobody_waits(monkeypatch: pytest.MonkeyPatch) ->
     assert not quiet()
     depth[Urgency.BACKLOG] = 0
     batch = {"requests": 1, "slices": 1, "waited_seconds": 0.0, "seconds": 0.0, "failed": False}
-    quiet.batch_computed(Computed(Urgency.SHADOW, **batch))
+    quiet.batch_computed(ComputedBatch(Urgency.SHADOW, **batch))
     assert quiet()
-    quiet.batch_computed(Computed(Urgency.SLICE, **batch))
+    quiet.batch_computed(ComputedBatch(Urgency.SLICE, **batch))
     assert not quiet()
     now[0] += 1.0
     assert quiet()

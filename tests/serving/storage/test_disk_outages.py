@@ -80,13 +80,13 @@ def test_scans_wait_for_a_full_disk(small_disk: Path, tmp_path: Path, slow_model
 def test_scans_wait_for_a_store_that_is_gone(tmp_path: Path, slow_model: Path) -> None:
     """The folder of the scans away, as if it were not mounted: the same."""
     server = RunningServer(tmp_path, slow_model, **SETTINGS).start()
-    scans, elsewhere = server.store / "scans", server.store / "elsewhere"
+    scans, remote = server.store / "scans", server.store / "elsewhere"
 
     def move(here: Path, there: Path) -> None:
         here.rename(there)
 
     try:
-        gone = (partial(move, scans, elsewhere), partial(move, elsewhere, scans))
+        gone = (partial(move, scans, remote), partial(move, remote, scans))
         _outlive(server, *gone, until="event=scan_postponed")
         assert "event=store_failed" in server.log
     finally:

@@ -101,13 +101,13 @@ def test_an_older_attempt_is_fenced_off(store: BucketStore, tmp_path: Path) -> N
 def test_model_copies_and_notes_go_through_the_bucket(store: BucketStore, endpoint: str, tmp_path: Path) -> None:
     """Another process, with nothing on its own disk, finds what a reference means and the copy of it; until removed."""
     reference = "models:/ricefish@champion"
-    here = ModelCache(store.models_dir, elsewhere=store)
+    here = ModelCache(store.models_dir, remote=store)
     identity = here.add(write_model(tmp_path / "model"), name="ricefish", version="1")
     here.remember(reference, KeptVersion(identity, RegisteredVersion("ricefish", "1", created_ms=5)))
     with Scratch(tmp_path / "elsewhere").opened() as scratch:
         other = BucketStore("s3://fish/prefix", scratch=scratch, endpoint=endpoint)
         with other.open(alone=False):
-            there = ModelCache(other.models_dir, elsewhere=other)
+            there = ModelCache(other.models_dir, remote=other)
             note = there.note(reference)
             assert note is not None
             assert note.versions[0].identity == identity
@@ -118,7 +118,7 @@ def test_model_copies_and_notes_go_through_the_bucket(store: BucketStore, endpoi
     with Scratch(tmp_path / "third").opened() as scratch:
         third = BucketStore("s3://fish/prefix", scratch=scratch, endpoint=endpoint)
         with third.open(alone=False):
-            assert ModelCache(third.models_dir, elsewhere=third).copy(identity.key) is None
+            assert ModelCache(third.models_dir, remote=third).copy(identity.key) is None
 
 
 def test_a_bucket_that_is_not_there_is_named(endpoint: str, tmp_path: Path) -> None:

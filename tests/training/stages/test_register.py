@@ -18,7 +18,7 @@ from scans.model.shadow_agreement import TAG, ShadowAgreement
 from scans.organs import OrganMap
 from training.params import Register
 from training.registry.promotion import promote
-from training.registry.versions import CANDIDATE, CHAMPION, Registry, RegistryError, Version
+from training.registry.versions import CANDIDATE, CHAMPION, ModelRegistryError, Registry, Version
 from training.stages.register import EVALUATION_FILE, QUALITY_DIR, STUDENT_DIR, register
 from training.tracking import provenance, runs
 
@@ -147,7 +147,7 @@ def test_the_champion_moves_when_the_gate_holds_and_back_again(pipeline: Pipelin
 
     assert [version.number for version in pipeline.registry.rollback()] == [3, 2]
     assert [version.number for version in pipeline.registry.rollback()] == [2, 1]
-    with pytest.raises(RegistryError, match="version 1 is the first champion"):
+    with pytest.raises(ModelRegistryError, match="version 1 is the first champion"):
         pipeline.registry.rollback()
     assert pipeline.champion == 1
 
@@ -158,7 +158,7 @@ def test_an_older_version_is_promoted_by_its_number(pipeline: Pipeline) -> None:
     pipeline.register(b"two", heart=0.8, liver=0.6)
     assert promote(pipeline.registry, 1, limits=LIMITS).promoted
     assert pipeline.champion == 1
-    with pytest.raises(RegistryError, match="has no version 7; there are 2, 1"):
+    with pytest.raises(ModelRegistryError, match="has no version 7; there are 2, 1"):
         promote(pipeline.registry, 7, limits=LIMITS)
 
 
