@@ -16,7 +16,7 @@ import typer
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from ricefish.planning.capacity import Plan, PlannedLoad, Rates
+    from ricefish.planning.capacity import CapacityPlan, PlannedLoad, Rates
 
 _GB = 1e9
 _SI = {"k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "": 1.0}
@@ -84,7 +84,7 @@ def plan(  # noqa: PLR0917 - typer passes options by name
     raise typer.Exit(0 if found.feasible else 1)
 
 
-def _show(load: PlannedLoad, rates: Rates, found: Plan, *, as_json: bool) -> None:
+def _show(load: PlannedLoad, rates: Rates, found: CapacityPlan, *, as_json: bool) -> None:
     if as_json:
         extra = {"bottleneck": found.bottleneck, "feasible": found.feasible}
         print(json.dumps({"load": asdict(load), "rates": asdict(rates), "plan": {**asdict(found), **extra}}, indent=2))
@@ -94,7 +94,7 @@ def _show(load: PlannedLoad, rates: Rates, found: Plan, *, as_json: bool) -> Non
     Console().print(_table(load, rates, found))
 
 
-def _table(load: PlannedLoad, rates: Rates, found: Plan) -> Table:
+def _table(load: PlannedLoad, rates: Rates, found: CapacityPlan) -> Table:
     from rich.table import Table
 
     drawn = Table(box=None, show_header=False, pad_edge=False)

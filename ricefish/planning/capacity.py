@@ -122,7 +122,7 @@ class PlanLimits:
 
 
 @dataclass(frozen=True)
-class Plan:
+class CapacityPlan:
     """What the load needs."""
 
     workers: int
@@ -152,7 +152,7 @@ class Plan:
 
 def plan(
     load: PlannedLoad, rates: Rates, *, links: NetworkLinks = NetworkLinks(), limits: PlanLimits = PlanLimits()
-) -> Plan:
+) -> CapacityPlan:
     """The fewest workers that are no busier, and let scans wait no longer, than is wanted; or what a given number does.
 
     Raises ValueError for a number of workers that cannot keep up.
@@ -168,7 +168,7 @@ def plan(
     while (wait := mean_wait(count, offered=offered, service_seconds=service, variation=load.variation)) > most:
         count += 1
     written = load.bytes_per_day * load.days_per_year
-    return Plan(
+    return CapacityPlan(
         workers=count,
         service_seconds=service,
         utilisation=offered / count,

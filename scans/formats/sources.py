@@ -20,7 +20,7 @@ _CONTRADICTION = 0.01
 """Share by which a spacing that is given may differ from the file's."""
 
 
-class Source(Protocol):
+class VoxelSource(Protocol):
     """Voxels as a file holds them. Whatever its library raises is turned into FormatError by the caller."""
 
     @property
@@ -42,7 +42,7 @@ class Source(Protocol):
 class Opened:
     """A file whose header has been understood."""
 
-    source: Source
+    source: VoxelSource
     frame: Frame | None
     """None where the file states no spacing."""
     without_spacing: str = "the file states no voxel spacing"
@@ -57,7 +57,7 @@ class CheckedVoxels:
     """
 
     path: Path
-    source: Source
+    source: VoxelSource
     shape: Triple
     dtype: np.dtype[Any]
     random_access: bool = True
@@ -65,7 +65,7 @@ class CheckedVoxels:
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
 
     @classmethod
-    def of(cls, path: Path, source: Source) -> CheckedVoxels:
+    def of(cls, path: Path, source: VoxelSource) -> CheckedVoxels:
         """Raises FormatError for an axis without voxels and for types that hold no single real number."""
         shape = source.shape
         if min(shape) < 1:

@@ -12,7 +12,7 @@ import tifffile
 from numpy.typing import NDArray
 
 from scans.formats.errors import ONE_VOLUME, WHOLE_FILE, FormatError, silence
-from scans.formats.sources import Opened, Source
+from scans.formats.sources import Opened, VoxelSource
 from scans.formats.streams import Layout
 from scans.formats.tiff_pages import count_pages
 from scans.formats.tiff_spacing import NO_SPACING, frame_of_tiff
@@ -66,7 +66,7 @@ def _named(axes: list[tuple[str, int]]) -> str:
     return ", ".join(f"{full.get(name, name)} {size}" for name, size in axes)
 
 
-def _source(path: Path, tiff: tifffile.TiffFile, shape: Triple, stack: ExitStack) -> Source:
+def _source(path: Path, tiff: tifffile.TiffFile, shape: Triple, stack: ExitStack) -> VoxelSource:
     series = tiff.series[0]
     if series.dataoffset is not None:
         stored = np.dtype(series.dtype).newbyteorder(">" if tiff.byteorder == ">" else "<")

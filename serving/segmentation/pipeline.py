@@ -37,7 +37,7 @@ from serving.queue.worker import Run
 from serving.segmentation.judge import SlabJudge
 from serving.segmentation.pyramid import SegmentationWriter
 from serving.segmentation.stopwatch import ACTIVITIES, Stopwatch
-from serving.segmentation.writer import SegmentedSlab, SlabWriter
+from serving.segmentation.writer import ResultWriter, SegmentedSlab
 from serving.storage import Scratch, Store
 
 _AHEAD = 1
@@ -126,7 +126,7 @@ class Segmenter:
             inference = _Inference(
                 self._batcher, run, model, judge, batch_size=batch_size, tile=self._tile, watch=watch
             )
-            writer = SlabWriter(
+            writer = ResultWriter(
                 run,
                 SegmentationWriter(attempt, folder, scan),
                 judge,

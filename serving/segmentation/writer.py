@@ -37,7 +37,7 @@ class SegmentedSlab:
     """Probability of those classes, (Y, X), in the slices that were sampled, by their index in the scan."""
 
 
-class SlabWriter:
+class ResultWriter:
     """Makes the slabs of one run durable."""
 
     def __init__(

@@ -277,7 +277,13 @@ def test_confidence_is_computed_for_those_who_ask(batcher: Batcher) -> None:
     def confident(*values: int) -> Any:
         slices = np.stack([np.full((4, 4), value, np.float32) for value in values])
         windows = np.tile(np.float32([[0, 1]]), (len(values), 1))
-        how = {"network": network, "urgency": Urgency.SLICE, "stream": str(values), "merged_up_to": 8, "on_computed": note}
+        how = {
+            "network": network,
+            "urgency": Urgency.SLICE,
+            "stream": str(values),
+            "merged_up_to": 8,
+            "on_computed": note,
+        }
         return batcher.submit_with_confidence(slices, window=windows, **how)
 
     plain = ask(batcher, network, 9, urgency=Urgency.SLICE, stream="plain", merged_up_to=8)
