@@ -26,7 +26,7 @@ export HF_HUB_OFFLINE := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .PHONY: help setup demo test compose-test image-test lint style format serve mlflow repro bench bench-peers bench-capacity \
-	bench-resume bench-soak bench-swaps bench-workers bench-seeds bench-recipe bench-drift sbom audit deps lock clean
+	bench-resume bench-soak bench-swaps bench-workers bench-seeds bench-recipe bench-drift sbom audit deps graph lock clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /  make \1\t/' | expand -t 22
@@ -110,6 +110,9 @@ PEERS := $(wildcard benchmarks/peers/requirements/*.in)
 
 deps: setup  ## write into dvc.yaml which modules each stage imports
 	@python -m tests.architecture.stage_deps
+
+graph: setup  ## draw who imports whom in serving and training into docs/
+	@python -m tests.architecture.import_graph
 
 lock: setup  ## resolve the dependencies of pyproject.toml anew
 	@$(COMPILE) --all-extras pyproject.toml -o requirements/all.txt
