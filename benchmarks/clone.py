@@ -21,6 +21,9 @@ from typing import Any
 
 import yaml
 
+from training.params import load_params
+from training.profiles import ParamsError
+
 REPOSITORY = Path(__file__).resolve().parents[1]
 LOGS = REPOSITORY / "benchmarks" / "results" / "logs"
 RESTORED = "is cached - skipping run"
@@ -39,24 +42,26 @@ class Variant:
     raw_dir: Path
     """Folder of raw volumes; a relative one lies in the repository."""
     changes: Mapping[str, Any] = field(default_factory=dict)
-    """Keys of the profile, such as "train_student.alpha", to values."""
+    """Addresses in the profile, such as "train_student.alpha", to values."""
 
     def write(self, path: Path) -> None:
-        """Makes it the active profile of a params.yaml. Raises BenchmarkError for unknown keys."""
+        """Makes it the active profile of a params.yaml. Raises BenchmarkError for what the file cannot have."""
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
         if self.profile not in content["profiles"]:
             raise BenchmarkError(f"there is no profile {self.profile}; there are {', '.join(content['profiles'])}")
         content["profile"] = self.profile
         content["raw_dir"] = str(self.raw_dir if (path.parent / self.raw_dir).exists() else REPOSITORY / self.raw_dir)
-        for key, value in self.changes.items():
-            *sections, last = key.split(".")
+        for address, value in self.changes.items():
+            *sections, last = address.split(".")
             section = content["profiles"][self.profile]
             for part in sections:
-                section = section.get(part, {})
-            if last not in section:
-                raise BenchmarkError(f"profile {self.profile} has no key {key}")
+                section = section.setdefault(part, {})
             section[last] = value
         path.write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
+        try:
+            load_params(path)
+        except ParamsError as error:
+            raise BenchmarkError(str(error)) from None
 
 
 @dataclass(frozen=True)

@@ -1,20 +1,23 @@
-"""params.yaml, parsed once and frozen. A key that is unknown, missing or of the wrong type is an error naming it."""
+"""params.yaml, parsed once and frozen. A key that is unknown, missing or of the wrong type is an error naming it.
+
+The file holds the values of the demo, and for each other profile what is different in it. What the stages that train
+share stands once, beside their sections: see `Training` and `Supervised`.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 import typing
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from scans.model.manifest import Precision
-from training.params_parsing import ParamsError, parse
+from scans.precision import Precision
+from training.profiles import ParamsError, Stated, parse, read_profile, spread
 
 PARAMS_FILE = Path("params.yaml")
+RESOLVED_FILE = Path("params.resolved.yaml")
+"""The values in force, which DVC compares; stage resolve writes it."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +67,25 @@ class Augmentation:
 
 
 @dataclass(frozen=True)
+class Training:
+    """What every stage that trains has; keys beside the sections of params.yaml, or in a stage's own."""
+
+    workers: int
+    """Processes that prepare batches; 0: in the training process."""
+    schedule: Schedule
+    augmentation: Augmentation
+
+
+@dataclass(frozen=True)
+class Supervised(Training):
+    """What a stage that trains a segmentation network has as well."""
+
+    dice_weight: float
+    """Weight of a Dice term beside the cross-entropy; 0 as in the paper."""
+    sampling: Sampling
+
+
+@dataclass(frozen=True)
 class Phantoms:
     """Synthetic fish to make; all 0: none, the raw folder holds real volumes."""
 
@@ -100,20 +122,13 @@ class Prepare:
 
 
 @dataclass(frozen=True)
-class TrainTeacher:
+class TrainTeacher(Supervised):
     """Stage train_teacher."""
 
     encoder: str
     """Name of a segmentation-models-pytorch encoder."""
     encoder_depth: int
     """Times that the encoder halves its input, 3 to 5."""
-    dice_weight: float
-    """Weight of a Dice term beside the cross-entropy; 0 as in the paper."""
-    workers: int
-    """Processes that prepare batches; 0: in the training process."""
-    schedule: Schedule
-    sampling: Sampling
-    augmentation: Augmentation
 
 
 @dataclass(frozen=True)
@@ -125,7 +140,7 @@ class PseudoLabel:
 
 
 @dataclass(frozen=True)
-class LabelQuality:
+class LabelQuality(Supervised):
     """Stage label_quality: good and bad examples for the Quality Classifier, cross-fitted where nobody reviewed any."""
 
     slices: int
@@ -136,24 +151,16 @@ class LabelQuality:
     """Parts of the labelled training volumes; each is predicted by a Teacher trained on the others."""
     corrupted_share: float
     """Share of further examples whose masks are true labels, damaged on purpose."""
-    dice_weight: float
-    workers: int
-    schedule: Schedule
-    sampling: Sampling
-    augmentation: Augmentation
 
 
 @dataclass(frozen=True)
-class TrainClassifier:
+class TrainClassifier(Training):
     """Stage train_classifier."""
 
     held_out_share: float
     """Share of the examples, by whole volumes, that measure the classifier and never train it."""
-    workers: int
     side: int
     """Slices and masks are resized to this many pixels a side."""
-    schedule: Schedule
-    augmentation: Augmentation
 
 
 @dataclass(frozen=True)
@@ -167,7 +174,7 @@ class Refine:
 
 
 @dataclass(frozen=True)
-class TrainStudent:
+class TrainStudent(Supervised):
     """Stage train_student. The three switches are the rows of Table 2."""
 
     pseudo_labels: bool
@@ -182,11 +189,6 @@ class TrainStudent:
     """tau, which softens both sides of the distillation term (eq. 3)."""
     labelled_share: float
     """Share of the patches that come from labelled volumes; 0: in proportion to the number of slices."""
-    dice_weight: float
-    workers: int
-    schedule: Schedule
-    sampling: Sampling
-    augmentation: Augmentation
 
 
 @dataclass(frozen=True)
@@ -234,7 +236,7 @@ class Register:
 
 @dataclass(frozen=True)
 class Params:
-    """One profile."""
+    """The values of one profile that are in force, in each section all that its stage has."""
 
     seed: int
     prepare: Prepare
@@ -251,25 +253,21 @@ class Params:
 
 def load_params(path: Path = PARAMS_FILE) -> Params:
     """The active profile of params.yaml. Raises ParamsError that names the file, or the key at fault."""
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ParamsError(f"{path.absolute()} cannot be read as YAML: {error}") from error
-    if not isinstance(content, Mapping) or set(content) != {"profile", "raw_dir", "profiles"}:
-        raise ParamsError(f"{path} must hold the keys profile, raw_dir and profiles, and no others")
-    name, raw_dir, profiles = content["profile"], content["raw_dir"], content["profiles"]
-    if name not in (known := list(profiles) if isinstance(profiles, Mapping) else []):
-        raise ParamsError(f"{path}: profile is {name!r}; expected one of {known}")
-    return typing.cast(Params, parse(Params, _with_raw_dir(profiles[name], raw_dir, name), f"profiles.{name}"))
+    profile = read_profile(path)
+    shared = [field.name for field in dataclasses.fields(Supervised)]
+    values = spread(profile.values, shared, typing.get_type_hints(Params))
+    return typing.cast(Params, parse(Params, _with_raw_dir(values, profile.raw_dir)))
 
 
-def _with_raw_dir(profile: Any, raw_dir: Any, name: str) -> Any:
-    """The profile with the raw folder, which stands outside it: a profile is numbers, data lie anywhere."""
-    if not isinstance(profile, Mapping) or not isinstance(profile.get("prepare"), Mapping):
-        return profile
-    if "raw_dir" in profile["prepare"]:
-        raise ParamsError(f"profiles.{name}.prepare.raw_dir is unknown; raw_dir stands beside `profile`")
-    return {**profile, "prepare": {"raw_dir": parse(Path, raw_dir, "raw_dir"), **profile["prepare"]}}
+def _with_raw_dir(values: Stated, raw_dir: Stated) -> Stated:
+    """With the raw folder, which stands beside the profile's name: a profile is numbers, data lie anywhere."""
+    section = values.value.get("prepare")
+    if section is None or not section.is_section:
+        return values
+    if wrong := section.value.get("raw_dir"):
+        raise ParamsError(f"{wrong.where} is unknown; raw_dir stands beside `profile`")
+    prepare = Stated({**section.value, "raw_dir": raw_dir}, section.where)
+    return Stated({**values.value, "prepare": prepare}, values.where)
 
 
 def to_dict(section: Any, prefix: str = "") -> dict[str, Any]:
@@ -279,3 +277,16 @@ def to_dict(section: Any, prefix: str = "") -> dict[str, Any]:
         plain = str(value) if isinstance(value, Path) else value
         flat |= to_dict(value, f"{prefix}{key}.") if dataclasses.is_dataclass(value) else {prefix + key: plain}
     return flat
+
+
+def to_tree(section: Any) -> dict[str, Any]:
+    """A section as plain values for YAML, its sections as dictionaries."""
+    tree: dict[str, Any] = {}
+    for key, value in vars(section).items():
+        if dataclasses.is_dataclass(value):
+            tree[key] = to_tree(value)
+        elif isinstance(value, tuple):
+            tree[key] = list(value)
+        else:
+            tree[key] = str(value) if isinstance(value, Path) else value
+    return tree

@@ -7,15 +7,13 @@ import zlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import PurePosixPath
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from scans.intensity import Window
-
-Precision = Literal["int8", "float16"]
-"""Of a variant of a model; the model itself is float32."""
+from scans.precision import Precision
 
 
 @dataclass(frozen=True)

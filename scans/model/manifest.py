@@ -15,7 +15,6 @@ from scans.intensity import IntensityRule
 from scans.model.drift import Seen
 from scans.model.golden import (
     Golden,
-    Precision,
     Variant,
     golden_content,
     golden_from,
@@ -24,6 +23,7 @@ from scans.model.golden import (
     window_from,
 )
 from scans.organs import OrganMap
+from scans.precision import Precision
 
 __all__ = [
     "MANIFEST_FILE",
@@ -33,7 +33,6 @@ __all__ = [
     "Kind",
     "ManifestError",
     "ModelManifest",
-    "Precision",
     "Variant",
     "file_sha256",
 ]

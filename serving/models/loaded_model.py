@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from scans.model.manifest import ModelManifest, Precision
+from scans.model.manifest import ModelManifest
+from scans.precision import Precision
 from serving.inference.runtime import Runtime
 from serving.inference.tuning import Tuning
 from serving.models.quality_classifier import QualityRuntime

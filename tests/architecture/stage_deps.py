@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import ast
+import re
 import sys
+import textwrap
 from collections.abc import Mapping
 from dataclasses import fields
-from io import StringIO
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 import grimp
-from ruamel.yaml import YAML
+import yaml
 
 from scans.formats.table import FORMATS
 from training.params import Params
@@ -30,8 +32,8 @@ class Imports:
             module = f"scans.formats.{function.rpartition('.')[0]}"
             self._graph.add_import(importer="scans.formats.table", imported=module)
 
-    def files(self, module: str) -> list[str]:
-        """Every file that Python reads when it runs the module: all that is imported, and their packages."""
+    def modules(self, module: str) -> set[str]:
+        """Every module that Python reads when it runs this one: all that is imported, and their packages."""
         found: set[str] = set()
         waiting = {module}
         while waiting:
@@ -40,11 +42,24 @@ class Imports:
             package = current.rpartition(".")[0]
             imported = self._graph.find_upstream_modules(current) | ({package} if package else set())
             waiting |= imported - found
-        return sorted(_file(name) for name in found)
+        return found
+
+    def deps(self, module: str) -> list[str]:
+        """What a stage depends on that runs the module: folders of packages, and files that are in none."""
+        return sorted({_dep(name) for name in self.modules(module)})
 
 
-def _file(module: str) -> str:
+def is_code(dep: str) -> bool:
+    """True of what `make deps` writes, false of data."""
+    return dep.startswith(tuple(f"{package}/" for package in PACKAGES))
+
+
+def _dep(module: str) -> str:
+    """The package's folder, `scans/formats`; the file itself of a stage, and of what lies beside the packages."""
     path = Path(*module.split("."))
+    package = Path(*path.parts[:2])
+    if package.is_dir() and package != STAGES:
+        return str(package) if len(path.parts) > 1 else str(path / "__init__.py")
     return str(path / "__init__.py" if path.is_dir() else path.with_suffix(".py"))
 
 
@@ -61,23 +76,28 @@ def sections(stage: str) -> set[str]:
 
 def stages(text: str) -> Mapping[str, Any]:
     """The stages of a dvc.yaml."""
-    content: Mapping[str, Any] = YAML(typ="safe").load(text)["stages"]
+    content: Mapping[str, Any] = yaml.safe_load(text)["stages"]
     return content
 
 
 def rewritten(text: str, imports: Imports) -> str:
     """The dvc.yaml with the deps on code that its stages have; all else as it was."""
-    yaml = YAML()
-    yaml.indent(mapping=2, sequence=4, offset=2)
-    yaml.width = 120
-    content = yaml.load(text)
-    for stage in content["stages"].values():
-        code = imports.files(stage["cmd"].removeprefix("python -m "))
-        data = [dep for dep in stage.get("deps", []) if not dep.endswith(".py")]
-        stage["deps"] = [*data, *code]
-    out = StringIO()
-    yaml.dump(content, out)
-    return out.getvalue()
+    for name, stage in stages(text).items():
+        code = imports.deps(stage["cmd"].removeprefix("python -m "))
+        data = [dep for dep in stage["deps"] if not is_code(dep)]
+        written = re.search(rf"\n  {name}:\n(?:    .*\n)*?    deps: (\[[^]]*])", text)
+        if written is None:
+            raise ValueError(f"{PIPELINE}: stage {name} has no list of deps in brackets")
+        text = text[: written.start(1)] + _list([*data, *code]) + text[written.end(1) :]
+    return text
+
+
+def _list(deps: list[str]) -> str:
+    """In brackets: data, then what is in scans, then what is in training, each from a line of its own on."""
+    groups = groupby(deps, lambda dep: dep.partition("/")[0] if is_code(dep) else "data")
+    written = ",\n".join(", ".join(f"'{dep}'" if "{" in dep else dep for dep in group) for _, group in groups)
+    lines = (textwrap.wrap(line, 114, break_on_hyphens=False) for line in written.splitlines())
+    return "[\n" + "\n".join(f"      {part}" for wrapped in lines for part in wrapped) + "\n    ]"
 
 
 def main() -> None:

@@ -1,5 +1,6 @@
 """What the benchmarks change, count and write down; no network is trained here."""
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -8,12 +9,9 @@ import pytest
 import yaml
 
 from benchmarks import clone, recipe, results, seeds
+from training.params import load_params
 
-PARAMS = {
-    "profile": "demo",
-    "raw_dir": "data/phantom",
-    "profiles": {"demo": {"seed": 1, "refine": {"threshold": 0.5}}, "paper": {}},
-}
+PARAMS = yaml.safe_load((clone.REPOSITORY / "params.yaml").read_text(encoding="utf-8"))
 
 
 def scores(teacher: float, student: float) -> dict[str, Any]:
@@ -47,21 +45,23 @@ def asked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[clone.Variant
 
 
 def test_a_variant_changes_what_it_names_and_nothing_else(params: Path) -> None:
-    """One number of a profile is another one; all else is as it was."""
+    """One number of a profile is another one, be it the profile's own or inherited; all else is as it was."""
+    before = load_params(params)
     clone.Variant("demo", Path("/raw"), {"refine.threshold": 0.9}).write(params)
-    changed = {"seed": 1, "refine": {"threshold": 0.9}}
-    assert yaml.safe_load(params.read_text()) == {
-        "profile": "demo",
-        "raw_dir": "/raw",
-        "profiles": {"demo": changed, "paper": {}},
-    }
+    written = yaml.safe_load(params.read_text())
+    profiles = {**PARAMS["profiles"], "demo": {"refine": {"threshold": 0.9}}}
+    assert written == {**PARAMS, "profile": "demo", "raw_dir": "/raw", "profiles": profiles}
+    prepare = dataclasses.replace(before.prepare, raw_dir=Path("/raw"))
+    refine = dataclasses.replace(before.refine, threshold=0.9)
+    assert load_params(params) == dataclasses.replace(before, prepare=prepare, refine=refine)
 
 
 @pytest.mark.parametrize(
     ("profile", "key", "message"),
     [
-        ("demo", "refine.limit", "no key refine.limit"),
-        ("demo", "student.alpha", "no key"),
+        ("demo", "refine.limit", "profiles.demo.refine.limit is unknown"),
+        ("demo", "student.alpha", "profiles.demo.student is unknown"),
+        ("paper", "refine.threshold.low", "profiles.paper.refine.threshold is"),
         ("mouse", "seed", "no profile mouse"),
     ],
 )

@@ -29,7 +29,7 @@ def small_pipeline(repository: Path) -> Path:
 
 
 def _make_smallest(params: Path) -> None:
-    """The demo profile with so few fish and steps that it takes a few minutes and learns nothing."""
+    """The demo's values with so few fish and steps that it takes a few minutes and learns nothing."""
     content = yaml.safe_load(params.read_text())
 
     def shrink(section: dict[str, Any]) -> None:
@@ -39,5 +39,5 @@ def _make_smallest(params: Path) -> None:
             elif name in _FEWER | _NARROWER:
                 section[name] = min(value, (_FEWER | _NARROWER)[name])
 
-    shrink(content["profiles"]["demo"])
+    shrink(content)
     params.write_text(yaml.safe_dump({**content, "profile": "demo"}))

@@ -1,13 +1,17 @@
 """params.yaml: the profiles that ship, and mistakes that are refused by the name of their key."""
 
-from collections.abc import Callable, Mapping
+import copy
+import dataclasses
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from training.params import Params, ParamsError, Phantoms, load_params, to_dict
+from training.params import Params, Phantoms, load_params, to_dict
+from training.profiles import ParamsError
+from training.stages.resolve import resolve
 
 PARAMS = Path(__file__).resolve().parents[2] / "params.yaml"
 PROFILES = ("demo", "headneck_ct", "paper")
@@ -24,27 +28,90 @@ def load(tmp_path: Path, changed: Any) -> Params:
     return load_params(path)
 
 
-def keys(section: Mapping[str, Any]) -> set[str]:
-    """Dotted names of all values of a section."""
-    nested = [{f"{key}.{inner}" for inner in keys(value)} for key, value in section.items() if isinstance(value, dict)]
-    return {key for key, value in section.items() if not isinstance(value, dict)}.union(*nested)
-
-
 @pytest.mark.parametrize("profile", PROFILES)
 def test_each_profile_can_be_switched_to(tmp_path: Path, profile: str) -> None:
     """Changing `profile` alone gives the numbers of that profile."""
     whole = content() | {"profile": profile}
     params = load(tmp_path, whole)
-    assert params.train_student.schedule.epochs == whole["profiles"][profile]["train_student"]["schedule"]["epochs"]
+    assert params.train_classifier.side == {"demo": 64, "headneck_ct": 128, "paper": 256}[profile]
+    assert params.train_student.alpha == whole["train_student"]["alpha"]
     assert params.prepare.raw_dir == Path(whole["raw_dir"])
 
 
-def test_profiles_differ_in_values_alone() -> None:
-    """All three have exactly the same keys, and there are no others."""
-    profiles = content()["profiles"]
-    assert set(profiles) == set(PROFILES)
-    assert keys(profiles["headneck_ct"]) == keys(profiles["demo"]) == keys(profiles["paper"])
-    assert len({yaml.safe_dump(profile) for profile in profiles.values()}) == 3
+def test_a_profile_states_nothing_that_it_would_inherit(tmp_path: Path) -> None:
+    """Without any one of the values that a profile states, its values in force are others: nothing stands twice."""
+    for profile in PROFILES:
+        whole = content() | {"profile": profile}
+        in_force = load(tmp_path, whole)
+        for keys in _leaves(whole["profiles"][profile]):
+            changed = copy.deepcopy(whole)
+            section = changed["profiles"][profile]
+            for key in keys[:-1]:
+                section = section[key]
+            del section[keys[-1]]
+            assert load(tmp_path, changed) != in_force, f"profiles.{profile}.{'.'.join(keys)} says nothing new"
+
+
+def _leaves(section: dict[str, Any]) -> Iterator[tuple[str, ...]]:
+    for key, value in section.items():
+        if isinstance(value, dict):
+            yield from ((key, *inner) for inner in _leaves(value))
+        else:
+            yield (key,)
+
+
+FOURTH = """\
+  # Whole mouse embryos: two GPUs, more organs, fewer scans.
+  mouse:
+    based_on: paper
+    workers: 4
+    sampling: {crop: 320}
+    augmentation: {rotation_degrees: 30}
+    prepare: {validation_share: 0.5}
+    train_teacher:
+      encoder: resnet34
+      schedule: {epochs: 40}
+    train_student: {augmentation: {noise: 0.1}}
+"""
+
+
+def test_a_fourth_profile_is_a_few_lines(tmp_path: Path) -> None:
+    """Appended to the file it loads: its own values, the paper's where it has none, the demo's where nor has that."""
+    path = tmp_path / "params.yaml"
+    path.write_text(PARAMS.read_text().replace("profile: demo", "profile: mouse") + FOURTH)
+    params = load_params(path)
+    assert len(FOURTH.splitlines()) < 15
+    assert (params.train_teacher.encoder, params.train_teacher.encoder_depth) == ("resnet34", 5)
+    assert (params.train_teacher.schedule.epochs, params.train_teacher.schedule.batch_size) == (40, 64)
+    assert (params.train_student.sampling.crop, params.label_quality.sampling.crop) == (320, 320)
+    assert (params.train_student.augmentation.noise, params.train_teacher.augmentation.noise) == (0.1, 0.02)
+    assert (params.label_quality.augmentation.rotation_degrees, params.label_quality.augmentation.mirror_x) == (30, 0.5)
+    assert (params.prepare.validation_share, params.refine.threshold) == (0.5, 0.5)
+
+
+@pytest.mark.parametrize(
+    ("profiles", "message"),
+    [
+        ({"a": {"based_on": "b"}, "b": {}, "demo": {}}, None),
+        ({"a": None, "demo": {}}, None),
+        ({"a": {"based_on": "c"}, "demo": {}}, r"profiles\.a\.based_on is 'c'; expected one of \['a', 'demo'\]"),
+        ({"a": {"based_on": "b"}, "b": {"based_on": "a"}}, r"profiles\.b\.based_on is 'a', which is itself based on"),
+        ({"a": {"based_on": ["b"]}, "b": {}}, r"profiles\.a\.based_on is \['b'\]; expected one of"),
+        ({"a": 3}, r"profiles\.a is 3; expected a section"),
+        ({"a": {"based_on": "b"}, "b": {"sed": 3}}, r"profiles\.b\.sed is unknown"),
+        ({"a": {"augmentation": {"nose": 3}}}, r"profiles\.a\.augmentation\.nose is unknown; .* has .*noise"),
+        ({"a": {"workers": "two"}}, r"profiles\.a\.workers is 'two'; expected int"),
+        ({"a": {"prepare": {"phantoms": None}}}, r"profiles\.a\.prepare\.phantoms is None; expected a section"),
+    ],
+)
+def test_what_is_inherited_can_be_followed(tmp_path: Path, profiles: dict[str, Any], message: str | None) -> None:
+    """A profile may be empty or based on another; what is wrong in any of them is named where it stands."""
+    whole = content() | {"profile": "a", "profiles": profiles}
+    if message is None:
+        assert load(tmp_path, whole) == load(tmp_path, content() | {"profile": "demo"})
+        return
+    with pytest.raises(ParamsError, match=message):
+        load(tmp_path, whole)
 
 
 def test_the_paper_s_profile_is_section_3_2(tmp_path: Path) -> None:
@@ -89,9 +156,11 @@ def _drop(section: str, key: str) -> Callable[[dict[str, Any]], None]:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (_set("train_student", "aplha", 0.2), r"profiles\.demo\.train_student\.aplha is unknown; .* has .*alpha"),
-        (_set("train_teacher.schedule", "epoch", 3), r"profiles\.demo\.train_teacher\.schedule\.epoch is unknown"),
-        (_drop("refine", "threshold"), r"profiles\.demo\.refine\.threshold is missing"),
+        (_set("train_student", "aplha", 0.2), r"^train_student\.aplha is unknown; .* has .*alpha"),
+        (_set("train_teacher.schedule", "epoch", 3), r"^train_teacher\.schedule\.epoch is unknown"),
+        (_set("profiles.demo", "train", {"alpha": 3}), r"^profiles\.demo\.train is unknown; .* has .*train_student"),
+        (_drop("refine", "threshold"), r"^refine\.threshold is missing"),
+        (_drop("augmentation", "noise"), r"^train_teacher\.augmentation\.noise is missing"),
         (_set("train_teacher.schedule", "epochs", 2.5), r"schedule\.epochs is 2\.5; expected int"),
         (_set("train_teacher.schedule", "epochs", True), r"schedule\.epochs is True; expected int"),
         (_set("train_student", "alpha", "much"), r"train_student\.alpha is 'much'; expected float"),
@@ -105,7 +174,7 @@ def _drop(section: str, key: str) -> Callable[[dict[str, Any]], None]:
 def test_a_wrong_key_is_refused_by_name(tmp_path: Path, change: Callable[[dict[str, Any]], None], message: str) -> None:
     """A key that is misspelt, missing or of another type stops the stage, with its full name in the message."""
     whole = content() | {"profile": "demo"}
-    change(whole["profiles"]["demo"])
+    change(whole)
     with pytest.raises(ParamsError, match=message):
         load(tmp_path, whole)
 
@@ -117,7 +186,7 @@ def test_a_wrong_key_is_refused_by_name(tmp_path: Path, change: Callable[[dict[s
         ({"profile": ["demo"]}, r"profile is \['demo'\]"),
         ({"profiles": None}, "profile is 'demo'"),
         ({"raw_dir": 3}, "raw_dir is 3; expected Path"),
-        ({"seed": 1}, "must hold the keys profile, raw_dir and profiles, and no others"),
+        ({"sed": 1}, r"^sed is unknown; params\.yaml has .*seed"),
     ],
 )
 def test_what_is_wrong_around_the_profiles_is_named(tmp_path: Path, change: dict[str, Any], message: str) -> None:
@@ -127,8 +196,11 @@ def test_what_is_wrong_around_the_profiles_is_named(tmp_path: Path, change: dict
 
 
 def test_files_that_cannot_be_read_are_named(tmp_path: Path) -> None:
-    """A stage started in another folder, or a broken file, is told which file it wanted."""
+    """A stage started in another folder, a broken file, or one of something else, is told which file it wanted."""
     with pytest.raises(ParamsError, match=r"params\.yaml cannot be read"):
+        load_params(tmp_path / "params.yaml")
+    (tmp_path / "params.yaml").write_text("seed: 1")
+    with pytest.raises(ParamsError, match=r"params\.yaml must hold the keys profile, raw_dir, profiles"):
         load_params(tmp_path / "params.yaml")
     (tmp_path / "params.yaml").write_text("profile: [demo")
     with pytest.raises(ParamsError, match=r"params\.yaml cannot be read"):
@@ -139,7 +211,7 @@ def test_files_that_cannot_be_read_are_named(tmp_path: Path) -> None:
 def test_small_numbers_are_read_however_they_are_written(tmp_path: Path, written: str, rate: float) -> None:
     """1e-05, as `dvc exp run -S` writes it, is the number that it looks like, and so is a whole number."""
     whole = content() | {"profile": "demo"}
-    whole["profiles"]["demo"]["train_teacher"]["schedule"]["learning_rate"] = "RATE"
+    whole["schedule"]["learning_rate"] = "RATE"
     path = tmp_path / "params.yaml"
     path.write_text(yaml.safe_dump(whole).replace("RATE", written))
     found = load_params(path).train_teacher.schedule.learning_rate
@@ -154,3 +226,30 @@ def test_sections_are_logged_flat_and_plain(tmp_path: Path) -> None:
     assert logged["raw_dir"] == "data/raw"
     assert logged["phantoms.depth"] == phantoms.depth
     assert "phantoms" not in logged
+
+
+def test_the_values_in_force_are_written_as_a_stage_has_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """params.resolved.yaml: every section is whole, with what is shared, and lists and folders are plain values."""
+    monkeypatch.chdir(tmp_path)
+    Path("params.yaml").write_text(PARAMS.read_text().replace("profile: demo", "profile: headneck_ct"))
+    resolve()
+    written = yaml.safe_load(Path("params.resolved.yaml").read_text())
+    assert set(written) == {field.name for field in dataclasses.fields(Params)}
+    assert written["prepare"]["raw_dir"] == "data/phantom"
+    assert written["train_teacher"]["augmentation"]["rotation_degrees"] == 10
+    assert written["train_student"]["augmentation"]["rotation_degrees"] == 15
+    assert written["export"]["precisions"] == ["int8", "float16"]
+
+
+def test_a_change_that_another_value_hides_is_said_to_change_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The classifier's side is 64 in the demo and the profile's own in headneck_ct: 65 changes nothing there."""
+    monkeypatch.chdir(tmp_path)
+    text = PARAMS.read_text().replace("profile: demo", "profile: headneck_ct")
+    Path("params.yaml").write_text(text)
+    resolve()
+    assert not caplog.messages
+    Path("params.yaml").write_text(text.replace("  side: 64", "  side: 65"))
+    resolve()
+    assert "no value that is in force has changed" in caplog.text

@@ -20,7 +20,8 @@ from onnxruntime.quantization.shape_inference import quant_pre_process
 from onnxruntime.transformers.float16 import convert_float_to_float16
 
 from scans.measures.metrics import OrganCounts, Summary, VolumeScores, summarise
-from scans.model.manifest import Golden, Precision, Variant, file_sha256
+from scans.model.manifest import Golden, Variant, file_sha256
+from scans.precision import Precision
 from training.data.prepared import Catalogue, SliceReader
 from training.export.agreement import RealSlice
 from training.export.onnx_session import OnnxModel

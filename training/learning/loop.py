@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 import logging
 import math
 import multiprocessing
@@ -136,13 +135,10 @@ def write_epochs(path: Path, epochs: Sequence[Epoch]) -> None:
             writer.writerow([epoch.number, epoch.step, epoch.learning_rate, *(epoch.losses[name] for name in names)])
 
 
-def write_metrics(path: Path, epochs: Sequence[Epoch], *, seconds: float) -> dict[str, float]:
-    """A JSON file with the losses of the last epoch, the steps, and the seconds that this process took for them."""
+def last_metrics(epochs: Sequence[Epoch], *, seconds: float) -> dict[str, float]:
+    """The losses of the last epoch, the steps, and the seconds that this process took for them."""
     last = {"steps": epochs[-1].step, **epochs[-1].losses} if epochs else {"steps": 0}
-    metrics = {**last, "seconds": round(seconds, 1)}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(metrics, indent=1) + "\n", encoding="utf-8")
-    return metrics
+    return {**last, "seconds": round(seconds, 1)}
 
 
 def _prefetched(batches: Dataset[Any], *, plan: Plan, first_step: int, device: torch.device) -> Iterator[Any]:

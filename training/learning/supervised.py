@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -18,36 +17,7 @@ from training.learning.networks import Architecture, SegmentationNetwork, build_
 from training.learning.processes import Processes
 from training.learning.resume import RESUME_DIR, ResumeFile, fingerprint
 from training.learning.sampling import Batch, PatchBatches, labelled_pool
-from training.params import Augmentation, Sampling, Schedule, to_dict
-
-
-class Recipe(Protocol):
-    """What the sections train_teacher and label_quality of params.yaml have in common."""
-
-    @property
-    def dice_weight(self) -> float:
-        """Weight of a Dice term beside the cross-entropy; 0 as in the paper."""
-        ...
-
-    @property
-    def workers(self) -> int:
-        """Processes that prepare batches."""
-        ...
-
-    @property
-    def schedule(self) -> Schedule:
-        """How long and how fast."""
-        ...
-
-    @property
-    def sampling(self) -> Sampling:
-        """Which patches."""
-        ...
-
-    @property
-    def augmentation(self) -> Augmentation:
-        """How patches are changed."""
-        ...
+from training.params import Supervised, to_dict
 
 
 @dataclass(frozen=True)
@@ -60,7 +30,7 @@ class Teaching:
     """Labelled volumes to learn from."""
     organs: OrganMap
     architecture: Architecture
-    recipe: Recipe
+    recipe: Supervised
     seed: int
     prepared_dir: Path = PREPARED_DIR
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import logging
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -27,14 +26,15 @@ from training.evaluation.figures import OrganBars, draw_curves, draw_organs, dra
 from training.evaluation.scoring import ScoredVolume, score
 from training.learning.checkpoints import STUDENT, TEACHER, load_network
 from training.learning.prediction import predictor
-from training.params import load_params
+from training.params import Params
 from training.progress import track
-from training.tracking import runs
+from training.run_stage import Report, metrics_file, run_stage
+from training.tracking.runs import StageRun
 
-METRICS = Path("metrics/evaluate.json")
+METRICS = metrics_file("evaluate")
 ORGANS = Path("plots/organs.csv")
 FIGURES_DIR = Path("figures")
-CLASSIFIER_METRICS = Path("metrics/train_classifier.json")
+CLASSIFIER_METRICS = metrics_file("train_classifier")
 CLASSIFIER_ROC = Path("plots/classifier_roc.csv")
 HISTORIES = {
     "Teacher": Path("plots/train_teacher.csv"),
@@ -48,31 +48,30 @@ Segmenter = Callable[[Window], Forward]
 
 def main() -> None:
     """Runs the stage in the repository root."""
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
-    params = load_params()
-    with runs.stage_run("evaluate", section=params.evaluate, seed=params.seed) as run:
-        catalogue = Catalogue.read()
-        with tempfile.TemporaryDirectory() as folder:
-            segmentations = Path(folder)
-            scores = evaluate(
-                {"teacher": _segmenter(TEACHER), "student": _segmenter(STUDENT)},
-                catalogue,
-                prepared_dir=PREPARED_DIR,
-                output_dir=segmentations,
-                batch_size=params.evaluate.batch_size,
-            )
-            rows = overlay_rows(
-                catalogue, tuple(scores), segmentations, prepared_dir=PREPARED_DIR, count=params.evaluate.figure_slices
-            )
-            draw_overlays(FIGURES_DIR / "overlays.png", rows, catalogue.organs)
-        report = {name: summary(of_network, catalogue.organs) for name, of_network in scores.items()}
-        write_report(report)
-        _draw(report)
-        Console().print(table(report))
-        run.metrics({f"{name}.{key}": value for name in report for key, value in _flat(report[name]).items()})
-        for file in (METRICS, ORGANS):
-            run.file(file)
-        run.file(FIGURES_DIR, folder="figures")
+    run_stage("evaluate", _evaluate)
+
+
+def _evaluate(params: Params, _run: StageRun) -> Report:
+    catalogue = Catalogue.read()
+    with tempfile.TemporaryDirectory() as folder:
+        segmentations = Path(folder)
+        scores = evaluate(
+            {"teacher": _segmenter(TEACHER), "student": _segmenter(STUDENT)},
+            catalogue,
+            prepared_dir=PREPARED_DIR,
+            output_dir=segmentations,
+            batch_size=params.evaluate.batch_size,
+        )
+        rows = overlay_rows(
+            catalogue, tuple(scores), segmentations, prepared_dir=PREPARED_DIR, count=params.evaluate.figure_slices
+        )
+        draw_overlays(FIGURES_DIR / "overlays.png", rows, catalogue.organs)
+    metrics = {name: summary(of_network, catalogue.organs) for name, of_network in scores.items()}
+    write_organs(metrics)
+    _draw(metrics)
+    Console().print(table(metrics))
+    flat = {f"{name}.{key}": value for name in metrics for key, value in _flat(metrics[name]).items()}
+    return Report(metrics, flat, files=(METRICS, ORGANS, FIGURES_DIR))
 
 
 def _segmenter(checkpoint: Path) -> Segmenter:
@@ -161,10 +160,8 @@ def _flat(report: Mapping[str, Any]) -> dict[str, float]:
     return flat
 
 
-def write_report(report: Mapping[str, Any]) -> None:
-    """Writes metrics/evaluate.json and plots/organs.csv, where a figure that there is none of is null or empty."""
-    METRICS.parent.mkdir(parents=True, exist_ok=True)
-    METRICS.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+def write_organs(report: Mapping[str, Any]) -> None:
+    """Writes plots/organs.csv, where a figure that there is none of is empty."""
     ORGANS.parent.mkdir(parents=True, exist_ok=True)
     with ORGANS.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")

@@ -13,7 +13,8 @@ from typing import Any
 from rich.console import Console
 
 from scans.model.drift import Seen
-from scans.model.manifest import MODEL_FILE, Golden, Kind, ModelManifest, Precision, Variant, file_sha256
+from scans.model.manifest import MODEL_FILE, Golden, Kind, ModelManifest, Variant, file_sha256
+from scans.precision import Precision
 from training.data.prepared import PREPARED_DIR, Catalogue, SliceReader
 from training.export.agreement import ExportAgreement, compare_quality, compare_segmentation, spread_slices
 from training.export.files import write_onnx
@@ -29,25 +30,25 @@ from training.learning.checkpoints import (
     load_classifier_architecture,
     load_network,
 )
-from training.params import Export, load_params
+from training.params import Export, Params
 from training.quality.classifier_input import scorer
-from training.tracking import runs
+from training.run_stage import Report, metrics_file, run_stage
 from training.tracking.provenance import git_state
+from training.tracking.runs import StageRun
 
-EVALUATION_FILE = Path("metrics/evaluate.json")
-CLASSIFIER_FILE = Path("metrics/train_classifier.json")
-METRICS_FILE = Path("metrics/export.json")
+EVALUATION_FILE = metrics_file("evaluate")
+CLASSIFIER_FILE = metrics_file("train_classifier")
 
 
 def main() -> None:
     """Runs the stage in the repository root."""
-    params = load_params()
-    with runs.stage_run("export", section=params.export, seed=params.seed) as run:
-        report = export(params.export, threshold=params.refine.threshold, mlflow_run=run.run_id)
-        METRICS_FILE.parent.mkdir(parents=True, exist_ok=True)
-        METRICS_FILE.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
-        for model, figures in report.items():
-            run.metrics({f"{model}.{name}": value for name, value in figures.items()})
+    run_stage("export", _export)
+
+
+def _export(params: Params, run: StageRun) -> Report:
+    metrics = export(params.export, threshold=params.refine.threshold, mlflow_run=run.run_id)
+    of_models = {f"{model}.{name}": value for model, of_model in metrics.items() for name, value in of_model.items()}
+    return Report(metrics, of_models)
 
 
 @dataclass(frozen=True)

@@ -10,12 +10,11 @@ others, and slices that it now segments differently should be judged again.
 
 from __future__ import annotations
 
-import json
 import logging
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -27,15 +26,16 @@ from training.data.pseudo_labels import PSEUDO_LABELS_DIR, PseudoLabelReader
 from training.learning.checkpoints import TEACHER, load_architecture
 from training.learning.loop import Epoch
 from training.learning.networks import Architecture
-from training.learning.processes import Processes, processes
+from training.learning.processes import Processes
+from training.learning.run_training import run_training
 from training.learning.supervised import Teaching
-from training.params import LabelQuality, load_params
+from training.params import LabelQuality, Params
 from training.quality.cross_fitting import Fold, MaskJudge, folds_of
 from training.quality.examples import EXAMPLES_DIR, Candidate, Example, drawn_evenly, write_examples
 from training.quality.reviews import REVIEWS_FILE, Review, read_reviews
-from training.tracking import runs
+from training.run_stage import Report, metrics_file
 
-METRICS = Path("metrics/label_quality.json")
+METRICS = metrics_file("label_quality")
 QUANTILES = (0, 25, 50, 75, 100)
 CACHE_MEGABYTES = 64
 
@@ -44,31 +44,25 @@ log = logging.getLogger(__name__)
 
 def main() -> None:
     """Runs the stage in the repository root."""
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
-    params = load_params()
-    with (
-        processes() as ranks,
-        runs.stage_run("label_quality", section=params.label_quality, seed=params.seed) as run,
-    ):
-        catalogue = Catalogue.read()
-        reviews = read_reviews(REVIEWS_FILE, slices=_pseudo_labelled_slices(catalogue))
-        if reviews:
-            log.info("%d reviews in %s are the examples", len(reviews), REVIEWS_FILE)
-            shutil.rmtree(EXAMPLES_DIR, ignore_errors=True)
-            examples = write_examples(EXAMPLES_DIR, reviewed(reviews))
-        else:
-            fitting = CrossFitting(params.label_quality, catalogue, load_architecture(TEACHER), params.seed, ranks)
-            examples = fitting.write(
-                EXAMPLES_DIR,
-                report=lambda fold, epoch: run.metrics(
-                    {f"fold_{fold}.{name}": value for name, value in epoch.losses.items()}, step=epoch.number
-                ),
-            )
-        metrics = summary(examples)
-        METRICS.parent.mkdir(parents=True, exist_ok=True)
-        METRICS.write_text(json.dumps(metrics, indent=1) + "\n", encoding="utf-8")
-        run.metrics({name: float(metrics[name]) for name in ("examples", "good", "bad")})
-        run.file(METRICS)
+    run_training("label_quality", _label)
+
+
+def _label(params: Params, ranks: Processes, report: Callable[[Epoch], None]) -> Report:
+    catalogue = Catalogue.read()
+    reviews = read_reviews(REVIEWS_FILE, slices=_pseudo_labelled_slices(catalogue))
+    if reviews:
+        log.info("%d reviews in %s are the examples", len(reviews), REVIEWS_FILE)
+        shutil.rmtree(EXAMPLES_DIR, ignore_errors=True)
+        examples = write_examples(EXAMPLES_DIR, reviewed(reviews))
+    else:
+        fitting = CrossFitting(params.label_quality, catalogue, load_architecture(TEACHER), params.seed, ranks)
+        examples = fitting.write(EXAMPLES_DIR, report=lambda fold, epoch: report(_named(fold, epoch)))
+    metrics = summary(examples)
+    return Report(metrics, {name: metrics[name] for name in ("examples", "good", "bad")}, files=(METRICS,))
+
+
+def _named(fold: int, epoch: Epoch) -> Epoch:
+    return replace(epoch, losses={f"fold_{fold}.{name}": value for name, value in epoch.losses.items()})
 
 
 def _pseudo_labelled_slices(catalogue: Catalogue) -> dict[str, int]:

@@ -26,11 +26,12 @@ from training.data.prepared import PREPARED_DIR, SPLITS, Catalogue, SliceReader,
 from training.data.raw import RawData, RawDataError, RawScan, discover
 from training.data.split import budget_order, held_out
 from training.data.volume_writer import StoredVolume, store_volume
-from training.params import Params, Phantoms, Prepare, load_params
+from training.params import Params, Phantoms, Prepare
 from training.phantom.canvas import Label
 from training.phantom.fish import BEAM_TIME_COUNT, FIRST_FISH, make_phantom
 from training.progress import track
-from training.tracking.runs import stage_run
+from training.run_stage import Report, run_stage
+from training.tracking.runs import StageRun
 
 MARGIN = 0.25
 """A calibrated window is the range between the percentiles of the labelled organs' grey values, and on each side this
@@ -246,13 +247,14 @@ def _data_sha256(records: Iterable[VolumeRecord], organs: OrganMap) -> str:
 
 
 def main() -> None:
-    """Runs the stage on params.yaml."""
-    params = load_params()
-    with stage_run("prepare", section=params.prepare, seed=params.seed) as run:
-        catalogue = prepare(params)
-        run.tag("data_sha256", catalogue.data_sha256)
-        for split in SPLITS:
-            run.metric(f"volumes_{split}", float(len(catalogue.split(split))))
+    """Runs the stage in the repository root."""
+    run_stage("prepare", _prepare)
+
+
+def _prepare(params: Params, run: StageRun) -> Report:
+    catalogue = prepare(params)
+    run.tag("data_sha256", catalogue.data_sha256)
+    return Report(figures={f"volumes_{split}": len(catalogue.split(split)) for split in SPLITS})
 
 
 if __name__ == "__main__":

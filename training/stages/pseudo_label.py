@@ -20,22 +20,25 @@ from training.data.prepared import PREPARED_DIR, Catalogue, SliceReader, VolumeR
 from training.data.pseudo_labels import PSEUDO_LABELS_DIR, PseudoLabelReader, PseudoLabelWriter
 from training.learning.checkpoints import TEACHER, load_network
 from training.learning.prediction import predictor
-from training.params import load_params
+from training.params import Params
 from training.progress import track
-from training.tracking import runs
+from training.run_stage import Report, run_stage
+from training.tracking.runs import StageRun
 
 
 def main() -> None:
     """Runs the stage in the repository root."""
-    params = load_params()
-    with runs.stage_run("pseudo_label", section=params.pseudo_label, seed=params.seed) as run:
-        confidence = pseudo_label(
-            load_network(TEACHER),
-            prepared_dir=PREPARED_DIR,
-            output_dir=PSEUDO_LABELS_DIR,
-            batch_size=params.pseudo_label.batch_size,
-        )
-        run.metrics({f"confidence.{volume_id}": mean for volume_id, mean in confidence.items()})
+    run_stage("pseudo_label", _pseudo_label)
+
+
+def _pseudo_label(params: Params, _run: StageRun) -> Report:
+    confidence = pseudo_label(
+        load_network(TEACHER),
+        prepared_dir=PREPARED_DIR,
+        output_dir=PSEUDO_LABELS_DIR,
+        batch_size=params.pseudo_label.batch_size,
+    )
+    return Report(figures={f"confidence.{volume_id}": mean for volume_id, mean in confidence.items()})
 
 
 def pseudo_label(network: nn.Module, *, prepared_dir: Path, output_dir: Path, batch_size: int) -> dict[str, float]:

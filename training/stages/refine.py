@@ -7,7 +7,6 @@ times that it was not trained on; what background looks like, the Student learns
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -20,12 +19,12 @@ from scans.volume import ArrayVoxels, Voxels
 from training.data.prepared import PREPARED_DIR, Catalogue, SliceReader, VolumeRecord
 from training.data.pseudo_labels import PSEUDO_LABELS_DIR, REFINED_DIR, KeptSlice, PseudoLabelReader, write_refined
 from training.learning.checkpoints import QUALITY_CLASSIFIER, load_classifier, load_classifier_architecture
-from training.params import Refine, load_params
+from training.params import Params, Refine
 from training.progress import track
 from training.quality.classifier_input import Scorer, scorer
-from training.tracking import runs
+from training.run_stage import Report, run_stage
+from training.tracking.runs import StageRun
 
-METRICS_FILE = Path("metrics/refine.json")
 BATCH_SLICES = 16
 
 LOG = logging.getLogger(__name__)
@@ -33,20 +32,21 @@ LOG = logging.getLogger(__name__)
 
 def main() -> None:
     """Runs the stage in the repository root."""
-    params = load_params()
-    with runs.stage_run("refine", section=params.refine, seed=params.seed) as run:
-        counts = refine(
-            _scorer() if params.refine.quality_classifier else None,
-            params.refine,
-            prepared_dir=PREPARED_DIR,
-            pseudo_labels_dir=PSEUDO_LABELS_DIR,
-            output_dir=REFINED_DIR,
-        )
-        report = summary(counts)
-        METRICS_FILE.parent.mkdir(parents=True, exist_ok=True)
-        METRICS_FILE.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
-        run.metrics({name: float(report[name]) for name in ("slices", "empty", "kept", "kept_share")})
-        run.metrics({f"kept_share.{name}": group["kept_share"] for name, group in report["by_experiment"].items()})
+    run_stage("refine", _refine)
+
+
+def _refine(params: Params, _run: StageRun) -> Report:
+    counts = refine(
+        _scorer() if params.refine.quality_classifier else None,
+        params.refine,
+        prepared_dir=PREPARED_DIR,
+        pseudo_labels_dir=PSEUDO_LABELS_DIR,
+        output_dir=REFINED_DIR,
+    )
+    metrics = summary(counts)
+    figures = {name: metrics[name] for name in ("slices", "empty", "kept", "kept_share")}
+    experiments = {f"kept_share.{name}": group["kept_share"] for name, group in metrics["by_experiment"].items()}
+    return Report(metrics, figures | experiments)
 
 
 def _scorer() -> Scorer:

@@ -2,28 +2,27 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
-from training.params import load_params
+from training.params import Params
 from training.registry.versions import Registry, Version
-from training.tracking import runs
+from training.run_stage import Report, metrics_file, run_stage
+from training.tracking.runs import StageRun
 
 STUDENT_DIR = Path("models/student")
 QUALITY_DIR = Path("models/quality_classifier")
-EVALUATION_FILE = Path("metrics/evaluate.json")
-METRICS_FILE = Path("metrics/register.json")
+EVALUATION_FILE = metrics_file("evaluate")
 
 
 def main() -> None:
     """Runs the stage in the repository root."""
-    params = load_params()
-    with runs.stage_run("register", section=params.register, seed=params.seed) as run:
-        version = register(params.register.model, run_id=run.run_id)
-        report = {"name": version.name, "version": version.number, "sha256": version.sha256}
-        METRICS_FILE.parent.mkdir(parents=True, exist_ok=True)
-        METRICS_FILE.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
-        run.tag("ricefish.model_version", version.uri)
+    run_stage("register", _register)
+
+
+def _register(params: Params, run: StageRun) -> Report:
+    version = register(params.register.model, run_id=run.run_id)
+    run.tag("ricefish.model_version", version.uri)
+    return Report({"name": version.name, "version": version.number, "sha256": version.sha256})
 
 
 def register(name: str, *, run_id: str) -> Version:

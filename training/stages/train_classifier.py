@@ -6,7 +6,6 @@ is not trained again on all examples, so that its figures are its own.
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -24,16 +23,17 @@ from training.learning.checkpoints import QUALITY_CLASSIFIER, save_checkpoint
 from training.learning.loop import Epoch, Plan, steps_per_epoch, train, write_epochs
 from training.learning.losses import good_or_bad_loss
 from training.learning.networks import ClassifierArchitecture, QualityClassifier, build_classifier
-from training.learning.processes import Processes, processes
+from training.learning.processes import Processes
 from training.learning.resume import RESUME_DIR, ResumeFile, fingerprint
-from training.params import TrainClassifier, load_params, to_dict
+from training.learning.run_training import run_training
+from training.params import Params, TrainClassifier, to_dict
 from training.quality.batches import QualityBatch, QualityBatches, ResizedExamples
 from training.quality.examples import EXAMPLES_DIR, Example, MaskReader, read_examples
 from training.quality.held_out import HeldOutSplit, hold_out
 from training.quality.roc import RocCurve, at_threshold
-from training.tracking import runs
+from training.run_stage import Report, metrics_file
 
-METRICS = Path("metrics/train_classifier.json")
+METRICS = metrics_file("train_classifier")
 EPOCHS = Path("plots/train_classifier.csv")
 ROC = Path("plots/classifier_roc.csv")
 FIGURES = ("auc", "precision", "recall", "kept_share", "base_rate")
@@ -45,21 +45,14 @@ log = logging.getLogger(__name__)
 
 def main() -> None:
     """Runs the stage in the repository root."""
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
-    params = load_params()
-    with (
-        processes() as ranks,
-        runs.stage_run("train_classifier", section=params.train_classifier, seed=params.seed) as run,
-    ):
-        report = train_classifier(
-            Learning.read(params.train_classifier, seed=params.seed),
-            threshold=params.refine.threshold,
-            ranks=ranks,
-            report=lambda epoch: run.metrics(epoch.losses, step=epoch.number),
-        )
-        run.metrics({name: report[name] for name in FIGURES if report[name] is not None})
-        for file in (METRICS, EPOCHS, ROC):
-            run.file(file)
+    run_training("train_classifier", _train)
+
+
+def _train(params: Params, ranks: Processes, report: Callable[[Epoch], None]) -> Report:
+    learning = Learning.read(params.train_classifier, seed=params.seed)
+    metrics = train_classifier(learning, threshold=params.refine.threshold, ranks=ranks, report=report)
+    shown = {name: metrics[name] for name in FIGURES if metrics[name] is not None}
+    return Report(metrics, shown, files=(METRICS, EPOCHS, ROC))
 
 
 @dataclass(frozen=True)
@@ -134,10 +127,10 @@ def _objective(model: nn.Module, batch: QualityBatch) -> Mapping[str, Tensor]:
 def train_classifier(
     learning: Learning, *, threshold: float, ranks: Processes, report: Callable[[Epoch], None]
 ) -> dict[str, Any]:
-    """Trains the classifier, measures it on what was held out, and writes checkpoint, epochs, ROC and metrics.
+    """Trains the classifier, measures it on what was held out, and writes checkpoint, epochs and ROC.
 
     `report` is called with each epoch when it is over; the paths that are written are relative to the working
-    directory. Returns what is in the metrics file.
+    directory. Returns its metrics.
     """
     _warn(learning.split)
     torch.manual_seed(learning.seed)
@@ -155,8 +148,6 @@ def train_classifier(
     save_checkpoint(QUALITY_CLASSIFIER, network, learning.architecture, details=details)
     write_epochs(EPOCHS, epochs)
     roc.write(ROC)
-    METRICS.parent.mkdir(parents=True, exist_ok=True)
-    METRICS.write_text(json.dumps(metrics, indent=1) + "\n", encoding="utf-8")
     learning.resume.remove()
     return metrics
 

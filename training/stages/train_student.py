@@ -18,16 +18,16 @@ from torch import Tensor, nn
 from training.data.prepared import PREPARED_DIR, Catalogue, SliceReader
 from training.data.pseudo_labels import PSEUDO_LABELS_DIR, KeptSlice, read_refined
 from training.learning.checkpoints import STUDENT, TEACHER, load_architecture, load_network, save_checkpoint
-from training.learning.loop import Epoch, Objective, Plan, steps_per_epoch, train, write_epochs, write_metrics
+from training.learning.loop import Epoch, Objective, Plan, last_metrics, steps_per_epoch, train, write_epochs
 from training.learning.losses import distillation, student_loss, supervised_loss
 from training.learning.networks import SegmentationNetwork, build_unet
-from training.learning.processes import Processes, processes
+from training.learning.processes import Processes
 from training.learning.resume import RESUME_DIR, ResumeFile, fingerprint
+from training.learning.run_training import run_training, trained
 from training.learning.sampling import Batch, PatchBatches, Pool, in_proportion, labelled_pool, refined_pool
-from training.params import TrainStudent, load_params, to_dict
-from training.tracking import runs
+from training.params import Params, TrainStudent, to_dict
+from training.run_stage import Report
 
-METRICS = Path("metrics/train_student.json")
 EPOCHS = Path("plots/train_student.csv")
 PSEUDO_LABEL_CACHE_SHARE = 0.25
 """Of `cache_megabytes`; a grey value takes two or four bytes, a pseudo-label one."""
@@ -37,31 +37,22 @@ log = logging.getLogger(__name__)
 
 def main() -> None:
     """Runs the stage in the repository root; under torchrun, in each of its processes."""
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
-    params = load_params()
-    with (
-        processes() as ranks,
-        runs.stage_run("train_student", section=params.train_student, seed=params.seed) as run,
-    ):
-        metrics = train_student(
-            params.train_student,
-            seed=params.seed,
-            ranks=ranks,
-            report=lambda epoch: run.metrics(epoch.losses, step=epoch.number),
-        )
-        if ranks.first:
-            run.metrics({f"final.{name}": value for name, value in metrics.items()})
-            run.file(EPOCHS)
+    run_training("train_student", _train)
+
+
+def _train(params: Params, ranks: Processes, report: Callable[[Epoch], None]) -> Report | None:
+    metrics = train_student(params.train_student, seed=params.seed, ranks=ranks, report=report)
+    return trained(metrics, epochs=EPOCHS)
 
 
 def train_student(
     section: TrainStudent, *, seed: int, ranks: Processes, report: Callable[[Epoch], None]
 ) -> dict[str, float]:
-    """Trains the Student and writes its checkpoint, epochs and metrics.
+    """Trains the Student and writes its checkpoint and epochs.
 
-    Every path is relative to the working directory. `report` is called with each epoch when it is over. Returns what is
-    in the metrics file. Raises ValueError where no labelled volume is there to train on, CheckpointError where there is
-    no Teacher.
+    Every path is relative to the working directory. `report` is called with each epoch when it is over. Returns its
+    metrics, none in every process but the first. Raises ValueError where no labelled volume is there to train on,
+    CheckpointError where there is no Teacher.
     """
     began = time.monotonic()
     catalogue = Catalogue.read()
@@ -93,9 +84,8 @@ def train_student(
     }
     save_checkpoint(STUDENT, network, load_architecture(TEACHER), details=details)
     write_epochs(EPOCHS, epochs)
-    metrics = write_metrics(METRICS, epochs, seconds=time.monotonic() - began)
     resume.remove()
-    return metrics
+    return last_metrics(epochs, seconds=time.monotonic() - began)
 
 
 def _kept(section: TrainStudent) -> tuple[KeptSlice, ...]:

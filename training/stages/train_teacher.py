@@ -2,50 +2,40 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 from training.data.prepared import Catalogue
 from training.learning.checkpoints import TEACHER, save_checkpoint
-from training.learning.loop import Epoch, write_epochs, write_metrics
+from training.learning.loop import Epoch, last_metrics, write_epochs
 from training.learning.networks import Architecture
-from training.learning.processes import Processes, processes
+from training.learning.processes import Processes
+from training.learning.run_training import run_training, trained
 from training.learning.supervised import Teaching
-from training.params import TrainTeacher, load_params, to_dict
-from training.tracking import runs
+from training.params import Params, TrainTeacher, to_dict
+from training.run_stage import Report
 
-METRICS = Path("metrics/train_teacher.json")
 EPOCHS = Path("plots/train_teacher.csv")
 
 
 def main() -> None:
     """Runs the stage in the repository root; under torchrun, in each of its processes."""
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
-    params = load_params()
-    with (
-        processes() as ranks,
-        runs.stage_run("train_teacher", section=params.train_teacher, seed=params.seed) as run,
-    ):
-        metrics = train_teacher(
-            params.train_teacher,
-            seed=params.seed,
-            ranks=ranks,
-            report=lambda epoch: run.metrics(epoch.losses, step=epoch.number),
-        )
-        if ranks.first:
-            run.metrics({f"final.{name}": value for name, value in metrics.items()})
-            run.file(EPOCHS)
+    run_training("train_teacher", _train)
+
+
+def _train(params: Params, ranks: Processes, report: Callable[[Epoch], None]) -> Report | None:
+    metrics = train_teacher(params.train_teacher, seed=params.seed, ranks=ranks, report=report)
+    return trained(metrics, epochs=EPOCHS)
 
 
 def train_teacher(
     section: TrainTeacher, *, seed: int, ranks: Processes, report: Callable[[Epoch], None]
 ) -> dict[str, float]:
-    """Trains the Teacher on the prepared training volumes and writes its checkpoint, epochs and metrics.
+    """Trains the Teacher on the prepared training volumes and writes its checkpoint and epochs.
 
-    Every path is relative to the working directory. `report` is called with each epoch when it is over. Returns what is
-    in the metrics file. Raises ValueError where no labelled volume is there to train on.
+    Every path is relative to the working directory. `report` is called with each epoch when it is over. Returns its
+    metrics, none in every process but the first. Raises ValueError where no labelled volume is there to train on.
     """
     began = time.monotonic()
     catalogue = Catalogue.read()
@@ -73,9 +63,8 @@ def train_teacher(
     }
     save_checkpoint(TEACHER, network, teaching.architecture, details=details)
     write_epochs(EPOCHS, epochs)
-    metrics = write_metrics(METRICS, epochs, seconds=time.monotonic() - began)
     teaching.resume(ranks).remove()
-    return metrics
+    return last_metrics(epochs, seconds=time.monotonic() - began)
 
 
 if __name__ == "__main__":

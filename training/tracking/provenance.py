@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import psutil
 import yaml
 
-from training.params import PARAMS_FILE
+from training.params import PARAMS_FILE, RESOLVED_FILE
 
 if TYPE_CHECKING:
     from dvc.output import Output
@@ -26,7 +26,8 @@ REPRODUCTION = "RICEFISH_REPRO"
 """A name that groups stages into one parent run, where set; else the DVC process that runs them does."""
 HOST_TAG = "ricefish.host"
 PROCESS_TAG = "ricefish.process"
-PIPELINE_PATHS = ("scans", "training", "params.yaml", "dvc.yaml", "pyproject.toml", "requirements")
+CODE = ("scans", "training")
+PIPELINE_PATHS = (*CODE, "params.yaml", "dvc.yaml", "pyproject.toml", "requirements")
 """What decides a result besides data. dvc.lock is not here: every stage changes it."""
 
 
@@ -163,7 +164,8 @@ def _hashes(name: str, *, of: Callable[[Stage], list[Output]]) -> dict[str, str]
 
 
 def _is_code_or_params(dep: Output) -> bool:
-    return str(dep.def_path).endswith(".py") or str(dep.def_path) == str(PARAMS_FILE)
+    path = Path(str(dep.def_path))
+    return path in (PARAMS_FILE, RESOLVED_FILE) or path.parts[0] in CODE
 
 
 def _git(root: Path, *arguments: str) -> str:

@@ -21,12 +21,11 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("distributed")
     tiny_data_set(folder)
     content = yaml.safe_load(PARAMS.read_text(encoding="utf-8"))
-    demo = content["profiles"]["demo"]
-    for stage in ("train_teacher", "train_student"):
-        schedule = {"epochs": 2, "steps_per_epoch": 2, "batch_size": 4, "learning_rate": 0.001, "one_cycle": True}
-        demo[stage] |= {"workers": 0, "schedule": schedule, "sampling": demo[stage]["sampling"] | {"crop": 32}}
-    demo["train_teacher"]["encoder_depth"] = 3
-    (folder / "params.yaml").write_text(yaml.safe_dump({**content, "profile": "demo", "profiles": {"demo": demo}}))
+    schedule = {"epochs": 2, "steps_per_epoch": 2, "batch_size": 4, "learning_rate": 0.001, "one_cycle": True}
+    short = {stage: {"workers": 0, "schedule": schedule} for stage in ("train_teacher", "train_student")}
+    short["train_teacher"]["encoder_depth"] = 3
+    tiny = {"sampling": {"crop": 32}, **short}
+    (folder / "params.yaml").write_text(yaml.safe_dump({**content, "profile": "tiny", "profiles": {"tiny": tiny}}))
     return folder
 
 

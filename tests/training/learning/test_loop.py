@@ -16,7 +16,7 @@ import torch
 from killed_training import Pairs, plan_in, small_network, squared_error, train_small
 from torch import nn
 
-from training.learning.loop import Epoch, learning_rate, steps_per_epoch, train, write_epochs, write_metrics
+from training.learning.loop import Epoch, last_metrics, learning_rate, steps_per_epoch, train, write_epochs
 from training.learning.processes import Processes
 from training.params import Schedule
 
@@ -160,5 +160,4 @@ def test_epochs_and_metrics_are_written_for_dvc(tmp_path: Path) -> None:
     assert (tmp_path / "plots" / "a.csv").read_text() == (
         "epoch,step,learning_rate,loss,cross_entropy\n1,5,0.5,2.0,1.0\n2,10,0.25,1.0,0.5\n"
     )
-    metrics = write_metrics(tmp_path / "metrics" / "a.json", epochs, seconds=1.26)
-    assert metrics == {"steps": 10, "loss": 1.0, "cross_entropy": 0.5, "seconds": 1.3}
+    assert last_metrics(epochs, seconds=1.26) == {"steps": 10, "loss": 1.0, "cross_entropy": 0.5, "seconds": 1.3}

@@ -151,9 +151,12 @@ def test_four_processes_may_be_the_first_to_use_a_store(store: Path) -> None:
 def test_the_hashes_that_dvc_gives_to_data_are_tags(store: Path) -> None:
     """md5 of what was read and written, worked out by md5sum; code is left to the commit."""
     (store / "dvc.yaml").write_text(
-        "stages:\n  refine:\n    cmd: 'true'\n    deps: [in.txt, code.py]\n    outs: [out.txt]\n    params: [seed]\n"
+        "stages:\n  refine:\n    cmd: 'true'\n    deps: [in.txt, scans/formats, training/params.py]\n"
+        "    outs: [out.txt]\n    params: [seed]\n"
     )
-    for name, content in (("in.txt", "scan\n"), ("code.py", ""), ("params.yaml", "seed: 1\nprofile: demo\n")):
+    files = {"in.txt": "scan\n", "params.yaml": "seed: 1\nprofile: demo\n"}
+    for name, content in {**files, "training/params.py": "", "scans/formats/nrrd.py": ""}.items():
+        (store / name).parent.mkdir(parents=True, exist_ok=True)
         (store / name).write_text(content)
     subprocess.run(["git", "init", "--quiet"], cwd=store, check=True)
     subprocess.run([sys.executable, "-m", "dvc", "init", "--quiet"], cwd=store, check=True)

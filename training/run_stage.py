@@ -1,0 +1,54 @@
+"""How every stage runs: on its section of params.yaml, inside an MLflow run, and what it reports is written down."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from training.params import Params, load_params
+from training.tracking.runs import StageRun, stage_run
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a stage has to say when it is over."""
+
+    metrics: Mapping[str, Any] | None = None
+    """What `metrics_file` is to hold; None: the stage has no such file."""
+    figures: Mapping[str, float] = field(default_factory=dict)
+    """Metrics of the MLflow run."""
+    files: tuple[Path, ...] = ()
+    """What is kept with the run; a folder under its own name."""
+
+
+def metrics_file(stage: str) -> Path:
+    """Where a stage's metrics stand, as JSON."""
+    return Path("metrics") / f"{stage}.json"
+
+
+def run_stage(name: str, work: Callable[[Params, StageRun], Report | None]) -> None:
+    """Runs a stage in the working directory, which is the repository root, on the active profile of params.yaml.
+
+    `work` gives None where another process of the same training reports. Raises ParamsError, TrackingError before
+    anything is done, and what `work` raises.
+    """
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    params = load_params()
+    with stage_run(name, section=getattr(params, name), seed=params.seed) as run:
+        report = work(params, run)
+        if report is not None:
+            _write_down(report, metrics_file(name), run)
+
+
+def _write_down(report: Report, path: Path, run: StageRun) -> None:
+    if report.metrics is not None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(report.metrics, indent=1) + "\n", encoding="utf-8")
+    if report.figures:
+        run.metrics(report.figures)
+    for file in report.files:
+        run.file(file, folder=file.name if file.is_dir() else "")

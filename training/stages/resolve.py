@@ -1,0 +1,38 @@
+"""resolve: the values of the active profile in one file, so that DVC sees which of them have changed, and no others."""
+
+from __future__ import annotations
+
+import logging
+
+import yaml
+
+from training.params import PARAMS_FILE, RESOLVED_FILE, load_params, to_tree
+
+HEADER = f"# The values in force, which stage resolve writes; change them in {PARAMS_FILE}.\n"
+
+log = logging.getLogger(__name__)
+
+
+def main() -> None:
+    """Runs the stage in the repository root. It is no MLflow run: it takes no time and every stage logs its values."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    resolve()
+
+
+def resolve() -> None:
+    """Writes params.resolved.yaml in the working directory, and says so where that changes nothing.
+
+    Raises ParamsError that names the key at fault.
+    """
+    text = HEADER + yaml.safe_dump(to_tree(load_params()), sort_keys=False)
+    if RESOLVED_FILE.exists() and RESOLVED_FILE.read_text(encoding="utf-8") == text:
+        log.warning(
+            "%s: no value that is in force has changed. Where the active profile has a value of its own, that one "
+            "counts: its address is profiles.NAME.SECTION.KEY.",
+            PARAMS_FILE,
+        )
+    RESOLVED_FILE.write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
