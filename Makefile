@@ -108,7 +108,7 @@ COMPILE := uv pip compile --universal --python-version 3.11 --generate-hashes --
 
 PEERS := $(wildcard benchmarks/peers/requirements/*.in)
 
-deps: setup  ## write into dvc.yaml which modules each stage imports
+deps: setup  ## write into dvc.yaml which packages each stage imports
 	@python -m tests.architecture.stage_deps
 
 graph: setup  ## draw who imports whom in serving and training into docs/

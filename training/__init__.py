@@ -1,4 +1,4 @@
-"""The pipeline that makes a model: ten stages, `python -m training.stages.NAME` each, in the order of dvc.yaml."""
+"""The pipeline that makes a model: its stages, `python -m training.stages.NAME` each, in the order of dvc.yaml."""
 
 from __future__ import annotations
 
