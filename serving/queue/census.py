@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from sqlalchemy import func, select
 
 from serving.queue.jobs import Priority
+from serving.queue.leases import SCANS
 from serving.queue.load import Load, measure
 from serving.storage.database import Database, scans
 
@@ -49,9 +50,7 @@ def count(database: Database) -> Census:
     by_state = select(scans.c.state, scans.c.priority, func.count(), func.min(scans.c.created), database.now).group_by(
         scans.c.state, scans.c.priority
     )
-    left_behind = (
-        select(func.count()).select_from(scans).where(scans.c.state == "running", scans.c.lease_until < database.now)
-    )
+    left_behind = select(func.count()).select_from(scans).where(SCANS.left_behind(database.now))
     with database.reading() as connection:
         rows = list(connection.execute(by_state))
         lost = connection.scalar(left_behind) or 0

@@ -1,18 +1,15 @@
-"""Leases: the queue as workers see it. Whoever takes a scan raises its epoch, and every write of an older epoch fails.
-
-So a process that was frozen, cut off or merely slow past its lease can change nothing any more in a scan that another
-has taken up, whatever it believes; this holds by the conditions of the statements, not by anyone's clock.
-"""
+"""Leases: the queue as workers see it, a fenced table of scans."""
 
 from __future__ import annotations
 
 import json
 import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, Select, Update, and_, or_, select, update
+from sqlalchemy import Connection, Row, select
 from sqlalchemy.exc import SQLAlchemyError
 
 from scans.measures.statistics import OrganStatistics
@@ -22,13 +19,13 @@ from serving.observability import logs
 from serving.queue.scan import Scan
 from serving.queue.state import Priority, warnings_text
 from serving.storage.database import Database, scans
+from serving.storage.fenced_table import Fence, FencedRows, FencedTable, LeaseLost
 
 MOST_STARTS = 50
 """A scan that was begun so often without finishing one more slab takes its process down each time: it fails."""
 
 
-class LeaseLost(Exception):
-    """The scan is no longer this process's: cancelled, removed, or taken up by another."""
+SCANS = FencedTable(scans, waiting="queued", failed="failed", most_starts=MOST_STARTS, process="server")
 
 
 @dataclass(frozen=True)
@@ -48,6 +45,11 @@ class Lease:
     timings: Mapping[str, float]
     """Seconds by activity, of the slabs that are done."""
 
+    @property
+    def fence(self) -> Fence:
+        """What its row is written with."""
+        return Fence(self.scan.id, self.epoch, name=f"scan {self.scan.id}")
+
 
 class Leases:
     """Takes scans for one process, keeps them, and writes down how far they are."""
@@ -63,64 +65,43 @@ class Leases:
         """`on_success` writes in the transaction that ends a scan; the scan succeeds whatever becomes of that."""
         self._database = database
         self._on_success = on_success
-        self.owner = owner
+        self._rows = FencedRows(database, SCANS, owner=owner, seconds=seconds)
         self.seconds = seconds
 
     def take_back(self, *, alone: bool) -> int:
         """Makes the scans free at once that an earlier process of this name left behind, or `alone`, any process."""
-        mine = scans.c.state == "running" if alone else and_(scans.c.state == "running", scans.c.owner == self.owner)
-        with self._database.writing() as connection:
-            return connection.execute(update(scans).where(mine).values(lease_until=0.0)).rowcount
+        return self._rows.take_back(alone=alone)
 
     def take(self, priority: Priority) -> Lease | None:
         """The oldest scan of a priority that waits or whose owner is gone; None if there is none."""
-        oldest = self._free(priority).order_by(scans.c.created).limit(1)
+        free = select(scans).where(scans.c.priority == int(priority), self._rows.free)
+        oldest = free.order_by(scans.c.created).limit(1)
         with self._database.reading() as connection:  # asked often, and mostly in vain: without a lock
             if connection.execute(oldest.with_only_columns(scans.c.id)).first() is None:
                 return None
-        with self._database.writing() as connection:
-            row = connection.execute(oldest.with_for_update(skip_locked=True)).one_or_none()
-            if row is None:
-                return None
-            hopeless = row.starts >= MOST_STARTS
-            values = self._hopeless(row) if hopeless else {"state": "running", "lease_until": self._until}
-            connection.execute(
-                update(scans)
-                .where(scans.c.id == row.id)
-                .values(epoch=row.epoch + 1, starts=row.starts + 1, owner=self.owner, **values)
-            )
-        if hopeless:
-            logs.event("scan_failed", level=logging.ERROR, scan=row.id, error=values["error"])
+        taken = self._rows.take(oldest)
+        if taken is None:
+            return None
+        row, error = taken
+        if error is not None:
+            logs.event("scan_failed", level=logging.ERROR, scan=row.id, error=error)
             return None
         if row.state == "running":
             logs.event("scan_taken_over", scan=row.id, slab=row.slabs_done, before=row.owner)
         return _lease(row)
 
-    def _free(self, priority: Priority) -> Select[Any]:
-        now = self._database.now
-        waits = and_(scans.c.state == "queued", scans.c.not_before <= now)
-        left_behind = and_(scans.c.state == "running", scans.c.lease_until < now)
-        return select(scans).where(scans.c.priority == int(priority), or_(waits, left_behind))
-
-    def _hopeless(self, row: Row[Any]) -> dict[str, Any]:
-        error = f"the server ended {row.starts} times while it was at slab {row.slabs_done}; its log says why"
-        return {"state": "failed", "error": error, "finished": self._database.now, "lease_until": None}
-
     def renew(self, leases: Collection[Lease]) -> set[str]:
         """Renews what is still this process's; gives the ids of those scans. The others are lost."""
         kept = set()
         for lease in leases:
-            with self._database.writing() as connection:
-                if connection.execute(self._mine(lease).values(lease_until=self._until)).rowcount:
-                    kept.add(lease.scan.id)
+            with suppress(LeaseLost):
+                self._rows.renew(lease.fence)
+                kept.add(lease.scan.id)
         return kept
 
     def still(self, leases: Collection[Lease]) -> set[str]:
         """Ids of the scans that are still this process's, without renewing them."""
-        query = select(scans.c.id, scans.c.epoch).where(scans.c.id.in_([lease.scan.id for lease in leases]))
-        with self._database.reading() as connection:
-            epochs = {row.id: row.epoch for row in connection.execute(query)}
-        return {lease.scan.id for lease in leases if epochs.get(lease.scan.id) == lease.epoch}
+        return self._rows.still(lease.fence for lease in leases)
 
     def commit(
         self,
@@ -135,8 +116,8 @@ class Leases:
         rate: float | None,
     ) -> None:
         """Writes down that slabs [0, slabs_done) are in the store. Raises LeaseLost."""
-        self._write(
-            lease,
+        self._rows.write(
+            lease.fence,
             slabs_done=slabs_done,
             statistics=json.dumps(statistics.to_dict()),
             judgement=json.dumps(judgement.to_dict()),
@@ -147,15 +128,13 @@ class Leases:
             failures=0,
             starts=0,
             error=None,
-            lease_until=self._until,
+            lease_until=self._rows.until,
         )
 
     def succeed(self, lease: Lease) -> None:
         """Ends a scan whose slabs are all in the store. Raises LeaseLost."""
-        values = {"state": "succeeded", "finished": self._database.now, "lease_until": None, "error": None}
         with self._database.writing() as connection:
-            if not connection.execute(self._mine(lease).values(**values)).rowcount:
-                raise _lost(lease)
+            self._rows.write_in(connection, lease.fence, **self._rows.ended("succeeded"))
             try:
                 with connection.begin_nested():
                     self._on_success(connection, lease.scan)
@@ -164,7 +143,7 @@ class Leases:
 
     def fail(self, lease: Lease, error: str) -> None:
         """Ends a scan that cannot be finished. Raises LeaseLost."""
-        self._write(lease, state="failed", finished=self._database.now, lease_until=None, error=error)
+        self._rows.fail(lease.fence, error)
 
     def postpone(self, lease: Lease, error: str, *, attempts: int | None) -> float | None:
         """Queues a scan again after an error that may pass, later each time; gives the seconds until then.
@@ -177,39 +156,12 @@ class Leases:
             self.fail(lease, f"{error} (tried {failures + 1} times)")
             return None
         seconds = min(2.0 ** min(failures, 6), 60.0)
-        self._write(
-            lease,
-            state="queued",
-            not_before=self._database.now + seconds,
-            failures=failures + 1,
-            starts=0,
-            error=error,
-            lease_until=None,
-        )
+        self._rows.postpone(lease.fence, error, seconds=seconds, failures=failures + 1, starts=0)
         return seconds
 
     def park(self, lease: Lease) -> None:
         """Gives a scan back unfinished, for the next who is free. Raises LeaseLost."""
-        self._write(lease, state="queued", lease_until=None, starts=0, queued=self._database.now)
-
-    @property
-    def _until(self) -> ColumnElement[float]:
-        return self._database.now + self.seconds
-
-    def _mine(self, lease: Lease) -> Update:
-        return update(scans).where(
-            scans.c.id == lease.scan.id, scans.c.epoch == lease.epoch, scans.c.state == "running"
-        )
-
-    def _write(self, lease: Lease, **values: object) -> None:
-        with self._database.writing() as connection:
-            changed = connection.execute(self._mine(lease).values(**values)).rowcount
-        if not changed:
-            raise _lost(lease)
-
-
-def _lost(lease: Lease) -> LeaseLost:
-    return LeaseLost(f"scan {lease.scan.id} was cancelled, removed or taken up by another")
+        self._rows.park(lease.fence, queued=self._database.now)
 
 
 def _lease(row: Row[Any]) -> Lease:

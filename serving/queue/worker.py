@@ -19,8 +19,9 @@ from scans.model.judgement import Judgement
 from serving.models.served import ModelError
 from serving.observability import logs
 from serving.queue.jobs import Priority
-from serving.queue.leases import Lease, LeaseLost, Leases
+from serving.queue.leases import Lease, Leases
 from serving.storage import Fenced
+from serving.storage.fenced_table import LeaseLost
 
 _POLLING_SECONDS = 0.25
 _WATCHING_SECONDS = 0.5

@@ -22,13 +22,13 @@ from serving.inference.batching import Batcher
 from serving.inference.scheduling import Urgency
 from serving.models.served import LoadedModel
 from serving.observability import logs
-from serving.queue.leases import LeaseLost
 from serving.queue.worker import Interrupted
 from serving.segmentation.pipeline import HALO
 from serving.segmentation.pyramid import open_segmentation
 from serving.shadow.agreement import Matching, OrganAgreement
 from serving.shadow.comparison_queue import ShadowLease, ShadowQueue
 from serving.storage import Store
+from serving.storage.fenced_table import LeaseLost
 
 _LOOKING_SECONDS = 0.1
 

@@ -13,11 +13,11 @@ from sqlalchemy.exc import SQLAlchemyError
 from scans.formats import FormatError
 from serving.models.served import LoadedModel
 from serving.observability import logs
-from serving.queue.leases import LeaseLost
 from serving.queue.worker import Interrupted
 from serving.shadow.agreement import NothingInCommon, OrganAgreement
 from serving.shadow.comparison import Comparer, Comparison
 from serving.shadow.comparison_queue import ShadowLease, ShadowQueue
+from serving.storage.fenced_table import LeaseLost
 
 _POLLING_SECONDS = 1.0
 _FINAL = (FormatError, MemoryError, NothingInCommon)

@@ -8,9 +8,10 @@ import pytest
 
 from scans.geometry import Spacing
 from serving.queue.jobs import Jobs, Priority, ScanNotFound, WrongState
-from serving.queue.leases import MOST_STARTS, Lease, LeaseLost, Leases
+from serving.queue.leases import MOST_STARTS, Lease, Leases
 from serving.queue.scan import Upload
 from serving.storage.database import Database, DatabaseError
+from serving.storage.fenced_table import LeaseLost
 from tests.serving.queues import JUDGEMENT, STATISTICS, WARNING, commit, leases, new_scan, queued
 
 

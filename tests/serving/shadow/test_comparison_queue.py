@@ -11,13 +11,14 @@ from sqlalchemy import Connection, select, update
 from scans.model.shadow_agreement import TAG, ShadowAgreement
 from serving.models.served import ModelIdentity
 from serving.queue.jobs import Jobs, Priority
-from serving.queue.leases import LeaseLost, Leases
+from serving.queue.leases import Leases
 from serving.queue.scan import Scan
 from serving.shadow.agreement import OrganAgreement
 from serving.shadow.comparison_queue import MOST_STARTS, ShadowLease, ShadowQueue, sweep
 from serving.shadow.publisher import Publisher
 from serving.shadow.report import ShadowReport
 from serving.storage.database import Database, shadows
+from serving.storage.fenced_table import LeaseLost
 from tests.serving.queues import new_scan
 
 SHADOW = ModelIdentity(name="fish", version="2", sha256="12" * 32, key="34" * 32)
