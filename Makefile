@@ -26,7 +26,7 @@ export HF_HUB_OFFLINE := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .PHONY: help setup demo test compose-test image-test lint style format serve mlflow repro bench bench-peers bench-capacity \
-	bench-resume bench-soak bench-swaps bench-workers bench-seeds bench-recipe bench-drift sbom audit deps graph lock clean
+	bench-resume bench-soak bench-swaps bench-workers bench-seeds bench-recipe bench-drift sbom audit deps graph wheel lock clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /  make \1\t/' | expand -t 22
@@ -114,6 +114,11 @@ deps: setup  ## write into dvc.yaml which packages each stage imports
 graph: setup  ## draw who imports whom in serving and training into docs/
 	@python -m tests.architecture.import_graph
 
+wheel: setup  ## build dist/ricefish-VERSION-py3-none-any.whl: docs/installing.md says how to install it
+	@rm -rf build/lib build/bdist.*
+	@uv build --quiet --wheel --no-build-isolation --out-dir dist
+	@ls dist/*.whl
+
 lock: setup  ## resolve the dependencies of pyproject.toml anew
 	@$(COMPILE) --all-extras pyproject.toml -o requirements/all.txt
 	@$(COMPILE) --extra serving --extra telemetry -c requirements/all.txt pyproject.toml -o requirements/serving.txt
@@ -147,6 +152,6 @@ audit: $(AUDIT)/.complete  ## known vulnerabilities of what the images are made 
 		--requirement requirements/$$image.txt || exit; done
 
 clean:  ## remove caches and what the demo left; data, models, runs and .venv stay
-	@rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build store *.egg-info
+	@rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist store *.egg-info
 	@rm -rf demo/overlay.png demo/metrics.json demo/segmentation.nii.gz demo/logs
 	@find . -name __pycache__ -type d -not -path './$(VENV)/*' -prune -exec rm -rf {} +
