@@ -13,6 +13,7 @@ from fastapi_offline import FastAPIOffline
 
 from serving.api import access, problems
 from serving.api.headers import SecurityHeaders
+from serving.api.request_log import RequestWatch
 from serving.api.routes import (
     health,
     infer,
@@ -25,10 +26,9 @@ from serving.api.routes import (
     uploads,
 )
 from serving.observability.tracing import Tracing
-from serving.process import resources
+from serving.process import wiring
 from serving.process.components import owner
 from serving.settings import Settings
-from serving.telemetry import RequestWatch, Telemetry
 
 
 def create_app(settings: Settings) -> FastAPI:
@@ -37,7 +37,7 @@ def create_app(settings: Settings) -> FastAPI:
     Raises TracingError. Starting raises StoreError, DatabaseError or ModelError, which is also left on
     `app.state.startup_error`.
     """
-    telemetry = Telemetry()
+    telemetry = wiring.telemetry_of_process()
     tracing = Tracing.to(settings.otlp_endpoint, instance=owner(settings))
 
     @asynccontextmanager
@@ -45,7 +45,7 @@ def create_app(settings: Settings) -> FastAPI:
         with ExitStack() as stack:
             stack.enter_context(contextlib.closing(tracing))
             try:
-                server = resources.server(settings, telemetry=telemetry, tracing=tracing)
+                server = wiring.server(settings, telemetry=telemetry, tracing=tracing)
                 app.state.resources = await asyncio.to_thread(stack.enter_context, server)
             except Exception as error:
                 app.state.startup_error = error

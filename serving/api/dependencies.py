@@ -17,6 +17,7 @@ from serving.intake.tus import Uploads
 from serving.models.follower import Follower
 from serving.models.served import LoadedModel, Models
 from serving.models.webhooks import Webhook
+from serving.observability.observer import Observer
 from serving.observability.readiness import Readiness
 from serving.protocol.catalogue import ModelCatalogue
 from serving.protocol.shared_memory import Regions
@@ -25,7 +26,6 @@ from serving.queue.jobs import Jobs
 from serving.queue.worker import Worker
 from serving.segmentation.results import Results
 from serving.shadow.service import Shadow
-from serving.telemetry import Telemetry
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,8 @@ class Resources:
     uploads: Uploads
     results: Results
     readiness: Readiness
-    telemetry: Telemetry
+    observer: Observer
+    """Is told of what is cancelled."""
     worker: Worker | None
     auth: Auth
     catalogue: ModelCatalogue

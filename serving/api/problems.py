@@ -17,6 +17,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from scans.formats import ACCEPTED, FormatError, SpacingMissing
+from serving.api.request_log import PROBLEM, REQUEST_ID
 from serving.auth.authentication import NotAllowed, NotAuthenticated
 from serving.auth.quotas import QuotaExceeded
 from serving.inference.backpressure import QueueFull, SlicesFull
@@ -35,7 +36,6 @@ from serving.observability.probes import Unanswered
 from serving.protocol.errors import InferenceRefused, LoadRefused, NotOffered, RegionRefused, UnknownModel
 from serving.queue.jobs import ScanNotFound, WrongState
 from serving.segmentation.results import SliceNotFound, UnknownFormat
-from serving.telemetry.requests import PROBLEM, REQUEST_ID
 
 MEDIA_TYPE = "application/problem+json"
 RETRY_SECONDS = 2

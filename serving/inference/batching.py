@@ -1,14 +1,15 @@
 """The batching queue: one for all scans and single slices of a process, in front of its devices.
 
-`turns` says what goes first. A scan's batch is computed as it was asked for, never merged or split, so that its answer
-depends on nothing else that runs. Single slices that wait are merged into one batch, which nobody waits for to fill up.
+`scheduling` says what goes first. A scan's batch is computed as it was asked for, never merged or split, so that its
+answer depends on nothing else that runs. Single slices that wait are merged into one batch, which nobody waits for to
+fill up.
 """
 
 from __future__ import annotations
 
+import math
 import threading
 import time
-from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any
 
@@ -20,6 +21,7 @@ from serving.inference.backpressure import SliceRoom
 from serving.inference.memory_fallback import MemoryFallback, Network
 from serving.inference.runtime import window_rows
 from serving.inference.scheduling import ComputedBatch, ComputedCallback, Request, Scheduler, Urgency
+from serving.observability.observer import Observer
 
 Answer = Future[NDArray[np.uint8]]
 
@@ -31,13 +33,15 @@ class Batcher:
         self,
         *,
         lanes: int,
-        on_batch: Callable[[ComputedBatch], None] = lambda batch: None,
+        observer: Observer | None = None,
         room: SliceRoom | None = None,
     ) -> None:
-        """`lanes` is the most batches that any device computes at once. `on_batch` is told of each, before it is
+        """`lanes` is the most batches that any device computes at once. `observer` is told of each, before it is
         answered. `room` is how many single slices may wait.
         """
-        self._on_batch = on_batch
+        self._observer = observer or Observer()
+        self.last_slice_seconds = -math.inf
+        """When the last batch of single slices left the device, by `time.monotonic`."""
         self._room = room or SliceRoom()
         self._scheduler = Scheduler()
         self._lock = threading.Lock()
@@ -69,7 +73,7 @@ class Batcher:
 
         `window` is that of all slices, or one for each, float32 (N, 2).
         With urgency SLICE, requests are merged into batches of at most `merged_up_to` slices. `halo` is what tiles are
-        shown around them where a slice alone does not fit the device. `counted`: `on_batch` is told of it. An answer
+        shown around them where a slice alone does not fit the device. `counted`: the observer is told of it. An answer
         that was not begun can be cancelled at no cost. It holds OutOfDeviceMemory where nothing helped, and what the
         network raised. Raises RuntimeError once the queue is closed.
         """
@@ -202,10 +206,22 @@ class Batcher:
                 self._room.computed(len(slices), seconds, lanes=first.network.lanes)
             computed = ComputedBatch(first.urgency, len(batch), len(slices), waited, seconds, failed)
             if first.counted:
-                self._on_batch(computed)
+                self._tell(computed)
             for request in batch:
                 if request.on_computed is not None:
                     request.on_computed(computed, began - request.submitted, request is first)
+
+    def _tell(self, batch: ComputedBatch) -> None:
+        if batch.urgency is Urgency.SLICE:
+            self.last_slice_seconds = time.monotonic()
+        self._observer.batch_computed(
+            batch.urgency.name.lower(),
+            requests=batch.requests,
+            slices=batch.slices,
+            waited_seconds=batch.waited_seconds,
+            seconds=batch.seconds,
+            failed=batch.failed,
+        )
 
 
 def _cast(slices: NDArray[Any]) -> NDArray[np.float32]:

@@ -10,7 +10,7 @@ import contextlib
 import copy
 import time
 import uuid
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +18,6 @@ from pathlib import Path
 import numpy as np
 from sqlalchemy.exc import SQLAlchemyError
 
-from scans.model.drift import Departure
 from scans.model.manifest import file_sha256
 from serving.inference.backpressure import QueueFull
 from serving.intake.admission import Admission
@@ -32,6 +31,7 @@ from serving.intake.tus import UploadNotFound, Uploads
 from serving.intake.verification import departures, slab_slices, verify
 from serving.models.served import LoadedModel, Models
 from serving.observability import logs
+from serving.observability.observer import Observer
 from serving.observability.tracing import Tracing
 from serving.queue.jobs import Jobs, ScanNotFound
 from serving.queue.scan import Scan, Upload
@@ -69,10 +69,10 @@ class Intake:
         silence_seconds: float,
         slab_slices: int,
         tracing: Tracing | None = None,
-        on_departure: Callable[[LoadedModel, Departure], None] = lambda model, departure: None,
+        observer: Observer | None = None,
     ) -> None:
-        """`on_departure` is told each way in which an accepted file is unlike what the model has seen."""
-        self._on_departure = on_departure
+        """`observer` is told each way in which an accepted file is unlike what the model has seen."""
+        self._observer = observer or Observer()
         self._tracing = tracing or Tracing()
         self._store = store
         self._scratch = scratch
@@ -244,7 +244,7 @@ class Intake:
         create_segmentation(incoming, scan)
         accepted = self._store_and_queue(incoming, scan, parameters)
         for departure in scan.warnings if accepted.id == scan.id else ():
-            self._on_departure(model, departure)
+            self._observer.departed(departure, model=model.identity.name)
         return accepted
 
     def _known(self, upload: Upload, parameters: Parameters, model_key: str) -> Scan | None:

@@ -10,36 +10,16 @@ import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Protocol
 
 from serving.models.references import is_registered
 from serving.models.registry import Reference, RegisteredVersion, RegistryError, RegistryUnreachable, find_version
 from serving.models.served import FIND_SECONDS, ModelError, Models, Reason, ServedReference
 from serving.observability import logs
+from serving.observability.observer import Observer
 from serving.observability.probes import Probe, Unanswered
 
 _FIRST_RETRY_SECONDS, _LAST_RETRY_SECONDS = 15.0, 3600.0
 _STOP_SECONDS = 10.0
-
-
-class Listener(Protocol):
-    """Who is told what comes of following: serving.telemetry.Telemetry, or what stands in for it."""
-
-    def model_followed(self, model: str) -> None:
-        """A model is followed from now on."""
-        ...
-
-    def model_swapped(self, model: str) -> None:
-        """Another version of the model is served from now on."""
-        ...
-
-    def model_refused(self, model: str, *, reason: str) -> None:
-        """A version was not put in place."""
-        ...
-
-    def registry_looked(self, reference: str, *, reached: bool) -> None:
-        """The registry was asked what a reference means, and answered or did not."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -79,11 +59,14 @@ class Followed:
 class Follower:
     """Follows the aliases among what is served."""
 
-    def __init__(self, models: Models, *, every_seconds: float, listener: Listener) -> None:
-        """`models` serves already; the registry is asked every so many seconds, and whenever `look` is called."""
+    def __init__(self, models: Models, *, every_seconds: float, observer: Observer) -> None:
+        """`models` serves already; the registry is asked every so many seconds, and whenever `look` is called.
+
+        `observer` is told what comes of it.
+        """
         self._models = models
         self._every_seconds = every_seconds
-        self._listener = listener
+        self._observer = observer
         self._states = {
             place.reference: _begun(place)
             for place in models.places
@@ -96,10 +79,10 @@ class Follower:
         """References that somebody said have moved: what was refused is tried again."""
         self._thread = threading.Thread(target=self._rounds, name="model-follower", daemon=True)
         for reference, state in self._states.items():
-            listener.model_followed(Reference.parse(reference).name)
-            listener.registry_looked(reference, reached=state.registry_up)
+            observer.model_followed(Reference.parse(reference).name)
+            observer.registry_looked(reference, reached=state.registry_up)
             if state.refusal is not None:
-                listener.model_refused(Reference.parse(reference).name, reason=state.refusal.reason)
+                observer.model_refused(Reference.parse(reference).name, reason=state.refusal.reason)
 
     @property
     def followed(self) -> Mapping[str, Followed]:
@@ -151,7 +134,7 @@ class Follower:
             return self._unreached(state, error)
         except RegistryError as error:
             registered, trouble = None, str(error)
-        self._listener.registry_looked(reference, reached=True)
+        self._observer.registry_looked(reference, reached=True)
         if not state.registry_up:
             logs.event("registry_reached", reference=reference)
         state = replace(state, registry_up=True, reached_seconds=time.time(), trouble=None)
@@ -162,7 +145,7 @@ class Follower:
         return self._followed(state, registered, notified=notified)
 
     def _unreached(self, state: Followed, error: Exception) -> Followed:
-        self._listener.registry_looked(state.reference, reached=False)
+        self._observer.registry_looked(state.reference, reached=False)
         if state.registry_up:
             logs.event("registry_unreachable", level=logging.WARNING, reference=state.reference, error=error)
         return replace(state, registry_up=False, trouble=str(error))
@@ -186,7 +169,7 @@ class Follower:
             logging.getLogger("ricefish").error("model_not_loaded", exc_info=error)
             failed = ModelError(f"{type(error).__name__}: {error}", reason="device", passing=True)
             return replace(state, refusal=self._refused(state, registered, failed))
-        self._listener.model_swapped(registered.name)
+        self._observer.model_swapped(registered.name)
         logs.event(
             "model_swapped",
             reference=state.reference,
@@ -201,7 +184,7 @@ class Follower:
         before = state.refusal
         tries = before.tries + 1 if before is not None and before.registered == registered else 1
         wait = min(_FIRST_RETRY_SECONDS * 2.0 ** min(tries - 1, 20), _LAST_RETRY_SECONDS)
-        self._listener.model_refused(registered.name, reason=error.reason)
+        self._observer.model_refused(registered.name, reason=error.reason)
         logs.event(
             "model_refused",
             level=logging.ERROR,

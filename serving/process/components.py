@@ -1,97 +1,143 @@
-"""Parts: what servers and workers have in common, opened in order and closed in reverse."""
+"""Components: what servers and workers have in common, made from their settings."""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from typing import Protocol
 
 from serving.inference.backpressure import SliceRoom
 from serving.inference.batching import Batcher
-from serving.inference.scheduling import ComputedBatch
 from serving.inference.tuning import Tuner, TuningOverrides
-from serving.models.follower import Follower
 from serving.models.loader import in_turn
-from serving.models.served import Models
+from serving.models.served import LoadedModel, Models
 from serving.observability import logs
+from serving.observability.gauges import QueuedScans, WaitingScans, Watched
+from serving.observability.telemetry import Telemetry
 from serving.observability.tracing import Tracing
 from serving.queue import census
 from serving.queue.janitor import Janitor
-from serving.queue.jobs import Jobs
+from serving.queue.jobs import Jobs, Priority
 from serving.queue.leases import Leases
-from serving.queue.worker import Run, Worker
+from serving.queue.worker import Worker
 from serving.segmentation.pipeline import Segmenter
 from serving.settings import Settings
 from serving.shadow.candidate import ShadowModel
+from serving.shadow.comparison_queue import ShadowQueue, sweep
+from serving.shadow.report import ShadowReport
 from serving.shadow.service import Shadow
 from serving.storage import Scratch, Store, open_store
 from serving.storage.database import Database
 from serving.storage.locations import database_url
-from serving.telemetry import Telemetry, Watched
 
 _MOST_GPU_LANES = 16
 
 
 @dataclass(frozen=True)
-class Parts:
+class Components:
     """What servers and workers have in common."""
 
+    settings: Settings
+    scratch: Scratch
+    telemetry: Telemetry
+    tracing: Tracing
     database: Database
     store: Store
-    models: Models
     batcher: Batcher
+    models: Models
+    """None loaded yet."""
+    worker: Worker | None
     jobs: Jobs
     janitor: Janitor
-    worker: Worker | None
-    alone: bool
     shadow: Shadow
+
+    @property
+    def alone(self) -> bool:
+        """True where no other process shares the queue."""
+        return not self.database.shared
+
+
+class Startable(Protocol):
+    """What has threads of its own."""
+
+    def start(self) -> None:
+        """Begins to work."""
+        ...
+
+    def stop(self) -> None:
+        """Ends; returns when it has."""
+        ...
 
 
 @contextmanager
-def opened(settings: Settings, scratch: Scratch, telemetry: Telemetry, tracing: Tracing) -> Iterator[Parts]:
-    """In this order: database, store, the batching queue, models (none loaded yet), the queue of scans."""
+def opened(settings: Settings, scratch: Scratch, telemetry: Telemetry, tracing: Tracing) -> Iterator[Components]:
+    """In this order: store, database, the batching queue, models, the queue of scans. Nothing works yet."""
     with ExitStack() as stack:
         database = Database(database_url(settings))
-        alone = not database.shared
         store = open_store(settings, scratch)
-        stack.enter_context(store.open(alone=alone))
+        stack.enter_context(store.open(alone=not database.shared))
         database.open()
         stack.callback(database.close)
-        shadow = Shadow.of(settings, database, owner=owner(settings))
-        batcher = _batcher(settings, shadow.listening(telemetry.batch_computed))
+        batcher = _batcher(settings, telemetry)
         stack.callback(batcher.close)
         models = _models(settings, store, scratch, batcher)
-        work = _worker(
-            settings,
-            _leases(settings, database, shadow),
-            store,
-            telemetry=telemetry,
-            segment=Segmenter(
-                store=store,
-                scratch=scratch,
-                models=models,
-                batcher=batcher,
-                tile=settings.tile,
-                quality_limit=settings.quality_limit,
-                on_spent=telemetry.time_spent,
-                on_slab=telemetry.slab_finished,
-                on_judged=telemetry.judged,
-                on_departure=telemetry.departed,
-                tracing=tracing,
-            ).segment,
+        shadow = _shadow(settings, database)
+        segmenter = Segmenter(
+            store=store,
+            scratch=scratch,
+            models=models,
+            batcher=batcher,
+            tile=settings.tile,
+            quality_limit=settings.quality_limit,
+            observer=telemetry,
+            tracing=tracing,
         )
-        jobs = Jobs(database, owner=owner(settings), on_change=work.look if work else lambda: None)
+        worker = _worker(settings, _leases(settings, database, shadow), store, segmenter, telemetry)
+        jobs = Jobs(database, owner=owner(settings), on_change=worker.look if worker else lambda: None)
         janitor = Janitor(store=store, jobs=jobs, retention_days=settings.retention_days)
+        janitor.also(lambda: sweep(database))
         with telemetry.watching(_watched(settings, scratch, database, batcher, models)):
-            yield Parts(database, store, models, batcher, jobs, janitor, work, alone, shadow)
+            yield Components(
+                settings, scratch, telemetry, tracing, database, store, batcher, models, worker, jobs, janitor, shadow
+            )
 
 
-def _batcher(settings: Settings, on_batch: Callable[[ComputedBatch], None]) -> Batcher:
+@contextmanager
+def running(components: Components, *parts: Startable | None) -> Iterator[None]:
+    """Starts the parts in their order, and then the shadow; they stop in reverse."""
+    shadow, store, scratch = components.shadow, components.store, components.scratch
+    with ExitStack() as stack:
+        for part in parts:
+            if part is not None:
+                part.start()
+                stack.callback(part.stop)
+        model = stack.enter_context(contextlib.closing(ShadowModel.of(components.settings, store, scratch)))
+        stack.enter_context(
+            shadow.running(
+                components.worker,
+                model=model,
+                store=store,
+                batcher=components.batcher,
+                tile=components.settings.tile,
+                alone=components.alone,
+                observer=components.telemetry,
+            )
+        )
+        yield
+
+
+def owner(settings: Settings) -> str:
+    """Name of this process, in the queue and in traces."""
+    return settings.worker_id or f"{socket.gethostname()}-{os.getpid()}"
+
+
+def _batcher(settings: Settings, telemetry: Telemetry) -> Batcher:
     room = SliceRoom(settings.queue_slices, settings.queue_slice_bytes)
-    return Batcher(lanes=max(os.cpu_count() or 1, _MOST_GPU_LANES), on_batch=on_batch, room=room)
+    return Batcher(lanes=max(os.cpu_count() or 1, _MOST_GPU_LANES), observer=telemetry, room=room)
 
 
 def _models(settings: Settings, store: Store, scratch: Scratch, batcher: Batcher) -> Models:
@@ -105,62 +151,66 @@ def _models(settings: Settings, store: Store, scratch: Scratch, batcher: Batcher
     )
 
 
-def _worker(
-    settings: Settings, leases: Leases, store: Store, *, telemetry: Telemetry, segment: Callable[[Run], None]
-) -> Worker | None:
-    if not settings.concurrent_scans:
-        return None
-    return Worker(
-        leases,
-        segment=segment,
-        concurrent_scans=settings.concurrent_scans,
-        attempts=settings.attempts,
-        check_store=store.check,
-        on_end=telemetry.scan_ended,
-    )
+def _shadow(settings: Settings, database: Database) -> Shadow:
+    share = settings.shadow_share if settings.shadow else 0.0
+    queue = ShadowQueue(database, owner=owner(settings), seconds=settings.lease_seconds, share=share)
+    return Shadow(settings.shadow, settings.shadow_share, queue, ShadowReport(database))
 
 
 def _leases(settings: Settings, database: Database, shadow: Shadow) -> Leases:
     seconds = settings.lease_seconds
-    leases = Leases(database, owner=owner(settings), seconds=seconds, on_success=shadow.scan_succeeded)
+    leases = Leases(database, owner=owner(settings), seconds=seconds, on_success=shadow.queue.want)
     if left := leases.take_back(alone=not database.shared):
         logs.event("scans_taken_back", scans=left)
     return leases
 
 
-@contextmanager
-def shadowed(settings: Settings, parts: Parts, scratch: Scratch, counters: Telemetry) -> Iterator[None]:
-    """The shadow runs, where there is one, for as long as the context lasts."""
-    store, batcher = parts.store, parts.batcher
-    with (
-        contextlib.closing(ShadowModel.of(settings, store, scratch)) as model,
-        parts.shadow.running(parts.worker, model=model, store=store, batcher=batcher, counters=counters),
-    ):
-        yield
+def _worker(
+    settings: Settings, leases: Leases, store: Store, segmenter: Segmenter, telemetry: Telemetry
+) -> Worker | None:
+    if not settings.concurrent_scans:
+        return None
+    return Worker(
+        leases,
+        segment=segmenter.segment,
+        concurrent_scans=settings.concurrent_scans,
+        attempts=settings.attempts,
+        check_store=store.check,
+        observer=telemetry,
+    )
 
 
 def _watched(settings: Settings, scratch: Scratch, database: Database, batcher: Batcher, models: Models) -> Watched:
     store = {"store": settings.store_dir} if settings.store_dir else {}
     return Watched(
-        census=lambda: census.count(database),
-        depth=batcher.depth,
-        models=models.served,
+        queue=lambda: _queued(census.count(database)),
+        depth=lambda: {urgency.name.lower(): slices for urgency, slices in batcher.depth().items()},
+        models=lambda: [_labels(model) for model in models.served()],
         disks={**store, "scratch": scratch.root},
         uploads={"resumable": scratch.uploads_dir, "request": scratch.root / "incoming"},
     )
 
 
-def owner(settings: Settings) -> str:
-    """Name of this process, in the queue and in traces."""
-    return settings.worker_id or f"{socket.gethostname()}-{os.getpid()}"
+def _labels(model: LoadedModel) -> tuple[str, ...]:
+    identity = model.identity
+    return (identity.name, identity.version or "", identity.sha256, model.precision, model.runtime.provider)
 
 
-@contextmanager
-def running(*parts: Follower | Janitor | Worker | None) -> Iterator[None]:
-    """Starts them in their order; they stop in reverse."""
-    with ExitStack() as stack:
-        for part in parts:
-            if part is not None:
-                part.start()
-                stack.callback(part.stop)
-        yield
+def _queued(counted: census.Census) -> QueuedScans:
+    waiting = {
+        priority.name.lower(): WaitingScans(
+            counted.waiting(priority),
+            counted.oldest_seconds(priority),
+            counted.load.of(priority).bytes,
+            counted.load.of(priority).voxels,
+        )
+        for priority in Priority
+    }
+    return QueuedScans(
+        states=counted.states,
+        waiting=waiting,
+        left_behind=counted.left_behind,
+        query_seconds=counted.seconds,
+        voxels_per_second=counted.load.voxels_per_second,
+        work_seconds=counted.load.seconds,
+    )

@@ -8,12 +8,12 @@ import threading
 
 from serving.models.served import ModelError
 from serving.observability import logs
+from serving.observability.telemetry import PortTaken
 from serving.observability.tracing import TracingError
-from serving.process import resources
+from serving.process import wiring
 from serving.settings import Settings
 from serving.storage import StoreError
 from serving.storage.database import DatabaseError
-from serving.telemetry import PortTaken
 
 
 def work(settings: Settings) -> int:
@@ -23,7 +23,7 @@ def work(settings: Settings) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop_requested.set())
     try:
-        with resources.worker(settings) as name:
+        with wiring.worker(settings) as name:
             print(f"Ricefish works as {name}", flush=True)
             logs.event("working", worker=name)
             stop_requested.wait()

@@ -31,9 +31,13 @@ class Census:
     """That counting took."""
     load: Load
 
-    def in_state(self, state: str) -> int:
-        """Scans in a state."""
-        return sum(count for (of, _), count in self.counts.items() if of == state)
+    @property
+    def states(self) -> dict[str, int]:
+        """Scans in each state; a state that is missing has none."""
+        totals: dict[str, int] = {}
+        for (state, _), count in self.counts.items():
+            totals[state] = totals.get(state, 0) + count
+        return totals
 
     def waiting(self, priority: Priority) -> int:
         """Scans that wait for a worker."""

@@ -18,6 +18,7 @@ from scans.model.drift import Departure
 from scans.model.judgement import Judgement
 from serving.models.served import ModelError
 from serving.observability import logs
+from serving.observability.observer import Observer
 from serving.queue.jobs import Priority
 from serving.queue.leases import Lease, Leases
 from serving.storage import Fenced
@@ -112,14 +113,14 @@ class Worker:
         concurrent_scans: int,
         attempts: int,
         check_store: Callable[[], object] = lambda: None,
-        on_end: Callable[[Ending, Run], None] = lambda ending, run: None,
+        observer: Observer | None = None,
     ) -> None:
         """A scan is begun `attempts` times; a full disk, or that `check_store` raises, does not count.
 
-        `on_end` is told how the work on each scan ended.
+        `observer` is told how the work on each scan ended.
         """
         self._check_store = check_store
-        self._on_end = on_end
+        self._observer = observer or Observer()
         self._leases = leases
         self._segment = segment
         self._places = concurrent_scans
@@ -233,10 +234,18 @@ class Worker:
             ending = Ending.LOST
             logs.event("scan_let_go", scan=scan_id)
         finally:
-            self._on_end(ending, run)
+            self._tell(ending, run)
             with self._lock:
                 del self._runs[f"{scan_id} {run.lease.epoch}"]
             self._wake.set()
+
+    def _tell(self, ending: Ending, run: Run) -> None:
+        self._observer.scan_ended(
+            ending.value,
+            final=ending.final,
+            priority=run.lease.priority.name.lower(),
+            seconds=max(0.0, time.time() - run.lease.scan.created_seconds) if ending is Ending.SUCCEEDED else None,
+        )
 
     def _end(self, run: Run) -> Ending:
         scan_id = run.lease.scan.id

@@ -21,15 +21,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scans.formats import open_volume
-from scans.geometry import Box, Triple
-from scans.model.drift import Departure
-from scans.model.judgement import Judgement
+from scans.geometry import Box
 from scans.tiling import segment_slab
 from serving.inference.batching import Batcher
 from serving.inference.runtime import OutOfDeviceMemory
 from serving.inference.scheduling import Urgency
 from serving.models.served import LoadedModel, Models
 from serving.observability import logs
+from serving.observability.observer import Observer
 from serving.observability.tracing import Tracing
 from serving.queue.jobs import Priority
 from serving.queue.scan import Scan
@@ -70,22 +69,15 @@ class Segmenter:
         batcher: Batcher,
         tile: int | None,
         quality_limit: float | None,
-        on_spent: Callable[[str, float], None] = lambda activity, seconds: None,
-        on_slab: Callable[[Triple], None] = lambda shape: None,
-        on_judged: Callable[[LoadedModel, Judgement], None] = lambda model, judgement: None,
-        on_departure: Callable[[LoadedModel, Departure], None] = lambda model, departure: None,
+        observer: Observer | None = None,
         tracing: Tracing | None = None,
     ) -> None:
-        """`on_spent` is told the seconds of each of ACTIVITIES, `on_slab` the shape of each slab that is durable,
-        `on_judged` what is judged of it, `on_departure` each way in which a whole answer is unlike the training.
+        """`observer` is told the seconds of each of ACTIVITIES, and of each slab that is durable.
 
         More than `quality_limit` (0..1) of the slices with organs must not be bad; None: see `SlabJudge`.
         """
-        self._on_judged = on_judged
-        self._on_departure = on_departure
+        self._observer = observer or Observer()
         self._quality_limit = quality_limit
-        self._on_spent = on_spent
-        self._on_slab = on_slab
         self._tracing = tracing or Tracing()
         self._store = store
         self._scratch = scratch
@@ -106,7 +98,7 @@ class Segmenter:
     def _segment(self, run: Run, scan: Scan) -> None:
         model = self._models.of_scan(scan.model)
         batch_size = run.lease.batch_size or model.tuning.batch_size(*scan.shape[1:])
-        watch = Stopwatch({**dict.fromkeys(ACTIVITIES, 0.0), **run.lease.timings}, self._on_spent)
+        watch = Stopwatch({**dict.fromkeys(ACTIVITIES, 0.0), **run.lease.timings}, self._observer)
         with ExitStack() as stack:
             attempt = stack.enter_context(self._store.begin(scan.id, run.lease.epoch))
             folder = stack.enter_context(self._scratch.passing("staging"))
@@ -132,14 +124,12 @@ class Segmenter:
                 judge,
                 batch_size=batch_size,
                 watch=watch,
-                on_judged=partial(self._on_judged, model),
-                on_departure=partial(self._on_departure, model),
+                observer=self._observer,
             )
 
             def write(slab: SegmentedSlab) -> None:
                 with self._tracing.span("slab write", slab=slab.number):
                     writer.write(slab)
-                self._on_slab(slab.box.shape)
 
             slabs = _ahead(reading, read, numbered, waiting=watch, activity="wait for read")
             segmented = self._traced(inference.of(slabs))

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+
+from serving.observability.observer import Observer
 
 ACTIVITIES = ("read", "wait for read", "prepare", "infer", "wait for write", "judge", "write")
 """By the reader, four in turn by the thread that feeds the device, and two by the writer."""
@@ -16,7 +18,7 @@ class Stopwatch:
     """Seconds by activity. Each is added to by one thread alone."""
 
     seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(ACTIVITIES, 0.0))
-    on_spent: Callable[[str, float], None] = lambda activity, seconds: None
+    observer: Observer = field(default_factory=Observer)
 
     @contextmanager
     def measuring(self, activity: str) -> Iterator[None]:
@@ -27,4 +29,4 @@ class Stopwatch:
         finally:
             spent = time.perf_counter() - began
             self.seconds[activity] += spent
-            self.on_spent(activity, spent)
+            self.observer.time_spent(activity, spent)

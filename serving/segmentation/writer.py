@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,8 +12,7 @@ from numpy.typing import NDArray
 
 from scans.geometry import Box
 from scans.measures.statistics import OrganStatistics
-from scans.model.drift import Departure
-from scans.model.judgement import Judgement
+from serving.observability.observer import Observer
 from serving.queue.worker import Run
 from serving.segmentation.judge import SlabJudge
 from serving.segmentation.pyramid import SegmentationWriter
@@ -48,17 +46,15 @@ class ResultWriter:
         *,
         batch_size: int,
         watch: Stopwatch,
-        on_judged: Callable[[Judgement], None] = lambda judgement: None,
-        on_departure: Callable[[Departure], None] = lambda departure: None,
+        observer: Observer,
     ) -> None:
-        """`on_judged` is told of each slab that is durable, `on_departure` how the whole is unlike the training."""
+        """`observer` is told of each slab that is durable, and how the whole is unlike the training."""
         self._run = run
         self._segmentation = segmentation
         self._judge = judge
         self._batch_size = batch_size
         self._watch = watch
-        self._on_judged = on_judged
-        self._on_departure = on_departure
+        self._observer = observer
         self._statistics = run.lease.statistics
         self._judgement = run.lease.judgement
         self._scan = run.lease.scan
@@ -84,9 +80,11 @@ class ResultWriter:
             batch_size=self._batch_size,
             rate=self._rate(),
         )
-        self._on_judged(judgement)
+        model = self._scan.model.name
+        self._observer.slab_finished(slab.box.shape)
+        self._observer.slab_judged(judgement, model=model)
         for departure in departures:
-            self._on_departure(departure)
+            self._observer.departed(departure, model=model)
 
     def _rate(self) -> float | None:
         if len(self._finished) < 2:

@@ -11,6 +11,7 @@ from serving.inference.tuning import Tuner, TuningOverrides
 from serving.models.follower import Follower
 from serving.models.served import LoadedModel, ModelError, Models
 from serving.observability import logs
+from serving.observability.observer import Observer
 from serving.settings import Settings
 from serving.storage import Scratch, Store
 
@@ -61,7 +62,7 @@ class ShadowModel:
                 self._not_before = time.monotonic() + _AGAIN_SECONDS
                 logs.event("shadow_not_loaded", level=logging.ERROR, error=error, next_seconds=_AGAIN_SECONDS)
                 return None
-            self._follower = Follower(self._models, every_seconds=self._follow_seconds, listener=_Nobody())
+            self._follower = Follower(self._models, every_seconds=self._follow_seconds, observer=Observer())
             self._follower.start()
         return None if self._models is None else self._models.current
 
@@ -69,19 +70,3 @@ class ShadowModel:
         """Follows no longer."""
         if self._follower is not None:
             self._follower.stop()
-
-
-class _Nobody:
-    """Counts nothing: the counters of models are those of what is served. The log has all of it."""
-
-    def model_followed(self, model: str) -> None:
-        """Nothing."""
-
-    def model_swapped(self, model: str) -> None:
-        """Nothing."""
-
-    def model_refused(self, model: str, *, reason: str) -> None:
-        """Nothing."""
-
-    def registry_looked(self, reference: str, *, reached: bool) -> None:
-        """Nothing."""

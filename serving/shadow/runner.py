@@ -6,13 +6,13 @@ import logging
 import threading
 from collections.abc import Callable
 from enum import Enum
-from typing import Protocol
 
 from sqlalchemy.exc import SQLAlchemyError
 
 from scans.formats import FormatError
 from serving.models.served import LoadedModel
 from serving.observability import logs
+from serving.observability.observer import Observer
 from serving.queue.worker import Interrupted
 from serving.shadow.agreement import NothingInCommon, OrganAgreement
 from serving.shadow.comparison import Comparer, Comparison
@@ -39,18 +39,6 @@ class ShadowEnding(Enum):
     """The scan was removed, or another process has taken it up."""
 
 
-class Counters(Protocol):
-    """What counts: `serving.telemetry.Telemetry`."""
-
-    def shadow_agreement(self, organ: str, dice: float, *, model: str) -> None:
-        """Dice of an organ of a scan that was compared."""
-        ...
-
-    def shadow_ended(self, ending: ShadowEnding) -> None:
-        """How the work on a comparison ended."""
-        ...
-
-
 class ShadowWorker:
     """Takes up comparisons while it is quiet. What fails here is logged and counted, and goes no further."""
 
@@ -61,14 +49,14 @@ class ShadowWorker:
         model: Callable[[], LoadedModel | None],
         comparer: Comparer,
         idle: Callable[[], bool],
-        counters: Counters,
+        observer: Observer,
     ) -> None:
         """`model` gives the shadow, None while there is none; it may load it, and is called in this thread alone."""
         self._queue = queue
         self._model = model
         self._comparer = comparer
         self._idle = idle
-        self._counters = counters
+        self._observer = observer
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._work, name="shadow")
 
@@ -107,7 +95,7 @@ class ShadowWorker:
             ending = self._end(lease, model)
         except LeaseLost:
             logs.event("shadow_let_go", scan=lease.scan.id)
-        self._counters.shadow_ended(ending)
+        self._observer.shadow_ended(ending.value)
         return True
 
     def _end(self, lease: ShadowLease, model: LoadedModel) -> ShadowEnding:
@@ -143,6 +131,6 @@ class ShadowWorker:
     def _tell(self, scan_id: str, agreement: OrganAgreement, *, model: str) -> None:
         scored = {organ: dice for organ, dice in agreement.dice.items() if dice is not None}
         for organ, dice in scored.items():
-            self._counters.shadow_agreement(organ, dice, model=model)
+            self._observer.shadow_agreed(organ, dice, model=model)
         said = " ".join(f"{organ}={dice:.4f}" for organ, dice in scored.items())
         logs.event("shadow_compared", scan=scan_id, dice=said)

@@ -12,7 +12,7 @@ from fastapi import APIRouter, Request, Response
 from serving.api.dependencies import CallerResources, segmentation_model
 from serving.api.schemas import CheckResponse, HealthResponse, OrganResponse, ServedModelResponse
 from serving.observability.readiness import Check
-from serving.telemetry import CONTENT_TYPE, Telemetry
+from serving.observability.telemetry import CONTENT_TYPE, Telemetry
 
 router = APIRouter(tags=["server"])
 

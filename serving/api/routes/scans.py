@@ -87,7 +87,7 @@ async def get_events(
 def cancel_scan(resources: CallerResources, scan_id: ScanId) -> ScanResponse:
     """Ends a scan within the batch under way; its file stays, so that it can be tried again."""
     resources.jobs.cancel(scan_id)
-    resources.telemetry.scan_ended(Ending.CANCELLED)
+    resources.observer.scan_ended(Ending.CANCELLED.value, final=True)
     return scan_response(*resources.jobs.get(scan_id))
 
 

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from serving.telemetry.devices import _nvml, device_metrics
+from serving.observability.gpus import _nvml, gpu_metrics
 
 
 def test_gpus_are_measured_where_they_can_be_asked(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -32,13 +32,13 @@ def test_gpus_are_measured_where_they_can_be_asked(monkeypatch: pytest.MonkeyPat
     monkeypatch.setitem(sys.modules, "pynvml", nvml)
     _nvml.cache_clear()
     try:
-        families = {family.name: family for family in device_metrics()}
+        families = {family.name: family for family in gpu_metrics()}
         assert {s.labels["device"]: s.value for s in families["ricefish_device_memory_used_bytes"].samples} == {
             "0": 5, "2": 7,
         }  # fmt: skip
         assert families["ricefish_device_utilization_ratio"].samples[0].value == 0.42
         _nvml.cache_clear()
         monkeypatch.setitem(sys.modules, "pynvml", None)
-        assert list(device_metrics()) == []
+        assert list(gpu_metrics()) == []
     finally:
         _nvml.cache_clear()

@@ -6,6 +6,7 @@ import re
 import time
 import uuid
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import httpx
@@ -14,10 +15,12 @@ import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
 from benchmarks import servers
+from scans.model.drift import Departure
+from scans.model.judgement import Judgement
 from serving.app import create_app
 from serving.inference.scheduling import Urgency
+from serving.process.wiring import telemetry_of_process
 from serving.settings import Settings
-from serving.telemetry import Telemetry
 from tests.serving.conftest import Example
 from tests.serving.databases import new_postgresql_database
 from tests.serving.models import write_model
@@ -189,12 +192,12 @@ def test_two_applications_in_one_process_count_apart(tmp_path: Path, model_dir: 
 
 def test_what_models_report_is_counted() -> None:
     """Swaps, refusals, drift, quality and the agreement of a shadow."""
-    telemetry = Telemetry()
+    telemetry = telemetry_of_process()
     telemetry.model_swapped("ricefish")
     telemetry.model_refused("ricefish", reason="golden")
-    telemetry.drift_warning("spacing", model="ricefish")
-    telemetry.good_probability(0.55, model="ricefish")
-    telemetry.shadow_agreement("heart", 0.93, model="ricefish")
+    telemetry.departed(Departure("spacing", "Too wide.", "0.2", "0.1"), model="ricefish")
+    telemetry.slab_judged(replace(Judgement.empty(1), good=(0.55, 0.1), organ_voxels=(7, 0)), model="ricefish")
+    telemetry.shadow_agreed("heart", 0.93, model="ricefish")
     metrics = Metrics(telemetry.exposition().decode())
     assert metrics("model_swaps_total", model="ricefish") == 1
     assert metrics("model_refusals_total", model="ricefish", reason="golden") == 1

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from scans.organs import OrganMap
-from serving.inference.scheduling import ComputedBatch, Urgency
+from serving.inference.scheduling import Urgency
 from serving.shadow.agreement import Matching, NothingInCommon, OrganAgreement
 from serving.shadow.idleness import Idleness
 from serving.shadow.sampling import is_sampled
@@ -48,8 +48,8 @@ def test_it_is_quiet_only_where_nobody_waits(monkeypatch: pytest.MonkeyPatch) ->
     """Not while a scan is worked on or a slice waits, nor within a second of a single slice; its own do not count."""
     now = [100.0]
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
-    quiet, busy, depth = Idleness(), [False], {Urgency.SLICE: 0, Urgency.BACKLOG: 0, Urgency.SHADOW: 4}
-    quiet.watch(busy=lambda: busy[0], depth=lambda: depth)
+    busy, last, depth = [False], [0.0], {Urgency.SLICE: 0, Urgency.BACKLOG: 0, Urgency.SHADOW: 4}
+    quiet = Idleness(busy=lambda: busy[0], depth=lambda: depth, last_slice_seconds=lambda: last[0])
     assert quiet()
     busy[0] = True
     assert not quiet()
@@ -57,10 +57,7 @@ def test_it_is_quiet_only_where_nobody_waits(monkeypatch: pytest.MonkeyPatch) ->
     depth[Urgency.BACKLOG] = 1
     assert not quiet()
     depth[Urgency.BACKLOG] = 0
-    batch = {"requests": 1, "slices": 1, "waited_seconds": 0.0, "seconds": 0.0, "failed": False}
-    quiet.batch_computed(ComputedBatch(Urgency.SHADOW, **batch))
-    assert quiet()
-    quiet.batch_computed(ComputedBatch(Urgency.SLICE, **batch))
+    last[0] = now[0]
     assert not quiet()
     now[0] += 1.0
     assert quiet()

@@ -1,4 +1,4 @@
-"""What is looked up at a scrape: the queue in the database, disks, uploads, models, the batching queue."""
+"""Gauges: what is looked up at a scrape: the queue in the database, disks, uploads, models, the batching queue."""
 
 from __future__ import annotations
 
@@ -12,14 +12,9 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
-from serving.inference.scheduling import Urgency
-from serving.models.served import LoadedModel
 from serving.observability import logs
+from serving.observability.gpus import gpu_metrics
 from serving.observability.probes import Probe
-from serving.queue.census import Census
-from serving.queue.jobs import Priority
-from serving.queue.load import Load
-from serving.telemetry.devices import device_metrics
 
 _AGE_SECONDS = 5.0
 _LIMIT_SECONDS = 2.0
@@ -29,27 +24,57 @@ Seen = TypeVar("Seen")
 
 
 @dataclass(frozen=True)
+class WaitingScans:
+    """Scans of one priority that wait."""
+
+    scans: int
+    oldest_seconds: float
+    """Age of the oldest; 0: none waits."""
+    bytes: int
+    """Of their files."""
+    voxels: float
+
+
+@dataclass(frozen=True)
+class QueuedScans:
+    """The queue of scans at one moment."""
+
+    states: Mapping[str, int]
+    """Scans in each state; a state that is missing has none."""
+    waiting: Mapping[str, WaitingScans]
+    """By priority."""
+    left_behind: int
+    """Running scans whose lease has run out."""
+    query_seconds: float
+    """That counting took."""
+    voxels_per_second: float | None
+    """Of late, by all workers."""
+    work_seconds: float | None
+    """Until all that waits and runs is done."""
+
+
+@dataclass(frozen=True)
 class Watched:
     """What there is to look at."""
 
-    census: Callable[[], Census]
+    queue: Callable[[], QueuedScans]
     """Counts the scans in the database."""
-    depth: Callable[[], Mapping[Urgency, int]]
-    """Slices in the batching queue."""
-    models: Callable[[], Iterable[LoadedModel]]
-    """Those that new scans can be segmented with."""
+    depth: Callable[[], Mapping[str, int]]
+    """Slices in the batching queue, by urgency."""
+    models: Callable[[], Iterable[tuple[str, ...]]]
+    """Those that new scans can be segmented with: name, version, sha256, precision and provider of each."""
     disks: Mapping[str, Path]
     """Folders whose disks may fill, by name."""
     uploads: Mapping[str, Path]
     """Folders that hold one entry for each upload under way, by kind."""
 
 
-class State(Collector):
+class Gauges(Collector):
     """Looks at what is watched, at most every few seconds; what does not answer in time is left out."""
 
     def __init__(self, watched: Watched) -> None:
         self._watched = watched
-        self._census = _probe(watched.census)
+        self._scans = _probe(watched.queue)
         self._disks = _probe(lambda: {name: shutil.disk_usage(path) for name, path in watched.disks.items()})
         self._uploads = _probe(lambda: {kind: _entries(folder) for kind, folder in watched.uploads.items()})
 
@@ -63,46 +88,46 @@ class State(Collector):
         yield self._batching()
         yield self._models()
         yield from self._folders()
-        yield from device_metrics()
+        yield from gpu_metrics()
 
     def _queue(self) -> Iterator[Metric]:
-        census = _answer(self._census)
-        yield GaugeMetricFamily("ricefish_database_up", "1 if the database answers.", value=float(census is not None))
-        if census is None:
+        queued = _answer(self._scans)
+        yield GaugeMetricFamily("ricefish_database_up", "1 if the database answers.", value=float(queued is not None))
+        if queued is None:
             return
         yield GaugeMetricFamily(
-            "ricefish_database_query_seconds", "Time that counting the scans took.", value=census.seconds
+            "ricefish_database_query_seconds", "Time that counting the scans took.", value=queued.query_seconds
         )
         scans = GaugeMetricFamily("ricefish_scans", "Scans in the database.", labels=("state",))
         for state in _STATES:
-            scans.add_metric((state,), census.in_state(state))
+            scans.add_metric((state,), queued.states.get(state, 0))
         yield scans
-        depth = GaugeMetricFamily("ricefish_scan_queue_depth", "Scans that wait.", labels=("priority",))
-        oldest = GaugeMetricFamily(
-            "ricefish_scan_queue_oldest_seconds", "Age of the oldest scan that waits; 0: none.", labels=("priority",)
-        )
-        for priority in Priority:
-            depth.add_metric((priority.name.lower(),), census.waiting(priority))
-            oldest.add_metric((priority.name.lower(),), census.oldest_seconds(priority))
-        yield depth
-        yield oldest
-        yield from _load(census.load)
+        yield from _waiting(queued.waiting)
         yield GaugeMetricFamily(
-            "ricefish_scans_left_behind", "Running scans whose worker has not renewed its lease.", census.left_behind
+            "ricefish_scan_voxels_per_second",
+            "Of late, by all workers; 0: not known.",
+            value=queued.voxels_per_second or 0.0,
+        )
+        if queued.work_seconds is not None:
+            yield GaugeMetricFamily(
+                "ricefish_scan_queue_work_seconds",
+                "Until all that waits and runs is done, at the rate of late.",
+                value=queued.work_seconds,
+            )
+        yield GaugeMetricFamily(
+            "ricefish_scans_left_behind", "Running scans whose worker has not renewed its lease.", queued.left_behind
         )
 
     def _batching(self) -> Metric:
         family = GaugeMetricFamily("ricefish_inference_queue_slices", "Slices that wait.", labels=("urgency",))
         for urgency, slices in self._watched.depth().items():
-            family.add_metric((urgency.name.lower(),), slices)
+            family.add_metric((urgency,), slices)
         return family
 
     def _models(self) -> Metric:
         names = ("name", "version", "sha256", "precision", "provider")
         family = GaugeMetricFamily("ricefish_model_info", "A model that is served.", labels=names)
-        for model in self._watched.models():
-            identity = model.identity
-            values = (identity.name, identity.version or "", identity.sha256, model.precision, model.runtime.provider)
+        for values in self._watched.models():
             family.add_metric(values, 1)
         return family
 
@@ -118,24 +143,21 @@ class State(Collector):
         yield from (free, size, uploads)
 
 
-def _load(load: Load) -> Iterator[Metric]:
+def _waiting(waiting: Mapping[str, WaitingScans]) -> Iterator[Metric]:
+    depth = GaugeMetricFamily("ricefish_scan_queue_depth", "Scans that wait.", labels=("priority",))
+    oldest = GaugeMetricFamily(
+        "ricefish_scan_queue_oldest_seconds", "Age of the oldest scan that waits; 0: none.", labels=("priority",)
+    )
     size = GaugeMetricFamily(
         "ricefish_scan_queue_bytes", "Bytes of the files of scans that wait.", labels=("priority",)
     )
     voxels = GaugeMetricFamily("ricefish_scan_queue_voxels", "Voxels of scans that wait.", labels=("priority",))
-    for priority in Priority:
-        size.add_metric((priority.name.lower(),), load.of(priority).bytes)
-        voxels.add_metric((priority.name.lower(),), load.of(priority).voxels)
-    yield from (size, voxels)
-    yield GaugeMetricFamily(
-        "ricefish_scan_voxels_per_second", "Of late, by all workers; 0: not known.", value=load.voxels_per_second or 0.0
-    )
-    if load.seconds is not None:
-        yield GaugeMetricFamily(
-            "ricefish_scan_queue_work_seconds",
-            "Until all that waits and runs is done, at the rate of late.",
-            value=load.seconds,
-        )
+    for priority, those in waiting.items():
+        depth.add_metric((priority,), those.scans)
+        oldest.add_metric((priority,), those.oldest_seconds)
+        size.add_metric((priority,), those.bytes)
+        voxels.add_metric((priority,), those.voxels)
+    yield from (depth, oldest, size, voxels)
 
 
 def _probe(look: Callable[[], Seen]) -> Probe[Seen]:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 from prometheus_client import (
     CollectorRegistry,
@@ -20,15 +20,12 @@ from prometheus_client import (
 )
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
 
+from scans.geometry import Triple
 from scans.model.drift import Departure
 from scans.model.judgement import Judgement
-from serving.inference.scheduling import ComputedBatch, Urgency
-from serving.models.loaded_model import REASONS, LoadedModel
 from serving.observability import logs
-from serving.queue.worker import Ending, Run
-from serving.segmentation.stopwatch import ACTIVITIES
-from serving.shadow.runner import ShadowEnding
-from serving.telemetry.state import State, Watched
+from serving.observability.gauges import Gauges, Watched
+from serving.observability.observer import Observer
 
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
 
@@ -43,10 +40,29 @@ class PortTaken(OSError):
     """Metrics cannot be answered on their port; the message names it."""
 
 
-class Telemetry:
+@dataclass(frozen=True)
+class Labels:
+    """Values of labels that are known beforehand: their series begin at 0, so that their first step can be seen."""
+
+    urgencies: tuple[str, ...] = ()
+    """Of batches."""
+    activities: tuple[str, ...] = ()
+    """Of segmenting."""
+    outcomes: tuple[str, ...] = ()
+    """Ends of scans."""
+    interruptions: tuple[str, ...] = ()
+    """Ends of work on scans that did not end."""
+    shadow_outcomes: tuple[str, ...] = ()
+    """Ends of runs of the shadow."""
+    refusals: tuple[str, ...] = ()
+    """Reasons why a model is not served."""
+
+
+class Telemetry(Observer):
     """What one process counts. Every method takes microseconds and may be called from any thread."""
 
-    def __init__(self) -> None:
+    def __init__(self, labels: Labels = Labels()) -> None:
+        self._labels = labels
         disable_created_metrics()  # type: ignore[no-untyped-call]  # a third of all series
         self.registry = CollectorRegistry()
         PlatformCollector(self.registry)
@@ -64,7 +80,7 @@ class Telemetry:
     @contextmanager
     def watching(self, watched: Watched) -> Iterator[None]:
         """Looks at these things at every scrape, for as long as the context lasts."""
-        state = State(watched)
+        state = Gauges(watched)
         self.registry.register(state)
         try:
             yield
@@ -135,21 +151,21 @@ class Telemetry:
         self._waited = self._histogram(
             "inference_wait_seconds", "Time a batch waited for its device.", _BATCH_SECONDS, "urgency"
         )
-        for urgency in Urgency:
-            name = urgency.name.lower()
+        for urgency in self._labels.urgencies:
             for metric in (self._asked, self._failed, self._batch_slices, self._batch_seconds, self._waited):
-                metric.labels(name)
+                metric.labels(urgency)
 
-    def batch_computed(self, batch: ComputedBatch) -> None:
+    def batch_computed(
+        self, urgency: str, *, requests: int, slices: int, waited_seconds: float, seconds: float, failed: bool
+    ) -> None:
         """A batch was computed, or failed."""
-        name = batch.urgency.name.lower()
-        self._asked.labels(name).inc(batch.requests)
-        self._waited.labels(name).observe(batch.waited_seconds)
-        if batch.failed:
-            self._failed.labels(name).inc()
+        self._asked.labels(urgency).inc(requests)
+        self._waited.labels(urgency).observe(waited_seconds)
+        if failed:
+            self._failed.labels(urgency).inc()
             return
-        self._batch_slices.labels(name).observe(batch.slices)
-        self._batch_seconds.labels(name).observe(batch.seconds)
+        self._batch_slices.labels(urgency).observe(slices)
+        self._batch_seconds.labels(urgency).observe(seconds)
 
     def _scans(self) -> None:
         self._ended = self._counter("scans_ended", "Scans that this process ended.", "outcome")
@@ -165,26 +181,29 @@ class Telemetry:
         self._stage_seconds = self._counter(
             "slab_stage_seconds", "Time spent on slabs, by what it was spent on.", "activity"
         )
-        for ending in Ending:
-            (self._ended if ending.final else self._stopped).labels(ending.value)
-        for activity in ACTIVITIES:
+        for outcome in self._labels.outcomes:
+            self._ended.labels(outcome)
+        for interruption in self._labels.interruptions:
+            self._stopped.labels(interruption)
+        for activity in self._labels.activities:
             self._stage_seconds.labels(activity.replace(" ", "_"))
 
-    def scan_ended(self, ending: Ending, run: Run | None = None) -> None:
-        """Work on a scan ended, or, without a run, somebody cancelled it."""
-        (self._ended if ending.final else self._stopped).labels(ending.value).inc()
-        if run is not None and ending is Ending.SUCCEEDED:
-            seconds = max(0.0, time.time() - run.lease.scan.created_seconds)
-            self._scan_seconds.labels(run.lease.priority.name.lower()).observe(seconds)
+    def scan_ended(
+        self, outcome: str, *, final: bool, priority: str | None = None, seconds: float | None = None
+    ) -> None:
+        """Work on a scan ended, or somebody cancelled it."""
+        (self._ended if final else self._stopped).labels(outcome).inc()
+        if seconds is not None:
+            self._scan_seconds.labels(priority or "unknown").observe(seconds)
 
-    def slab_finished(self, shape: tuple[int, int, int]) -> None:
+    def slab_finished(self, shape: Triple) -> None:
         """A slab of so many voxels along z, y, x is in the store."""
         self._slabs.inc()
         self._slices.inc(shape[0])
         self._voxels.inc(math.prod(shape))
 
     def time_spent(self, activity: str, seconds: float) -> None:
-        """So long was spent on one of ACTIVITIES."""
+        """So long was spent on one of the activities."""
         self._stage_seconds.labels(activity.replace(" ", "_")).inc(seconds)
 
     def _models(self) -> None:
@@ -204,13 +223,13 @@ class Telemetry:
             "shadow_agreement_dice", "Agreement of a shadow model with the one served.", _SHARES, "model", "organ"
         )
         self._shadow_runs = self._counter("shadow_runs", "Runs of the shadow on a scan, by how they ended.", "outcome")
-        for ending in ShadowEnding:
-            self._shadow_runs.labels(ending.value)
+        for outcome in self._labels.shadow_outcomes:
+            self._shadow_runs.labels(outcome)
 
     def model_followed(self, model: str) -> None:
         """A model is followed from now on: its counters begin, so that their first step can be seen."""
         self._swaps.labels(model)
-        for reason in REASONS:
+        for reason in self._labels.refusals:
             self._refusals.labels(model, reason)
 
     def registry_looked(self, reference: str, *, reached: bool) -> None:
@@ -224,31 +243,23 @@ class Telemetry:
         self._swaps.labels(model).inc()
 
     def model_refused(self, model: str, *, reason: str) -> None:
-        """A version was not served; `reason` is one of REASONS."""
+        """A version was not served; `reason` is one of a few words."""
         self._refusals.labels(model, reason).inc()
 
-    def drift_warning(self, code: str, *, model: str) -> None:
-        """A scan is unlike those of the training; `code` is one of a few words."""
-        self._drift.labels(model, code).inc()
-
-    def good_probability(self, probability: float, *, model: str) -> None:
-        """What the Quality Classifier says of a slice, 0..1."""
-        self._good.labels(model).observe(probability)
-
-    def departed(self, model: LoadedModel, departure: Departure) -> None:
+    def departed(self, departure: Departure, *, model: str) -> None:
         """A scan is unlike what the model has seen."""
-        self.drift_warning(departure.code, model=model.identity.name)
+        self._drift.labels(model, departure.code).inc()
 
-    def judged(self, model: LoadedModel, judgement: Judgement) -> None:
+    def slab_judged(self, judgement: Judgement, *, model: str) -> None:
         """A slab was judged; slices without organs do not count."""
         for probability, voxels in zip(judgement.good, judgement.organ_voxels, strict=True):
             if voxels:
-                self.good_probability(probability, model=model.identity.name)
+                self._good.labels(model).observe(probability)
 
-    def shadow_agreement(self, organ: str, dice: float, *, model: str) -> None:
+    def shadow_agreed(self, organ: str, dice: float, *, model: str) -> None:
         """Dice of an organ, 0..1, between what the shadow model `model` says and what was answered."""
         self._agreement.labels(model, organ).observe(dice)
 
-    def shadow_ended(self, ending: ShadowEnding) -> None:
+    def shadow_ended(self, outcome: str) -> None:
         """A run of the shadow on a scan ended."""
-        self._shadow_runs.labels(ending.value).inc()
+        self._shadow_runs.labels(outcome).inc()

@@ -11,7 +11,7 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 
 
-def device_metrics() -> Iterator[Metric]:
+def gpu_metrics() -> Iterator[Metric]:
     """Gauges by device; nothing where no GPU can be asked."""
     nvml = _nvml()
     if nvml is None:

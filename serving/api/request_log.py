@@ -14,8 +14,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serving.auth.identity import identity_of
 from serving.observability import logs
+from serving.observability.telemetry import Telemetry
 from serving.observability.tracing import Tracing
-from serving.telemetry.instruments import Telemetry
 
 REQUEST_ID = "X-Request-ID"
 PROBLEM = "ricefish.problem"

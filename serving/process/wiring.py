@@ -1,0 +1,203 @@
+"""Wiring: what a server and a worker consist of, made from their settings, opened in order and closed in reverse."""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from serving.api.dependencies import Resources
+from serving.auth.authentication import Auth, check_exposure
+from serving.auth.keys import Keys
+from serving.inference.scheduling import Urgency
+from serving.intake.acceptance import Intake
+from serving.intake.admission import Admission, QueueLimits
+from serving.intake.limits import Limits
+from serving.intake.sources import Sources
+from serving.intake.tus import Uploads
+from serving.models.follower import Follower
+from serving.models.loaded_model import REASONS
+from serving.models.webhooks import Webhook
+from serving.observability.readiness import Readiness
+from serving.observability.telemetry import Labels, Telemetry
+from serving.observability.tracing import Tracing
+from serving.process.components import Components, opened, owner, running
+from serving.protocol.catalogue import ModelCatalogue
+from serving.protocol.repository import Repository
+from serving.protocol.shared_memory import Regions
+from serving.protocol.statistics import Statistics
+from serving.queue import load
+from serving.queue.worker import Ending
+from serving.segmentation.results import Results
+from serving.segmentation.stopwatch import ACTIVITIES
+from serving.settings import Settings
+from serving.shadow.runner import ShadowEnding
+from serving.storage import Scratch, StoreError
+from serving.storage.database import Database
+from serving.storage.locations import scratch_dir
+
+
+def telemetry_of_process() -> Telemetry:
+    """What a process counts, with the series that are known beforehand."""
+    return Telemetry(
+        Labels(
+            urgencies=tuple(urgency.name.lower() for urgency in Urgency),
+            activities=ACTIVITIES,
+            outcomes=tuple(ending.value for ending in Ending if ending.final),
+            interruptions=tuple(ending.value for ending in Ending if not ending.final),
+            shadow_outcomes=tuple(ending.value for ending in ShadowEnding),
+            refusals=REASONS,
+        )
+    )
+
+
+@contextmanager
+def server(settings: Settings, *, telemetry: Telemetry, tracing: Tracing) -> Iterator[Resources]:
+    """The resources of a server, open for as long as the context lasts.
+
+    In this order: scratch, store, database, the models (checked on their golden slices), then the worker, which may
+    need all of them at once. Raises StoreError, DatabaseError, NoKeys or ModelError.
+    """
+    with ExitStack() as stack:
+        scratch = stack.enter_context(Scratch(scratch_dir(settings)).opened())
+        components = stack.enter_context(opened(settings, scratch, telemetry, tracing))
+        auth = _auth(settings, components.database)
+        stack.callback(auth.quotas.close)
+        if references := settings.references:
+            components.models.serve(*references)
+        catalogue = stack.enter_context(_catalogue(components))
+        follower = Follower(components.models, every_seconds=settings.follow_seconds, observer=telemetry)
+        uploads = _uploads(components)
+        stack.enter_context(running(components, components.janitor, components.worker, follower))
+        stack.enter_context(components.shadow.published())
+        admission = _admission(components)
+        intake = _intake(components, admission, uploads)
+        components.janitor.also(intake.deferred_writes.retry)
+        yield Resources(
+            models=components.models,
+            batcher=components.batcher,
+            jobs=components.jobs,
+            janitor=components.janitor,
+            intake=intake,
+            uploads=uploads,
+            results=Results(components.store),
+            readiness=_readiness(components),
+            observer=telemetry,
+            worker=components.worker,
+            auth=auth,
+            catalogue=catalogue,
+            regions=Regions(),
+            admission=admission,
+            follower=follower,
+            webhook=_webhook(settings, follower),
+            shadow=components.shadow,
+        )
+
+
+@contextmanager
+def worker(settings: Settings) -> Iterator[str]:
+    """What a process has that only works on the queue, working; gives its name there.
+
+    Raises as `server`, PortTaken, TracingError, and StoreError without a queue that can be shared.
+    """
+    if settings.database_url is None or not Database(settings.database_url).shared:
+        raise StoreError("a worker shares a server's queue: give both the same RICEFISH_DATABASE_URL, PostgreSQL's")
+    with ExitStack() as stack:
+        folder = settings.scratch or stack.enter_context(_worker_scratch(settings.worker_id))
+        scratch = stack.enter_context(Scratch(folder).opened())
+        telemetry = telemetry_of_process()
+        tracing = stack.enter_context(contextlib.closing(Tracing.to(settings.otlp_endpoint, instance=owner(settings))))
+        components = stack.enter_context(opened(settings, scratch, telemetry, tracing))
+        stack.enter_context(telemetry.answered_on(settings.host, settings.metrics_port))
+        if components.worker is None:
+            raise StoreError("RICEFISH_CONCURRENT_SCANS is 0; a worker needs at least 1")
+        stack.enter_context(running(components, components.worker))
+        yield owner(settings)
+
+
+def _uploads(components: Components) -> Uploads:
+    """Clears what an earlier process left, and has the janitor look after what this one will leave."""
+    settings, scratch, janitor = components.settings, components.scratch, components.janitor
+    limits = Limits(scratch.root, settings.upload_limit_bytes)
+    uploads = Uploads(scratch.uploads_dir, limits=limits, expiry_seconds=settings.upload_expiry_hours * 3600)
+    uploads.expire(starting=True)
+    janitor.also(uploads.expire)
+    janitor.sweep(starting=True, alone=components.alone)
+    janitor.also(lambda: components.models.prune(components.jobs.needed_models()))
+    janitor.also(components.models.confirm)
+    return uploads
+
+
+def _intake(components: Components, admission: Admission, uploads: Uploads) -> Intake:
+    settings = components.settings
+    return Intake(
+        store=components.store,
+        scratch=components.scratch,
+        models=components.models,
+        jobs=components.jobs,
+        uploads=uploads,
+        sources=Sources(settings.source_roots, settings.source_buckets, settings.s3_endpoint),
+        limits=uploads.limits,
+        admission=admission,
+        silence_seconds=settings.upload_timeout_seconds,
+        slab_slices=settings.slab_slices,
+        tracing=components.tracing,
+        observer=components.telemetry,
+    )
+
+
+def _auth(settings: Settings, database: Database) -> Auth:
+    keys = Keys(database)
+    check_exposure(settings.host, keys, anonymous=settings.anonymous)
+    return Auth(keys)
+
+
+@contextmanager
+def _catalogue(components: Components) -> Iterator[ModelCatalogue]:
+    settings, statistics = components.settings, Statistics()
+    repository = Repository(
+        settings.model_repository,
+        device=settings.device,
+        threads=settings.threads,
+        statistics=statistics,
+        most_waiting=settings.queue_slices,
+    )
+    with contextlib.closing(repository):
+        repository.load_all()
+        yield ModelCatalogue(components.models, components.batcher, repository, statistics)
+
+
+def _admission(components: Components) -> Admission:
+    settings = components.settings
+    most = QueueLimits(settings.queue_scans, settings.queue_bytes, settings.queue_age_seconds)
+    return Admission(lambda: load.measure(components.database, but_arriving_at=owner(settings)), most)
+
+
+def _webhook(settings: Settings, follower: Follower) -> Webhook:
+    secret = settings.webhook_secret
+    return Webhook(None if secret is None else secret.get_secret_value(), look=follower.look)
+
+
+def _readiness(components: Components) -> Readiness:
+    models, worker = components.models, components.worker
+    return Readiness(
+        needed={
+            "database": components.database.check,
+            "store": components.store.check,
+            "scratch": components.scratch.check,
+        },
+        threads={"batching": components.batcher, **({"worker": worker} if worker else {})},
+        model=lambda: models.current if components.settings.references else None,
+    )
+
+
+@contextmanager
+def _worker_scratch(worker_id: str | None) -> Iterator[Path]:
+    """Among the temporary files: always the same for a worker with a name, which finds and clears what it left."""
+    if worker_id is not None:
+        yield Path(tempfile.gettempdir()) / f"ricefish-{worker_id}"
+        return
+    with tempfile.TemporaryDirectory(prefix="ricefish-") as folder:
+        yield Path(folder)
