@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[2]
+SERVING_LAYERS = "inside serving, each room imports only those below it"
 PACKAGES = ("scans", "training", "serving", "ricefish")
 
 # Imports every module of the packages named on the command line, in an environment where others cannot be found.
@@ -55,6 +56,10 @@ def test_imports_run_in_the_directions_of_the_design() -> None:
         ("ricefish/__init__.py", "import onnxruntime", "the client needs neither the server nor an inference engine"),
         ("serving/__init__.py", "import onnxruntime", "only serving.inference.runtime imports onnxruntime"),
         ("training/params.py", "import mlflow", "only training.tracking.runs imports mlflow"),
+        ("serving/storage/scratch.py", "import serving.queue.jobs", SERVING_LAYERS),
+        ("serving/observability/logs.py", "import serving.models.served", SERVING_LAYERS),
+        ("serving/segmentation/judge.py", "import serving.intake.limits", SERVING_LAYERS),
+        ("serving/protocol/tensors.py", "import serving.shadow.report", SERVING_LAYERS),
         ("scans/geometry.py", "import scans.volume", "no package's parts import each other in a circle"),
     ],
 )
