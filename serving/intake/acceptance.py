@@ -156,11 +156,8 @@ class Intake:
             return True
         if parameters.fresh or parameters.sha256 is None:
             return False
-        model_key, sha256 = (
-            self._models.find(parameters.model, parameters.version).identity.key,
-            parameters.sha256.lower(),
-        )
-        return self._jobs.find(sha256=sha256, spacing=parameters.spacing, model_key=model_key) is not None
+        model, sha256 = self._models.find(parameters.model, parameters.version), parameters.sha256.lower()
+        return self._jobs.find(sha256=sha256, spacing=parameters.spacing, model_key=model.identity.key) is not None
 
     async def _write(self, body: AsyncIterator[bytes], incoming: Path, *, name: str, parameters: Parameters) -> Upload:
         path = incoming / SOURCE_DIR / name
