@@ -16,6 +16,9 @@ export VIRTUAL_ENV := $(CURDIR)/$(VENV)
 export PATH := $(VIRTUAL_ENV)/bin:$(PATH)
 export PYTHONNOUSERSITE := 1
 
+# Hundreds of processes are started here, each of which would compile anew all that it imports.
+unexport PYTHONDONTWRITEBYTECODE
+
 # No tool reports home, and none fetches anything on its own.
 export DO_NOT_TRACK := 1
 export DVC_NO_ANALYTICS := 1
@@ -25,7 +28,7 @@ export ORT_DISABLE_TELEMETRY := 1
 export HF_HUB_OFFLINE := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help setup demo test compose-test image-test lint style format serve mlflow repro bench bench-peers bench-capacity \
+.PHONY: help setup demo check test compose-test image-test lint style format serve mlflow repro bench bench-peers bench-capacity \
 	bench-resume bench-soak bench-swaps bench-workers bench-seeds bench-recipe bench-drift sbom audit deps graph wheel lock clean
 
 help:  ## show this list
@@ -39,6 +42,9 @@ $(READY): $(LOCKS) pyproject.toml requirements/install.sh
 
 demo: setup  ## train on synthetic fish, serve the model, segment a held-out fish over HTTP
 	@python -m demo.run $(ARGS)
+
+check: style  ## what one runs after each edit: style and every test that starts no process; ARGS go to pytest
+	@pytest -n auto --dist loadfile -m "not process and not compose" $(ARGS)
 
 test: setup  ## every test but those of compose-test and image-test; ARGS go to pytest
 	@pytest -n auto --dist loadfile --no-loadscope-reorder $(ARGS)

@@ -2,7 +2,8 @@
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import hypothesis
@@ -22,8 +23,59 @@ _LONGEST = ("test_registry_down.py", "test_outages.py", "test_pipeline.py")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """In order, after the longest files."""
+    """In order, after the longest files; whatever uses the fixture `processes`, through others or not, is marked."""
     items.sort(key=lambda item: item.path.name not in _LONGEST)
+    for item in items:
+        if isinstance(item, pytest.Function) and "processes" in item.fixturenames:
+            item.add_marker("process")
+
+
+@pytest.fixture(scope="session")
+def processes() -> None:
+    """What fixtures that start processes use, so that their tests are not among those of `make check`."""
+
+
+_STARTS = ("subprocess.Popen", "os.fork", "os.forkpty", "os.posix_spawn", "os.system")
+_guarded = False
+"""True while a test runs that says of itself, by having no marker, that it starts no process."""
+
+
+def _no_process(event: str, arguments: tuple[object, ...]) -> None:
+    if _guarded and event in _STARTS and not _is_git(arguments):
+        pytest.fail(f"a test that starts a process ({event} {arguments}) is to be marked: pytest.mark.process")
+
+
+def _is_git(arguments: tuple[object, ...]) -> bool:
+    """What is there in no time, and asked which files the repository has."""
+    command = arguments[1] if len(arguments) > 1 else None
+    return isinstance(command, list) and command[:1] == ["git"]
+
+
+sys.addaudithook(_no_process)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_setup(item: pytest.Item) -> Generator[None]:
+    """Fixtures are guarded as their tests are."""
+    with _guard(item):
+        yield
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None]:
+    """Not so the end of a fixture, which may be that of a test before."""
+    with _guard(item):
+        yield
+
+
+@contextmanager
+def _guard(item: pytest.Item) -> Iterator[None]:
+    global _guarded  # noqa: PLW0603  the hook can be handed nothing, and not be taken back
+    _guarded = item.get_closest_marker("process") is None
+    try:
+        yield
+    finally:
+        _guarded = False
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.process
+
 REPOSITORY = Path(__file__).resolve().parents[2]
 SERVING_LAYERS = "inside serving, each room imports only those below it"
 PACKAGES = ("scans", "training", "serving", "ricefish")

@@ -22,7 +22,10 @@ TRAINING = ["prepare", "train_teacher", "pseudo_label", "label_quality", "train_
 FROM_STUDENT = ["train_student", "evaluate", "export", "register"]
 ORDER = ["resolve", *TRAINING, *FROM_STUDENT]
 LEARNING = ["train_teacher", "label_quality", "train_classifier", "train_student"]
-pytestmark = pytest.mark.filterwarnings("ignore:_NoneStep.value:DeprecationWarning")  # of DVC, in this process
+pytestmark = [
+    pytest.mark.process,
+    pytest.mark.filterwarnings("ignore:_NoneStep.value:DeprecationWarning"),  # of DVC, in this process
+]
 STAND_IN = """#!/bin/sh
 # in the place of `python -m training.stages.NAME`: notes the name, and writes what the stage writes; resolve is real
 stage=${2##*.}

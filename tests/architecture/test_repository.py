@@ -216,6 +216,7 @@ def test_every_ricefish_command_that_is_written_down_exists() -> None:
         assert used <= options, f"ricefish {line}: {used - options}"
 
 
+@pytest.mark.process
 def test_every_target_explains_itself() -> None:
     """`make` alone lists every target with what it does."""
     shown = subprocess.run(["make", "help"], cwd=REPOSITORY, capture_output=True, text=True, check=True).stdout

@@ -207,6 +207,7 @@ def test_a_server_with_other_answers_is_not_compared() -> None:
 SPINNING = "import subprocess, sys; subprocess.Popen([sys.executable, '-c', 'while True: pass']).wait()"
 
 
+@pytest.mark.process
 def test_a_frozen_tree_uses_no_time_and_ends_with_its_children() -> None:
     """A child that spins stands still while its tree is frozen, goes on when thawed, and is gone after the end."""
     with subprocess.Popen([sys.executable, "-c", SPINNING], start_new_session=True) as process:

@@ -105,6 +105,7 @@ def test_a_volume_without_organs_still_has_a_picture() -> None:
     assert picture.telling_slices(np.zeros((3, 2, 2), dtype=np.uint8), columns=6) == [0, 1, 2]
 
 
+@pytest.mark.process
 def test_the_server_is_stopped_however_the_demo_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Ctrl-C while the server runs: it is ended before the demo goes on, and its address answers no more."""
     fake_ricefish(tmp_path, monkeypatch, SERVER.format(ignore_term=False))
@@ -121,6 +122,7 @@ def test_the_server_is_stopped_however_the_demo_ends(tmp_path: Path, monkeypatch
     assert not server.is_ready(addresses[0])
 
 
+@pytest.mark.process
 def test_a_server_that_does_not_stop_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A server that ignores SIGTERM is gone all the same."""
     fake_ricefish(tmp_path, monkeypatch, SERVER.format(ignore_term=True))
@@ -130,6 +132,7 @@ def test_a_server_that_does_not_stop_is_killed(tmp_path: Path, monkeypatch: pyte
     assert not server.is_ready(address)
 
 
+@pytest.mark.process
 def test_a_server_that_cannot_start_is_reported_with_its_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The message says how the server ended, where its log is, and what stands at its end."""
     fake_ricefish(tmp_path, monkeypatch, "import sys; sys.exit('there is no champion')")

@@ -113,6 +113,7 @@ def test_prometheus_asks_services_that_there_are(compose: dict[str, Any]) -> Non
         assert environment["RICEFISH_METRICS_PORT"] == str(found["port"])
 
 
+@pytest.mark.process
 def test_the_secrets_are_made_once(tmp_path: Path, compose: dict[str, Any]) -> None:
     """make-secrets makes all that compose.yaml names, different ones, and leaves those that are there alone."""
     script = tmp_path / "deploy/compose/make-secrets"
@@ -130,6 +131,7 @@ def test_the_secrets_are_made_once(tmp_path: Path, compose: dict[str, Any]) -> N
     assert {path.name: path.read_text() for path in (script.parent / "secrets").iterdir()} == made
 
 
+@pytest.mark.process
 def test_passwords_reach_programs_and_no_command_line(tmp_path: Path) -> None:
     """with-secrets puts a file's content where the program looks, and takes the file's name away."""
     (tmp_path / "password").write_text("of fish")
@@ -145,6 +147,7 @@ def test_passwords_reach_programs_and_no_command_line(tmp_path: Path) -> None:
     assert not [line for line in lines if line.startswith("PGPASSWORD_FILE")]
 
 
+@pytest.mark.process
 def test_a_secret_that_is_not_there_stops_the_program(tmp_path: Path) -> None:
     """Better no start than one with an empty password."""
     done = subprocess.run(

@@ -24,7 +24,7 @@ pytestmark = [pytest.mark.compose, pytest.mark.timeout(3600)]
 
 
 @pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+def site(tmp_path_factory: pytest.TempPathFactory, processes: None) -> Iterator[Site]:
     if why := impossible_here():
         pytest.skip(why)
     with pytest.MonkeyPatch.context() as environment:

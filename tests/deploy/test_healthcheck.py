@@ -23,6 +23,7 @@ def asked(question: str, **environment: str) -> subprocess.CompletedProcess[str]
     return subprocess.run(command, env={**kept, **environment}, capture_output=True, text=True, check=False)
 
 
+@pytest.mark.process
 def test_a_server_with_tls_is_well_while_it_serves_and_not_after(tmp_path: Path) -> None:
     """With a certificate that nobody signed, for a name that is not loopback's, the answer still counts."""
     key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
@@ -43,6 +44,7 @@ def test_a_server_with_tls_is_well_while_it_serves_and_not_after(tmp_path: Path)
     assert after.returncode == 1 and "does not answer" in after.stderr
 
 
+@pytest.mark.process
 def test_a_server_that_is_not_ready_is_not_well(tmp_path: Path) -> None:
     """Its store is gone: alive, but not ready, and the reason is what the engine shows."""
     server = RunningServer(tmp_path, write_model(tmp_path / "model"), scratch=str(tmp_path / "scratch")).start()
@@ -72,6 +74,7 @@ def test_it_asks_where_the_server_listens(environment: dict[str, str], expected:
     assert address("ready", environment) == expected
 
 
+@pytest.mark.process
 def test_a_worker_is_asked_on_its_metrics_port() -> None:
     """A worker has no other port; without one, the answer says what to set."""
     assert address("metrics", {"RICEFISH_METRICS_PORT": "9100"}) == "http://127.0.0.1:9100/metrics"

@@ -19,6 +19,7 @@ def locked(name: str) -> dict[str, str]:
     return dict(re.findall(r"^([\w.-]+)(?:\[[\w,.-]+\])?==([^\s;\\]+)", text, re.MULTILINE))
 
 
+@pytest.mark.process
 def test_the_dockerfile_passes_hadolint() -> None:
     """hadolint, with shellcheck inside, finds nothing, exceptions that are written down aside."""
     hadolint = Path(sys.executable).parent / "hadolint"

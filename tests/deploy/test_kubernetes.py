@@ -180,6 +180,7 @@ def test_workers_are_scaled_by_queries_that_prometheus_understands(tmp_path: Pat
         assert checked.returncode == 0, checked.stdout + checked.stderr
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("overlay", OVERLAYS)
 def test_kustomize_renders_the_overlay(overlay: str) -> None:
     """Where there is a kustomize, what it makes of an overlay is accepted by Kubernetes, too."""

@@ -11,6 +11,8 @@ import pytest
 
 from tests.serving.models import write_model
 
+pytestmark = pytest.mark.process
+
 REPOSITORY = Path(__file__).resolve().parents[2]
 _SERVING = """
 from pathlib import Path

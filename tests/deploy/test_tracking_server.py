@@ -27,7 +27,7 @@ from tests.serving.databases import new_postgresql_database, postgresql_server
 REPOSITORY = Path(__file__).resolve().parents[2]
 PASSWORD = "of the test alone"  # noqa: S105
 START_SECONDS = 400
-pytestmark = pytest.mark.timeout(900)
+pytestmark = [pytest.mark.process, pytest.mark.timeout(900)]
 
 
 @dataclass(frozen=True)

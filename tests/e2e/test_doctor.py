@@ -25,6 +25,8 @@ from tests.serving.databases import new_postgresql_database, postgresql_server
 from tests.serving.models import write_model
 from tests.serving.running import RunningServer
 
+pytestmark = pytest.mark.process
+
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 

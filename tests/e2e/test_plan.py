@@ -117,6 +117,7 @@ def test_too_few_workers_are_refused() -> None:
         plan(PlannedLoad(scans_per_day=2400, voxels=3e9, hours=8, peak=2), RATES, limits=PlanLimits(workers=1))
 
 
+@pytest.mark.process
 def test_rates_of_a_running_server(tmp_path: Path) -> None:
     """What a server has measured of a scan becomes rates; one that has segmented nothing is refused with what to do."""
     scan = tmp_path / "fish.nii.gz"
@@ -141,6 +142,7 @@ def test_rates_of_a_running_server(tmp_path: Path) -> None:
         server.end()
 
 
+@pytest.mark.process
 def test_the_table_says_what_to_buy() -> None:
     """Workers, waits, the bottleneck and storage in words; the exit status says whether it can be carried out."""
     given = ("--scans-per-day", "2400", "--voxels", "3G", "--rates", "1000,1000,111.1111,250", "--utilisation", "0.9")
@@ -152,6 +154,7 @@ def test_the_table_says_what_to_buy() -> None:
     assert narrow.returncode == 1 and "network 133% <- bottleneck, cannot keep up" in " ".join(narrow.stdout.split())
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(
     ("given", "message"),
     [
@@ -168,6 +171,7 @@ def test_a_plan_without_rates_is_refused(given: tuple[str, ...], message: str) -
     assert refused.returncode == 1 and message in refused.stderr and "Traceback" not in refused.stderr
 
 
+@pytest.mark.process
 def test_voxels_that_are_no_number_are_refused() -> None:
     """With an example of each of the forms that there are."""
     refused = ricefish("--scans-per-day", "1", "--voxels", "many", "--rates", "1,1,1,1")

@@ -26,7 +26,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory, model: Path) -> Iterator[RunningServer]:
+def server(tmp_path_factory: pytest.TempPathFactory, model: Path, processes: None) -> Iterator[RunningServer]:
     running = RunningServer(tmp_path_factory.mktemp("server"), model)
     yield running.start()
     running.end()
@@ -81,6 +81,7 @@ def test_what_cannot_be_done_is_one_line_and_an_exit_status(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["letter.nii"]
 
 
+@pytest.mark.process
 def test_help_and_version_need_neither_server_nor_models() -> None:
     """`--version` prints it; importing the command loads no heavy library."""
     heavy = {"torch", "onnxruntime", "mlflow", "fastapi", "sqlalchemy", "numpy", "httpx"}

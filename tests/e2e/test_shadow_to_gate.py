@@ -16,6 +16,8 @@ from scans.model.shadow_agreement import TAG, ShadowAgreement
 from tests.serving.models import write_model
 from tests.serving.running import RunningServer
 
+pytestmark = pytest.mark.process
+
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 

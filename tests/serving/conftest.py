@@ -30,13 +30,13 @@ class Example:
 
 
 @pytest.fixture(scope="session")
-def postgresql() -> Iterator[str]:
+def postgresql(processes: None) -> Iterator[str]:
     """A server; each test makes a database of its own on it."""
     with postgresql_server() as uri:
         yield uri
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.process)])
 def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
     if request.param == "sqlite":
         database = Database(f"sqlite:///{tmp_path / 'jobs.sqlite'}")
@@ -67,7 +67,7 @@ def example(tmp_path_factory: pytest.TempPathFactory) -> Example:
 
 
 @pytest.fixture(scope="session")
-def server(tmp_path_factory: pytest.TempPathFactory, model_dir: Path) -> Iterator[RunningServer]:
+def server(tmp_path_factory: pytest.TempPathFactory, model_dir: Path, processes: None) -> Iterator[RunningServer]:
     running = RunningServer(tmp_path_factory.mktemp("server"), model_dir, slab_slices=4, upload_timeout_seconds=2)
     yield running.start()
     running.end()

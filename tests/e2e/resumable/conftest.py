@@ -20,7 +20,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory, model: Path) -> Iterator[RunningServer]:
+def server(tmp_path_factory: pytest.TempPathFactory, model: Path, processes: None) -> Iterator[RunningServer]:
     running = RunningServer(tmp_path_factory.mktemp("server"), model)
     yield running.start()
     running.end()

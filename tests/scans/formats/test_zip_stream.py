@@ -42,6 +42,7 @@ def test_a_zip_is_as_long_as_it_says_and_holds_what_it_was_given(files: dict[str
         assert {name: archive.read(name) for name in archive.namelist()} == files
 
 
+@pytest.mark.process
 def test_an_ome_zarr_zip_is_read_by_zarr_and_unzip(tmp_path: Path) -> None:
     """Its root is the archive's root, its metadata come first."""
     path, voxels = tmp_path / "a.ome.zarr.zip", np.random.default_rng(0).integers(0, 3, (40, 9, 300), np.uint8)

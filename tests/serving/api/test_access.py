@@ -132,7 +132,11 @@ class Site:
 
 @pytest.fixture(scope="module", params=["sqlite", "postgresql"])
 def site(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, model_dir: Path, example: Example
+    request: pytest.FixtureRequest,
+    tmp_path_factory: pytest.TempPathFactory,
+    model_dir: Path,
+    example: Example,
+    processes: None,
 ) -> Iterator[Site]:
     folder = tmp_path_factory.mktemp("access")
     sqlite = request.param == "sqlite"

@@ -33,7 +33,7 @@ EVERYWHERE = "0.0.0.0"  # noqa: S104 - the point of the test
 ADA = Identity(owner="ada", scopes=frozenset({"segment"}), key_id="x")
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.process)])
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path / 'jobs.sqlite'}"
@@ -218,6 +218,7 @@ def refused_start(model: Path, store: Path, **settings: str) -> str:
     return done.stderr
 
 
+@pytest.mark.process
 def test_a_server_without_keys_closes_with_the_first(serve: Serve, example: Example) -> None:
     """On loopback everybody may do everything; from the first key on none may without, and admins see what there was.
 
@@ -247,6 +248,7 @@ def test_a_server_without_keys_closes_with_the_first(serve: Serve, example: Exam
     assert server.http.get(f"{server.url}/v1/scans", headers=little).status_code == 200
 
 
+@pytest.mark.process
 def test_other_machines_are_served_with_keys_alone(serve: Serve, tmp_path: Path, model_dir: Path) -> None:
     """Beyond loopback the server does not start without a key, and says how to make one, unless it is told to."""
     refused = refused_start(model_dir, tmp_path / "store", host=EVERYWHERE)
@@ -258,6 +260,7 @@ def test_other_machines_are_served_with_keys_alone(serve: Serve, tmp_path: Path,
     assert serve(host=EVERYWHERE).start().log.count("event=open_to_the_network") == 1
 
 
+@pytest.mark.process
 def test_a_server_with_a_certificate_speaks_https(
     serve: Serve, tmp_path: Path, model_dir: Path, example: Example
 ) -> None:
@@ -278,6 +281,7 @@ def test_a_server_with_a_certificate_speaks_https(
     assert "belong together" in refused_start(model_dir, tmp_path / "other", tls_key=str(key))
 
 
+@pytest.mark.process
 def test_the_client_shows_its_key(serve: Serve, tmp_path: Path, example: Example) -> None:
     """`ricefish segment` takes it from RICEFISH_API_KEY; without one the server's reason is shown."""
     server = serve()

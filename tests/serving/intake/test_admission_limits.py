@@ -21,6 +21,8 @@ from tests.serving.models import write_model
 from tests.serving.observability.test_prometheus_metrics import Metrics
 from tests.serving.running import RunningServer
 
+pytestmark = pytest.mark.process
+
 TUS = {"Tus-Resumable": "1.0.0"}
 Serve = Callable[..., RunningServer]
 

@@ -31,7 +31,7 @@ def content() -> bytes:
 
 
 @pytest.fixture(scope="module")
-def own_server(tmp_path_factory: pytest.TempPathFactory, model_dir: Path) -> Iterator[RunningServer]:
+def own_server(tmp_path_factory: pytest.TempPathFactory, model_dir: Path, processes: None) -> Iterator[RunningServer]:
     running = RunningServer(tmp_path_factory.mktemp("uploads"), model_dir, slab_slices=4, upload_limit_bytes=10**7)
     yield running.start()
     running.end()

@@ -11,7 +11,7 @@ from benchmarks import resume, servers
 
 
 @pytest.fixture(scope="module")
-def own_server(tmp_path_factory: pytest.TempPathFactory, model_dir: Path) -> Iterator[servers.Process]:
+def own_server(tmp_path_factory: pytest.TempPathFactory, model_dir: Path, processes: None) -> Iterator[servers.Process]:
     server = servers.server(tmp_path_factory.mktemp("tus"), model=model_dir, threads=1, batch_size=1)
     yield server.start()
     server.kill()

@@ -32,7 +32,9 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def own_server(tmp_path_factory: pytest.TempPathFactory, model_dir: Path, root: Path) -> Iterator[RunningServer]:
+def own_server(
+    tmp_path_factory: pytest.TempPathFactory, model_dir: Path, root: Path, processes: None
+) -> Iterator[RunningServer]:
     running = RunningServer(
         tmp_path_factory.mktemp("ways"),
         model_dir,
@@ -245,6 +247,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
+@pytest.mark.process
 def test_a_full_disk_loses_nothing(small_disk: Path, model_dir: Path) -> None:
     """507 before and in the middle of an upload; what was accepted stays, and later there is room again."""
     server = RunningServer(small_disk, model_dir, slab_slices=4).start()

@@ -20,6 +20,8 @@ from tests.serving.models import threshold_model, write_model
 from tests.serving.registries import CHAMPION, SmallRegistry, sqlite_registry
 from tests.serving.running import RunningServer
 
+pytestmark = pytest.mark.process
+
 FIRST, SECOND = (0.4, 0.7), (0.2, 0.5)
 SWAPS = 'ricefish_model_swaps_total{model="ricefish"}'
 

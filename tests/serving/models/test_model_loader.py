@@ -203,6 +203,7 @@ def test_a_registry_that_is_not_there_is_explained(tmp_path: Path, monkeypatch: 
         _models(tmp_path).serve("models:/ricefish@champion")
 
 
+@pytest.mark.process
 def test_the_command_refuses_in_one_line(tmp_path: Path) -> None:
     """`ricefish serve` with a damaged model: exit status 1, the reason on stderr, no traceback."""
     folder = write_model(tmp_path / "model")

@@ -44,7 +44,7 @@ def offline(model: Path, grey: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 @pytest.fixture(scope="module")
-def judging(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
+def judging(tmp_path_factory: pytest.TempPathFactory, processes: None) -> Iterator[RunningServer]:
     """A server with a classifier that calls everything bad."""
     folder = tmp_path_factory.mktemp("judging")
     running = RunningServer(folder, write_both(folder / "models"), slab_slices=4)
@@ -111,6 +111,7 @@ def test_a_scan_of_bad_slices_is_flagged_and_found(judging: RunningServer, examp
     assert metrics["ricefish_slab_stage_seconds_total", "judge"] > 0
 
 
+@pytest.mark.process
 def test_the_limit_is_a_setting(tmp_path: Path, example: Example) -> None:
     """Where all slices may be bad, or the classifier calls none bad, nothing is said of quality."""
     for name, threshold, limit in (("lenient", 0.5, 1.0), ("content", 0.0, 0.0)):
@@ -126,6 +127,7 @@ def test_the_limit_is_a_setting(tmp_path: Path, example: Example) -> None:
             server.end()
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(("limit", "flagged"), [(None, False), (0.5, True)])
 def test_a_model_that_is_bad_everywhere_flags_only_where_it_is_told_to(
     tmp_path: Path, example: Example, limit: float | None, flagged: bool
@@ -147,6 +149,7 @@ def test_a_model_that_is_bad_everywhere_flags_only_where_it_is_told_to(
         server.end()
 
 
+@pytest.mark.process
 def test_a_kill_changes_no_probability(tmp_path: Path) -> None:
     """SIGKILL in the middle of a scan: what it says in the end has the same bytes as an undisturbed scan's."""
     grey = np.random.default_rng(3).integers(0, 999, (48, 40, SLICES)).astype(np.int16)
@@ -268,6 +271,7 @@ def test_the_command_says_what_is_unusual(
     assert "slices with organs bad (1.00; expected: at most 0.5)" in lines[1]
 
 
+@pytest.mark.process
 def test_a_scan_that_was_accepted_without_a_classifier_stays_so(tmp_path: Path, example: Example) -> None:
     """The scan ends on the model that it began with: without one although the server has one meanwhile."""
     plain = write_model(tmp_path / "plain" / "student", rounds=30)

@@ -45,7 +45,7 @@ class Registered:
 
 
 @pytest.fixture(scope="module")
-def registered(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registered]:
+def registered(tmp_path_factory: pytest.TempPathFactory, processes: None) -> Iterator[Registered]:
     folder = tmp_path_factory.mktemp("registry")
     server = RegistryServer(folder)
     with pytest.MonkeyPatch.context() as monkeypatch:
@@ -133,6 +133,7 @@ def test_a_registry_that_goes_changes_nothing(registered: Registered, tmp_path: 
         server.end()
 
 
+@pytest.mark.process
 @pytest.mark.usefixtures("impatient")
 def test_a_server_that_knows_nothing_does_not_start_without_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With an empty store there is nothing to serve: one line says so, and the doctor agrees."""

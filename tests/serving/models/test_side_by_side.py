@@ -27,7 +27,7 @@ def _named(folder: Path, name: str, *, thresholds: tuple[float, float]) -> Path:
 
 
 @pytest.fixture(scope="module")
-def both(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
+def both(tmp_path_factory: pytest.TempPathFactory, processes: None) -> Iterator[RunningServer]:
     """A server of two models, `coarse` by default, and `fine`, which calls everything an eye or a heart."""
     folder = tmp_path_factory.mktemp("both")
     coarse = _named(folder / "coarse", "coarse", thresholds=(0.4, 0.7))

@@ -31,7 +31,7 @@ def with_seen(folder: Path, example: Example) -> Path:
 
 
 @pytest.fixture(scope="module")
-def knowing(tmp_path_factory: pytest.TempPathFactory, example: Example) -> Iterator[RunningServer]:
+def knowing(tmp_path_factory: pytest.TempPathFactory, example: Example, processes: None) -> Iterator[RunningServer]:
     """A server whose model says what it has seen."""
     folder = tmp_path_factory.mktemp("knowing")
     running = RunningServer(folder, with_seen(write_model(folder / "model"), example), slab_slices=4)

@@ -117,6 +117,7 @@ def test_templates_and_not_addresses_are_labels(server: RunningServer) -> None:
     }  # fmt: skip
 
 
+@pytest.mark.process
 def test_refusals_are_counted_by_reason(tmp_path: Path, model_dir: Path, example: Example) -> None:
     """Too large, of no known format, unknown: each by the slug of its problem."""
     server = RunningServer(tmp_path, model_dir, upload_limit_bytes=100).start()
@@ -130,6 +131,7 @@ def test_refusals_are_counted_by_reason(tmp_path: Path, model_dir: Path, example
         server.end()
 
 
+@pytest.mark.process
 def test_what_waits_and_what_the_server_is(tmp_path: Path, model_dir: Path, example: Example) -> None:
     """Without a worker, scans wait: their number and age by priority; the model, disks and uploads are there too."""
     server = RunningServer(tmp_path, model_dir, concurrent_scans=0).start()
@@ -232,6 +234,7 @@ def test_a_request_has_an_id_that_the_log_of_its_scan_begins_with(server: Runnin
         assert re.fullmatch(r"[0-9a-f]{32}", own.headers["x-request-id"])
 
 
+@pytest.mark.process
 def test_the_slow_model_shows_in_the_queue(tmp_path: Path, example: Example) -> None:
     """Slices that wait for the device are counted while they do."""
     server = RunningServer(tmp_path, write_model(tmp_path / "slow", rounds=60), batch_size=1).start()

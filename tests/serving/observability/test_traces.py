@@ -49,6 +49,7 @@ def collector() -> Iterator[tuple[str, list[Span]]]:
             thread.join()
 
 
+@pytest.mark.process
 def test_a_scan_is_one_trace_from_its_sender_to_its_slabs(tmp_path: Path, model_dir: Path, example: Example) -> None:
     """The sender's traceparent is honoured; the scan is below the request that brought it, its slabs below the scan."""
     pytest.importorskip("opentelemetry.exporter.otlp.proto.http")
@@ -80,6 +81,7 @@ def test_a_scan_is_one_trace_from_its_sender_to_its_slabs(tmp_path: Path, model_
     assert {span.name for span in spans if span.trace_id.hex() != TRACE} == {"GET /v1/scans/{scan_id}"}
 
 
+@pytest.mark.process
 def test_a_collector_that_is_away_harms_nothing(tmp_path: Path, model_dir: Path, example: Example) -> None:
     """Scans are segmented, and the server stops within seconds."""
     pytest.importorskip("opentelemetry.exporter.otlp.proto.http")

@@ -21,7 +21,7 @@ from tests.serving.running import RunningServer
 
 
 @pytest.fixture(scope="module")
-def postgresql() -> Iterator[Stoppable]:
+def postgresql(processes: None) -> Iterator[Stoppable]:
     with stoppable_postgresql() as stoppable:
         yield stoppable
 
@@ -63,6 +63,7 @@ def test_a_ready_server_says_what_it_looked_at(server: RunningServer) -> None:
     assert time.perf_counter() - began < 5
 
 
+@pytest.mark.process
 def test_a_store_that_is_gone_is_told_and_forgotten(tmp_path: Path, model_dir: Path) -> None:
     """Its folder renamed away as if it were not mounted: 503 with the reason; renamed back: ready again."""
     server = RunningServer(tmp_path, model_dir).start()
@@ -105,6 +106,7 @@ def test_a_database_that_hangs_holds_nobody_up(tmp_path: Path, model_dir: Path, 
     assert server.end() == 0
 
 
+@pytest.mark.process
 def test_told_to_stop_it_drains(tmp_path: Path, slow_model: Path, long_scan: Path) -> None:
     """SIGTERM: not ready at once, still answering; the scan is parked; exit 0; started again, it goes on there."""
     settings = {"batch_size": 1, "slab_slices": 1, "drain_seconds": 4}
@@ -133,6 +135,7 @@ def test_told_to_stop_it_drains(tmp_path: Path, slow_model: Path, long_scan: Pat
         server.end()
 
 
+@pytest.mark.process
 def test_streams_of_events_do_not_hold_the_end_up(tmp_path: Path, model_dir: Path, example: Example) -> None:
     """Somebody follows a scan that nobody works on: the stream ends with the server, not after its grace period."""
     server = RunningServer(tmp_path, model_dir, concurrent_scans=0).start()
@@ -156,6 +159,7 @@ def test_streams_of_events_do_not_hold_the_end_up(tmp_path: Path, model_dir: Pat
     assert "event: queued" in lines
 
 
+@pytest.mark.process
 def test_a_second_signal_ends_the_wait(tmp_path: Path, model_dir: Path) -> None:
     """Whoever cannot wait for RICEFISH_DRAIN_SECONDS signals again."""
     server = RunningServer(tmp_path, model_dir, drain_seconds=60).start()

@@ -24,7 +24,9 @@ SHARED = Path("/dev/shm")  # noqa: S108 - where POSIX has it
 
 
 @pytest.fixture(scope="module")
-def client(tmp_path_factory: pytest.TempPathFactory, model_dir: Path) -> Iterator[triton.InferenceServerClient]:
+def client(
+    tmp_path_factory: pytest.TempPathFactory, model_dir: Path, processes: None
+) -> Iterator[triton.InferenceServerClient]:
     folder = tmp_path_factory.mktemp("server")
     place(add_sub(), folder / "repository" / "simple", config=SIMPLE_CONFIG)
     server = RunningServer(folder, model_dir, model_repository=folder / "repository").start()

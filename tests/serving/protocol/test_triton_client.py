@@ -42,7 +42,9 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory, model_dir: Path, repository: Path) -> Iterator[RunningServer]:
+def running(
+    tmp_path_factory: pytest.TempPathFactory, model_dir: Path, repository: Path, processes: None
+) -> Iterator[RunningServer]:
     server = RunningServer(tmp_path_factory.mktemp("server"), model_dir, model_repository=repository)
     yield server.start()
     server.end()
@@ -279,6 +281,7 @@ def test_the_repository_is_listed_and_models_come_and_go(
     assert client.is_model_ready("thresholds")
 
 
+@pytest.mark.process
 def test_a_repository_alone_is_enough(tmp_path: Path, repository: Path, example: Any) -> None:
     """Without a segmentation model the server is ready and answers /v2; a scan is refused with the reason."""
     server = RunningServer(tmp_path, None, model_repository=repository).start()

@@ -33,7 +33,7 @@ def scan_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def slow_server(tmp_path_factory: pytest.TempPathFactory, slow_model: Path) -> Iterator[RunningServer]:
+def slow_server(tmp_path_factory: pytest.TempPathFactory, slow_model: Path, processes: None) -> Iterator[RunningServer]:
     """Each test kills and starts it as it likes, and leaves it running."""
     running = RunningServer(tmp_path_factory.mktemp("slow_server"), slow_model, slab_slices=1)
     yield running.start()

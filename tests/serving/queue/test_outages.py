@@ -28,7 +28,7 @@ from tests.serving.sites import BOUND_SECONDS, FILES, Site, a_site
 
 
 @pytest.fixture(scope="module")
-def postgresql() -> Iterator[Stoppable]:
+def postgresql(processes: None) -> Iterator[Stoppable]:
     with stoppable_postgresql() as stoppable:
         yield stoppable
 

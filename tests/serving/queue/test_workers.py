@@ -89,7 +89,9 @@ class Site:
 
 
 @pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory, slow_model: Path, postgresql: str) -> Iterator[Site]:
+def site(
+    tmp_path_factory: pytest.TempPathFactory, slow_model: Path, postgresql: str, processes: None
+) -> Iterator[Site]:
     with Site(tmp_path_factory.mktemp("site"), slow_model, new_postgresql_database(postgresql)) as site:
         yield site
 
@@ -168,6 +170,7 @@ def test_a_removed_scan_is_let_go_by_a_worker_elsewhere(site: Site) -> None:
     assert not (site.scans / scan_id).exists()
 
 
+@pytest.mark.process
 def test_a_worker_needs_a_shared_queue(tmp_path: Path) -> None:
     """On SQLite it says what is missing."""
     worker = servers.worker(tmp_path, name="lonely", store=tmp_path / "store")
@@ -175,6 +178,7 @@ def test_a_worker_needs_a_shared_queue(tmp_path: Path) -> None:
         worker.start()
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("workers", [0, 2])
 @pytest.mark.filterwarnings("ignore:XDG_RUNTIME_DIR")
 def test_nothing_is_lost_whatever_is_killed(workers: int, model_dir: Path) -> None:

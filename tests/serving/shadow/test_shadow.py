@@ -50,7 +50,7 @@ def long_scan(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory, champion: Path) -> Iterator[RunningServer]:
+def server(tmp_path_factory: pytest.TempPathFactory, champion: Path, processes: None) -> Iterator[RunningServer]:
     """With a shadow on all scans; tests stop and start it, and leave it running."""
     folder = tmp_path_factory.mktemp("server")
     shadow = write_model(folder / "shadow", thresholds=SHADOW)
@@ -60,7 +60,7 @@ def server(tmp_path_factory: pytest.TempPathFactory, champion: Path) -> Iterator
 
 
 @pytest.fixture(scope="module")
-def slow(tmp_path_factory: pytest.TempPathFactory, champion: Path) -> Iterator[RunningServer]:
+def slow(tmp_path_factory: pytest.TempPathFactory, champion: Path, processes: None) -> Iterator[RunningServer]:
     """A server whose shadow takes its time; the champion does not."""
     folder = tmp_path_factory.mktemp("slow")
     shadow = write_model(folder / "shadow", thresholds=SHADOW, rounds=25)

@@ -15,6 +15,8 @@ from tests.serving.intake.test_ways_in import nifti
 from tests.serving.models import write_model
 from tests.serving.running import RunningServer
 
+pytestmark = pytest.mark.process
+
 ATTEMPTS = 2
 SETTINGS = {"slab_slices": 2, "batch_size": 1, "attempts": ATTEMPTS, "lease_seconds": 2}
 SCAN = nifti(3, (40, 64, 64))

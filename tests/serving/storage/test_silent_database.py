@@ -9,6 +9,8 @@ from serving.storage import postgresql
 from serving.storage.database import Database
 from tests.serving.databases import new_postgresql_database, stoppable_postgresql
 
+pytestmark = pytest.mark.process
+
 
 def test_a_statement_that_is_not_answered_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     """On an open connection, on one that is asked for its health first, on a new one; then all is as before."""

@@ -129,6 +129,7 @@ def test_a_bucket_that_is_not_there_is_named(endpoint: str, tmp_path: Path) -> N
             pass
 
 
+@pytest.mark.process
 def test_a_server_and_a_worker_share_a_bucket(endpoint: str, tmp_path: Path) -> None:
     """Taken in by one, segmented by two others, one of them killed in the middle; fetched, removed, nothing left."""
     model = write_model(tmp_path / "model", rounds=30)

@@ -12,6 +12,8 @@ import yaml
 from tests.training.tiny_volumes import tiny_data_set
 from training.learning.checkpoints import STUDENT, TEACHER, load_network, read_details
 
+pytestmark = pytest.mark.process
+
 PARAMS = Path(__file__).parents[3] / "params.yaml"
 
 

@@ -62,6 +62,7 @@ def test_the_same_seed_gives_the_same_bits_with_and_without_worker_processes(
     assert epochs == undisturbed[1]
 
 
+@pytest.mark.process
 def test_a_killed_training_goes_on_and_ends_with_the_same_bits(
     tmp_path: Path, undisturbed: tuple[nn.Module, list[Epoch]]
 ) -> None:

@@ -135,6 +135,7 @@ def test_a_file_that_does_not_exist_is_an_error_at_once(store: Path) -> None:
         runs.StageRun(client, "run").file(store / "absent.png")
 
 
+@pytest.mark.process
 def test_four_processes_may_be_the_first_to_use_a_store(store: Path) -> None:
     """All four start on a SQLite file that does not exist, and all four find the same experiment."""
     code = "from training.tracking import runs; runs.experiment_id(runs.connect())"
@@ -148,6 +149,7 @@ def test_four_processes_may_be_the_first_to_use_a_store(store: Path) -> None:
     assert [experiment.name for experiment in runs.connect().search_experiments()] == ["ricefish", "Default"]
 
 
+@pytest.mark.process
 def test_the_hashes_that_dvc_gives_to_data_are_tags(store: Path) -> None:
     """md5 of what was read and written, worked out by md5sum; code is left to the commit."""
     (store / "dvc.yaml").write_text(
@@ -174,6 +176,7 @@ def test_the_hashes_that_dvc_gives_to_data_are_tags(store: Path) -> None:
     assert run.data.tags["ricefish.profile"] == "demo"
 
 
+@pytest.mark.process
 def test_stages_under_one_dvc_process_share_a_reproduction(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """DVC marks what it starts; the nearest ancestor without the mark is the DVC process, whatever is between."""
     monkeypatch.delenv(provenance.REPRODUCTION)
