@@ -22,11 +22,10 @@ from serving.auth.authentication import NotAllowed, NotAuthenticated
 from serving.auth.quotas import QuotaExceeded
 from serving.inference.backpressure import QueueFull, SlicesFull
 from serving.inference.runtime import OutOfDeviceMemory, RunFailed
-from serving.intake.acceptance import AcceptanceUnderWay, KeyReused
 from serving.intake.body import DigestMismatch, DigestUnreadable, UploadStalled
 from serving.intake.limits import UploadTooLarge
 from serving.intake.multipart import FormRefused
-from serving.intake.parameters import RequestRefused
+from serving.intake.refusals import AcceptanceUnderWay, KeyReused, RequestRefused
 from serving.intake.sources import SourceRefused
 from serving.intake.tus import ChecksumMismatch, OffsetConflict, UploadIncomplete, UploadNotFound, UploadRefused
 from serving.models.served import ModelNotServed

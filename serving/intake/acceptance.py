@@ -1,4 +1,4 @@
-"""Intake: bytes become an accepted scan, verified to its last voxel, or leave nothing behind.
+"""Acceptance: bytes become an accepted scan, verified to its last voxel, or leave nothing behind.
 
 In this order, so that what is accepted is never lost: received, verified, reserved in the queue, stored, queued.
 """
@@ -25,7 +25,8 @@ from serving.intake.body import check_digest, not_silent, receive, whole
 from serving.intake.deferred_writes import DeferredWrites
 from serving.intake.limits import Limits
 from serving.intake.multipart import Form
-from serving.intake.parameters import Parameters, RequestRefused, parameters_in_form
+from serving.intake.parameters import Parameters, parameters_in_form
+from serving.intake.refusals import AcceptanceUnderWay, KeyReused, RequestRefused
 from serving.intake.sources import Sources
 from serving.intake.tus import UploadNotFound, Uploads
 from serving.intake.verification import departures, slab_slices, verify
@@ -42,14 +43,6 @@ SOURCE_DIR = "source"
 WORKING_COPY = "voxels.nii"
 _ACCEPTING_SECONDS = 60.0
 """Of a request whose body is used from memory."""
-
-
-class KeyReused(ValueError):
-    """An Idempotency-Key came back with another body or another spacing."""
-
-
-class AcceptanceUnderWay(RuntimeError):
-    """The same request is being answered at this moment."""
 
 
 class Intake:

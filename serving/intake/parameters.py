@@ -1,24 +1,14 @@
-"""Asked: what a request says of a scan beside its bytes, in its query, its form or its JSON."""
+"""Parameters: what a request says of a scan beside its bytes, in its query, its form or its JSON."""
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, replace
-from pathlib import PurePosixPath
 
 from scans.geometry import Spacing
+from serving.intake.filename import safe_filename
 from serving.intake.multipart import Form
+from serving.intake.refusals import RequestRefused
 from serving.queue.jobs import Priority
-
-_LONGEST_NAME_BYTES = 200
-
-
-class RequestRefused(ValueError):
-    """A request that cannot become a scan, whatever the file holds. `field` names the part at fault."""
-
-    def __init__(self, message: str, *, field: str) -> None:
-        super().__init__(message)
-        self.field = field
 
 
 @dataclass(frozen=True)
@@ -68,19 +58,6 @@ def parameters_in_form(form: Form, parameters: Parameters) -> Parameters:
         model=parameters.model or fields.get("model") or None,
         version=parameters.version or fields.get("version") or None,
     )
-
-
-def safe_filename(filename: str) -> str:
-    """The last component of what the sender calls the file. Raises RequestRefused if nothing usable is left."""
-    name = PurePosixPath(filename.replace("\\", "/")).name
-    name = re.sub(r"[\x00-\x1f\x7f]", "", name).strip()
-    if not name or set(name) == {"."}:
-        raise RequestRefused(
-            f"filename is {filename!r}; it must be a file's name, such as fish.nii.gz", field="filename"
-        )
-    if len(name.encode()) > _LONGEST_NAME_BYTES:
-        raise RequestRefused(f"filename is longer than {_LONGEST_NAME_BYTES} bytes", field="filename")
-    return name
 
 
 def parse_priority(text: str) -> Priority:

@@ -13,7 +13,8 @@ from serving.api.problems import MEDIA_TYPE
 from serving.api.responses import scan_response
 from serving.api.schemas import ProblemResponse, ScanParameters, ScanRequest, ScanResponse
 from serving.intake.body import stated_sha256
-from serving.intake.parameters import Parameters, RequestRefused, parse_priority, parse_spacing
+from serving.intake.parameters import Parameters, parse_priority, parse_spacing
+from serving.intake.refusals import RequestRefused
 from serving.queue.scan import Scan
 
 _PROBLEM: dict[str, Any] = {"model": ProblemResponse, "content": {MEDIA_TYPE: {}}}
