@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from scans.model.manifest import MODEL_FILE, file_sha256
-from serving.inference.tuning import Tuner, Wanted
+from serving.inference.tuning import Tuner, TuningOverrides
 from serving.models.served import ModelError, Models
 from tests.serving.models import write_model
 
@@ -32,7 +32,9 @@ def test_an_alias_and_a_version_name_a_model(tmp_path: Path, monkeypatch: pytest
     client.finalize_logged_model(logged.model_id, "READY")
     client.create_model_version("ricefish", f"models:/{logged.model_id}", model_id=logged.model_id)
     client.set_registered_model_alias("ricefish", "champion", "1")
-    models = Models(tmp_path / "kept", device="cpu", tuner=Tuner(tmp_path, wanted=Wanted(threads=1, batch_size=1)))
+    models = Models(
+        tmp_path / "kept", device="cpu", tuner=Tuner(tmp_path, overrides=TuningOverrides(threads=1, batch_size=1))
+    )
     for reference in ("models:/ricefish@champion", "models:/ricefish/1"):
         identity = models.serve(reference).identity
         assert (identity.name, identity.version) == ("ricefish", "1")

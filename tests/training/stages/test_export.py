@@ -25,7 +25,7 @@ from training.export.golden import golden_slice
 from training.export.graph import SegmentationModel, normalise
 from training.export.onnx_session import OnnxModel
 from training.export.precision import write_variants
-from training.export.seen import Asked, seen_volumes
+from training.export.seen import ExportedModels, seen_volumes
 from training.learning.checkpoints import QUALITY_CLASSIFIER, STUDENT, save_checkpoint
 from training.learning.networks import (
     Architecture,
@@ -151,8 +151,8 @@ def test_of_many_slices_an_even_choice_stands_for_all(tmp_path: Path, exported: 
     image = np.repeat(fish(0)[0], 50, axis=0)
     catalogue = write_catalogue(tmp_path, write_volume(tmp_path, "long", image, None, split="unlabelled"))
     model, classifier = (OnnxModel(exported.root / at.parent / "model.onnx") for at in (STUDENT, QUALITY_CLASSIFIER))
-    asked = Asked(model, classifier, 0.5)
-    (volume,) = seen_volumes(catalogue, SliceReader(tmp_path, cache_megabytes=0), asked).volumes
+    models = ExportedModels(model, classifier, 0.5)
+    (volume,) = seen_volumes(catalogue, SliceReader(tmp_path, cache_megabytes=0), models).volumes
     assert volume.answer is not None
     segmentation = model.segment(image, WINDOW)
     for organ in np.unique(segmentation[segmentation > 0]):
