@@ -42,14 +42,14 @@ _guarded = False
 
 
 def _no_process(event: str, arguments: tuple[object, ...]) -> None:
-    if _guarded and event in _STARTS and not _is_git(arguments):
+    if _guarded and event in _STARTS and not _is_trifle(arguments):
         pytest.fail(f"a test that starts a process ({event} {arguments}) is to be marked: pytest.mark.process")
 
 
-def _is_git(arguments: tuple[object, ...]) -> bool:
-    """What is there in no time, and asked which files the repository has."""
+def _is_trifle(arguments: tuple[object, ...]) -> bool:
+    """What answers at once: git, of the repository's files, and the machine's name, which libraries ask for."""
     command = arguments[1] if len(arguments) > 1 else None
-    return isinstance(command, list) and command[:1] == ["git"]
+    return isinstance(command, list) and command[:1] in (["git"], ["uname"])
 
 
 sys.addaudithook(_no_process)
