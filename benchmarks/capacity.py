@@ -24,7 +24,8 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import clone, results, servers
+from benchmarks import servers
+from benchmarks.effort import effort_of
 from benchmarks.models import write_model
 from scans.formats import create_volume, open_volume
 from scans.geometry import Frame, Spacing
@@ -41,17 +42,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.capacity", description="Memory of a large scan")
     parser.add_argument("--slices", type=int, nargs="+", default=[3000, 6000], help="of the scans (3000 6000)")
     parser.add_argument("--folder", type=Path, help="where to keep the store meanwhile (default: temporary files)")
-    given = parser.parse_args(arguments)
-    console = Console()
-    commit = clone.require_commit()
+    effort = effort_of(parser, arguments, least={"slices": [32]})
+    given, console = effort.options, Console()
     rows = []
     for slices in given.slices:
         with ExitStack() as stack:
             folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="ricefish-capacity-", dir=given.folder))
             rows.append(measure(Path(folder), slices=slices, console=console))
-            path = results.write(
-                "capacity", commit=commit, rows=rows, about={"pixels": [SIDE, SIDE], "dtype": "uint16"}
-            )
+            path = effort.write("capacity", rows=rows, about={"pixels": [SIDE, SIDE], "dtype": "uint16"})
     console.print(table(rows))
     console.print(f"Written to {path}")
 

@@ -28,7 +28,8 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import clone, results, servers
+from benchmarks import clone, servers
+from benchmarks.effort import effort_of
 from benchmarks.figure import draw_activities
 from benchmarks.models import WINDOW, Size, write_model
 from scans.formats import create_volume, open_volume
@@ -46,17 +47,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.overhead", description="HTTP against a bare loop")
     parser.add_argument("--slices", type=int, default=384, help="of the scan (default: 384)")
     parser.add_argument("--rounds", type=int, default=3, help="times that each is measured, in turn (default: 3)")
-    given = parser.parse_args(arguments)
-    console = Console()
-    commit = clone.require_commit()
+    effort = effort_of(parser, arguments, least={"slices": 16, "rounds": 1})
+    given, console = effort.options, Console()
     with tempfile.TemporaryDirectory(prefix="ricefish-overhead-") as folder:
         slow = measure(Path(folder) / "unet", "unet", slices=given.slices, rounds=given.rounds, console=console)
         fast = measure(Path(folder) / "tiny", "tiny", slices=4 * given.slices, rounds=given.rounds, console=console)
     rows = [slow, fast]
-    path = results.write("overhead", commit=commit, rows=rows, about={"side": SIDE, "clients": CLIENTS})
-    draw_activities(_PICTURE, {row["network"]: row["activities"] for row in rows})
+    path, picture = (
+        effort.write("overhead", rows=rows, about={"side": SIDE, "clients": CLIENTS}),
+        effort.picture(_PICTURE),
+    )
+    draw_activities(picture, {row["network"]: row["activities"] for row in rows})
     console.print(table(rows))
-    console.print(f"Written to {path} and {_PICTURE}")
+    console.print(f"Written to {path} and {picture}")
 
 
 def measure(folder: Path, size: Size, *, slices: int, rounds: int, console: Console) -> dict[str, Any]:

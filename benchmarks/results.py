@@ -13,10 +13,10 @@ from typing import Any
 RESULTS = Path(__file__).resolve().parent / "results"
 
 
-def write(name: str, *, commit: str, rows: list[dict[str, Any]], about: dict[str, Any]) -> Path:
-    """Writes benchmarks/results/NAME.json and returns its path."""
-    RESULTS.mkdir(exist_ok=True)
-    path = RESULTS / f"{name}.json"
+def write(name: str, *, commit: str, rows: list[dict[str, Any]], about: dict[str, Any], folder: Path = RESULTS) -> Path:
+    """Writes NAME.json into the folder and returns its path."""
+    folder.mkdir(exist_ok=True)
+    path = folder / f"{name}.json"
     content = {
         "commit": commit,
         "measured": datetime.now().astimezone().isoformat(timespec="seconds"),

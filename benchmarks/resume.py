@@ -21,7 +21,8 @@ import httpx
 import numpy as np
 from rich.console import Console
 
-from benchmarks import clone, results, servers
+from benchmarks import servers
+from benchmarks.effort import effort_of
 from benchmarks.models import write_model
 from scans.formats import create_volume
 from scans.geometry import Frame, Spacing
@@ -124,8 +125,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Command line; exit code 1 with a message where an upload does not survive."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.resume", description="Uploads that are killed")
     parser.add_argument("--megabytes", type=int, default=1024, help="of the upload (default: 1024)")
-    given = parser.parse_args(arguments)
-    console, commit = Console(), clone.require_commit()
+    effort = effort_of(parser, arguments, least={"megabytes": 64})
+    given, console = effort.options, Console()
     rows = []
     with tempfile.TemporaryDirectory(prefix="ricefish-resume-") as name:
         folder = Path(name)
@@ -143,7 +144,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             raise SystemExit(f"resume: {error}") from None
         finally:
             server.stop()
-    console.print(f"Written to {results.write('resume', commit=commit, rows=rows, about={})}")
+    console.print(f"Written to {effort.write('resume', rows=rows, about={})}")
 
 
 if __name__ == "__main__":

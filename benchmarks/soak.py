@@ -34,7 +34,8 @@ from rich.console import Console
 from rich.progress import Progress
 from sqlalchemy import create_engine, make_url, text
 
-from benchmarks import clone, results, servers
+from benchmarks import servers
+from benchmarks.effort import effort_of
 from benchmarks.models import write_model
 from benchmarks.traffic import Ledger, Lost, Traffic
 from scans.formats import create_volume
@@ -239,15 +240,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--kills", type=int, default=200, help="SIGKILLs (default: 200)")
     parser.add_argument("--workers", type=int, default=0, help="workers on PostgreSQL; 0: one server on SQLite")
     parser.add_argument("--seed", type=int, default=1, help="of the random moments (default: 1)")
-    given = parser.parse_args(arguments)
-    console = Console()
-    commit = clone.require_commit()
+    effort = effort_of(parser, arguments, least={"kills": 3})
+    given, console = effort.options, Console()
     try:
         row = soak(kills=given.kills, workers=given.workers, seed=given.seed, console=console)
     except Lost as error:
         raise SystemExit(f"soak: {error}") from None
     name = "soak-postgresql" if given.workers else "soak-sqlite"
-    path = results.write(name, commit=commit, rows=[row], about={"workers": given.workers, "seed": given.seed})
+    path = effort.write(name, rows=[row], about={"workers": given.workers, "seed": given.seed})
     console.print(row)
     console.print(f"Nothing was lost. Written to {path}")
 

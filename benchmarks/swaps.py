@@ -22,8 +22,9 @@ import httpx
 import numpy as np
 from rich.console import Console
 
-from benchmarks import clone, results, servers
+from benchmarks import servers
 from benchmarks.asking import SIDE, Asking, Wrong
+from benchmarks.effort import effort_of
 from benchmarks.models import Size, write_model
 from benchmarks.registered import CHAMPION, Registered, registered
 
@@ -137,9 +138,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--quiet-seconds", type=float, default=60.0, help="of load before the first move (default: 60)")
     parser.add_argument("--slices", type=int, default=64, help="of each scan (default: 64)")
     parser.add_argument("--network", choices=get_args(Size), action="append", help="default: all")
-    given = parser.parse_args(arguments)
-    console = Console()
-    commit = clone.require_commit()
+    least = {"moves": 2, "rollbacks": 1, "quiet_seconds": 2.0, "slices": 16, "network": ["tiny"]}
+    effort = effort_of(parser, arguments, least=least)
+    given, console = effort.options, Console()
     rows: list[dict[str, Any]] = []
     plan = Plan(given.moves, given.rollbacks, given.quiet_seconds, given.slices)
     for size in given.network or get_args(Size):
@@ -148,7 +149,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         except Wrong as error:
             raise SystemExit(f"swaps: {size}: {error}") from None
         console.print(rows[-1])
-        path = results.write("swaps", commit=commit, rows=rows, about={"side": SIDE})
+        path = effort.write("swaps", rows=rows, about={"side": SIDE})
     console.print(f"Nothing failed and nothing was mixed. Written to {path}")
 
 

@@ -24,7 +24,8 @@ import httpx
 import numpy as np
 from rich.console import Console
 
-from benchmarks import clone, results, servers
+from benchmarks import servers
+from benchmarks.effort import effort_of
 from benchmarks.models import write_model
 from scans.formats import create_volume
 from scans.geometry import Frame, Spacing
@@ -130,11 +131,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--rounds", type=int, default=3, help="with each number of workers (default: 3)")
     parser.add_argument("--scans", type=int, default=4, help="of a round (default: 4)")
     parser.add_argument("--slices", type=int, default=64, help="of a scan (default: 64)")
-    given = parser.parse_args(arguments)
-    console, commit = Console(), clone.require_commit()
+    effort = effort_of(parser, arguments, least={"rounds": 1, "scans": 2, "slices": 16})
+    given, console = effort.options, Console()
     rows = compare(Plan(given.rounds, given.scans, given.slices), console)
     about = {"side": SIDE, "ratio": ratio(rows)}
-    path = results.write("workers", commit=commit, rows=rows, about=about)
+    path = effort.write("workers", rows=rows, about=about)
     console.print(f"Two workers do {about['ratio']} times what one does. Written to {path}")
 
 
