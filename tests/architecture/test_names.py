@@ -12,7 +12,6 @@ PACKAGES = ("scans", "training", "serving", "ricefish")
 SHARED_STEMS = {
     ("serving", "results"): "a route is named for what it serves, and segmentation makes the results",
     ("serving", "worker"): "the process is one, and the queue has what it does with a scan",
-    ("serving", "state"): "the queue's states of a scan, and what is measured of the server's",
 }
 """Files of one package that share a name, each with the reason."""
 

@@ -58,7 +58,7 @@ def project() -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def wheel(tmp_path_factory: pytest.TempPathFactory, processes: None) -> Path:
     """Built from a copy, so that nothing of an earlier build lies beside it."""
     source, out = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("dist")
     for name in tracked(*PACKAGES, "pyproject.toml", "README.md", "LICENSE", "tests/conftest.py", "demo", "benchmarks"):
