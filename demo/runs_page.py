@@ -1,4 +1,4 @@
-"""Where to look at the runs: the MLflow page of the pipeline that made the Student."""
+"""Where to look at the runs: the MLflow page of the pipeline that made the Student. Prints it when run by itself."""
 
 from __future__ import annotations
 
@@ -24,3 +24,7 @@ def _run_path() -> str:
     run = client.get_run(ModelManifest.read(STUDENT_DIR).mlflow_run)
     parent = run.data.tags.get("mlflow.parentRunId", run.info.run_id)
     return f"experiments/{run.info.experiment_id}/runs/{parent}"
+
+
+if __name__ == "__main__":
+    print(runs_page())

@@ -12,6 +12,7 @@ from rich.table import Table
 
 from demo import picture, report, server
 from demo.parts import DemoError, Parts
+from demo.timetable import Timetable
 from scans.geometry import Box
 from scans.measures.metrics import VolumeScores
 from scans.measures.statistics import OrganRow
@@ -146,7 +147,7 @@ def test_a_server_that_cannot_start_is_reported_with_its_log(tmp_path: Path, mon
 
 def test_a_part_that_fails_is_the_one_that_is_named() -> None:
     """The part under way when an error comes is known, and its time is kept."""
-    parts = Parts(Console(file=StringIO()))
+    parts = Parts(Console(file=StringIO()), Timetable({}))
     with parts.part("first"):
         pass
     with pytest.raises(DemoError), parts.part("second"):
