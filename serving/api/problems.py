@@ -32,6 +32,7 @@ from serving.models.served import ModelNotServed
 from serving.models.webhooks import EventRefused, EventUnreadable
 from serving.observability import logs
 from serving.observability.probes import Unanswered
+from serving.observability.reasons import reason
 from serving.protocol.errors import InferenceRefused, LoadRefused, NotOffered, RegionRefused, UnknownModel
 from serving.queue.jobs import ScanNotFound, WrongState
 from serving.segmentation.results import SliceNotFound, UnknownFormat
@@ -160,8 +161,7 @@ def _system(request: Request, error: Exception) -> Response:
 
 def _database(request: Request, error: Exception) -> Response:
     if isinstance(error, OperationalError | PoolTimeout | Unanswered):  # it is away, as the log says once a request
-        reason = str(getattr(error, "orig", None) or error).strip().partition("\n")[0]
-        logs.event("database_failed", level=logging.ERROR, error=reason)
+        logs.event("database_failed", level=logging.ERROR, error=reason(error))
     else:
         logging.getLogger("ricefish").error("database_failed", exc_info=error)
     return _answer(request, NO_DATABASE, "nothing that was accepted is lost; try again when the database answers")

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from serving.observability.probes import Probe, Unanswered
+from serving.observability.reasons import first_line
 
 
 class Level(Enum):
@@ -50,10 +51,5 @@ def look(name: str, at: Callable[[], Observed], *, advice: str, limit_seconds: f
     except Unanswered as error:
         seen = Observed(str(error), Level.FAIL, advice)
     except Exception as error:  # whatever is wrong, the rest of the report is worth having
-        seen = Observed(_first_line(error), Level.FAIL, advice)
+        seen = Observed(first_line(error), Level.FAIL, advice)
     return Finding(name, seen.level, seen.found, seen.advice, time.perf_counter() - began)
-
-
-def _first_line(error: Exception) -> str:
-    lines = str(getattr(error, "orig", None) or error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from serving.observability.probes import Probe
+from serving.observability.reasons import reason
 
 _AGE_SECONDS = 1.0
 _LIMIT_SECONDS = 2.0
@@ -84,10 +85,9 @@ class Readiness:
 
 async def _checked(name: str, look: Awaitable[object]) -> Check:
     began = time.perf_counter()
-    reason = None
+    why = None
     try:
         await look
     except Exception as error:
-        lines = str(getattr(error, "orig", None) or error).strip().splitlines()
-        reason = f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
-    return Check(name, reason is None, time.perf_counter() - began, reason)
+        why = reason(error)
+    return Check(name, why is None, time.perf_counter() - began, why)

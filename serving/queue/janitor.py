@@ -9,6 +9,7 @@ from collections.abc import Callable
 from sqlalchemy.exc import SQLAlchemyError
 
 from serving.observability import logs
+from serving.observability.reasons import reason
 from serving.queue.jobs import Jobs
 from serving.storage import Store
 
@@ -66,4 +67,4 @@ class Janitor:
             try:
                 self.sweep()
             except (SQLAlchemyError, OSError) as error:
-                logs.event("janitor_failed", level=logging.ERROR, error=error)
+                logs.event("janitor_failed", level=logging.ERROR, error=reason(error))

@@ -16,6 +16,7 @@ from scans.measures.statistics import OrganStatistics
 from scans.model.drift import Departure
 from scans.model.judgement import Judgement
 from serving.observability import logs
+from serving.observability.reasons import reason
 from serving.queue.scan import Scan
 from serving.queue.state import Priority, warnings_text
 from serving.storage.database import Database, scans
@@ -139,7 +140,7 @@ class Leases:
                 with connection.begin_nested():
                     self._on_success(connection, lease.scan)
             except SQLAlchemyError as error:
-                logs.event("success_not_followed", level=logging.ERROR, scan=lease.scan.id, error=error)
+                logs.event("success_not_followed", level=logging.ERROR, scan=lease.scan.id, error=reason(error))
 
     def fail(self, lease: Lease, error: str) -> None:
         """Ends a scan that cannot be finished. Raises LeaseLost."""

@@ -19,6 +19,7 @@ from scans.model.judgement import Judgement
 from serving.models.served import ModelError
 from serving.observability import logs
 from serving.observability.observer import Observer
+from serving.observability.reasons import reason
 from serving.queue.jobs import Priority
 from serving.queue.leases import Lease, Leases
 from serving.storage import Fenced
@@ -175,7 +176,7 @@ class Worker:
                 while self._take_one():
                     pass
             except SQLAlchemyError as error:
-                logs.event("database_failed", level=logging.ERROR, doing="take", error=_reason(error))
+                logs.event("database_failed", level=logging.ERROR, doing="take", error=reason(error))
                 self._stopping.wait(1.0)
             self._wake.wait(_POLLING_SECONDS)
             self._wake.clear()
@@ -208,7 +209,7 @@ class Worker:
                     renewed = asked
                 self._let_go_of_lost()
             except SQLAlchemyError as error:
-                logs.event("database_failed", level=logging.ERROR, doing="renew", error=_reason(error))
+                logs.event("database_failed", level=logging.ERROR, doing="renew", error=reason(error))
                 if time.monotonic() - renewed > self._leases.seconds:
                     for run, _ in self._running():
                         run.interrupt()
@@ -229,7 +230,7 @@ class Worker:
         try:
             ending = self._end(run)
         except SQLAlchemyError as error:  # the lease runs out, and the scan is taken up again
-            logs.event("database_failed", level=logging.ERROR, doing="end", scan=scan_id, error=_reason(error))
+            logs.event("database_failed", level=logging.ERROR, doing="end", scan=scan_id, error=reason(error))
         except LeaseLost:
             ending = Ending.LOST
             logs.event("scan_let_go", scan=scan_id)
@@ -273,10 +274,10 @@ class Worker:
             self._leases.fail(run.lease, str(error))
             logs.event("scan_failed", level=logging.ERROR, scan=scan_id, error=error)
             return Ending.FAILED
-        reason = _reason(error)
-        seconds = self._leases.postpone(run.lease, reason, attempts=None if blameless else self._attempts)
+        why = reason(error)
+        seconds = self._leases.postpone(run.lease, why, attempts=None if blameless else self._attempts)
         doing = "scan_failed" if seconds is None else "scan_postponed"
-        logs.event(doing, level=logging.ERROR, exc_info=True, scan=scan_id, error=reason, seconds=seconds or 0)
+        logs.event(doing, level=logging.ERROR, exc_info=True, scan=scan_id, error=why, seconds=seconds or 0)
         return Ending.FAILED if seconds is None else Ending.POSTPONED
 
     def _store_fails(self, error: Exception) -> bool:
@@ -286,11 +287,6 @@ class Worker:
         try:
             self._check_store()
         except Exception as wrong:
-            logs.event("store_failed", level=logging.ERROR, error=_reason(wrong))
+            logs.event("store_failed", level=logging.ERROR, error=reason(wrong))
             return True
         return False
-
-
-def _reason(error: Exception) -> str:
-    lines = str(getattr(error, "orig", None) or error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__

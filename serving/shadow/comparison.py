@@ -22,6 +22,7 @@ from serving.inference.batching import Batcher
 from serving.inference.scheduling import Urgency
 from serving.models.served import LoadedModel
 from serving.observability import logs
+from serving.observability.reasons import reason
 from serving.queue.worker import Interrupted
 from serving.segmentation.pipeline import HALO
 from serving.segmentation.pyramid import open_segmentation
@@ -141,7 +142,7 @@ class Comparer:
                     comparison.lost.set()
                     return
                 except SQLAlchemyError as error:  # until the next try, or until another takes it up
-                    logs.event("database_failed", doing="renew shadow", error=error)
+                    logs.event("database_failed", doing="renew shadow", error=reason(error))
 
         keeper = threading.Thread(target=keep, name="shadow-keeper", daemon=True)
         keeper.start()

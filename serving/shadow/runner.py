@@ -13,6 +13,7 @@ from scans.formats import FormatError
 from serving.models.served import LoadedModel
 from serving.observability import logs
 from serving.observability.observer import Observer
+from serving.observability.reasons import reason
 from serving.queue.worker import Interrupted
 from serving.shadow.agreement import NothingInCommon, OrganAgreement
 from serving.shadow.comparison import Comparer, Comparison
@@ -75,7 +76,7 @@ class ShadowWorker:
                 if self._one():
                     continue
             except SQLAlchemyError as error:  # the lease runs out, and the comparison is taken up again
-                logs.event("database_failed", level=logging.ERROR, doing="shadow", error=error)
+                logs.event("database_failed", level=logging.ERROR, doing="shadow", error=reason(error))
             except Exception:
                 logs.event("shadow_failed", level=logging.ERROR, exc_info=True)
             self._stopping.wait(_POLLING_SECONDS)
@@ -119,10 +120,10 @@ class ShadowWorker:
             logs.event("shadow_given_up", level=logging.ERROR, scan=scan_id, error=error)
             return ShadowEnding.GIVEN_UP
         except Exception as error:
-            reason = f"{type(error).__name__}: {error}"
-            seconds = self._queue.postpone(lease, reason)
+            why = reason(error)
+            seconds = self._queue.postpone(lease, why)
             doing = "shadow_given_up" if seconds is None else "shadow_postponed"
-            logs.event(doing, level=logging.ERROR, exc_info=True, scan=scan_id, error=reason, seconds=seconds or 0)
+            logs.event(doing, level=logging.ERROR, exc_info=True, scan=scan_id, error=why, seconds=seconds or 0)
             return ShadowEnding.GIVEN_UP if seconds is None else ShadowEnding.POSTPONED
         self._queue.finish(lease, shadow=shadow, agreement=agreement)
         self._tell(scan_id, agreement, model=shadow.name)

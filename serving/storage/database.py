@@ -34,6 +34,8 @@ from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 from sqlalchemy.pool import ConnectionPoolEntry
 from sqlalchemy.schema import CreateColumn
 
+from serving.observability.reasons import first_line
+
 _READS = "ricefish_reads"
 _BUSY_SECONDS = 60
 
@@ -170,7 +172,7 @@ class Database:
                 metadata.create_all(connection)
                 _complete(connection)
         except SQLAlchemyError as error:
-            raise DatabaseError(f"the database {self.name} cannot be used: {_first_line(error)}") from error
+            raise DatabaseError(f"the database {self.name} cannot be used: {first_line(error)}") from error
 
     def close(self) -> None:
         """Gives all connections back."""
@@ -226,7 +228,3 @@ def _sqlite(url: URL) -> Engine:
             connection.exec_driver_sql("BEGIN IMMEDIATE")
 
     return engine
-
-
-def _first_line(error: Exception) -> str:
-    return str(getattr(error, "orig", None) or error).strip().splitlines()[0]

@@ -17,6 +17,7 @@ from serving.api.problems import MEDIA_TYPE, RETRY_SECONDS
 from serving.api.responses import ScanId, scan_response
 from serving.api.schemas import ProblemResponse, ScanResponse, ScansResponse
 from serving.observability import logs
+from serving.observability.reasons import reason
 from serving.queue.jobs import ENDED, ScanNotFound, State
 from serving.queue.worker import Ending
 
@@ -70,7 +71,7 @@ async def get_events(
             yield ServerSentEvent(event="deleted", data={"id": scan_id})
             return
         except SQLAlchemyError as error:  # the stream is longer than the outage
-            logs.event("database_failed", level=logging.ERROR, doing="follow", error=error)
+            logs.event("database_failed", level=logging.ERROR, doing="follow", error=reason(error))
             await asyncio.sleep(RETRY_SECONDS)
             if resources.readiness.draining:
                 return

@@ -12,6 +12,7 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from serving.inference.runtime.session import CPU, Device, RuntimeRefused, cuda_devices, open_any
+from serving.observability.reasons import first_line
 
 _DTYPES: Mapping[str, np.dtype[Any]] = {
     "tensor(bool)": np.dtype(np.bool_),
@@ -76,7 +77,7 @@ class PlainRuntime:
         try:
             answers: list[NDArray[Any]] = self.session.run(list(outputs), dict(inputs))
         except Exception as error:  # ONNX Runtime's own exceptions share no base but this one
-            raise RunFailed(f"onnx runtime error: {str(error).strip().splitlines()[0]}") from error
+            raise RunFailed(f"onnx runtime error: {first_line(error)}") from error
         return answers
 
 
