@@ -21,7 +21,8 @@ from serving.api.request_log import PROBLEM, REQUEST_ID
 from serving.auth.authentication import NotAllowed, NotAuthenticated
 from serving.auth.quotas import QuotaExceeded
 from serving.inference.backpressure import QueueFull, SlicesFull
-from serving.inference.runtime import OutOfDeviceMemory, RunFailed
+from serving.inference.runtime.memory import OutOfDeviceMemory
+from serving.inference.runtime.plain import RunFailed
 from serving.intake.body import DigestMismatch, DigestUnreadable, UploadStalled
 from serving.intake.limits import UploadTooLarge
 from serving.intake.multipart import FormRefused

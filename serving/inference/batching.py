@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from scans.intensity import Window
 from serving.inference.backpressure import SliceRoom
 from serving.inference.memory_fallback import MemoryFallback, Network
-from serving.inference.runtime import window_rows
+from serving.inference.runtime.segmentation import window_rows
 from serving.inference.scheduling import ComputedBatch, ComputedCallback, Request, Scheduler, Urgency
 from serving.observability.observer import Observer
 
@@ -77,8 +77,7 @@ class Batcher:
         that was not begun can be cancelled at no cost. It holds OutOfDeviceMemory where nothing helped, and what the
         network raised. Raises RuntimeError once the queue is closed.
         """
-        rows = window_rows(window, len(slices)) if isinstance(window, Window) else window
-        grey = slices if urgency is Urgency.SLICE else _cast(slices)
+        grey, rows = _grey(slices, urgency), _rows(window, len(slices))
         return self._queue(
             Request(
                 grey, rows, network, urgency, stream, merged_up_to, halo=halo, on_computed=on_computed, counted=counted
@@ -100,8 +99,7 @@ class Batcher:
 
         There are no tiles with confidence: it holds OutOfDeviceMemory where a slice does not fit as a whole.
         """
-        rows = window_rows(window, len(slices)) if isinstance(window, Window) else window
-        grey = slices if urgency is Urgency.SLICE else _cast(slices)
+        grey, rows = _grey(slices, urgency), _rows(window, len(slices))
         return self._queue(
             Request(grey, rows, network, urgency, stream, merged_up_to, confidence=True, on_computed=on_computed)
         )
@@ -222,6 +220,14 @@ class Batcher:
             seconds=batch.seconds,
             failed=batch.failed,
         )
+
+
+def _grey(slices: NDArray[Any], urgency: Urgency) -> NDArray[Any]:
+    return slices if urgency is Urgency.SLICE else _cast(slices)
+
+
+def _rows(window: Window | NDArray[np.float32], slices: int) -> NDArray[np.float32]:
+    return window_rows(window, slices) if isinstance(window, Window) else window
 
 
 def _cast(slices: NDArray[Any]) -> NDArray[np.float32]:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scans.tiling import segment_slab
-from serving.inference.runtime import OutOfDeviceMemory
+from serving.inference.runtime.memory import OutOfDeviceMemory
 from serving.observability import logs
 
 _LEAST_TILE = 128
@@ -17,7 +17,7 @@ _LEAST_TILE = 128
 
 
 class Network(Protocol):
-    """A model on its device: `serving.inference.runtime.Runtime`, or what stands in for it."""
+    """A model on its device: `serving.inference.runtime.segmentation.Runtime`, or what stands in for it."""
 
     @property
     def lanes(self) -> int:

@@ -16,7 +16,8 @@ from pathlib import Path
 import numpy as np
 
 from scans.model.manifest import Golden
-from serving.inference.runtime import Runtime, version, window_rows
+from serving.inference.runtime.libraries import version
+from serving.inference.runtime.segmentation import Runtime, window_rows
 from serving.observability import logs
 
 TUNING_FILE = "tuning.json"

@@ -7,7 +7,7 @@ from typing import Literal
 
 from scans.model.manifest import ModelManifest
 from scans.precision import Precision
-from serving.inference.runtime import Runtime
+from serving.inference.runtime.segmentation import Runtime
 from serving.inference.tuning import Tuning
 from serving.models.quality_classifier import QualityRuntime
 

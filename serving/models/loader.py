@@ -16,21 +16,17 @@ from numpy.typing import NDArray
 from scans.model.manifest import MANIFEST_FILE, MODEL_FILE, Golden, ManifestError, ModelManifest
 from scans.precision import Precision
 from serving.inference.batching import Batcher
-from serving.inference.runtime import (
-    CPU,
-    GOLDEN_DISAGREEMENT,
-    Device,
-    DoesNotFit,
-    OutOfDeviceMemory,
-    Runtime,
-    RuntimeRefused,
-    cuda_devices,
-)
+from serving.inference.runtime.memory import OutOfDeviceMemory
+from serving.inference.runtime.segmentation import Runtime
+from serving.inference.runtime.session import CPU, Device, DoesNotFit, RuntimeRefused, cuda_devices
 from serving.inference.scheduling import Urgency
 from serving.inference.tuning import Tuner
 from serving.models.loaded_model import LoadedModel, ModelError, ModelIdentity, Served
 from serving.models.quality_classifier import QualityRuntime
 from serving.observability import logs
+
+_GOLDEN_DISAGREEMENT = 0.001
+"""Share of the golden slice's pixels that may differ: rounding differs from processor to processor, as at export."""
 
 Answer = Callable[[Runtime, Golden], NDArray[np.uint8]]
 """What a model answers to a golden slice, uint8 (Y, X)."""
@@ -143,11 +139,11 @@ class Loader:
         answer = directly(runtime, golden) if alone else self._answer(runtime, golden)
         same_shape = answer.shape == golden.segmentation.shape
         disagreement = float(np.mean(answer != golden.segmentation)) if same_shape else 1.0
-        if disagreement > GOLDEN_DISAGREEMENT:
+        if disagreement > _GOLDEN_DISAGREEMENT:
             raise ModelError(
                 f"model {identity.name} (SHA-256 {identity.sha256}) does not reproduce its golden slice on "
                 f"{runtime.provider} in {precision}: {disagreement:.2%} of the pixels differ, "
-                f"{GOLDEN_DISAGREEMENT:.2%} may; the file or the installation is damaged, so it is not served",
+                f"{_GOLDEN_DISAGREEMENT:.2%} may; the file or the installation is damaged, so it is not served",
                 reason="golden",
             )
 

@@ -11,7 +11,9 @@ from numpy.typing import NDArray
 
 from scans.intensity import Window
 from scans.model.manifest import MANIFEST_FILE, MODEL_FILE, ManifestError, ModelManifest, file_sha256
-from serving.inference.runtime import Device, QualitySession, window_rows
+from serving.inference.runtime.classifier import QualitySession
+from serving.inference.runtime.segmentation import window_rows
+from serving.inference.runtime.session import Device
 from serving.observability import logs
 
 QUALITY_FOLDER = "quality_classifier"

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from serving.inference.runtime import Node, PlainRuntime
+from serving.inference.runtime.plain import Node, PlainRuntime
 from serving.protocol.config_text import Message
 from serving.protocol.datatypes import config_name, name_of
 from serving.protocol.offered_model import TensorSpec, shown

@@ -12,7 +12,8 @@ from pathlib import Path
 from types import MappingProxyType
 
 from scans.model.manifest import MODEL_FILE
-from serving.inference.runtime import Device, PlainRuntime, RuntimeRefused
+from serving.inference.runtime.plain import PlainRuntime
+from serving.inference.runtime.session import Device, RuntimeRefused
 from serving.observability import logs
 from serving.protocol.config_text import ConfigTextError, Message, parse, parse_json
 from serving.protocol.errors import LoadRefused, UnknownModel

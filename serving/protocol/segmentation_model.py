@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from serving.inference.batching import Batcher
-from serving.inference.runtime import CPU
+from serving.inference.runtime.session import CPU
 from serving.inference.scheduling import ComputedBatch, Urgency
 from serving.inference.tuning import LARGEST_BATCH
 from serving.models.served import LoadedModel

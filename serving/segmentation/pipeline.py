@@ -24,7 +24,7 @@ from scans.formats import open_volume
 from scans.geometry import Box
 from scans.tiling import segment_slab
 from serving.inference.batching import Batcher
-from serving.inference.runtime import OutOfDeviceMemory
+from serving.inference.runtime.memory import OutOfDeviceMemory
 from serving.inference.scheduling import Urgency
 from serving.models.served import LoadedModel, Models
 from serving.observability import logs

@@ -10,7 +10,7 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from serving.inference.runtime.memory import OutOfDeviceMemory, is_out_of_memory
+from serving.inference.runtime.memory import out_of_memory_told
 from serving.inference.runtime.session import QUALITY, Device, cuda_devices, open_session
 
 _THREADS = 1
@@ -44,10 +44,6 @@ class QualitySession:
             "window": windows,
             "segmentation": np.ascontiguousarray(segmentation),
         }
-        try:
+        with out_of_memory_told(slices.shape, self.provider):
             good: NDArray[np.float32] = self.session.run(["good"], feed)[0]
-        except Exception as error:  # ONNX Runtime's own exceptions share no base but this one
-            if is_out_of_memory(error):
-                raise OutOfDeviceMemory(slices.shape, self.provider) from error
-            raise
         return good

@@ -12,6 +12,11 @@ from serving.inference.runtime.session import CUDA
 _CUDA_LIBRARIES = ("libonnxruntime_providers_shared.so", "libonnxruntime_providers_cuda.so")
 
 
+def version() -> str:
+    """ONNX Runtime's."""
+    return str(onnxruntime.__version__)
+
+
 def providers() -> list[str]:
     """Execution providers that ONNX Runtime was built with."""
     return list(onnxruntime.get_available_providers())

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 _SAID = (
     "failed to allocate memory",
     "out of memory",
@@ -19,6 +22,17 @@ class OutOfDeviceMemory(MemoryError):
     def __init__(self, shape: tuple[int, ...], device: str) -> None:
         n, y, x = shape
         super().__init__(f"{n} slices of {y} x {x} pixels do not fit into the memory that {device} has left")
+
+
+@contextmanager
+def out_of_memory_told(shape: tuple[int, ...], device: str) -> Iterator[None]:
+    """For ONNX Runtime at a batch of that shape, (N, Y, X). Raises OutOfDeviceMemory if that is why it fails."""
+    try:
+        yield
+    except Exception as error:  # ONNX Runtime's own exceptions share no base but this one
+        if is_out_of_memory(error):
+            raise OutOfDeviceMemory(shape, device) from error
+        raise
 
 
 def is_out_of_memory(error: Exception) -> bool:

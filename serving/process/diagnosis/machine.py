@@ -8,7 +8,8 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
-from serving.inference.runtime import CUDA, cuda_devices, missing_library, providers, version
+from serving.inference.runtime.libraries import missing_library, providers, version
+from serving.inference.runtime.session import CUDA, cuda_devices
 from serving.observability.findings import Level, Observed
 from serving.settings import Settings
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from scans.intensity import Window
 from serving.inference.batching import Batcher
-from serving.inference.runtime import OutOfDeviceMemory
+from serving.inference.runtime.memory import OutOfDeviceMemory
 from serving.inference.scheduling import ComputedBatch, Urgency
 
 WINDOW = Window(0, 1)

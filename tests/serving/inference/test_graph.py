@@ -9,8 +9,8 @@ import onnx
 from onnx import TensorProto, helper
 
 from scans.model.manifest import MODEL_FILE
-from serving.inference.runtime import Runtime
 from serving.inference.runtime.graph import leading_to
+from serving.inference.runtime.segmentation import Runtime
 from tests.serving.models import threshold_model, write_model
 
 

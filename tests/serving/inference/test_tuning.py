@@ -14,9 +14,9 @@ import pytest
 from numpy.typing import NDArray
 
 from scans.model.manifest import MODEL_FILE, ModelManifest
-from serving.inference.runtime import Runtime, window_rows
 from serving.inference.runtime.binding import BoundSession
 from serving.inference.runtime.memory import is_out_of_memory
+from serving.inference.runtime.segmentation import Runtime, window_rows
 from serving.inference.tuning import TUNING_FILE, Tuner, Tuning, TuningOverrides
 from tests.serving.models import GOLDEN_WINDOW, write_model
 

@@ -19,7 +19,8 @@ from onnx import TensorProto, helper
 from scans.intensity import Window
 from scans.model.manifest import MODEL_FILE, ModelManifest, Variant, file_sha256
 from serving.inference.batching import Batcher
-from serving.inference.runtime import Runtime, RuntimeRefused, window_rows
+from serving.inference.runtime.segmentation import Runtime, window_rows
+from serving.inference.runtime.session import RuntimeRefused
 from serving.inference.scheduling import Urgency
 from serving.inference.tuning import Tuner, TuningOverrides
 from serving.models.loader import in_turn
