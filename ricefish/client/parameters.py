@@ -1,4 +1,4 @@
-"""Asked: what is said of a scan beside its bytes."""
+"""SubmissionOptions: what is said of a scan beside its bytes."""
 
 from __future__ import annotations
 
