@@ -77,8 +77,9 @@ def picture(drawn: House) -> str:
     count = sum(len(floor) for floor in drawn.floors)
     title = f"{drawn.name}: {count} packages and modules on {len(drawn.floors)} floors, "
     title += f"{len(drawn.imports)} arrows, no circle"
-    floors = [[(room.name, room.purpose, room.modules) for room in floor] for floor in drawn.floors]
-    return draw(title, floors, drawn.imports)
+    shown = {room.name: room.name if room.modules else f"{room.name}.py" for floor in drawn.floors for room in floor}
+    floors = [[(shown[room.name], room.purpose, room.modules) for room in floor] for floor in drawn.floors]
+    return draw(title, floors, {(shown[above], shown[below]): count for (above, below), count in drawn.imports.items()})
 
 
 def path_of(name: str) -> Path:

@@ -11,6 +11,13 @@ from tests.architecture.import_graph import Circle, House, heights, house, pictu
 from tests.architecture.staircase import draw
 
 MOST_FLOORS = 12
+ROOMS = {
+    "serving": "app settings api auth intake queue segmentation inference models storage protocol shadow observability "
+    "process",
+    "training": "stages params profiles run_stage progress data phantom learning quality evaluation export registry "
+    "tracking",
+}
+"""The packages, and the modules beside them. A new one is a decision, and stands in docs/architecture.md."""
 SVG = "{http://www.w3.org/2000/svg}"
 
 
@@ -43,6 +50,11 @@ def test_there_are_few_floors_and_the_picture_says_how_many(drawn: House) -> Non
     shown = words(picture(drawn))
     assert re.match(rf"{drawn.name}: \d+ packages and modules on {floors} floors, \d+ arrows, no circle$", shown[0])
     assert {text for text in shown if text.startswith("floor ")} == {f"floor {n}" for n in range(1, floors + 1)}
+
+
+def test_the_rooms_are_those_that_were_decided_on(drawn: House) -> None:
+    """No package comes to be in passing, and no module beside the packages."""
+    assert {room.name for floor in drawn.floors for room in floor} == set(ROOMS[drawn.name].split())
 
 
 def test_every_room_and_module_is_in_the_picture(drawn: House) -> None:
