@@ -7,7 +7,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from tests.architecture.import_graph import Circle, House, heights, house, picture
+from tests.architecture.import_graph import Circle, House, heights, house, path_of, picture
 from tests.architecture.staircase import draw
 
 MOST_FLOORS = 12
@@ -55,6 +55,11 @@ def test_there_are_few_floors_and_the_picture_says_how_many(drawn: House) -> Non
 def test_the_rooms_are_those_that_were_decided_on(drawn: House) -> None:
     """No package comes to be in passing, and no module beside the packages."""
     assert {room.name for floor in drawn.floors for room in floor} == set(ROOMS[drawn.name].split())
+
+
+def test_the_picture_in_the_docs_is_of_these_imports(drawn: House) -> None:
+    """An import that came or went is drawn again."""
+    assert path_of(drawn.name).read_text(encoding="utf-8") == picture(drawn), "run `make graph`"
 
 
 def test_every_room_and_module_is_in_the_picture(drawn: House) -> None:
