@@ -1,4 +1,4 @@
-"""Frozen values of geometry, in z, y, x order: Spacing, Box, Halo, and the Frame that places voxels in space."""
+"""Frozen values of geometry, in z, y, x order: Spacing, Box, and the Frame that places voxels in space."""
 
 from __future__ import annotations
 
@@ -40,22 +40,6 @@ class Spacing:
 
 
 @dataclass(frozen=True)
-class Halo:
-    """Margin, in voxels on each side, that gives a network context and is dropped when results are stitched."""
-
-    z: int = 0
-    y: int = 0
-    x: int = 0
-
-    def __post_init__(self) -> None:
-        if min(self) < 0:
-            raise ValueError(f"halo {tuple(self)} has a negative margin")
-
-    def __iter__(self) -> Iterator[int]:
-        return iter((self.z, self.y, self.x))
-
-
-@dataclass(frozen=True)
 class Box:
     """Half-open box of voxel indices: `start` is inside, `stop` is not. Empty where stop <= start on any axis."""
 
@@ -84,10 +68,6 @@ class Box:
         z, y, x = (slice(a, b) for a, b in zip(self.start, self.stop, strict=True))
         return (z, y, x)
 
-    def __and__(self, other: Box) -> Box:
-        """The voxels that are in both."""
-        return Box(_each(max, self.start, other.start), _each(min, self.stop, other.stop))
-
     def __or__(self, other: Box) -> Box:
         """The smallest box that holds both; an empty box adds nothing."""
         if not self.voxels:
@@ -96,24 +76,9 @@ class Box:
             return self
         return Box(_each(min, self.start, other.start), _each(max, self.stop, other.stop))
 
-    def __contains__(self, other: Box) -> bool:
-        if not other.voxels:
-            return True
-        return (self & other) == other
-
-    def grown(self, halo: Halo) -> Box:
-        """This box with the halo added on every side; it may reach outside the array."""
-        margin = (halo.z, halo.y, halo.x)
-        return Box(_each(int.__sub__, self.start, margin), _each(int.__add__, self.stop, margin))
-
     def shifted(self, offset: Triple) -> Box:
         """This box moved by `offset` voxels."""
         return Box(_each(int.__add__, self.start, offset), _each(int.__add__, self.stop, offset))
-
-    def relative_to(self, outer: Box) -> Box:
-        """This box in indices that count from the first voxel of `outer`."""
-        z, y, x = outer.start
-        return self.shifted((-z, -y, -x))
 
     def touches_border(self, shape: Triple) -> bool:
         """True where the box reaches an outer face of an array of that shape, so that what it holds may be cut off."""

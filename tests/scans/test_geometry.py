@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scans.geometry import Box, Frame, Halo, Spacing, Triple
+from scans.geometry import Box, Frame, Spacing, Triple
 
 corners = st.tuples(*[st.integers(0, 6)] * 3)
 sides = st.tuples(*[st.integers(1, 4)] * 3)
@@ -35,19 +35,6 @@ def test_spacing_is_in_the_order_of_the_axes() -> None:
     assert Spacing(3.0, 2.0, 0.5).voxel_mm3 == 3.0
 
 
-def test_a_negative_halo_is_refused() -> None:
-    """A margin cannot be less than nothing."""
-    with pytest.raises(ValueError, match="negative margin"):
-        Halo(0, -1, 0)
-
-
-@given(a=boxes, b=boxes)
-def test_intersection_is_that_of_the_voxels(a: Box, b: Box) -> None:
-    """`&` holds exactly the voxels that both boxes hold; `in` is inclusion."""
-    assert voxels(a & b) == voxels(a) & voxels(b)
-    assert (a in b) == (voxels(a) <= voxels(b))
-
-
 @given(a=boxes, b=boxes)
 def test_union_is_the_smallest_box_around_both(a: Box, b: Box) -> None:
     """`|` holds both boxes, each of its faces is a face of one of them, and an empty box adds nothing."""
@@ -70,13 +57,11 @@ def test_a_box_indexes_its_voxels(box: Box) -> None:
     assert box.voxels == len(voxels(box))
 
 
-@given(box=boxes, outer=boxes, halo=st.builds(Halo, *[st.integers(0, 3)] * 3))
-def test_boxes_move_and_grow(box: Box, outer: Box, halo: Halo) -> None:
-    """Growing adds the halo on every side; `relative_to` and `shifted` undo one another."""
-    grown = box.grown(halo)
-    assert grown.start == tuple(a - h for a, h in zip(box.start, halo, strict=True))
-    assert grown.stop == tuple(b + h for b, h in zip(box.stop, halo, strict=True))
-    assert box.relative_to(outer).shifted(outer.start) == box
+@given(box=filled_boxes, offset=corners)
+def test_a_box_moves(box: Box, offset: Triple) -> None:
+    """A shifted box holds the same voxels, each moved by the offset."""
+    moved = {(z + offset[0], y + offset[1], x + offset[2]) for z, y, x in voxels(box)}
+    assert voxels(box.shifted(offset)) == moved
 
 
 def test_a_box_knows_whether_it_touches_the_border() -> None:
