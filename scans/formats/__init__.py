@@ -16,9 +16,9 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from scans.formats.errors import FormatError, SpacingMissing, guarded, without_warnings
+from scans.formats.format_table import ACCEPTED, DOWNLOADS, STREAMED, WRITABLE, creator_of, download_format, stem
 from scans.formats.signatures import reader_of
 from scans.formats.sources import CheckedVoxels, frame_of
-from scans.formats.table import ACCEPTED, DOWNLOADS, STREAMED, WRITABLE, creator_of, download_format, stem
 from scans.formats.writing import CheckedWriter, SlabWriter, Target, replacing, writable_dtype
 from scans.geometry import Frame, Spacing, Triple
 from scans.organs import OrganMap

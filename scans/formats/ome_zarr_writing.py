@@ -1,4 +1,4 @@
-"""OME-Zarr 0.5, a folder or a .zip: a pyramid (see `pyramid`) that takes its slices in order, any number at a time."""
+"""OME-Zarr 0.5, a folder or a .zip: a pyramid (see `ome_zarr_pyramid`) that takes its slices in order, any number at a time."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from scans.formats.pyramid import Pyramid
+from scans.formats.ome_zarr_pyramid import Pyramid
 from scans.formats.writing import FormatWriter, Target
 from scans.formats.zip_stream import folder_entries, zip_stream
 

@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 from scans.formats.errors import FormatError
-from scans.formats.table import ACCEPTED, FORMATS, Reader, reader
+from scans.formats.format_table import ACCEPTED, FORMATS, Reader, reader
 
 _START_BYTES = 540
 """As many as the longest header has that says what a file is."""

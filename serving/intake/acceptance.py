@@ -36,7 +36,7 @@ from serving.observability.observer import Observer
 from serving.observability.tracing import Tracing
 from serving.queue.jobs import Jobs, ScanNotFound
 from serving.queue.scan import Scan, Upload
-from serving.segmentation.pyramid import create_segmentation
+from serving.segmentation.stored_segmentation import create_segmentation
 from serving.storage import Scratch, Store
 
 SOURCE_DIR = "source"

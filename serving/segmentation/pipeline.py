@@ -34,8 +34,8 @@ from serving.queue.jobs import Priority
 from serving.queue.scan import Scan
 from serving.queue.worker import Run
 from serving.segmentation.judge import SlabJudge
-from serving.segmentation.pyramid import SegmentationWriter
 from serving.segmentation.stopwatch import ACTIVITIES, Stopwatch
+from serving.segmentation.stored_segmentation import SegmentationWriter
 from serving.segmentation.writer import ResultWriter, SegmentedSlab
 from serving.storage import Scratch, Store
 

@@ -13,11 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scans.formats import DOWNLOADS, open_volume, stem, stream_volume
-from scans.formats.pyramid import Pyramid
+from scans.formats.ome_zarr_pyramid import Pyramid
 from scans.formats.zip_stream import ZipEntry, zip_bytes, zip_stream
 from scans.overlay import overlay
 from serving.queue.scan import Scan
-from serving.segmentation.pyramid import open_segmentation
+from serving.segmentation.stored_segmentation import open_segmentation
 from serving.storage import Store
 
 Axis = Literal["z", "y", "x"]

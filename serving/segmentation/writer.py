@@ -15,8 +15,8 @@ from scans.measures.statistics import OrganStatistics
 from serving.observability.observer import Observer
 from serving.queue.worker import Run
 from serving.segmentation.judge import SlabJudge
-from serving.segmentation.pyramid import SegmentationWriter
 from serving.segmentation.stopwatch import Stopwatch
+from serving.segmentation.stored_segmentation import SegmentationWriter
 
 _RECENT_SLABS = 16
 

@@ -25,7 +25,7 @@ from serving.observability import logs
 from serving.observability.reasons import reason
 from serving.queue.worker import Interrupted
 from serving.segmentation.pipeline import HALO
-from serving.segmentation.pyramid import open_segmentation
+from serving.segmentation.stored_segmentation import open_segmentation
 from serving.shadow.agreement import Matching, OrganAgreement
 from serving.shadow.comparison_queue import ShadowLease, ShadowQueue
 from serving.storage import Store

@@ -15,7 +15,7 @@ from typing import Any
 import grimp
 import yaml
 
-from scans.formats.table import FORMATS
+from scans.formats.format_table import FORMATS
 from training.params import Params
 
 PACKAGES = ("scans", "training")
@@ -30,7 +30,7 @@ class Imports:
         self._graph = grimp.build_graph(*PACKAGES, exclude_type_checking_imports=True, cache_dir=None)
         for function in (name for known in FORMATS for name in (known.reader, *known.writers.values()) if name):
             module = f"scans.formats.{function.rpartition('.')[0]}"
-            self._graph.add_import(importer="scans.formats.table", imported=module)
+            self._graph.add_import(importer="scans.formats.format_table", imported=module)
 
     def modules(self, module: str) -> set[str]:
         """Every module that Python reads when it runs this one: all that is imported, and their packages."""

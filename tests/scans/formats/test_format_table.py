@@ -7,7 +7,7 @@ import pytest
 
 from scans import formats
 from scans.formats import ACCEPTED
-from scans.formats.table import FORMATS, Format, reader
+from scans.formats.format_table import FORMATS, Format, reader
 
 NAMED = sorted({name for known in FORMATS for name in (known.reader, *known.writers.values()) if name})
 

@@ -15,7 +15,7 @@ import pytest
 from moto.server import ThreadedMotoServer
 
 from benchmarks import servers
-from scans.formats.pyramid import Pyramid
+from scans.formats.ome_zarr_pyramid import Pyramid
 from scans.geometry import Frame, Spacing
 from serving.models.cache import ModelCache
 from serving.models.references import KeptVersion

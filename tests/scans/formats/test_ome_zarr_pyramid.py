@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from scans.formats.pyramid import Pyramid
+from scans.formats.ome_zarr_pyramid import Pyramid
 from scans.formats.zip_stream import folder_entries
 from scans.geometry import Frame, Spacing
 from scans.organs import OrganMap

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from scans.formats.pyramid import Pyramid
+from scans.formats.ome_zarr_pyramid import Pyramid
 from serving.queue.scan import Scan
 from serving.storage.contract import RESULT_DIR, Attempt
 
