@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from scans.tracking import TRACKING_URI
 from training.tracking import runs
 
 if TYPE_CHECKING:
@@ -34,8 +35,8 @@ class Registered:
 @contextmanager
 def registered(folder: Path, models: Sequence[Path]) -> Iterator[Registered]:
     """A registry in a file below `folder`, which MLFLOW_TRACKING_URI names for as long as the context lasts."""
-    before = os.environ.get(runs.TRACKING_URI)
-    os.environ[runs.TRACKING_URI] = f"sqlite:///{folder}/mlflow.db"
+    before = os.environ.get(TRACKING_URI)
+    os.environ[TRACKING_URI] = f"sqlite:///{folder}/mlflow.db"
     try:
         client = runs.connect()
         experiment = client.create_experiment("models", artifact_location=(folder / "artifacts").as_uri())
@@ -45,9 +46,9 @@ def registered(folder: Path, models: Sequence[Path]) -> Iterator[Registered]:
         yield made
     finally:
         if before is None:
-            del os.environ[runs.TRACKING_URI]
+            del os.environ[TRACKING_URI]
         else:
-            os.environ[runs.TRACKING_URI] = before
+            os.environ[TRACKING_URI] = before
 
 
 def _version(client: MlflowClient, experiment: str, folder: Path) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from scans.model.manifest import ModelManifest
+from scans.tracking import tracking_uri
 from training.tracking import runs
 
 LOCAL_PAGE = "http://127.0.0.1:5000"
@@ -13,7 +14,7 @@ STUDENT_DIR = Path("models/student")
 
 def runs_page() -> str:
     """The address of the run that the Student is from, and the command that serves it where MLflow is a local file."""
-    uri = runs.tracking_uri()
+    uri = tracking_uri()
     remote = uri.startswith(("http://", "https://"))
     address = f"{uri.rstrip('/') if remote else LOCAL_PAGE}/#/{_run_path()}"
     return address if remote else f"{address}   (served by: make mlflow)"

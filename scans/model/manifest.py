@@ -28,6 +28,7 @@ from scans.precision import Precision
 __all__ = [
     "MANIFEST_FILE",
     "MODEL_FILE",
+    "QUALITY_FOLDER",
     "SCHEMA_VERSION",
     "Golden",
     "Kind",
@@ -39,6 +40,8 @@ __all__ = [
 
 MODEL_FILE = "model.onnx"
 MANIFEST_FILE = "manifest.json"
+QUALITY_FOLDER = "quality_classifier"
+"""Of a registered version, and of a server's copy: below the model. What the pipeline makes lies beside it."""
 SCHEMA_VERSION = 1
 
 Kind = Literal["segmentation", "quality"]

@@ -10,14 +10,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scans.intensity import Window
-from scans.model.manifest import MANIFEST_FILE, MODEL_FILE, ManifestError, ModelManifest, file_sha256
+from scans.model.manifest import (
+    MANIFEST_FILE,
+    MODEL_FILE,
+    QUALITY_FOLDER,
+    ManifestError,
+    ModelManifest,
+    file_sha256,
+)
 from serving.inference.runtime.classifier import QualitySession
 from serving.inference.runtime.segmentation import window_rows
 from serving.inference.runtime.session import Device
 from serving.observability import logs
 
-QUALITY_FOLDER = "quality_classifier"
-"""Of a registered version, and of the store's copy: below the model. What the pipeline makes lies beside it."""
 GOLDEN_DIFFERENCE = 0.01
 """How far a probability for the golden slice may be from the manifest's: rounding differs from device to device."""
 

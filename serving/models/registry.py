@@ -10,15 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from scans.model.manifest import MANIFEST_FILE
+from scans.tracking import DATABASE_FILE, TRACKING_URI, set_up_client, tracking_uri
 
 SCHEME = "models:/"
 REFERENCE = "NAME@ALIAS or NAME/VERSION"
 
 _MLFLOW_SETTINGS = {
-    "MLFLOW_DISABLE_TELEMETRY": "true",
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",  # the default tries for minutes
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",  # seconds of silence; the default is two minutes
-    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
 }
 _NOT_THERE = frozenset({"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"})
 """MLflow's codes for a model, a version or an alias that there is not."""
@@ -65,8 +63,7 @@ class RegisteredVersion:
 
 def prepare() -> None:
     """Imports the client, which takes seconds that are not the registry's. Raises RegistryError without it."""
-    for variable, value in _MLFLOW_SETTINGS.items():
-        os.environ.setdefault(variable, value)
+    set_up_client(_MLFLOW_SETTINGS)
     try:
         import mlflow  # noqa: F401, PLC0415  only a registry needs it
     except ImportError as error:
@@ -114,7 +111,7 @@ def download_version(version: RegisteredVersion, *, into: Path) -> Path:
 @contextmanager
 def _client() -> Iterator[tuple[Any, str]]:
     """A client of the registry, and the registry's address; what goes wrong becomes a RegistryError."""
-    uri = tracking_uri()
+    uri = registry_uri()
     prepare()
     from mlflow import MlflowClient  # noqa: PLC0415  as there
     from mlflow.exceptions import MlflowException  # noqa: PLC0415
@@ -134,9 +131,8 @@ def _client() -> Iterator[tuple[Any, str]]:
 
 def tag_version(name: str, version: str, key: str, value: str) -> None:
     """Sets a tag of a registered version; `key` holds no @. Raises RegistryError."""
-    uri = tracking_uri()
-    for variable, setting in _MLFLOW_SETTINGS.items():
-        os.environ.setdefault(variable, setting)
+    uri = registry_uri()
+    set_up_client(_MLFLOW_SETTINGS)
     from mlflow import MlflowClient  # noqa: PLC0415  as above
     from mlflow.exceptions import MlflowException  # noqa: PLC0415
 
@@ -148,14 +144,12 @@ def tag_version(name: str, version: str, key: str, value: str) -> None:
         ) from error
 
 
-def tracking_uri() -> str:
+def registry_uri() -> str:
     """MLFLOW_TRACKING_URI, or the absolute address of mlflow.db here. Raises RegistryUnreachable without either."""
-    if uri := os.environ.get("MLFLOW_TRACKING_URI"):
-        return uri
-    database = Path("mlflow.db").absolute()
-    if not database.is_file():
-        raise RegistryUnreachable(f"there is no registry: MLFLOW_TRACKING_URI is not set and {database} does not exist")
-    return f"sqlite:///{database}"
+    database = DATABASE_FILE.absolute()
+    if not os.environ.get(TRACKING_URI) and not database.is_file():
+        raise RegistryUnreachable(f"there is no registry: {TRACKING_URI} is not set and {database} does not exist")
+    return tracking_uri()
 
 
 def without_password(uri: str) -> str:

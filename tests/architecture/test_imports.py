@@ -3,6 +3,7 @@
 import shutil
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,22 @@ pytestmark = pytest.mark.process
 REPOSITORY = Path(__file__).resolve().parents[2]
 SERVING_LAYERS = "inside serving, each room imports only those below it"
 PACKAGES = ("scans", "training", "serving", "ricefish")
+UPWARDS = {
+    "training.registry.gate": "training.stages.register",
+    "training.evaluation.scoring": "training.registry.gate",
+    "training.export.graph": "training.evaluation.scoring",
+    "training.quality.roc": "training.export.graph",
+    "training.learning.losses": "training.quality.roc",
+    "training.run_stage": "training.learning.losses",
+    "training.phantom.canvas": "training.run_stage",
+    "training.data.split": "training.phantom.canvas",
+    "training.data.raw": "training.tracking.provenance",
+    "training.tracking.provenance": "training.data.raw",
+    "training.params": "training.data.split",
+    "training.progress": "training.params",
+    "training.profiles": "training.progress",
+}
+"""One import for each layer of training that goes up, or to the room beside."""
 
 # Imports every module of the packages named on the command line, in an environment where others cannot be found.
 IMPORT_WITHOUT = """
@@ -36,6 +53,16 @@ def lint(folder: Path) -> subprocess.CompletedProcess[str]:
     """Checks the contracts of the pyproject.toml in a folder."""
     command = [sys.executable, "-c", "from importlinter.cli import lint_imports_command as run; run()", "--no-cache"]
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+
+
+def with_imports(folder: Path, lines: Mapping[str, str]) -> None:
+    """Copies the packages and their contracts into a folder, with a line more at the end of some modules."""
+    shutil.copy(REPOSITORY / "pyproject.toml", folder)
+    for package in PACKAGES:
+        shutil.copytree(REPOSITORY / package, folder / package, ignore=shutil.ignore_patterns("__pycache__"))
+    for module, line in lines.items():
+        with (folder / module).open("a", encoding="utf-8") as file:
+            file.write(f"\n{line}\n")
 
 
 def test_imports_run_in_the_directions_of_the_design() -> None:
@@ -67,13 +94,21 @@ def test_imports_run_in_the_directions_of_the_design() -> None:
 )
 def test_a_forbidden_import_breaks_its_contract(tmp_path: Path, module: str, line: str, contract: str) -> None:
     """Each contract notices the import that it is there to forbid."""
-    shutil.copy(REPOSITORY / "pyproject.toml", tmp_path)
-    for package in PACKAGES:
-        shutil.copytree(REPOSITORY / package, tmp_path / package, ignore=shutil.ignore_patterns("__pycache__"))
-    with (tmp_path / module).open("a", encoding="utf-8") as file:
-        file.write(f"\n{line}\n")
+    with_imports(tmp_path, {module: line})
     result = lint(tmp_path)
     assert f"{contract} BROKEN" in result.stdout, result.stdout + result.stderr
+
+
+def test_each_import_that_goes_up_inside_training_is_named(tmp_path: Path) -> None:
+    """The layers notice every one of them, and that a room has no layer."""
+    contract = "inside training imports run from stages down to params"
+    with_imports(tmp_path, {f"{module.replace('.', '/')}.py": f"import {other}" for module, other in UPWARDS.items()})
+    said = lint(tmp_path).stdout
+    assert f"{contract} BROKEN" in said
+    words = " ".join(said.split())
+    assert [module for module, other in UPWARDS.items() if f"{module} -> {other} (l." not in words] == []
+    (tmp_path / "training/attic.py").write_text("")
+    assert "training.attic" in lint(tmp_path).stdout
 
 
 @pytest.mark.parametrize(

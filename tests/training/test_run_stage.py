@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from scans.tracking import TRACKING_URI
 from training.learning.loop import Epoch
 from training.learning.run_training import run_training, trained
 from training.params import Params
@@ -19,7 +20,7 @@ PARAMS = Path(__file__).resolve().parents[2] / "params.yaml"
 @pytest.fixture(autouse=True)
 def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A working directory with a params.yaml and no MLflow store."""
-    for name in (runs.TRACKING_URI, "RANK", provenance.DVC_STAGE):
+    for name in (TRACKING_URI, "RANK", provenance.DVC_STAGE):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.chdir(tmp_path)
     (tmp_path / "params.yaml").write_text(PARAMS.read_text())

@@ -11,12 +11,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from scans.model.manifest import MANIFEST_FILE, ModelManifest, file_sha256
+from scans.model.manifest import MANIFEST_FILE, QUALITY_FOLDER, ModelManifest, file_sha256
 from training.tracking import runs
 
 CANDIDATE = "candidate"
 CHAMPION = "champion"
-QUALITY_FOLDER = "quality_classifier"
 EVALUATION_FILE = "evaluate.json"
 
 _HISTORY_TAG = "champion_history"

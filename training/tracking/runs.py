@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from scans.tracking import DATABASE_FILE, TRACKING_URI, set_up_client, tracking_uri
 from training.params import to_dict
 from training.tracking import provenance
 from training.tracking.local_store import alone, quiet
@@ -29,8 +30,6 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 EXPERIMENT = "ricefish"
-TRACKING_URI = "MLFLOW_TRACKING_URI"
-DATABASE_FILE = Path("mlflow.db")
 ARTIFACT_DIR = Path("mlruns")
 SAMPLING_SECONDS = 5
 """Time between two samples of the system metrics."""
@@ -41,12 +40,9 @@ Tensor = tuple[str, tuple[int, ...]]
 """NumPy's name of a type, and a shape in which -1 is any number."""
 
 _SETTINGS = {
-    "MLFLOW_DISABLE_TELEMETRY": "true",
     "DO_NOT_TRACK": "true",
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
     "MLFLOW_LOGGING_LEVEL": "WARNING",
-    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
 }
 _OUR_FAULT = ("INVALID_PARAMETER_VALUE", "BAD_REQUEST", "PERMISSION_DENIED", "UNAUTHENTICATED")
 
@@ -57,15 +53,9 @@ class TrackingError(RuntimeError):
     """The MLflow store cannot be used; the message says which and why."""
 
 
-def tracking_uri() -> str:
-    """MLFLOW_TRACKING_URI, else the SQLite file in the working directory, which is the repository root."""
-    return os.environ.get(TRACKING_URI) or f"sqlite:///{DATABASE_FILE.absolute()}"
-
-
 def connect() -> MlflowClient:
     """A client of the store, made where it is a SQLite file that does not exist yet. Raises TrackingError."""
-    for name, value in _SETTINGS.items():
-        os.environ.setdefault(name, value)
+    set_up_client(_SETTINGS)
     import mlflow  # noqa: PLC0415  takes 5 s; reads the settings above
 
     uri = tracking_uri()

@@ -15,7 +15,7 @@ from sqlalchemy import delete, insert, select
 
 from serving.inference.tuning import Tuner, TuningOverrides
 from serving.models.references import is_registered
-from serving.models.registry import tracking_uri, without_password
+from serving.models.registry import registry_uri, without_password
 from serving.models.served import Models
 from serving.observability.findings import Level, Observed
 from serving.process.diagnosis.read_only_models import borrowed
@@ -81,7 +81,7 @@ def registry(settings: Settings) -> Observed:
     """Whether the registry that the model comes from answers, and what time it has."""
     if not any(is_registered(reference) for reference in (settings.model, *settings.more_models)):
         return Observed("not used: the model is a folder")
-    uri = tracking_uri()
+    uri = registry_uri()
     shown = without_password(uri)
     if not uri.startswith(("http://", "https://")):
         return Observed(f"{shown}, in this machine's files")

@@ -16,6 +16,7 @@ from scans.intensity import IntensityRule, Window
 from scans.model.manifest import Golden, ManifestError, ModelManifest, file_sha256
 from scans.model.shadow_agreement import TAG, ShadowAgreement
 from scans.organs import OrganMap
+from scans.tracking import TRACKING_URI, tracking_uri
 from training.params import Register
 from training.registry.promotion import promote
 from training.registry.versions import CANDIDATE, CHAMPION, ModelRegistryError, Registry, Version
@@ -76,10 +77,10 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The id of one run, in a store that the tests of this file share: each has a registered model of its own."""
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(tmp_path_factory.mktemp("registry"))
-        for name in (runs.TRACKING_URI, "RANK", provenance.DVC_STAGE):
+        for name in (TRACKING_URI, "RANK", provenance.DVC_STAGE):
             patch.delenv(name, raising=False)
         client = runs.connect()
-        patch.setenv(runs.TRACKING_URI, runs.tracking_uri())
+        patch.setenv(TRACKING_URI, tracking_uri())
         experiment = client.create_experiment("ricefish", artifact_location=(Path.cwd() / "mlruns").as_uri())
         yield client.create_run(experiment).info.run_id
 

@@ -11,6 +11,7 @@ from typing import Any
 import psutil
 import pytest
 
+from scans.tracking import TRACKING_URI
 from training.params import Refine
 from training.tracking import provenance, runs
 
@@ -21,7 +22,7 @@ ROOT = Path(__file__).resolve().parents[3]
 @pytest.fixture
 def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A working directory of its own, without MLflow settings from outside."""
-    for name in (runs.TRACKING_URI, "RANK", provenance.DVC_STAGE):
+    for name in (TRACKING_URI, "RANK", provenance.DVC_STAGE):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv(provenance.REPRODUCTION, "this repro")
     monkeypatch.chdir(tmp_path)
@@ -97,7 +98,7 @@ def test_a_server_that_does_not_answer_stops_the_stage_before_it_works(
     store: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The message names the server and the way out."""
-    monkeypatch.setenv(runs.TRACKING_URI, "http://127.0.0.1:9")
+    monkeypatch.setenv(TRACKING_URI, "http://127.0.0.1:9")
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     run = runs.stage_run("refine", section=SECTION, seed=1)
     with pytest.raises(runs.TrackingError, match=r"http://127\.0\.0\.1:9 (.|\n)*unset MLFLOW_TRACKING_URI"):
