@@ -13,8 +13,11 @@ from typing import Any
 RESULTS = Path(__file__).resolve().parent / "results"
 
 
-def write(name: str, *, commit: str, rows: list[dict[str, Any]], about: dict[str, Any], folder: Path = RESULTS) -> Path:
-    """Writes NAME.json into the folder and returns its path."""
+def write(
+    name: str, *, commit: str, rows: list[dict[str, Any]], about: dict[str, Any], folder: Path | None = None
+) -> Path:
+    """Writes NAME.json into the folder, else into RESULTS, and returns its path."""
+    folder = folder or RESULTS
     folder.mkdir(exist_ok=True)
     path = folder / f"{name}.json"
     content = {
