@@ -1,4 +1,4 @@
-"""OME-Zarr 0.5, a folder or a .zip: a pyramid (see `ome_zarr_pyramid`) that takes its slices in order, any number at a time."""
+"""OME-Zarr 0.5, a folder or a .zip: a pyramid (`ome_zarr_pyramid`) that takes its slices in order, any number at once."""
 
 from __future__ import annotations
 
