@@ -1,4 +1,4 @@
-"""OME-Zarr 0.5, a folder or a .zip: a pyramid (`ome_zarr_pyramid`) that takes its slices in order, any number at once."""
+"""OME-Zarr 0.5, a folder or a .zip: a pyramid (`ome_zarr_pyramid`) that takes slices in order, any number at once."""
 
 from __future__ import annotations
 
