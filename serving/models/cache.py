@@ -17,7 +17,6 @@ import tempfile
 import time
 from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Protocol
 
 from scans.model.manifest import MANIFEST_FILE, ManifestError, ModelManifest, file_sha256
 from serving.models.loaded_model import ModelError, ModelIdentity
@@ -26,7 +25,7 @@ from serving.models.quality_classifier import classifier_key, classifier_of, fil
 from serving.models.references import KeptVersion, Note
 from serving.models.registry import RegisteredVersion
 from serving.observability import logs
-from serving.storage import sync
+from serving.storage import RemoteCopies, sync
 
 REFERENCES_DIR = "references"
 _INCOMING = "incoming-"
@@ -37,49 +36,6 @@ _NOTE_SECONDS = 30 * _DAY_SECONDS
 """A note that no server has confirmed for so long protects nothing any more."""
 _PROTECTED = 2
 """Versions per reference that are kept whoever needs them: the present one and the one to go back to."""
-
-
-class RemoteCopies(Protocol):
-    """Where other processes find copies and notes: the store."""
-
-    def fetch_model(self, key: str) -> None:
-        """Brings a copy into the folder that another process put there; nothing if there is none."""
-        ...
-
-    def keep_model(self, key: str) -> None:
-        """Puts a copy that is in the folder there."""
-        ...
-
-    def discard_model(self, key: str) -> None:
-        """Removes a copy that is there."""
-        ...
-
-    def fetch_references(self) -> None:
-        """Brings all notes into the folder."""
-        ...
-
-    def keep_reference(self, name: str) -> None:
-        """Puts a note that is in the folder there."""
-        ...
-
-
-class NoRemoteCopies:
-    """For a folder that is all there is."""
-
-    def fetch_model(self, key: str) -> None:
-        """Nothing."""
-
-    def keep_model(self, key: str) -> None:
-        """Nothing."""
-
-    def discard_model(self, key: str) -> None:
-        """Nothing."""
-
-    def fetch_references(self) -> None:
-        """Nothing."""
-
-    def keep_reference(self, name: str) -> None:
-        """Nothing."""
 
 
 class ModelCache:

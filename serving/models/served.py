@@ -16,7 +16,7 @@ from typing import Literal
 
 from serving.inference.runtime.session import Device
 from serving.inference.tuning import Tuner
-from serving.models.cache import ModelCache, NoRemoteCopies, RemoteCopies
+from serving.models.cache import ModelCache
 from serving.models.loaded_model import LoadedModel, ModelError, ModelIdentity, ModelNotServed, Reason, Served
 from serving.models.loader import Answer, Loader, directly
 from serving.models.pool import ModelPool
@@ -24,6 +24,7 @@ from serving.models.references import KeptVersion, is_registered
 from serving.models.registry import RegisteredVersion, RegistryError, RegistryUnreachable, find_version, prepare
 from serving.observability import logs
 from serving.observability.probes import Probe, Unanswered
+from serving.storage import NoRemoteCopies, RemoteCopies
 
 __all__ = [
     "LoadedModel",

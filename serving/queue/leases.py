@@ -52,6 +52,23 @@ class Lease:
         return Fence(self.scan.id, self.epoch, name=f"scan {self.scan.id}")
 
 
+@dataclass(frozen=True)
+class FinishedSlabs:
+    """The slabs [0, slabs_done) of a scan, which are in the store."""
+
+    slabs_done: int
+    statistics: OrganStatistics
+    judgement: Judgement
+    warnings: Sequence[Departure]
+    """How the scan is unlike the training, as far as these say."""
+    timings: Mapping[str, float]
+    """Seconds by activity."""
+    batch_size: int
+    """That the scan was begun with."""
+    rate: float | None
+    """Slices per second, of late; None until two slabs are finished."""
+
+
 class Leases:
     """Takes scans for one process, keeps them, and writes down how far they are."""
 
@@ -104,28 +121,17 @@ class Leases:
         """Ids of the scans that are still this process's, without renewing them."""
         return self._rows.still(lease.fence for lease in leases)
 
-    def commit(
-        self,
-        lease: Lease,
-        *,
-        slabs_done: int,
-        statistics: OrganStatistics,
-        judgement: Judgement,
-        warnings: Sequence[Departure],
-        timings: Mapping[str, float],
-        batch_size: int,
-        rate: float | None,
-    ) -> None:
-        """Writes down that slabs [0, slabs_done) are in the store. Raises LeaseLost."""
+    def commit(self, lease: Lease, done: FinishedSlabs) -> None:
+        """Writes down that slabs are in the store. Raises LeaseLost."""
         self._rows.write(
             lease.fence,
-            slabs_done=slabs_done,
-            statistics=json.dumps(statistics.to_dict()),
-            judgement=json.dumps(judgement.to_dict()),
-            warnings=warnings_text(warnings),
-            timings=json.dumps(dict(timings)),
-            batch_size=batch_size,
-            rate=rate,
+            slabs_done=done.slabs_done,
+            statistics=json.dumps(done.statistics.to_dict()),
+            judgement=json.dumps(done.judgement.to_dict()),
+            warnings=warnings_text(done.warnings),
+            timings=json.dumps(dict(done.timings)),
+            batch_size=done.batch_size,
+            rate=done.rate,
             failures=0,
             starts=0,
             error=None,

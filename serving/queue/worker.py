@@ -6,22 +6,19 @@ import errno
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum
 
 from sqlalchemy.exc import SQLAlchemyError
 
 from scans.formats import FormatError
-from scans.measures.statistics import OrganStatistics
-from scans.model.drift import Departure
-from scans.model.judgement import Judgement
 from serving.models.served import ModelError
 from serving.observability import logs
 from serving.observability.observer import Observer
 from serving.observability.reasons import reason
 from serving.queue.jobs import Priority
-from serving.queue.leases import Lease, Leases
+from serving.queue.leases import FinishedSlabs, Lease, Leases
 from serving.storage import Fenced
 from serving.storage.fenced_table import LeaseLost
 
@@ -78,29 +75,11 @@ class Run:
         """Lets `check` raise from now on."""
         self._stop.set()
 
-    def commit(
-        self,
-        *,
-        slabs_done: int,
-        statistics: OrganStatistics,
-        judgement: Judgement,
-        warnings: Sequence[Departure],
-        timings: Mapping[str, float],
-        batch_size: int,
-        rate: float | None,
-    ) -> None:
-        """Writes down that slabs [0, slabs_done) are in the store. Raises LeaseLost."""
-        self._leases.commit(
-            self.lease,
-            slabs_done=slabs_done,
-            statistics=statistics,
-            judgement=judgement,
-            warnings=warnings,
-            timings=timings,
-            batch_size=batch_size,
-            rate=rate,
-        )
-        logs.event("slab_finished", scan=self.lease.scan.id, slab=slabs_done - 1, slabs=len(self.lease.scan.boxes))
+    def commit(self, done: FinishedSlabs) -> None:
+        """Writes down that slabs are in the store. Raises LeaseLost."""
+        self._leases.commit(self.lease, done)
+        scan, slab = self.lease.scan, done.slabs_done - 1
+        logs.event("slab_finished", scan=scan.id, slab=slab, slabs=len(scan.boxes))
 
 
 class Worker:

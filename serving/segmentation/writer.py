@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from scans.geometry import Box
 from scans.measures.statistics import OrganStatistics
 from serving.observability.observer import Observer
+from serving.queue.leases import FinishedSlabs
 from serving.queue.worker import Run
 from serving.segmentation.judge import SlabJudge
 from serving.segmentation.stopwatch import Stopwatch
@@ -72,13 +73,15 @@ class ResultWriter:
         departures = tuple(self._judge.departures(self._statistics, self._judgement)) if last else ()
         self._finished.append((time.monotonic(), slab.box.shape[0]))
         self._run.commit(
-            slabs_done=slab.number + 1,
-            statistics=self._statistics,
-            judgement=self._judgement,
-            warnings=(*self._scan.warnings, *departures),
-            timings=dict(self._watch.seconds),
-            batch_size=self._batch_size,
-            rate=self._rate(),
+            FinishedSlabs(
+                slabs_done=slab.number + 1,
+                statistics=self._statistics,
+                judgement=self._judgement,
+                warnings=(*self._scan.warnings, *departures),
+                timings=dict(self._watch.seconds),
+                batch_size=self._batch_size,
+                rate=self._rate(),
+            )
         )
         model = self._scan.model.name
         self._observer.slab_finished(slab.box.shape)

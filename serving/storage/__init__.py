@@ -5,11 +5,31 @@ from __future__ import annotations
 from pathlib import Path
 
 from serving.settings import S3_SCHEME, Settings
-from serving.storage.contract import Attempt, Fenced, Store, StoredFile, StoreError
+from serving.storage.contract import (
+    Attempt,
+    Fenced,
+    NoRemoteCopies,
+    RemoteCopies,
+    Store,
+    StoredFile,
+    StoreError,
+)
 from serving.storage.folder import FolderStore
 from serving.storage.scratch import Scratch, sync
 
-__all__ = ["Attempt", "Fenced", "FolderStore", "Scratch", "Store", "StoreError", "StoredFile", "open_store", "sync"]
+__all__ = [
+    "Attempt",
+    "Fenced",
+    "FolderStore",
+    "NoRemoteCopies",
+    "RemoteCopies",
+    "Scratch",
+    "Store",
+    "StoreError",
+    "StoredFile",
+    "open_store",
+    "sync",
+]
 
 
 def open_store(settings: Settings, scratch: Scratch) -> Store:

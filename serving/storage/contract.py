@@ -42,8 +42,51 @@ class Attempt(Protocol):
         ...
 
 
-class Store(Protocol):
-    """Where scans and segmentations are kept."""
+class RemoteCopies(Protocol):
+    """Where other processes find a folder's model copies, and the notes of what references mean."""
+
+    def fetch_model(self, key: str) -> None:
+        """Brings a copy into the folder that another process put there; nothing if there is none."""
+        ...
+
+    def keep_model(self, key: str) -> None:
+        """Puts a copy that is in the folder there."""
+        ...
+
+    def discard_model(self, key: str) -> None:
+        """Removes a copy that is there, and no longer in the folder; nothing if there is none."""
+        ...
+
+    def fetch_references(self) -> None:
+        """Brings all notes into the folder."""
+        ...
+
+    def keep_reference(self, name: str) -> None:
+        """Puts a note that is in the folder there."""
+        ...
+
+
+class NoRemoteCopies:
+    """For a folder that is all there is."""
+
+    def fetch_model(self, key: str) -> None:
+        """Nothing."""
+
+    def keep_model(self, key: str) -> None:
+        """Nothing."""
+
+    def discard_model(self, key: str) -> None:
+        """Nothing."""
+
+    def fetch_references(self) -> None:
+        """Nothing."""
+
+    def keep_reference(self, name: str) -> None:
+        """Nothing."""
+
+
+class Store(RemoteCopies, Protocol):
+    """Where scans and segmentations are kept, and model copies, which a local folder holds: `models_dir`."""
 
     name: str
     """For people: the folder or address."""
@@ -95,26 +138,6 @@ class Store(Protocol):
     @property
     def models_dir(self) -> Path:
         """A local folder of model copies, by key."""
-        ...
-
-    def fetch_model(self, key: str) -> None:
-        """Brings a model copy into `models_dir` that another process put into the store; nothing if it is not there."""
-        ...
-
-    def keep_model(self, key: str) -> None:
-        """Puts a copy that is in `models_dir` into the store, for other processes."""
-        ...
-
-    def discard_model(self, key: str) -> None:
-        """Removes a copy that is no longer in `models_dir` from the store; nothing if there is none."""
-        ...
-
-    def fetch_references(self) -> None:
-        """Brings the notes of what references mean into `models_dir`, as they are in the store."""
-        ...
-
-    def keep_reference(self, name: str) -> None:
-        """Puts a note that is in `models_dir` into the store."""
         ...
 
 

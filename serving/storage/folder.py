@@ -20,15 +20,15 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
-from serving.storage.contract import RESULT_DIR, Attempt, Fenced, StoredFile, StoreError, each_file
+from serving.storage.contract import RESULT_DIR, Attempt, Fenced, NoRemoteCopies, StoredFile, StoreError, each_file
 from serving.storage.rehearsal import REHEARSED, Stages
 from serving.storage.scratch import sync
 
 _ATTEMPTS_DIR = "attempts"
 
 
-class FolderStore:
-    """See `Store`."""
+class FolderStore(NoRemoteCopies):
+    """See `Store`. Whoever mounts the folder has its model copies before it."""
 
     def __init__(self, root: Path) -> None:
         self.name = str(root)
@@ -169,23 +169,8 @@ class FolderStore:
 
     @property
     def models_dir(self) -> Path:
-        """The folder of model copies; every process has it before it."""
+        """The folder of model copies."""
         return self._models
-
-    def fetch_model(self, key: str) -> None:
-        """Nothing to do."""
-
-    def keep_model(self, key: str) -> None:
-        """Nothing to do."""
-
-    def discard_model(self, key: str) -> None:
-        """Nothing to do."""
-
-    def fetch_references(self) -> None:
-        """Nothing to do."""
-
-    def keep_reference(self, name: str) -> None:
-        """Nothing to do."""
 
     def _discard(self, folder: Path) -> None:
         gone = self._deleted / uuid.uuid4().hex

@@ -16,7 +16,7 @@ from scans.model.judgement import Judgement
 from scans.organs import OrganMap
 from serving.models.served import ModelIdentity
 from serving.queue.jobs import Jobs, Priority
-from serving.queue.leases import Lease, Leases
+from serving.queue.leases import FinishedSlabs, Lease, Leases
 from serving.queue.scan import Scan, Upload
 from serving.storage.database import Database
 
@@ -56,8 +56,7 @@ def leases(database: Database, owner: str, *, seconds: float = 60.0) -> Leases:
 
 
 def commit(by: Leases, lease: Lease, *, slabs_done: int) -> None:
-    by.commit(
-        lease,
+    done = FinishedSlabs(
         slabs_done=slabs_done,
         statistics=STATISTICS,
         judgement=JUDGEMENT,
@@ -66,3 +65,4 @@ def commit(by: Leases, lease: Lease, *, slabs_done: int) -> None:
         batch_size=4,
         rate=2.0,
     )
+    by.commit(lease, done)

@@ -38,6 +38,16 @@ _CSV_COLUMNS = (
 )
 _QUALITY_COLUMNS = ("slice", "good", "organ_voxels")
 
+
+def _wants_csv(
+    request: Request, format_name: Annotated[Literal["json", "csv"] | None, Query(alias="format")] = None
+) -> bool:
+    return format_name == "csv" or (format_name is None and "text/csv" in request.headers.get("accept", ""))
+
+
+AsCsv = Annotated[bool, Depends(_wants_csv)]
+"""True where `format` asks for CSV, or the Accept header where there is no `format`."""
+
 router = APIRouter(
     prefix="/v1/scans", tags=["results"], responses={"4XX": _PROBLEM}, dependencies=[Depends(database_answers)]
 )
@@ -59,12 +69,7 @@ def get_segmentation(
 
 
 @router.get("/{scan_id}/organs", response_model=OrgansResponse)
-def get_organs(
-    request: Request,
-    resources: CallerResources,
-    scan_id: ScanId,
-    format_name: Annotated[Literal["json", "csv"] | None, Query(alias="format")] = None,
-) -> Response | OrgansResponse:
+def get_organs(resources: CallerResources, scan_id: ScanId, as_csv: AsCsv) -> Response | OrgansResponse:
     """Size, place and extent of every organ, as JSON, or as CSV where `format` or the Accept header asks for it."""
     scan, job = _finished(resources, scan_id)
     if job.statistics is None:
@@ -72,19 +77,14 @@ def get_organs(
     rows = job.statistics.table(scan.organs, scan.frame, scan.shape)
     judged = job.judgement.of_organs() if job.judgement else []
     qualities: Sequence[OrganQuality | None] = judged or [None] * len(rows)
-    if _wants_csv(request, format_name):
+    if as_csv:
         return Response(_csv(rows, qualities), media_type="text/csv")
     organs = [_row(row, quality) for row, quality in zip(rows, qualities, strict=True)]
     return OrgansResponse(scan=scan.id, model=model_response(scan), organs=organs)
 
 
 @router.get("/{scan_id}/quality", response_model=SlicesQualityResponse)
-def get_quality(
-    request: Request,
-    resources: CallerResources,
-    scan_id: ScanId,
-    format_name: Annotated[Literal["json", "csv"] | None, Query(alias="format")] = None,
-) -> Response | SlicesQualityResponse:
+def get_quality(resources: CallerResources, scan_id: ScanId, as_csv: AsCsv) -> Response | SlicesQualityResponse:
     """How good the segmentation of each slice seems to the Quality Classifier, as JSON or CSV, like the organs."""
     scan, job = _finished(resources, scan_id)
     quality = quality_response(scan, job)
@@ -92,7 +92,7 @@ def get_quality(
         raise NoResult(f"scan {scan_id} was segmented with a model that has no Quality Classifier")
     judged = enumerate(zip(job.judgement.good, job.judgement.organ_voxels, strict=True))
     slices = [SliceQualityResponse(slice=z, good=good, organ_voxels=voxels) for z, (good, voxels) in judged]
-    if _wants_csv(request, format_name):
+    if as_csv:
         rows = [[row.slice, row.good, row.organ_voxels] for row in slices]
         return Response(_csv_text(_QUALITY_COLUMNS, rows), media_type="text/csv")
     return SlicesQualityResponse(scan=scan.id, model=model_response(scan), quality=quality, slices=slices)
@@ -118,10 +118,6 @@ def _finished(resources: Resources, scan_id: str) -> tuple[Scan, Job]:
     if job.state != "succeeded":
         raise NoResult(f"scan {scan_id} is {job.state}: {job.error or 'it was cancelled'}")
     return scan, job
-
-
-def _wants_csv(request: Request, format_name: Literal["json", "csv"] | None) -> bool:
-    return format_name == "csv" or (format_name is None and "text/csv" in request.headers.get("accept", ""))
 
 
 def _row(row: OrganRow, quality: OrganQuality | None) -> OrganRowResponse:

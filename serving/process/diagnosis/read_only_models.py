@@ -9,10 +9,10 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from serving.models.cache import REFERENCES_DIR, ModelCache, NoRemoteCopies, RemoteCopies
+from serving.models.cache import REFERENCES_DIR, ModelCache
 from serving.models.references import Note
 from serving.settings import Settings
-from serving.storage import Scratch, Store, open_store
+from serving.storage import NoRemoteCopies, RemoteCopies, Scratch, Store, open_store
 
 
 @dataclass(frozen=True)

@@ -12,11 +12,12 @@ from pathlib import Path
 import pytest
 
 from serving.inference.tuning import Tuner, TuningOverrides
-from serving.models.cache import ModelCache, NoRemoteCopies
+from serving.models.cache import ModelCache
 from serving.models.loaded_model import ModelIdentity
 from serving.models.references import KeptVersion, Note
 from serving.models.registry import RegisteredVersion
 from serving.models.served import Models
+from serving.storage import NoRemoteCopies
 from tests.serving.models import write_model
 
 CHAMPION = "models:/ricefish@champion"

@@ -16,7 +16,7 @@ from scans.model.judgement import Judgement
 from serving.inference.backpressure import QueueFull, SliceRoom, SlicesFull
 from serving.intake.admission import Admission, QueueLimits
 from serving.queue.jobs import Jobs, Priority
-from serving.queue.leases import Leases
+from serving.queue.leases import FinishedSlabs, Leases
 from serving.queue.load import Load, Waiting, measure
 from serving.storage.database import Database, scans
 from tests.serving.queues import new_scan
@@ -83,8 +83,7 @@ def test_the_rate_is_that_of_all_running_scans_with_a_lease(database: Database) 
         leases = Leases(database, owner=worker, seconds=seconds or 60.0)
         lease = leases.take(Priority.NORMAL)
         assert lease is not None
-        leases.commit(
-            lease,
+        done = FinishedSlabs(
             slabs_done=2,
             statistics=OrganStatistics.empty(3),
             judgement=Judgement.empty(2),
@@ -93,6 +92,7 @@ def test_the_rate_is_that_of_all_running_scans_with_a_lease(database: Database) 
             batch_size=1,
             rate=5.0,
         )
+        leases.commit(lease, done)
         if not seconds:
             with database.writing() as connection:
                 connection.execute(update(scans).where(scans.c.owner == "gone").values(lease_until=1.0))
