@@ -88,7 +88,7 @@ def test_an_unknown_download_format_is_refused(server: RunningServer, finished: 
     """400, and the message lists what there is."""
     answer = server.get(f"/v1/scans/{finished['id']}/segmentation?format=docx")
     assert answer.status_code == 400
-    assert "nii.gz, nrrd, tif, ome-zarr" in answer.json()["detail"]
+    assert "nii.gz, tif, nrrd, ome-zarr" in answer.json()["detail"]
 
 
 def test_organs_are_counted(server: RunningServer, finished: dict[str, object], tmp_path: Path) -> None:
