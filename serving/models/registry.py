@@ -109,8 +109,8 @@ def download_version(version: RegisteredVersion, *, into: Path) -> Path:
 
 
 @contextmanager
-def _client() -> Iterator[tuple[Any, str]]:
-    """A client of the registry, and the registry's address; what goes wrong becomes a RegistryError."""
+def _client(failing: str = "does not give it") -> Iterator[tuple[Any, str]]:
+    """A client of the registry, and the registry's address; what goes wrong becomes a RegistryError that says so."""
     uri = registry_uri()
     prepare()
     from mlflow import MlflowClient  # noqa: PLC0415  as there
@@ -122,26 +122,17 @@ def _client() -> Iterator[tuple[Any, str]]:
         raise
     except MlflowException as error:
         kind = RegistryError if error.error_code in _NOT_THERE else RegistryUnreachable
-        raise kind(f"the registry {without_password(uri)} does not give it: {error}") from error
+        raise kind(f"the registry {without_password(uri)} {failing}: {error}") from error
     except Exception as error:  # a database's, a bucket's or a network library's own
         raise RegistryUnreachable(
-            f"the registry {without_password(uri)} does not give it: {type(error).__name__}: {error}"
+            f"the registry {without_password(uri)} {failing}: {type(error).__name__}: {error}"
         ) from error
 
 
 def tag_version(name: str, version: str, key: str, value: str) -> None:
     """Sets a tag of a registered version; `key` holds no @. Raises RegistryError."""
-    uri = registry_uri()
-    set_up_client(_MLFLOW_SETTINGS)
-    from mlflow import MlflowClient  # noqa: PLC0415  as above
-    from mlflow.exceptions import MlflowException  # noqa: PLC0415
-
-    try:
-        MlflowClient(tracking_uri=uri, registry_uri=uri).set_model_version_tag(name, version, key, value)
-    except (MlflowException, ImportError, OSError) as error:
-        raise RegistryError(
-            f"the registry {without_password(uri)} takes no tag of {name} {version}: {error}"
-        ) from error
+    with _client(f"takes no tag of {name} {version}") as (client, _):
+        client.set_model_version_tag(name, version, key, value)
 
 
 def registry_uri() -> str:
