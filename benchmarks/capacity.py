@@ -24,9 +24,9 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import servers
 from benchmarks.effort import effort_of
 from benchmarks.models import write_model
+from harness import servers
 from scans.formats import create_volume, open_volume
 from scans.geometry import Frame, Spacing
 

@@ -24,8 +24,9 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import clone, results, servers
+from benchmarks import clone, results
 from benchmarks.unlike import KINDS, Scan
+from harness import servers
 from scans.formats import create_volume
 from scans.geometry import Frame
 from scans.model.manifest import ModelManifest

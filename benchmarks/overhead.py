@@ -28,10 +28,11 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import clone, servers
+from benchmarks import clone
 from benchmarks.effort import effort_of
 from benchmarks.figure import draw_activities
 from benchmarks.models import WINDOW, Size, write_model
+from harness import servers
 from scans.formats import create_volume, open_volume
 from scans.geometry import Frame, Spacing
 from scans.model.manifest import MODEL_FILE

@@ -21,9 +21,9 @@ import httpx
 import numpy as np
 from rich.console import Console
 
-from benchmarks import servers
 from benchmarks.effort import effort_of
 from benchmarks.models import write_model
+from harness import servers
 from scans.formats import create_volume
 from scans.geometry import Frame, Spacing
 from scans.model.manifest import file_sha256

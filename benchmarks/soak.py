@@ -34,10 +34,11 @@ from rich.console import Console
 from rich.progress import Progress
 from sqlalchemy import create_engine, make_url, text
 
-from benchmarks import servers
 from benchmarks.effort import effort_of
 from benchmarks.models import write_model
 from benchmarks.traffic import Ledger, Lost, Traffic
+from harness import servers
+from harness.postgresql import postgresql_database
 from scans.formats import create_volume
 from scans.geometry import Frame, Spacing
 
@@ -61,7 +62,7 @@ def soak(*, kills: int, workers: int, seed: int, console: Console, model: Path |
             stack.enter_context(tempfile.TemporaryDirectory(prefix="ricefish-soak-", ignore_cleanup_errors=True))
         )
         stack.callback(_keep_logs, folder)
-        database = stack.enter_context(servers.postgresql()) if workers else None
+        database = stack.enter_context(postgresql_database()) if workers else None
         model = model or write_model(folder / "model", "tiny")
         files = [_write_file(folder / f"fish_{number}.nii", number) for number in range(FILES)]
         processes = _processes(folder, model, workers=workers, database=database)

@@ -22,11 +22,11 @@ import httpx
 import numpy as np
 from rich.console import Console
 
-from benchmarks import servers
-from benchmarks.asking import SIDE, Asking, Wrong
 from benchmarks.effort import effort_of
-from benchmarks.models import Size, write_model
+from benchmarks.models import WINDOW, Size, write_model
 from benchmarks.registered import CHAMPION, Registered, registered
+from harness import servers
+from harness.load import CheckedLoad, Wrong
 
 _VERSIONS = 3
 """So that the one that comes next is neither the present one nor the one before, which stays loaded."""
@@ -34,6 +34,10 @@ _FOLLOW_SECONDS = 0.5
 _AFTER_SECONDS = 1.0
 """After a swap that still counts as during it."""
 _FEW = 50
+_PAUSE_SECONDS = 0.02
+"""Between an answer and the next slice, as of somebody who looks at it."""
+_ROUNDING = 0.005
+SIDE = 256
 """Single slices, after which everything has been used once."""
 
 Window = tuple[float, float]
@@ -70,21 +74,23 @@ def swaps(size: Size, plan: Plan) -> dict[str, Any]:
 
 def _measured(url: str, registry: Registered, plan: Plan) -> dict[str, Any]:
     numbers = sorted(registry.models)
-    with Asking(url, registry.models, slices=plan.slices) as asking:
-        asking.until(lambda: len(asking.answered) > _FEW and asking.scans > 0)
+    grey = np.random.default_rng(5).integers(0, 4000, (plan.slices, SIDE, SIDE)).astype(np.uint16)
+    load = CheckedLoad(url, registry.models, grey, WINDOW, pause_seconds=_PAUSE_SECONDS, rounding=_ROUNDING)
+    with load:
+        load.until(lambda: len(load.answered) > _FEW and load.scans.total() > 0)
         quiet = _window(lambda: time.sleep(plan.quiet_seconds))
         versions = itertools.cycle([*numbers[1:], numbers[0]])
-        moved = [_moved(url, registry, next(versions), asking) for _ in range(plan.moves)]
+        moved = [_moved(url, registry, next(versions), load) for _ in range(plan.moves)]
         last = _champion(url)
         other = next(number for number in numbers if number != last)
-        _moved(url, registry, other, asking)
-        rolled = [_moved(url, registry, (last, other)[turn % 2], asking) for turn in range(plan.rollbacks)]
-    asking.check()
-    before, during = asking.seconds_within([quiet]), asking.seconds_within(moved)
+        _moved(url, registry, other, load)
+        rolled = [_moved(url, registry, (last, other)[turn % 2], load) for turn in range(plan.rollbacks)]
+    load.check()
+    before, during = load.seconds_within([quiet]), load.seconds_within(moved)
     return {
         "moves": plan.moves,
-        "slices_answered": len(asking.answered),
-        "scans_answered": asking.scans,
+        "slices_answered": len(load.answered),
+        "scans_answered": load.scans.total(),
         "failed": 0,
         "mixed": 0,
         "slices_before": len(before),
@@ -102,12 +108,12 @@ def _until_served(window: Window) -> float:
     return round(ended - began - _AFTER_SECONDS, 2)
 
 
-def _moved(url: str, registry: Registered, version: str, asking: Asking) -> Window:
+def _moved(url: str, registry: Registered, version: str, load: CheckedLoad) -> Window:
     """From the moment that the alias moves to a second after the server has followed."""
 
     def move() -> None:
         registry.champion(version)
-        asking.until(lambda: _champion(url) == version)
+        load.until(lambda: _champion(url) == version)
         time.sleep(_AFTER_SECONDS)
 
     return _window(move)

@@ -24,9 +24,10 @@ import httpx
 import numpy as np
 from rich.console import Console
 
-from benchmarks import servers
 from benchmarks.effort import effort_of
 from benchmarks.models import write_model
+from harness import servers
+from harness.postgresql import postgresql_database
 from scans.formats import create_volume
 from scans.geometry import Frame, Spacing
 
@@ -53,7 +54,7 @@ def compare(plan: Plan, console: Console) -> list[dict[str, Any]]:
         place = tempfile.TemporaryDirectory(prefix="ricefish-workers-", ignore_cleanup_errors=True)
         folder = Path(stack.enter_context(place))
         common: dict[str, object] = {
-            "database_url": stack.enter_context(servers.postgresql()),
+            "database_url": stack.enter_context(postgresql_database()),
             "threads": 1,
             "batch_size": 4,
             "slab_slices": 8,

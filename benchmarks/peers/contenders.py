@@ -13,7 +13,6 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks import servers
 from benchmarks.models import WINDOW, Size
 from benchmarks.overhead import SIDE
 from benchmarks.peers import dialects
@@ -21,6 +20,7 @@ from benchmarks.peers.dialects import Dialect
 from benchmarks.peers.environments import Environments
 from benchmarks.peers.load import BadAnswer, ask
 from benchmarks.peers.trees import Tree
+from harness import servers
 from scans.model.manifest import MODEL_FILE
 
 SCRIPTS = Path(__file__).resolve().parent / "served"

@@ -5,6 +5,7 @@ import sys
 from io import StringIO
 from pathlib import Path
 
+import httpx
 import numpy as np
 import pytest
 from rich.console import Console
@@ -13,6 +14,7 @@ from rich.table import Table
 from demo import picture, report, server
 from demo.parts import DemoError, Parts
 from demo.timetable import Timetable
+from harness import servers
 from scans.geometry import Box
 from scans.measures.metrics import VolumeScores
 from scans.measures.statistics import OrganRow
@@ -41,11 +43,13 @@ EVALUATION = {
 SERVER = """
 import http.server, signal, socketserver, sys
 if {ignore_term}: signal.signal(signal.SIGTERM, signal.SIG_IGN)
-print("loading the model", flush=True)
+print("loading the model", file=sys.stderr, flush=True)
 class Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
         self.send_response(200 if self.path == "/health/ready" else 404); self.end_headers()
-socketserver.TCPServer(("127.0.0.1", int(sys.argv[sys.argv.index("--port") + 1])), Handler).serve_forever()
+with socketserver.TCPServer(("127.0.0.1", 0), Handler) as listening:
+    print("Ricefish serves at http://127.0.0.1:%d" % listening.server_address[1], flush=True)
+    listening.serve_forever()
 """
 
 
@@ -57,10 +61,16 @@ def shown(table: Table) -> str:
 
 def fake_ricefish(folder: Path, monkeypatch: pytest.MonkeyPatch, script: str) -> None:
     """A command of that name, in place of the real server."""
-    command = folder / "ricefish"
-    command.write_text(f"#!{sys.executable}\n{script}", encoding="utf-8")
-    command.chmod(0o755)
-    monkeypatch.setattr(server, "tool_environment", lambda: {"PATH": f"{folder}:/usr/bin:/bin"})
+    command = folder / "ricefish.py"
+    command.write_text(script, encoding="utf-8")
+    monkeypatch.setattr(servers, "RICEFISH", (sys.executable, str(command)))
+
+
+def answers(address: str) -> bool:
+    try:
+        return httpx.get(f"{address}/health/ready", trust_env=False).is_success
+    except httpx.TransportError:
+        return False
 
 
 def test_metrics_json_holds_the_means_and_two_figures_per_organ_and_nothing_else(tmp_path: Path) -> None:
@@ -115,22 +125,22 @@ def test_the_server_is_stopped_however_the_demo_ends(tmp_path: Path, monkeypatch
     def interrupted() -> None:
         with server.running_server("m", store=tmp_path, log_path=tmp_path / "log", folder=tmp_path) as address:
             addresses.append(address)
-            assert server.is_ready(address)
+            assert answers(address)
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         interrupted()
-    assert not server.is_ready(addresses[0])
+    assert not answers(addresses[0])
 
 
 @pytest.mark.process
 def test_a_server_that_does_not_stop_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A server that ignores SIGTERM is gone all the same."""
     fake_ricefish(tmp_path, monkeypatch, SERVER.format(ignore_term=True))
-    monkeypatch.setattr(server, "STOP_SECONDS", 0.2)
+    monkeypatch.setattr(servers, "STOP_SECONDS", 0.2)
     with server.running_server("m", store=tmp_path, log_path=tmp_path / "log", folder=tmp_path) as address:
         pass
-    assert not server.is_ready(address)
+    assert not answers(address)
 
 
 @pytest.mark.process

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from benchmarks.threads import Threads
+from harness.threads import Threads
 from ricefish.client import Client, RicefishError
 
 BOUND_SECONDS = 600.0

@@ -22,7 +22,7 @@ import yaml
 from moto.server import ThreadedMotoServer
 from sqlalchemy import make_url
 
-from tests.serving.databases import new_postgresql_database, postgresql_server
+from harness.postgresql import new_postgresql_database, postgresql_server
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 PASSWORD = "of the test alone"  # noqa: S105

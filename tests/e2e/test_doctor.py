@@ -19,9 +19,9 @@ import boto3
 import pytest
 from moto.server import ThreadedMotoServer
 
+from harness.postgresql import new_postgresql_database, postgresql_server
 from scans.model.manifest import MODEL_FILE
 from serving.process.diagnosis.machine import disks, open_files
-from tests.serving.databases import new_postgresql_database, postgresql_server
 from tests.serving.models import write_model
 from tests.serving.running import RunningServer
 

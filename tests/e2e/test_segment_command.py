@@ -12,11 +12,12 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+from harness.offline import run_offline
 from ricefish.client.client import Client, RicefishError
 from ricefish.client.upload_body import pieces
 from scans.formats import DOWNLOADS, download_format, open_volume
 from scans.intensity import IntensityRule
-from tests.serving.models import run_offline, write_model
+from tests.serving.models import write_model
 from tests.serving.running import RunningServer
 
 

@@ -57,9 +57,8 @@ def test_what_a_shadow_found_stands_in_the_verdict(registry: MlflowClient, tmp_p
     nib.save(nib.Nifti1Image(grey.reshape(4, 8, 8).T, np.eye(4)), scan)
     (tmp_path / "params.yaml").write_text((REPOSITORY / "params.yaml").read_text())
     server = RunningServer(
-        tmp_path, Path("models:/fish@champion"), shadow="models:/fish@candidate", shadow_share=1, slab_slices=2
+        tmp_path, "models:/fish@champion", shadow="models:/fish@candidate", shadow_share=1, slab_slices=2
     )
-    server.model = "models:/fish@champion"  # type: ignore[assignment]  # a Path has one slash
     server.start()
     try:
         server.post(scan, "fish.nii.gz")

@@ -24,11 +24,12 @@ import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 
+from harness.offline import run_offline
 from ricefish.client import Client
 from scans.intensity import Window
 from tests.images.engines import Container, Engine, EngineError, Job, engine
 from tests.images.small_pipeline import small_pipeline
-from tests.serving.models import run_offline, write_model
+from tests.serving.models import write_model
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 HOME = "/var/lib/ricefish"

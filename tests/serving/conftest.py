@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from harness.postgresql import new_postgresql_database, postgresql_server
 from serving.queue.jobs import Jobs
 from serving.storage.database import Database
-from tests.serving.databases import new_postgresql_database, postgresql_server
 from tests.serving.models import write_model
 from tests.serving.running import RunningServer
 

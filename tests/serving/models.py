@@ -7,10 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-import onnxruntime
-from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
+from harness.offline import run_offline
 from scans.intensity import IntensityRule, Window
 from scans.model.manifest import MODEL_FILE, Golden, ModelManifest, file_sha256
 from scans.organs import OrganMap
@@ -67,15 +66,6 @@ def write_classifier(folder: Path, *, threshold: float = 0.5, good: float | None
     )
     manifest.write(folder)
     return folder
-
-
-def run_offline(folder: Path, slices: NDArray[np.float32], window: Window) -> NDArray[np.uint8]:
-    """What ONNX Runtime alone says of raw slices, one at a time."""
-    session = onnxruntime.InferenceSession(folder / MODEL_FILE, providers=["CPUExecutionProvider"])
-    ends = np.array([[window.lower, window.upper]], dtype=np.float32)
-    return np.concatenate(
-        [session.run(["segmentation"], {"slices": s[np.newaxis].astype(np.float32), "window": ends})[0] for s in slices]
-    )
 
 
 def threshold_model(*, rounds: int, thresholds: Sequence[float]) -> onnx.ModelProto:

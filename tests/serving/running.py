@@ -1,17 +1,16 @@
-"""A real server: `ricefish serve` as a process of its own on a free port of the loopback."""
+"""A real server, `ricefish serve` as a process of its own, and how tests ask it."""
 
 from __future__ import annotations
 
-import os
 import re
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import httpx
+
+from harness import servers
 
 
 class RunningServer:
@@ -22,58 +21,39 @@ class RunningServer:
     ) -> None:
         """The log and, unless they are given a place of their own, the scans lie in `folder`."""
         self.store = store or folder / "store"
-        self._log = folder / "server.log"
-        self._environment = {
-            **{name: value for name, value in os.environ.items() if not name.startswith("RICEFISH_")},
-            "RICEFISH_THREADS": "1",
-            "RICEFISH_BATCH_SIZE": "4",
-            "RICEFISH_DEVICE": "cpu",
-            **{f"RICEFISH_{name.upper()}": str(value) for name, value in settings.items()},
-        }
-        self.model = model
-        self.process: subprocess.Popen[str] | None = None
-        self.url = ""
+        given = {"threads": 1, "batch_size": 4, "store": self.store, **settings}
+        self.process = servers.server(folder, model=model, **given)
         self.http = httpx.Client(timeout=60)
 
-    def start(self, *, port: str = "0") -> RunningServer:
-        with self._log.open("a") as log:
-            self.process = subprocess.Popen(
-                [
-                    sys.executable,
-                    "-m",
-                    "ricefish",
-                    "serve",
-                    *(["--model", str(self.model)] if self.model else []),
-                    "--port",
-                    port,
-                    "--store",
-                    str(self.store),
-                ],
-                env=self._environment,
-                stdout=subprocess.PIPE,
-                stderr=log,
-                text=True,
-            )
-        assert self.process.stdout is not None
-        address = re.search(r"https?://\S+", self.process.stdout.readline())
-        assert address, self.log
-        self.url = address.group()
+    def start(self, *, same_port: bool = False) -> RunningServer:
+        """On a free port, or on the one that it had before. Raises DidNotStart."""
+        if not same_port:
+            self.process.url = ""
+        self.process.start()
         return self
 
-    def delete(self, path: str) -> httpx.Response:
-        return self.http.delete(self.url + path)
+    def set(self, **settings: object) -> None:
+        """From the next start on."""
+        self.process.settings |= {name: str(value) for name, value in settings.items()}
+
+    @property
+    def url(self) -> str:
+        return self.process.url
 
     @property
     def log(self) -> str:
-        return self._log.read_text()
-
-    def get(self, path: str) -> httpx.Response:
-        return self.http.get(self.url + path)
+        return self.process.log.read_text()
 
     @property
     def incoming(self) -> Path:
         """Where bytes lie that are no scan yet."""
         return self.store / "scratch" / "incoming"
+
+    def get(self, path: str) -> httpx.Response:
+        return self.http.get(self.url + path)
+
+    def delete(self, path: str) -> httpx.Response:
+        return self.http.delete(self.url + path)
 
     def post(self, body: bytes | Path, filename: str, *, key: str | None = None, **query: str) -> httpx.Response:
         """As a new scan, unless `fresh` says otherwise."""
@@ -83,7 +63,8 @@ class RunningServer:
         parameters = {"filename": filename, **query}
         return self.http.post(f"{self.url}/v1/scans", content=content, params=parameters, headers=headers)
 
-    def until(self, reached: Callable[[], bool], *, seconds: float = 60.0) -> None:
+    def until(self, reached: Callable[[], bool], *, seconds: float = 120.0) -> None:
+        """Fails, with the log, where that takes for ever."""
         deadline = time.monotonic() + seconds
         while not reached():
             assert time.monotonic() < deadline, self.log
@@ -98,14 +79,8 @@ class RunningServer:
         """Numbers of the slabs of a scan that were segmented, in order, over all starts."""
         return [int(number) for number in re.findall(rf"event=slab_finished scan={scan_id} slab=(\d+)", self.log)]
 
-    def end(self, with_signal: int = signal.SIGTERM) -> int:
-        """Signals the process and gives its exit status."""
-        assert self.process is not None
+    def end(self, with_signal: signal.Signals = signal.SIGTERM) -> int:
+        """Signals the process, unless it has ended, and gives its exit status; 0 where none was started."""
         self.http.close()
         self.http = httpx.Client(timeout=60)
-        if self.process.poll() is None:
-            self.process.send_signal(with_signal)
-        status = self.process.wait(60)
-        assert self.process.stdout is not None
-        self.process.stdout.close()
-        return status
+        return self.process.end(with_signal)

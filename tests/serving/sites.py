@@ -14,10 +14,11 @@ from typing import Any
 
 import httpx
 
-from benchmarks import servers
+from harness import servers
+from harness.postgresql import new_postgresql_database
 from serving.auth.keys import Keys
 from serving.storage.database import Database
-from tests.serving.databases import Stoppable, new_postgresql_database
+from tests.serving.databases import Stoppable
 from tests.serving.intake.test_ways_in import nifti
 
 FILES = [nifti(number, (24, 40, 48)) for number in range(2)]

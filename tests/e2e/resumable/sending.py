@@ -11,11 +11,11 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 
+from harness.offline import run_offline
 from ricefish.client import Client
 from scans.formats import open_volume
 from scans.intensity import IntensityRule
 from tests.e2e.resumable.relay import Relay
-from tests.serving.models import run_offline
 from tests.serving.running import RunningServer
 
 ENOUGH_BYTES = 9 << 20

@@ -70,7 +70,7 @@ def test_a_killed_server_is_waited_for(
     at = data.stat().st_size
     time.sleep(1)
     relay.bytes_per_second = None
-    server.start(port=server.url.rpartition(":")[2])
+    server.start(same_port=True)
     _, complained = running.communicate(timeout=120)
     assert running.returncode == 0, complained
     assert complained.count("trying again for 300 s") == 1

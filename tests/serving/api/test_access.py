@@ -12,6 +12,7 @@ import pytest
 from fastapi.routing import iter_route_contexts
 from starlette.testclient import TestClient
 
+from harness.postgresql import new_postgresql_database
 from serving.api.access import OPEN, needs
 from serving.app import create_app
 from serving.auth.authentication import FRESH_SECONDS
@@ -19,7 +20,6 @@ from serving.auth.keys import Keys
 from serving.settings import read_settings
 from serving.storage.database import Database
 from tests.serving.conftest import Example
-from tests.serving.databases import new_postgresql_database
 from tests.serving.running import RunningServer
 
 TUS = {"Tus-Resumable": "1.0.0"}

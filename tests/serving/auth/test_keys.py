@@ -16,6 +16,7 @@ import pytest
 from sqlalchemy import create_engine, inspect, text
 from typer.testing import CliRunner
 
+from harness.postgresql import new_postgresql_database
 from ricefish.cli.app import app
 from ricefish.client import Client, RicefishError
 from serving.auth.authentication import FRESH_SECONDS
@@ -25,7 +26,6 @@ from serving.auth.quotas import STEP_BYTES, QuotaExceeded, Quotas
 from serving.queue.jobs import Jobs, Priority, ScanNotFound
 from serving.storage.database import Database
 from tests.serving.conftest import Example
-from tests.serving.databases import new_postgresql_database
 from tests.serving.queues import new_scan
 from tests.serving.running import RunningServer
 
@@ -198,8 +198,7 @@ def serve(tmp_path: Path, model_dir: Path) -> Iterator[Serve]:
 
     yield new
     for server in made:
-        if server.process is not None:
-            server.end()
+        server.end()
 
 
 def add(server: RunningServer, *words: str) -> dict[str, str]:

@@ -10,8 +10,8 @@ import httpx
 import numpy as np
 import pytest
 
+from harness.offline import run_offline
 from scans.intensity import Window
-from tests.serving.models import run_offline
 from tests.serving.running import RunningServer
 
 INFER = "/v2/models/thresholds/infer"

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import resume, servers
+from benchmarks import resume
+from harness import servers
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from scans.model.manifest import MODEL_FILE, ModelManifest, file_sha256
-from tests.serving.load import Load
+from tests.serving.loads import load
 from tests.serving.models import threshold_model, write_model
 from tests.serving.registries import CHAMPION, SmallRegistry, sqlite_registry
 from tests.serving.running import RunningServer
@@ -88,14 +88,14 @@ def following(begun: Following) -> Following:
 def test_the_champion_moves_under_load(following: Following) -> None:
     """Six moves to and fro, under single slices and scans: none fails, and none mixes two versions."""
     swaps = following.metric(SWAPS)
-    with Load(following.server.url, following.models, following.folder) as load:
+    with load(following.server.url, following.models) as clients:
         for turn in range(6):
             version = "21"[turn % 2]
             following.registry.point(version)
             following.until_served(version)
-            load.until(following.server, version, single=5, scans=1)
-    assert load.faults == []
-    assert set(load.single) == set(load.scans) == {"1", "2"}
+            clients.until_answered(version, slices=5, scans=1)
+    assert clients.faults == []
+    assert set(clients.slices) == set(clients.scans) == {"1", "2"}
     assert following.metric(SWAPS) - swaps == 6
     assert following.server.get("/v1/model").json()["version"] == "1"
     assert following.log.count("event=model_loaded ") <= 1, "what was in place before is put back as it is"
@@ -155,12 +155,12 @@ def test_a_version_that_is_not_right_is_refused(
     folder = write_model(following.folder / f"damaged-{reason}", thresholds=(0.1, 0.9))
     damage(folder)
     version = following.registry.register(folder)
-    with Load(following.server.url, following.models, following.folder) as load:
+    with load(following.server.url, following.models) as clients:
         following.registry.point(version)
         following.server.until(lambda: following.refusal() is not None)
-        load.until(following.server, "1", single=20, scans=2)
-    assert load.faults == []
-    assert set(load.single) == set(load.scans) == {"1"}
+        clients.until_answered("1", slices=20, scans=2)
+    assert clients.faults == []
+    assert set(clients.slices) == set(clients.scans) == {"1"}
     place = following.place()
     refusal = place["followed"]["refusal"]
     assert (place["version"], refusal["version"], refusal["reason"], refusal["retry"]) == ("1", version, reason, None)

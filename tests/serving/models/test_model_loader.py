@@ -16,6 +16,7 @@ import pytest
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
+from harness.offline import run_offline
 from scans.intensity import Window
 from scans.model.manifest import MODEL_FILE, ModelManifest, Variant, file_sha256
 from serving.inference.batching import Batcher
@@ -26,7 +27,7 @@ from serving.inference.tuning import Tuner, TuningOverrides
 from serving.models.loader import in_turn
 from serving.models.registry import RegistryError, find_version
 from serving.models.served import ModelError, ModelIdentity, Models
-from tests.serving.models import ORGANS, run_offline, threshold_model, write_model
+from tests.serving.models import ORGANS, threshold_model, write_model
 
 
 def _models(tmp_path: Path) -> Models:

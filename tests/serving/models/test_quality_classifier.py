@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from harness.offline import run_offline
 from ricefish.cli.segment import segment
 from ricefish.client import Client
 from scans.intensity import Window
@@ -23,7 +24,7 @@ from scans.model.manifest import MODEL_FILE, ModelManifest
 from serving.inference.tuning import Tuner, TuningOverrides
 from serving.models.served import ModelError, Models
 from tests.serving.conftest import Example
-from tests.serving.models import run_offline, write_classifier, write_model
+from tests.serving.models import write_classifier, write_model
 from tests.serving.running import RunningServer
 
 SLICES = 30
@@ -117,7 +118,6 @@ def test_the_limit_is_a_setting(tmp_path: Path, example: Example) -> None:
     for name, threshold, limit in (("lenient", 0.5, 1.0), ("content", 0.0, 0.0)):
         model = write_both(tmp_path / name, threshold=threshold)
         server = RunningServer(tmp_path / f"{name}-server", model, quality_limit=limit)
-        server._log.parent.mkdir()
         server.start()
         try:
             status = server.get(f"/v1/scans/{_done(server, example.path)}").json()
@@ -139,7 +139,6 @@ def test_a_model_that_is_bad_everywhere_flags_only_where_it_is_told_to(
     dataclasses.replace(ModelManifest.read(model), seen=seen).write(model)
     given = {} if limit is None else {"quality_limit": limit}
     server = RunningServer(tmp_path / "server", model, **given)
-    server._log.parent.mkdir()
     server.start()
     try:
         status = server.get(f"/v1/scans/{_done(server, example.path)}").json()
@@ -280,7 +279,7 @@ def test_a_scan_that_was_accepted_without_a_classifier_stays_so(tmp_path: Path, 
         scan_id = server.post(example.path, "fish.nii.gz").json()["id"]
         server.until(lambda: bool(server.slabs_logged(scan_id)))
         server.end(signal.SIGKILL)
-        server.model = write_both(tmp_path / "models")
+        server.set(model=write_both(tmp_path / "models"))
         server.start()
         assert server.until_ended(scan_id)["state"] == "succeeded"
         assert httpx.get(f"{server.url}/v1/scans/{scan_id}/quality", trust_env=False).status_code == 409

@@ -10,11 +10,12 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+from harness.offline import run_offline
 from scans.intensity import Window
 from scans.model.drift import QUANTILES, Answer, Seen, SeenVolume
 from scans.model.manifest import ModelManifest
 from tests.serving.conftest import Example
-from tests.serving.models import run_offline, write_model
+from tests.serving.models import write_model
 from tests.serving.running import RunningServer
 
 

@@ -14,7 +14,8 @@ import pytest
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
-from benchmarks import servers
+from harness import servers
+from harness.postgresql import new_postgresql_database
 from scans.model.drift import Departure
 from scans.model.judgement import Judgement
 from serving.app import create_app
@@ -22,7 +23,6 @@ from serving.inference.scheduling import Urgency
 from serving.process.wiring import telemetry_of_process
 from serving.settings import Settings
 from tests.serving.conftest import Example
-from tests.serving.databases import new_postgresql_database
 from tests.serving.models import write_model
 from tests.serving.running import RunningServer
 

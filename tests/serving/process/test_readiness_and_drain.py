@@ -13,9 +13,10 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+from harness.postgresql import new_postgresql_database
 from serving.observability.probes import Probe, Unanswered
 from tests.serving.conftest import AFFINE, Example
-from tests.serving.databases import Stoppable, new_postgresql_database, stoppable_postgresql
+from tests.serving.databases import Stoppable, stoppable_postgresql
 from tests.serving.models import write_model
 from tests.serving.running import RunningServer
 
@@ -113,15 +114,14 @@ def test_told_to_stop_it_drains(tmp_path: Path, slow_model: Path, long_scan: Pat
     server = RunningServer(tmp_path, slow_model, **settings).start()
     scan_id = server.post(long_scan, "long.nii").json()["id"]
     server.until(lambda: server.get(f"/v1/scans/{scan_id}").json()["slices_done"] >= 3)
-    assert server.process is not None
     told = time.monotonic()
-    server.process.send_signal(signal.SIGTERM)
+    server.process.send(signal.SIGTERM)
     server.until(lambda: bool(not_ready(server.url)), seconds=2)
     assert time.monotonic() - told < 2
     assert not_ready(server.url) == {"accepting": "the server was told to stop"}
     assert server.get("/health/live").status_code == 200
     server.until(lambda: server.get(f"/v1/scans/{scan_id}").json()["state"] == "queued", seconds=3)
-    assert server.process.wait(20) == 0
+    assert server.end() == 0
     assert 4 <= time.monotonic() - told < 12
     assert f"event=scan_parked scan={scan_id}" in server.log
     server.end()
@@ -163,8 +163,7 @@ def test_streams_of_events_do_not_hold_the_end_up(tmp_path: Path, model_dir: Pat
 def test_a_second_signal_ends_the_wait(tmp_path: Path, model_dir: Path) -> None:
     """Whoever cannot wait for RICEFISH_DRAIN_SECONDS signals again."""
     server = RunningServer(tmp_path, model_dir, drain_seconds=60).start()
-    assert server.process is not None
-    server.process.send_signal(signal.SIGTERM)
+    server.process.send(signal.SIGTERM)
     server.until(lambda: "event=draining" in server.log)
     began = time.monotonic()
     assert server.end() == 0

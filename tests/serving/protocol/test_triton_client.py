@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from onnx import TensorProto
 from tritonclient.utils import InferenceServerException
 
+from harness.offline import run_offline
 from scans.intensity import Window
-from tests.serving.models import run_offline
 from tests.serving.plain_models import SIMPLE_CONFIG, add_sub, identity, place
 from tests.serving.running import RunningServer
 

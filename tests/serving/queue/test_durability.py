@@ -76,7 +76,7 @@ def test_a_killed_server_finishes_what_it_began(slow_server: RunningServer, scan
     slow_server.end(signal.SIGKILL)
     done = len(slow_server.slabs_logged(scan_id))
     assert done < SLICES
-    restart = threading.Timer(0.5, lambda: slow_server.start(port=slow_server.url.rpartition(":")[2]))
+    restart = threading.Timer(0.5, lambda: slow_server.start(same_port=True))
     restart.start()
     with Client(slow_server.url) as client:
         *_, end = client.wait(scan_id)
@@ -105,7 +105,7 @@ def test_a_stopped_server_ends_the_slab_and_goes_on_later(
     began_with = slow_server.get(f"/v1/scans/{scan_id}").json()["model"]
     assert slow_server.end(signal.SIGTERM) == 0
     assert len(slow_server.slabs_logged(scan_id)) < SLICES
-    slow_server.model = write_model(tmp_path / "retrained", thresholds=(0.1, 0.2))
+    slow_server.set(model=write_model(tmp_path / "retrained", thresholds=(0.1, 0.2)))
     slow_server.start()
     status = slow_server.until_ended(scan_id)
     assert (status["state"], status["model"]) == ("succeeded", began_with)

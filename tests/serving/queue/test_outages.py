@@ -14,7 +14,7 @@ import pytest
 from fastapi.testclient import TestClient
 from sqlalchemy.exc import OperationalError
 
-from benchmarks import servers
+from harness import servers
 from serving.app import create_app
 from serving.auth.authentication import OUTAGE_SECONDS, Auth, NotAuthenticated
 from serving.auth.identity import ANYONE

@@ -12,10 +12,11 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from benchmarks import servers, soak
+from benchmarks import soak
+from harness import servers
+from harness.postgresql import new_postgresql_database
 from scans.formats import create_volume
 from scans.geometry import Frame, Spacing
-from tests.serving.databases import new_postgresql_database
 from tests.serving.models import write_model
 
 SLICES = 60

@@ -15,11 +15,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from harness.offline import run_offline
 from scans.geometry import Spacing
 from scans.intensity import IntensityRule
 from scans.volume import Volume
 from tests.serving.conftest import AFFINE, Example
-from tests.serving.models import run_offline
 from tests.serving.running import RunningServer
 
 

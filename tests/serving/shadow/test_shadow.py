@@ -13,10 +13,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from harness.offline import run_offline
 from scans.intensity import Window
 from serving.auth.keys import Keys
 from serving.storage.database import Database
-from tests.serving.models import run_offline, write_model
+from tests.serving.models import write_model
 from tests.serving.running import RunningServer
 
 SLICES = 16
@@ -152,7 +153,7 @@ def test_numbers_stay_when_scans_go(server: RunningServer, by_hand: Path) -> Non
     worst = before["organs"][0]["worst"]["scan"]
     assert server.delete(f"/v1/scans/{worst}").status_code == 204
     assert server.end() == 0
-    server._environment["RICEFISH_SHADOW_SHARE"] = "0"
+    server.set(shadow_share=0)
     server.start()
     after = report(server)["comparisons"][0]
     assert after["organs"][0]["worst"] == {"scan": None, "dice": before["organs"][0]["worst"]["dice"]}
@@ -168,7 +169,7 @@ def test_a_shadow_that_is_the_champion_has_nothing_to_compare(
     """It is said so, and costs no inference."""
     before = report(server)["comparisons"]
     server.end()
-    server._environment |= {"RICEFISH_SHADOW_SHARE": "1", "RICEFISH_SHADOW": str(champion)}
+    server.set(shadow_share=1, shadow=champion)
     server.start()
     server.post(by_hand, "fish.nii.gz")
     server.until(lambda: 'ricefish_shadow_runs_total{outcome="same"} 1.0' in server.get("/metrics").text)
@@ -182,7 +183,7 @@ def test_without_its_model_scans_succeed_and_comparisons_wait(server: RunningSer
     """The server starts, answers and is ready; once the model is there, at the next start, the scan is compared."""
     server.end()
     elsewhere = server.store.parent / "elsewhere"
-    server._environment["RICEFISH_SHADOW"] = str(elsewhere)
+    server.set(shadow=elsewhere)
     server.start()
     scan_id = server.post(by_hand, "fish.nii.gz").json()["id"]
     assert server.until_ended(scan_id)["state"] == "succeeded"

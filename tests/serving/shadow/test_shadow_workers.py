@@ -11,8 +11,8 @@ import httpx
 import nibabel as nib
 import numpy as np
 
-from benchmarks import servers
-from tests.serving.databases import new_postgresql_database
+from harness import servers
+from harness.postgresql import new_postgresql_database
 from tests.serving.models import write_model
 
 SLICES = 16

@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 from sqlalchemy.exc import OperationalError
 
+from harness.postgresql import new_postgresql_database
 from serving.storage import postgresql
 from serving.storage.database import Database
-from tests.serving.databases import new_postgresql_database, stoppable_postgresql
+from tests.serving.databases import stoppable_postgresql
 
 pytestmark = pytest.mark.process
 

@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 from moto.server import ThreadedMotoServer
 
-from benchmarks import servers
+from harness import servers
+from harness.postgresql import new_postgresql_database, postgresql_server
 from scans.formats.ome_zarr_pyramid import Pyramid
 from scans.geometry import Frame, Spacing
 from serving.models.cache import ModelCache
@@ -22,7 +23,6 @@ from serving.models.references import KeptVersion
 from serving.models.registry import RegisteredVersion
 from serving.storage import Fenced, Scratch, StoreError
 from serving.storage.bucket import BucketStore
-from tests.serving.databases import new_postgresql_database, postgresql_server
 from tests.serving.models import write_model
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
