@@ -88,6 +88,11 @@ class Process:
         """SIGTERM, and SIGKILL where that takes too long; gives the exit status."""
         return self.end(signal.SIGTERM)
 
+    def wait(self) -> int:
+        """Until it has ended, without a word to it; gives the exit status."""
+        with self._lock:
+            return self._close()
+
     def end(self, number: signal.Signals) -> int:
         """With that signal, as `stop`; the exit status is 0 where none runs."""
         with self._lock:

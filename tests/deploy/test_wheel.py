@@ -13,6 +13,8 @@ from typing import Any
 
 import pytest
 
+pytestmark = pytest.mark.process
+
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("ricefish", "scans", "serving", "training")
 LEFT_OUT = "torch,onnxruntime,onnx,mlflow,dvc,fastapi,uvicorn,sqlalchemy,s3fs,PIL,psycopg,pydantic_settings"

@@ -37,6 +37,11 @@ class RunningServer:
         self.process.settings |= {name: str(value) for name, value in settings.items()}
 
     @property
+    def model(self) -> Path:
+        """A folder."""
+        return Path(self.process.settings["model"])
+
+    @property
     def url(self) -> str:
         return self.process.url
 
