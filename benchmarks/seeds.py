@@ -1,24 +1,36 @@
-"""Is the Student better than the Teacher, or was it luck? The pipeline for several seeds, fish and weights alike.
+"""Is the Student better than the Teacher, or was it luck, or more training? The pipeline for several seeds.
 
     python -m benchmarks.seeds --seeds 1 2 3 4 5
 
-Runs up to stage evaluate, one seed after the other; writes benchmarks/results/seeds.json and prints a table.
+A seed decides the fish and the first weights. Beside Teacher and Student stands the control: the Teacher trained on for
+the Student's steps, on labelled slices alone. Runs up to stage evaluate, one seed after the other; what Student and
+control have in common runs once. Writes benchmarks/results/seeds.json and prints a table.
 """
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
-from collections.abc import Sequence
+import math
+import statistics
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+from scipy.stats import t
 
 from benchmarks import clone, results
+from benchmarks.recipe import ROWS
 
 PHANTOMS = clone.REPOSITORY / "data" / "phantom"
+NETWORKS = ("teacher", "control", "student")
+PAIRS = (("student", "teacher"), ("student", "control"), ("control", "teacher"))
+"""What is compared seed by seed: the first less the second."""
+CONFIDENCE = 0.95
+
+Row = Mapping[str, Any]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -41,44 +53,76 @@ def measure(seeds: Sequence[int], variant: clone.Variant) -> None:
     rows: list[dict[str, Any]] = []
     for seed in seeds:
         console.print(f"seed {seed} ({len(rows) + 1} of {len(seeds)}) ...", highlight=False)
-        seeded = dataclasses.replace(variant, changes={**variant.changes, "seed": seed})
-        outcome = clone.evaluate(seeded, name=f"{variant.profile}-seed-{seed}")
-        rows.append(
-            {
-                "seed": seed,
-                "teacher": results.means(outcome.scores["teacher"]),
-                "student": results.means(outcome.scores["student"]),
-                "seconds": round(outcome.seconds, 1),
-                "stages_restored": outcome.restored,
-            }
-        )
-        path = results.write("seeds", commit=commit, rows=rows, about={"profile": variant.profile})
+        rows.append(_row(seed, variant))
+        about = {"profile": variant.profile, "differences": differences(rows)}
+        path = results.write("seeds", commit=commit, rows=rows, about=about)
     console.print(table(rows))
-    console.print(f"Student above Teacher in mean Dice: {wins(rows)} of {len(rows)} seeds. Written to {path}")
+    for line in _said(rows):
+        console.print(line, highlight=False)
+    console.print(f"Written to {path}", highlight=False)
 
 
-def wins(rows: Sequence[dict[str, Any]]) -> int:
-    """Rows in which the Student's mean Dice is above the Teacher's."""
-    return sum(row["student"]["mean_dice"] > row["teacher"]["mean_dice"] for row in rows)
+def _row(seed: int, variant: clone.Variant) -> dict[str, Any]:
+    changes = {**variant.changes, "seed": seed}
+    name = f"{variant.profile}-seed-{seed}"
+    outcome = clone.evaluate(dataclasses.replace(variant, changes=changes), name=name)
+    changed = dataclasses.replace(variant, changes={**changes, **ROWS["control"].changes})
+    control = clone.evaluate(changed, name=f"{name}-control")
+    return {
+        "seed": seed,
+        "teacher": results.means(outcome.scores["teacher"]),
+        "control": results.means(control.scores["student"]),
+        "student": results.means(outcome.scores["student"]),
+        "seconds": round(outcome.seconds, 1),
+        "stages_restored": outcome.restored,
+    }
 
 
-def table(rows: Sequence[dict[str, Any]]) -> Table:
+def wins(rows: Sequence[Row], better: str = "student", worse: str = "teacher") -> int:
+    """Rows in which one network's mean Dice is above the other's."""
+    return sum(row[better]["mean_dice"] > row[worse]["mean_dice"] for row in rows)
+
+
+def differences(rows: Sequence[Row]) -> dict[str, dict[str, float]]:
+    """Of each of PAIRS: mean difference in mean Dice over the seeds, and the ends of its 95 % interval (Student's t).
+
+    With one seed there is no interval, and its ends are left out.
+    """
+    found = {}
+    for better, worse in PAIRS:
+        values = [row[better]["mean_dice"] - row[worse]["mean_dice"] for row in rows]
+        mean = statistics.fmean(values)
+        found[f"{better}-{worse}"] = {"mean": mean}
+        if len(values) > 1:
+            error = statistics.stdev(values) / math.sqrt(len(values))
+            half = float(t.ppf((1 + CONFIDENCE) / 2, len(values) - 1)) * error
+            found[f"{better}-{worse}"] |= {"low": mean - half, "high": mean + half}
+    return found
+
+
+def table(rows: Sequence[Row]) -> Table:
     """One line per seed."""
     drawn = Table(title="Held-out volumes, mean over volumes, then organs", title_justify="left")
-    for heading in ("seed", "Teacher Dice", "Student Dice", "change", "Teacher IoU", "Student IoU", "seconds"):
-        drawn.add_column(heading, justify="right")
+    drawn.add_column("seed", justify="right")
+    for figure in ("Dice", "IoU"):
+        for network in NETWORKS:
+            drawn.add_column(f"{network.capitalize()} {figure}", justify="right")
+    drawn.add_column("seconds", justify="right")
     for row in rows:
-        teacher, student = row["teacher"], row["student"]
-        drawn.add_row(
-            str(row["seed"]),
-            f"{teacher['mean_dice']:.3f}",
-            f"{student['mean_dice']:.3f}",
-            f"{student['mean_dice'] - teacher['mean_dice']:+.3f}",
-            f"{teacher['mean_iou']:.3f}",
-            f"{student['mean_iou']:.3f}",
-            f"{row['seconds']:.0f}",
-        )
+        means = (f"{row[network][mean]:.3f}" for mean in ("mean_dice", "mean_iou") for network in NETWORKS)
+        drawn.add_row(str(row["seed"]), *means, f"{row['seconds']:.0f}")
     return drawn
+
+
+def _said(rows: Sequence[Row]) -> list[str]:
+    lines = []
+    for (better, worse), found in zip(PAIRS, differences(rows).values(), strict=True):
+        interval = f" (95 % interval {found['low']:+.3f} to {found['high']:+.3f}, t)" if "low" in found else ""
+        lines.append(
+            f"{better.capitalize()} against {worse.capitalize()}: {found['mean']:+.3f} Dice{interval}, "
+            f"above it in {wins(rows, better, worse)} of {len(rows)} seeds."
+        )
+    return lines
 
 
 if __name__ == "__main__":

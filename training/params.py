@@ -216,6 +216,8 @@ class Export:
     """Labelled validation slices that a variant is checked on."""
     calibration_slices: int
     """Training slices that int8 takes its scales from."""
+    seen_slices: int
+    """Slices of a volume, at most, on which is measured what the model answers to scans like those it has seen."""
     greatest_precision_loss: float
     """How much lower than in float32 the mean Dice of a variant that is kept may be."""
     greatest_precision_organ_loss: float

@@ -89,14 +89,21 @@ def test_the_control_is_the_teacher_trained_on(tmp_path: Path) -> None:
 
 
 def test_seeds_are_run_one_by_one_and_written_down(asked: list[clone.Variant], tmp_path: Path) -> None:
-    """Each seed is a variant of the same profile; the file holds commit, both networks' means and the time."""
+    """Each seed is two variants of one profile, with the control; the file holds commit, means and the time."""
     seeds.measure([3, 4], clone.Variant("demo", Path("data/phantom")))
-    assert [variant.changes for variant in asked] == [{"seed": 3}, {"seed": 4}]
+    control = recipe.ROWS["control"].changes
+    assert [variant.changes for variant in asked] == [
+        {"seed": 3},
+        {"seed": 3, **control},
+        {"seed": 4},
+        {"seed": 4, **control},
+    ]
     written = json.loads((tmp_path / "seeds.json").read_text())
     assert (written["commit"], written["profile"]) == ("abc", "demo")
     assert written["rows"][0] == {
         "seed": 3,
         "teacher": {"mean_dice": 0.5, "mean_iou": 0.25},
+        "control": {"mean_dice": 0.6, "mean_iou": 0.3},
         "student": {"mean_dice": 0.6, "mean_iou": 0.3},
         "seconds": 2.0,
         "stages_restored": 1,
@@ -108,6 +115,22 @@ def test_a_student_that_is_as_good_as_its_teacher_has_not_won() -> None:
     """Only a higher mean Dice counts."""
     even = {"teacher": {"mean_dice": 0.5}, "student": {"mean_dice": 0.5}}
     assert seeds.wins([even]) == 0
+
+
+def test_differences_are_taken_seed_by_seed_with_the_interval_of_student_s_t() -> None:
+    """+0.02, +0.04 and +0.06: a mean of 0.04, and 4.303 times 0.02 / sqrt(3) on each side; one seed has no interval."""
+    rows = [
+        {
+            name: {"mean_dice": dice}
+            for name, dice in (("teacher", start), ("control", start), ("student", start + gain))
+        }
+        for start, gain in ((0.5, 0.02), (0.7, 0.04), (0.6, 0.06))
+    ]
+    found = seeds.differences(rows)["student-teacher"]
+    assert found["mean"] == pytest.approx(0.04)
+    assert (found["low"], found["high"]) == pytest.approx((0.04 - 0.04968, 0.04 + 0.04968), abs=1e-4)
+    assert seeds.differences(rows)["control-teacher"] == {"mean": 0.0, "low": 0.0, "high": 0.0}
+    assert list(seeds.differences(rows[:1])["student-control"]) == ["mean"]
 
 
 def test_a_budget_that_the_data_set_does_not_have_is_left_out(asked: list[clone.Variant], tmp_path: Path) -> None:

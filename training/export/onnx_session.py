@@ -19,6 +19,7 @@ class OnnxModel:
     def __init__(self, path: Path) -> None:
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # half the processor time, for slices
         self._session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
 
     def segment(self, slices: NDArray[Any], window: Window) -> NDArray[np.uint8]:

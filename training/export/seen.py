@@ -18,8 +18,6 @@ from training.export.onnx_session import OnnxModel
 
 MOST_VOLUMES = 64
 """Volumes that a manifest describes; an even choice of them where there are more."""
-MOST_SLICES = 128
-"""Slices of a volume that are segmented; an even choice of them where there are more."""
 _BATCH_SLICES = 8
 
 Item = TypeVar("Item")
@@ -34,17 +32,21 @@ class ExportedModels:
     threshold: float
 
 
-def seen_volumes(catalogue: Catalogue, reader: SliceReader, models: ExportedModels) -> Seen:
+def seen_volumes(catalogue: Catalogue, reader: SliceReader, models: ExportedModels, *, slices: int) -> Seen:
     """Of the volumes of training, validation and without labels.
 
-    The models are asked about the latter two alone: what the Student learnt by heart, it answers too well.
+    The models are asked about the latter two alone, about an even choice of at most `slices` of each volume: what the
+    Student learnt by heart, it answers too well.
     """
     answered = _even((*catalogue.split("validation"), *catalogue.split("unlabelled")), MOST_VOLUMES)
     learnt = _even(catalogue.split("train"), MOST_VOLUMES - len(answered)) if len(answered) < MOST_VOLUMES else ()
     organs = len(catalogue.organs)
     return Seen(
         (
-            *(_seen(record, reader, _answer(record, reader, models, organs=organs)) for record in answered),
+            *(
+                _seen(record, reader, _answer(record, reader, models, slices=slices, organs=organs))
+                for record in answered
+            ),
             *(_seen(record, reader, None) for record in learnt),
         )
     )
@@ -54,16 +56,16 @@ def _seen(record: VolumeRecord, reader: SliceReader, answer: Answer | None) -> S
     return SeenVolume(record.window, grey_quantiles(record.window, sample(reader.volume(record))), answer)
 
 
-def _answer(record: VolumeRecord, reader: SliceReader, models: ExportedModels, *, organs: int) -> Answer:
+def _answer(record: VolumeRecord, reader: SliceReader, models: ExportedModels, *, slices: int, organs: int) -> Answer:
     """From every n-th slice, each of which stands for n."""
     depth, height, width = record.shape
-    chosen = range(0, depth, -(-depth // MOST_SLICES))
+    chosen = range(0, depth, -(-depth // slices))
     statistics, judgement = OrganStatistics.empty(organs + 1), Judgement.empty(organs)
     for first in range(0, len(chosen), _BATCH_SLICES):
         indices = chosen[first : first + _BATCH_SLICES]
-        slices = np.stack([reader.image(record.id, index) for index in indices])
-        segmentation, confidence = models.segmenter.segment_with_confidence(slices, record.window)
-        good = models.classifier.good(slices, segmentation, record.window)
+        grey = np.stack([reader.image(record.id, index) for index in indices])
+        segmentation, confidence = models.segmenter.segment_with_confidence(grey, record.window)
+        good = models.classifier.good(grey, segmentation, record.window)
         box = Box((first, 0, 0), (first + len(indices), height, width))
         statistics += OrganStatistics.of(segmentation, box=box, classes=organs + 1)
         judgement += Judgement.of_quality(segmentation, good, organs=organs)

@@ -112,7 +112,8 @@ def export(section: Export, *, threshold: float, mlflow_run: str = "") -> dict[s
             reader=SliceReader(PREPARED_DIR, cache_megabytes=0),
             golden=student.golden,
         )
-        student = replace(student, variants=variants, seen=_seen(catalogue, student, classifier, threshold=threshold))
+        seen = _seen(section, catalogue, student, classifier, threshold=threshold)
+        student = replace(student, variants=variants, seen=seen)
         for exported, checkpoint in ((student, STUDENT), (classifier, QUALITY_CLASSIFIER)):
             written = exported.manifest(catalogue, mlflow_run=mlflow_run).write(exported.path.parent)
             for file in (exported.path, written):
@@ -154,9 +155,10 @@ def _export_student(section: Export, catalogue: Catalogue, *, folder: Path) -> E
     )
 
 
-def _seen(catalogue: Catalogue, student: Exported, classifier: Exported, *, threshold: float) -> Seen:
+def _seen(section: Export, catalogue: Catalogue, student: Exported, classifier: Exported, *, threshold: float) -> Seen:
     models = ExportedModels(OnnxModel(student.path), OnnxModel(classifier.path), threshold)
-    return seen_volumes(catalogue, SliceReader(PREPARED_DIR, cache_megabytes=0), models)
+    reader = SliceReader(PREPARED_DIR, cache_megabytes=0)
+    return seen_volumes(catalogue, reader, models, slices=section.seen_slices)
 
 
 def _export_classifier(

@@ -4,6 +4,11 @@ In the paper a person judges about 1000 pseudo-labels. Where data/reviews.csv ho
 examples. Where nobody has judged yet, the labelled training volumes are divided into folds; each fold is segmented by a
 Teacher that learnt from the others, and each slice is good or bad by its IoU. Validation volumes take no part.
 
+Every fold's Teacher begins with new weights. Were they the Teacher's, or those of a network that learnt from its
+pseudo-labels, they would have seen the labels that they are scored against, and nearly all masks would be good. So
+folds are made cheaper by fewer steps alone: the Classifier needs masks of all qualities, not masks as good as the
+Teacher's.
+
 A verdict in reviews.csv is on the pseudo-label that the person saw: when the Teacher is trained anew its masks are
 others, and slices that it now segments differently should be judged again.
 """

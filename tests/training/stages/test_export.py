@@ -47,6 +47,7 @@ SECTION = Export(
     precisions=("int8", "float16"),
     precision_slices=6,
     calibration_slices=4,
+    seen_slices=128,
     greatest_precision_loss=1.0,
     greatest_precision_organ_loss=1.0,
 )
@@ -152,7 +153,7 @@ def test_of_many_slices_an_even_choice_stands_for_all(tmp_path: Path, exported: 
     catalogue = write_catalogue(tmp_path, write_volume(tmp_path, "long", image, None, split="unlabelled"))
     model, classifier = (OnnxModel(exported.root / at.parent / "model.onnx") for at in (STUDENT, QUALITY_CLASSIFIER))
     models = ExportedModels(model, classifier, 0.5)
-    (volume,) = seen_volumes(catalogue, SliceReader(tmp_path, cache_megabytes=0), models).volumes
+    (volume,) = seen_volumes(catalogue, SliceReader(tmp_path, cache_megabytes=0), models, slices=128).volumes
     assert volume.answer is not None
     segmentation = model.segment(image, WINDOW)
     for organ in np.unique(segmentation[segmentation > 0]):
