@@ -21,6 +21,7 @@ from typing import Any
 
 import yaml
 
+from demo.preloaded import preloaded
 from training.params import load_params
 from training.profiles import ParamsError
 
@@ -123,11 +124,11 @@ def _reproduce(clone: Path, variant: Variant, stage: str, *, name: str) -> str:
     variant.write(clone / "params.yaml")
     LOGS.mkdir(parents=True, exist_ok=True)
     log_path = LOGS / f"{name}.log"
-    with log_path.open("wb") as log:
+    with log_path.open("wb") as log, preloaded(_environment(), folder=clone) as environment:
         code = subprocess.run(
             ["dvc", "repro", stage],
             cwd=clone,
-            env=_environment(),
+            env=environment,
             stdout=log,
             stderr=subprocess.STDOUT,
             check=False,

@@ -45,8 +45,13 @@ MODULES = (
 
 
 @contextmanager
-def preloaded(environment: Mapping[str, str], *, modules: tuple[str, ...] = MODULES) -> Iterator[dict[str, str]]:
-    """The environment for commands that shall not import anew: it begins as `environment`, and ends with the block."""
+def preloaded(
+    environment: Mapping[str, str], *, folder: Path, modules: tuple[str, ...] = MODULES
+) -> Iterator[dict[str, str]]:
+    """The environment for commands that shall not import anew: it begins as `environment`, and ends with the block.
+
+    Our own modules come from `folder`, which is a checkout.
+    """
     if sys.platform != "linux":
         yield dict(environment)
         return
@@ -58,7 +63,7 @@ def preloaded(environment: Mapping[str, str], *, modules: tuple[str, ...] = MODU
             listener.listen()
             command = [sys.executable, "-m", "demo.preloaded", str(listener.fileno()), *modules]
             process = subprocess.Popen(
-                command, env=dict(environment), stdin=subprocess.PIPE, pass_fds=(listener.fileno(),)
+                command, cwd=folder, env=dict(environment), stdin=subprocess.PIPE, pass_fds=(listener.fileno(),)
             )
         try:
             path = f"{temporary}/bin{os.pathsep}{environment['PATH']}"

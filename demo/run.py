@@ -55,7 +55,7 @@ def _demo(parts: Parts, console: Console, timetable: Timetable) -> None:
         f"that it never saw segmented over HTTP: {about(timetable.seconds_left)}, less where it ran before.",
         highlight=False,
     )
-    with preloaded(tool_environment()) as environment:
+    with preloaded(tool_environment(), folder=REPOSITORY) as environment:
         with parts.part("pipeline: dvc repro"):
             params = _phantom_params()
             reproduce(console, timetable, folder=REPOSITORY, environment=environment)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 STAGES: Mapping[str, float] = {
-    "resolve": 1,
+    "resolve": 12,  # of which all but one are the imports, which the first stage waits for
     "prepare": 12,
     "train_teacher": 30,
     "pseudo_label": 4,

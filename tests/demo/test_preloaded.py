@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from demo.preloaded import preloaded
+from demo.run import REPOSITORY
 
 pytestmark = [
     pytest.mark.process,
@@ -40,7 +41,7 @@ def environment(tmp_path: Path) -> Iterator[dict[str, str]]:
     (tmp_path / "report.py").write_text(REPORT)
     (tmp_path / "waiting.py").write_text(WAIT)
     began = {**os.environ, "PYTHONPATH": str(tmp_path), "COLOUR": "red"}
-    with preloaded(began, modules=("json.tool",)) as inside:
+    with preloaded(began, folder=REPOSITORY, modules=("json.tool",)) as inside:
         yield inside
 
 
