@@ -7,10 +7,8 @@ restored, not run again. What is measured is a commit, never uncommitted edits.
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
@@ -21,6 +19,7 @@ from typing import Any
 
 import yaml
 
+from demo.parts import tool_environment
 from demo.preloaded import preloaded
 from training.params import load_params
 from training.profiles import ParamsError
@@ -165,6 +164,5 @@ def _output(command: list[str]) -> str:
 
 
 def _environment() -> dict[str, str]:
-    """Ours, with the tools of this interpreter first, so that DVC's stages run in it; runs go to the clone's MLflow."""
-    kept = {name: value for name, value in os.environ.items() if name != "MLFLOW_TRACKING_URI"}
-    return {**kept, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}", "DVC_NO_ANALYTICS": "1"}
+    """The demo's; runs go to the clone's MLflow."""
+    return {name: value for name, value in tool_environment().items() if name != "MLFLOW_TRACKING_URI"}

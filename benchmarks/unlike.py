@@ -21,7 +21,7 @@ from training.phantom.imaging import BEAM_TIMES, image_of
 Materials = NDArray[np.uint8]
 """(Z, Y, X): Material of each voxel."""
 
-_FINE: Triple = (312, 96, 96)
+_FINE: Triple = (234, 72, 72)
 """Voxels as long as wide, about."""
 _ORGAN_LIKE = (
     *(
@@ -164,7 +164,7 @@ KINDS: Mapping[str, Kind] = {
     "eight_bits": Kind(False, "grey values divided by 256", _greys(lambda grey: grey / 256)),
     "inverted": Kind(False, "bright for dark", _greys(lambda grey: 1 - grey)),
     "gamma": Kind(False, "square root of the grey values", _greys(np.sqrt)),
-    "coarse": Kind(False, "voxels twice as long", _sampled((32, 48, 48))),
+    "coarse": Kind(False, "voxels twice as long", _sampled((20, 36, 36))),
     "misstated": Kind(False, "a spacing ten times too large in the header", _misstated),
     "another_animal": Kind(False, "a body with balls of tissue in no order", _another_animal),
     "empty_tube": Kind(False, "no animal at all", _empty_tube),

@@ -18,7 +18,6 @@ _SETTINGS = {
     "DVC_NO_ANALYTICS": "1",
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_LOGGING_LEVEL": "WARNING",
-    "OMP_WAIT_POLICY": "passive",  # a thread that waits for another leaves the core to whoever has work
 }
 
 

@@ -15,7 +15,7 @@ from scans.intensity import IntensityRule
 from scans.model.drift import grey_quantiles, quantile_distance
 from training.phantom.canvas import spacing_of
 
-SHAPE = (64, 96, 96)
+SHAPE = (40, 72, 72)
 RULE = IntensityRule(0.5, 99.8)
 
 
@@ -42,7 +42,7 @@ def test_a_fish_that_is_turned_is_the_same_fish() -> None:
 def test_a_fish_across_the_tube_is_scanned_as_finely_as_ever() -> None:
     """30 mm lie along y, 9.2 mm along z, and the spacing is that of ordinary scans."""
     across = KINDS["across"].make(5, 0)
-    assert across.grey.shape == (20, 312, 96)
+    assert across.grey.shape == (12, 234, 72)
     assert across.spacing == spacing_of(SHAPE)
 
 
@@ -58,7 +58,7 @@ def test_sampling_otherwise_is_no_other_fish() -> None:
     ordinary, control, coarse = (KINDS[name].make(5, 0) for name in ("ordinary", "regridded", "coarse"))
     first, second = (grey_quantiles(RULE.window_of(scan.grey), scan.grey) for scan in (ordinary, control))
     assert quantile_distance(first, second) < 0.01
-    assert coarse.grey.shape == (32, 48, 48) and coarse.spacing == spacing_of((32, 48, 48))
+    assert coarse.grey.shape == (20, 36, 36) and coarse.spacing == spacing_of((20, 36, 36))
     assert tuple(KINDS["misstated"].make(5, 0).spacing) == pytest.approx([10 * mm for mm in ordinary.spacing])
 
 

@@ -33,7 +33,7 @@ def test_each_profile_can_be_switched_to(tmp_path: Path, profile: str) -> None:
     """Changing `profile` alone gives the numbers of that profile."""
     whole = content() | {"profile": profile}
     params = load(tmp_path, whole)
-    assert params.train_classifier.side == {"demo": 64, "headneck_ct": 128, "paper": 256}[profile]
+    assert params.train_classifier.side == {"demo": 48, "headneck_ct": 128, "paper": 256}[profile]
     assert params.train_student.alpha == whole["train_student"]["alpha"]
     assert params.prepare.raw_dir == Path(whole["raw_dir"])
 
@@ -244,12 +244,12 @@ def test_the_values_in_force_are_written_as_a_stage_has_them(tmp_path: Path, mon
 def test_a_change_that_another_value_hides_is_said_to_change_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The classifier's side is 64 in the demo and the profile's own in headneck_ct: 65 changes nothing there."""
+    """The classifier's side is 48 in the demo and the profile's own in headneck_ct: 49 changes nothing there."""
     monkeypatch.chdir(tmp_path)
     text = PARAMS.read_text().replace("profile: demo", "profile: headneck_ct")
     Path("params.yaml").write_text(text)
     resolve()
     assert not caplog.messages
-    Path("params.yaml").write_text(text.replace("  side: 64", "  side: 65"))
+    Path("params.yaml").write_text(text.replace("  side: 48", "  side: 49"))
     resolve()
     assert "no value that is in force has changed" in caplog.text

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 import onnx
@@ -13,6 +14,8 @@ from training.export.graph import QualityModel, SegmentationModel
 OPSET = 20
 SIZE = 64
 """Side of the slices that a network is traced with; it then takes any."""
+_TALKATIVE = ("onnxscript", "onnx_ir")
+"""Loggers that tell each step of simplifying a graph as information."""
 
 
 def write_onnx(path: Path, model: SegmentationModel | QualityModel) -> None:
@@ -21,6 +24,8 @@ def write_onnx(path: Path, model: SegmentationModel | QualityModel) -> None:
     The same weights give the same bytes: what tracing notes about this machine's source files is dropped.
     Raises onnx.checker.ValidationError where the exporter made something that is not valid.
     """
+    for name in _TALKATIVE:
+        logging.getLogger(name).setLevel(logging.WARNING)
     slices, window = torch.rand(2, SIZE, SIZE), torch.tensor([[0.0, 1.0], [0.0, 1.0]])
     quality = isinstance(model, QualityModel)
     arguments = (slices, window, torch.zeros(2, SIZE, SIZE, dtype=torch.uint8)) if quality else (slices, window)

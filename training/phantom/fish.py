@@ -25,7 +25,7 @@ from training.phantom.canvas import Label, spacing_of
 from training.phantom.imaging import BEAM_TIMES, image_of
 
 ORGANS_FILE = Path("data/phantom/organs.yaml")
-DEFAULT_SHAPE: Triple = (64, 96, 96)
+DEFAULT_SHAPE: Triple = (40, 72, 72)
 BEAM_TIME_COUNT = len(BEAM_TIMES)
 FIRST_FISH: Mapping[Split, int] = {"train": 0, "validation": 10_000, "unlabelled": 20_000}
 """Number of the first fish of each split of the prepared data."""
