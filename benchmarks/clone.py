@@ -43,9 +43,13 @@ class Variant:
     """Folder of raw volumes; a relative one lies in the repository."""
     changes: Mapping[str, Any] = field(default_factory=dict)
     """Addresses in the profile, such as "train_student.alpha", to values."""
+    smallest: bool = False
+    """The demo's pipeline is only to run: see SMALLEST."""
 
     def write(self, path: Path) -> None:
         """Makes it the active profile of a params.yaml. Raises BenchmarkError for what the file cannot have."""
+        if self.smallest:
+            make_smallest(path)
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
         if self.profile not in content["profiles"]:
             raise BenchmarkError(f"there is no profile {self.profile}; there are {', '.join(content['profiles'])}")
@@ -62,6 +66,37 @@ class Variant:
             load_params(path)
         except ParamsError as error:
             raise BenchmarkError(str(error)) from None
+
+
+SMALLEST: Mapping[str, Any] = {
+    "batch_size": 8,
+    "crop": 32,
+    "depth": 32,
+    "epochs": 1,
+    "height": 64,
+    "labelled": 3,
+    "slices": 60,
+    "steps_per_epoch": 8,
+    "unlabelled": 3,
+    "validation": 3,
+    "width": 64,
+}
+"""Values, wherever they stand, with which the demo's pipeline takes a minute or two and learns nothing."""
+
+
+def make_smallest(path: Path) -> None:
+    """Writes SMALLEST into a params.yaml and makes the demo its profile; what is smaller there already stays."""
+    content = yaml.safe_load(path.read_text(encoding="utf-8"))
+
+    def shrink(section: dict[str, Any]) -> None:
+        for name, value in section.items():
+            if isinstance(value, dict):
+                shrink(value)
+            elif name in SMALLEST:
+                section[name] = min(value, SMALLEST[name])
+
+    shrink(content)
+    path.write_text(yaml.safe_dump({**content, "profile": "demo"}, sort_keys=False), encoding="utf-8")
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks import clone, results
+from benchmarks.effort import Effort, effort_of
 from benchmarks.unlike import KINDS, Scan
 from harness import servers
 from scans.formats import create_volume
@@ -48,45 +50,45 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--raw", type=Path, help="folder of a raw data set whose images are posted as well")
     parser.add_argument("--seed", type=int, default=SEED, help=f"of the fish (default: {SEED})")
     parser.add_argument("--result", default=RESULT, help=f"name of the result file (default: {RESULT})")
-    given = parser.parse_args(arguments)
     try:
-        with _model(given.model) as model:
-            measure(model, given.kinds, scans=given.scans, seed=given.seed, raw=given.raw, result=given.result)
+        effort = effort_of(parser, arguments, least={"scans": 2, "kinds": list(KINDS)[:2]})
+        with _model(effort) as model:
+            measure(model, effort)
     except clone.BenchmarkError as error:
         raise SystemExit(f"drift: {error}") from None
 
 
 @contextmanager
-def _model(folder: Path | None) -> Iterator[Path]:
+def _model(effort: Effort) -> Iterator[Path]:
     """That folder, or the Student of the demo's pipeline on the commit that is checked out."""
-    if folder is not None:
-        yield folder
+    if effort.options.model is not None:
+        yield effort.options.model
         return
     with tempfile.TemporaryDirectory(prefix="ricefish-drift-") as temporary:
         variant = clone.active_variant(profile="demo", raw_dir=clone.REPOSITORY / "data" / "phantom")
+        variant = replace(variant, smallest=effort.quick)
         yield clone.export(variant, name="demo-export", into=Path(temporary)) / "student"
 
 
-def measure(
-    model: Path, kinds: Sequence[str], *, scans: int, seed: int, raw: Path | None = None, result: str = RESULT
-) -> None:
+def measure(model: Path, effort: Effort) -> None:
     """Posts scans of each kind, prints the table and writes it down after each kind."""
-    console = Console()
+    console, options = Console(), effort.options
+    kinds, scans, seed, raw = options.kinds, options.scans, options.seed, options.raw
     about = {"model_sha256": ModelManifest.read(model).model_sha256, "seed": seed}
-    rows = [row for row in _before(result, about) if row["kind"] not in kinds and row["kind"] != FOREIGN]
+    rows = [row for row in _before(options.result, about) if row["kind"] not in kinds and row["kind"] != FOREIGN]
     with tempfile.TemporaryDirectory(prefix="ricefish-drift-") as temporary:
         server = servers.server(Path(temporary) / "server", model=model).start()
         try:
             for name in kinds:
                 kind, files = KINDS[name], _files(KINDS[name].make, Path(temporary), scans=scans, seed=seed)
                 rows.append({"kind": name, "about": kind.about, "ordinary": kind.ordinary, **_flagged(server, files)})
-                path = results.write(result, commit=clone.commit(), rows=rows, about=about)
+                path = effort.write(options.result, rows=rows, about=about)
                 console.print(f"{name}: {rows[-1]['flagged']} of {rows[-1]['scans']} flagged", highlight=False)
             if raw is not None:
                 foreign = sorted((raw / "labelled" / "images").iterdir())[:scans]
                 row = {"kind": FOREIGN, "about": f"images of {raw.name}", "ordinary": False}
                 rows.append({**row, **_flagged(server, foreign)})
-                path = results.write(result, commit=clone.commit(), rows=rows, about=about)
+                path = effort.write(options.result, rows=rows, about=about)
         finally:
             server.stop()
     console.print(table(rows))

@@ -20,6 +20,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks import clone, results
+from benchmarks.effort import Effort, effort_of
 
 BUDGETS = (2, 7, 12, 23)
 """Labelled volumes, Table 1."""
@@ -82,22 +83,28 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--profile", help="profile of params.yaml (default: the active one)")
     parser.add_argument("--raw", type=Path, help="folder of raw volumes (default: that of params.yaml)")
     parser.add_argument("--seed", type=int, help="seed (default: the profile's)")
-    given = parser.parse_args(arguments)
+    try:
+        effort = effort_of(parser, arguments, least={"rows": ["supervised", "control"]})
+        _measure(effort)
+    except clone.BenchmarkError as error:
+        raise SystemExit(f"recipe: {error}") from None
+
+
+def _measure(effort: Effort) -> None:
+    given = effort.options
     variant = clone.active_variant(profile=given.profile, raw_dir=given.raw)
+    variant = dataclasses.replace(variant, smallest=effort.quick)
     if given.seed is not None:
         variant = dataclasses.replace(variant, changes={"seed": given.seed})
     names = [name for name in given.rows if name != "budgets"]
-    try:
-        Recipe(clone.require_commit(), variant).measure(names, given.budgets if "budgets" in given.rows else [])
-    except clone.BenchmarkError as error:
-        raise SystemExit(f"recipe: {error}") from None
+    Recipe(effort, variant).measure(names, given.budgets if "budgets" in given.rows else [])
 
 
 class Recipe:
     """Rows measured one after the other, and written down after each."""
 
-    def __init__(self, commit: str, variant: clone.Variant) -> None:
-        self._commit = commit
+    def __init__(self, effort: Effort, variant: clone.Variant) -> None:
+        self._effort = effort
         self._variant = variant
         self._rows: list[dict[str, Any]] = []
         self._console = Console()
@@ -133,7 +140,7 @@ class Recipe:
             }
         )
         about = {"profile": profile, "changes": dict(self._variant.changes)}
-        path = results.write(f"recipe-{profile}", commit=self._commit, rows=self._rows, about=about)
+        path = self._effort.write(f"recipe-{profile}", rows=self._rows, about=about)
         self._console.print(f"  written to {path}", highlight=False)
         return outcome
 

@@ -22,6 +22,7 @@ from rich.table import Table
 from scipy.stats import t
 
 from benchmarks import clone, results
+from benchmarks.effort import Effort, effort_of
 from benchmarks.recipe import ROWS
 
 PHANTOMS = clone.REPOSITORY / "data" / "phantom"
@@ -39,23 +40,24 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3, 4, 5], help="seeds (default: 1 2 3 4 5)")
     parser.add_argument("--profile", default="demo", help="profile of params.yaml (default: demo)")
     parser.add_argument("--raw", type=Path, default=PHANTOMS, help="folder of raw volumes (default: the phantoms')")
-    given = parser.parse_args(arguments)
     try:
-        measure(given.seeds, clone.active_variant(profile=given.profile, raw_dir=given.raw))
+        effort = effort_of(parser, arguments, least={"seeds": [1]})
+        given = effort.options
+        variant = clone.active_variant(profile=given.profile, raw_dir=given.raw)
+        measure(given.seeds, dataclasses.replace(variant, smallest=effort.quick), effort)
     except clone.BenchmarkError as error:
         raise SystemExit(f"seeds: {error}") from None
 
 
-def measure(seeds: Sequence[int], variant: clone.Variant) -> None:
+def measure(seeds: Sequence[int], variant: clone.Variant, effort: Effort) -> None:
     """Runs every seed and prints the table. Raises BenchmarkError if a run fails; rows before it are kept."""
     console = Console()
-    commit = clone.require_commit()
     rows: list[dict[str, Any]] = []
     for seed in seeds:
         console.print(f"seed {seed} ({len(rows) + 1} of {len(seeds)}) ...", highlight=False)
         rows.append(_row(seed, variant))
         about = {"profile": variant.profile, "differences": differences(rows)}
-        path = results.write("seeds", commit=commit, rows=rows, about=about)
+        path = effort.write("seeds", rows=rows, about=about)
     console.print(table(rows))
     for line in _said(rows):
         console.print(line, highlight=False)

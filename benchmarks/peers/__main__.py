@@ -18,7 +18,7 @@ from typing import Any, get_args
 
 from rich.console import Console
 
-from benchmarks import clone, results
+from benchmarks.effort import effort_of
 from benchmarks.models import Size, write_model
 from benchmarks.overhead import SIDE
 from benchmarks.peers.comparison import CLIENTS, Comparison, Effort
@@ -39,13 +39,11 @@ _RATIOS = {
 def main(arguments: Sequence[str] | None = None) -> None:
     """Command line."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.peers", description="Ricefish beside other servers")
-    parser.add_argument("--quick", action="store_true", help="does all of it run? ten minutes; writes nothing")
     parser.add_argument("--networks", nargs="+", choices=get_args(Size), default=get_args(Size), help="default: both")
     parser.add_argument("--venvs", type=Path, default=DEFAULT_FOLDER, help=f"of the others (default: {DEFAULT_FOLDER})")
-    given = parser.parse_args(arguments)
-    console = Console()
-    commit = "" if given.quick else clone.require_commit()
-    effort, rows = _QUICK if given.quick else _FULL, []
+    measured = effort_of(parser, arguments, least={})
+    given, console = measured.options, Console()
+    effort, rows = _QUICK if measured.quick else _FULL, []
     environments = Environments(given.venvs.expanduser().absolute())
     for peer in PEERS:
         console.print(f"{peer.title} {environments.version(peer.name, peer.name)}", highlight=False)
@@ -55,9 +53,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             model = write_model(folder / "model", size)
             comparison = Comparison(size, model, folder, environments, effort[size], _said_on(console))
             rows.append(comparison.run())
-    if not given.quick:
-        about = {"side": SIDE, "clients": list(CLIENTS), "seconds": {size: effort[size].seconds for size in effort}}
-        console.print(f"Written to {results.write('peers', commit=commit, rows=rows, about=about)}")
+    about = {"side": SIDE, "clients": list(CLIENTS), "seconds": {size: effort[size].seconds for size in effort}}
+    console.print(f"Written to {measured.write('peers', rows=rows, about=about)}")
     for line in markdown(rows):
         console.print(line, highlight=False, markup=False, soft_wrap=True)
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 import yaml
 
 from benchmarks import clone, recipe, results, seeds
+from benchmarks.effort import Effort
 from training.params import load_params
 
 PARAMS = yaml.safe_load((clone.REPOSITORY / "params.yaml").read_text(encoding="utf-8"))
@@ -28,6 +30,10 @@ def params(tmp_path: Path) -> Path:
     return path
 
 
+def effort(folder: Path) -> Effort:
+    return Effort(Namespace(), quick=False, commit="abc", folder=folder)
+
+
 @pytest.fixture
 def asked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[clone.Variant]:
     """Variants that were asked for, instead of being run; each Student is 0.1 better, there are four fish."""
@@ -38,8 +44,6 @@ def asked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[clone.Variant
         return clone.Outcome(scores(0.5, 0.6), seconds=2.0, restored=1, training_volumes=4)
 
     monkeypatch.setattr(clone, "evaluate", evaluate)
-    monkeypatch.setattr(clone, "require_commit", lambda: "abc")
-    monkeypatch.setattr(results, "RESULTS", tmp_path)
     monkeypatch.setattr(results, "machine", dict)
     return variants
 
@@ -90,7 +94,7 @@ def test_the_control_is_the_teacher_trained_on(tmp_path: Path) -> None:
 
 def test_seeds_are_run_one_by_one_and_written_down(asked: list[clone.Variant], tmp_path: Path) -> None:
     """Each seed is two variants of one profile, with the control; the file holds commit, means and the time."""
-    seeds.measure([3, 4], clone.Variant("demo", Path("data/phantom")))
+    seeds.measure([3, 4], clone.Variant("demo", Path("data/phantom")), effort(tmp_path))
     control = recipe.ROWS["control"].changes
     assert [variant.changes for variant in asked] == [
         {"seed": 3},
@@ -135,7 +139,7 @@ def test_differences_are_taken_seed_by_seed_with_the_interval_of_student_s_t() -
 
 def test_a_budget_that_the_data_set_does_not_have_is_left_out(asked: list[clone.Variant], tmp_path: Path) -> None:
     """With four labelled volumes a budget of 2 is measured, one of 7 is not: there are no seven."""
-    recipe.Recipe("abc", clone.Variant("demo", Path("data/phantom"))).measure(["supervised", "all"], [2, 7])
+    recipe.Recipe(effort(tmp_path), clone.Variant("demo", Path("data/phantom"))).measure(["supervised", "all"], [2, 7])
     assert [variant.changes.get("prepare.labelled_volumes") for variant in asked] == [None, None, 2]
     rows = json.loads((tmp_path / "recipe-demo.json").read_text())["rows"]
     assert [(row["row"], row["labelled_volumes"], row["mean_dice"]) for row in rows] == [
