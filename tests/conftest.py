@@ -23,12 +23,19 @@ _LONGEST = ("test_registry_down.py", "test_outages.py", "test_pipeline.py")
 """Files of minutes, most of them of a few tests: begun first, so that no process has one left when others are done."""
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """In order, after the longest files; whatever uses the fixture `processes`, through others or not, is marked."""
-    items.sort(key=lambda item: item.path.name not in _LONGEST)
+def pytest_xdist_auto_num_workers() -> int:
+    """One more than there are cores: half of what a test does is wait for a server of its own."""
+    return 1 + len(os.sched_getaffinity(0))
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> Generator[None]:
+    """Marks what uses the fixture `processes`, through others or not. The longest files stay first in any order."""
     for item in items:
         if isinstance(item, pytest.Function) and "processes" in item.fixturenames:
             item.add_marker("process")
+    yield
+    items.sort(key=lambda item: item.path.name not in _LONGEST)
 
 
 @pytest.fixture(scope="session")

@@ -80,7 +80,7 @@ def test_a_busy_server_is_left_alone_as_long_as_it_asks(
     began = time.monotonic()
     with client(relay) as sender, pytest.raises(RicefishError, match="Service Unavailable"):
         sender.submit(scan, fresh=True)
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 60, "it has waited for what the server asked for"
     for data in uploads(server).iterdir():
         server.http.delete(f"{server.url}/v1/uploads/{data.name}", headers={"Tus-Resumable": "1.0.0"})
 

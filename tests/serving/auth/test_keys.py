@@ -7,7 +7,6 @@ import os
 import ssl
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -19,7 +18,6 @@ from typer.testing import CliRunner
 from harness.postgresql import new_postgresql_database
 from ricefish.cli.app import app
 from ricefish.client import Client, RicefishError
-from serving.auth.authentication import FRESH_SECONDS
 from serving.auth.identity import ANYONE, Identity
 from serving.auth.keys import Key, KeyRefused, Keys
 from serving.auth.quotas import STEP_BYTES, QuotaExceeded, Quotas
@@ -227,12 +225,11 @@ def test_a_server_without_keys_closes_with_the_first(serve: Serve, example: Exam
     server = serve().start()
     scan = server.post(example.path, "fish.nii.gz").raise_for_status().json()["id"]
     admin = add(server, "--scope", "admin")
-    time.sleep(FRESH_SECONDS)
-    assert server.get(f"/v1/scans/{scan}").status_code == 401
+    server.until(lambda: server.get(f"/v1/scans/{scan}").status_code == 401)
     assert server.http.get(f"{server.url}/v1/scans/{scan}", headers=admin).status_code == 200
     slow = add(server, "--scope", "segment", "--requests-per-minute", "2")
     little = add(server, "--scope", "segment", "--bytes-per-day", "10kB")
-    time.sleep(FRESH_SECONDS)
+    server.until(lambda: server.http.get(f"{server.url}/v1/scans/{scan}", headers=little).status_code == 404)
     answers = [server.http.get(f"{server.url}/v1/scans/{scan}", headers=slow) for _ in range(3)]
     assert [answer.status_code for answer in answers] == [404, 404, 429]
     assert 1 <= int(answers[2].headers["retry-after"]) <= 30

@@ -24,9 +24,11 @@ TUS = {"Tus-Resumable": "1.0.0"}
 PART = {**TUS, "Content-Type": "application/offset+octet-stream"}
 
 
-@pytest.fixture(scope="module")
-def content() -> bytes:
-    grey = np.random.default_rng(1).integers(0, 999, (9, 40, 30)).astype(np.int16)
+@pytest.fixture
+def content(request: pytest.FixtureRequest) -> bytes:
+    """Another scan for each test."""
+    seed = int.from_bytes(request.node.name.encode())
+    grey = np.random.default_rng(seed).integers(0, 999, (9, 40, 30)).astype(np.int16)
     return bytes(nib.Nifti1Image(grey.T, np.eye(4)).to_bytes())
 
 

@@ -50,13 +50,12 @@ def long_scan(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return volume(tmp_path_factory.mktemp("scan") / "long.nii.gz", grey)
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory, champion: Path, processes: None) -> Iterator[RunningServer]:
-    """With a shadow on all scans; tests stop and start it, and leave it running."""
-    folder = tmp_path_factory.mktemp("server")
-    shadow = write_model(folder / "shadow", thresholds=SHADOW)
-    running = RunningServer(folder, champion, slab_slices=2, shadow=shadow, shadow_share=1)
-    yield running.start()
+@pytest.fixture
+def server(tmp_path: Path, champion: Path, processes: None) -> Iterator[RunningServer]:
+    """With a shadow on all scans; not started yet."""
+    shadow = write_model(tmp_path / "shadow", thresholds=SHADOW)
+    running = RunningServer(tmp_path, champion, slab_slices=2, shadow=shadow, shadow_share=1)
+    yield running
     running.end(signal.SIGKILL)
 
 
@@ -73,6 +72,10 @@ def slow(tmp_path_factory: pytest.TempPathFactory, champion: Path, processes: No
 def report(server: RunningServer) -> dict:
     found: dict = server.get("/v1/models/shadow").raise_for_status().json()
     return found
+
+
+def scans_compared(server: RunningServer) -> int:
+    return sum(pair["scans"] for pair in report(server)["comparisons"])
 
 
 def compared(server: RunningServer, scan: Path) -> str:
@@ -108,6 +111,7 @@ def test_agreement_is_what_it_is_by_hand(server: RunningServer, by_hand: Path, c
 
     The page, the metrics and the log say so; what is given out is the champion's alone.
     """
+    server.start()
     scan_id = compared(server, by_hand)
     heart, eye = 40 / 56, 28 / 34
     (pair,) = report(server)["comparisons"]
@@ -136,6 +140,8 @@ def test_agreement_is_what_it_is_by_hand(server: RunningServer, by_hand: Path, c
 
 def test_an_organ_that_neither_finds_is_left_out_and_counted(server: RunningServer, by_hand: Path) -> None:
     """A scan of one grey value holds no organ: it lowers no mean, and is counted as left out."""
+    server.start()
+    compared(server, by_hand)
     before = report(server)["comparisons"][0]
     compared(server, volume(by_hand.parent / "blank.nii.gz", np.full((4, 8, 8), 7, np.int16)))
     after = report(server)["comparisons"][0]
@@ -149,6 +155,8 @@ def test_numbers_stay_when_scans_go(server: RunningServer, by_hand: Path) -> Non
 
     With a share of 0 nothing more is compared, and what was is still there.
     """
+    server.start()
+    compared(server, by_hand)
     before = report(server)["comparisons"][0]
     worst = before["organs"][0]["worst"]["scan"]
     assert server.delete(f"/v1/scans/{worst}").status_code == 204
@@ -167,21 +175,18 @@ def test_a_shadow_that_is_the_champion_has_nothing_to_compare(
     server: RunningServer, by_hand: Path, champion: Path
 ) -> None:
     """It is said so, and costs no inference."""
-    before = report(server)["comparisons"]
-    server.end()
-    server.set(shadow_share=1, shadow=champion)
+    server.set(shadow=champion)
     server.start()
     server.post(by_hand, "fish.nii.gz")
     server.until(lambda: 'ricefish_shadow_runs_total{outcome="same"} 1.0' in server.get("/metrics").text)
     found = report(server)
     assert found["note"] == f"{champion} is thresholds, which is the model that answers: nothing to compare"
-    assert (found["waiting"], found["comparisons"]) == (0, before)
+    assert (found["waiting"], found["comparisons"]) == (0, [])
     assert 'ricefish_inference_requests_total{urgency="shadow"} 0.0' in server.get("/metrics").text
 
 
 def test_without_its_model_scans_succeed_and_comparisons_wait(server: RunningServer, by_hand: Path) -> None:
     """The server starts, answers and is ready; once the model is there, at the next start, the scan is compared."""
-    server.end()
     elsewhere = server.store.parent / "elsewhere"
     server.set(shadow=elsewhere)
     server.start()
@@ -198,13 +203,13 @@ def test_without_its_model_scans_succeed_and_comparisons_wait(server: RunningSer
 
 def test_a_reviewer_sees_no_id_of_anothers_scan(server: RunningServer, by_hand: Path) -> None:
     """Owner and administrator do; who may only segment does not see the page at all."""
+    server.store.mkdir()
     database = Database(f"sqlite:///{server.store / 'jobs.sqlite'}")
     database.open()
     keys = Keys(database)
     owner = keys.add(owner="ada", scopes=["segment", "review"])
     others = {scope: keys.add(owner="eve", scopes=[scope]) for scope in ("segment", "review", "admin")}
     database.close()
-    server.end()
     server.start()
     address = f"{server.url}/v1/scans?filename=f.nii.gz&fresh=true"
     posted = server.http.post(address, content=by_hand.read_bytes(), headers={"X-API-Key": owner})
@@ -261,13 +266,13 @@ def test_scans_go_before_it(slow: RunningServer, long_scan: Path, champion: Path
 def test_a_removed_scan_ends_its_comparison(slow: RunningServer, long_scan: Path) -> None:
     """In the middle: nothing of it is recorded, and the next one has its turn."""
     slow.until(lambda: report(slow)["waiting"] == 0, seconds=120)
-    before = report(slow)["comparisons"][0]["scans"]
+    before = scans_compared(slow)
     removed = slow.post(long_scan, "long.nii.gz").json()["id"]
     slow.until(lambda: len(slabs(slow, removed)) >= 2)
     assert slow.delete(f"/v1/scans/{removed}").status_code == 204
     slow.until(lambda: f"event=shadow_let_go scan={removed}" in slow.log)
     compared(slow, long_scan)
-    assert report(slow)["comparisons"][0]["scans"] == before + 1
+    assert scans_compared(slow) == before + 1
     assert not (slow.store / "scans" / removed).exists()
 
 
