@@ -23,9 +23,10 @@ _LONGEST = ("test_registry_down.py", "test_outages.py", "test_pipeline.py")
 """Files of minutes, most of them of a few tests: begun first, so that no process has one left when others are done."""
 
 
-def pytest_xdist_auto_num_workers() -> int:
-    """One more than there are cores: half of what a test does is wait for a server of its own."""
-    return 1 + len(os.sched_getaffinity(0))
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """As many as there are cores; `-n auto`, with all the tests that wait for a server of their own, one more."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return cores + (config.getoption("numprocesses") == "auto")
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
