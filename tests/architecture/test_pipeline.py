@@ -160,8 +160,8 @@ def test_changing_what_stages_share_reruns_those_that_have_it(pipeline: Pipeline
 
 
 def test_writing_a_value_in_another_way_reruns_nothing(pipeline: Pipeline) -> None:
-    """A comment, and 2e-3 in the place of 0.002: the values in force are what they were."""
-    pipeline.edit("params.yaml", "learning_rate: 0.002", "learning_rate: 2.0e-3")
+    """A comment, and 4.0e+0 in the place of 4.0: the values in force are what they were."""
+    pipeline.edit("params.yaml", "temperature: 4.0", "temperature: 4.0e+0")
     pipeline.edit("params.yaml", "seed: 1", "seed: 1  # any")
     assert pipeline.repro() == []
 
