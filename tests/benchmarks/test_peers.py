@@ -212,19 +212,21 @@ def test_a_frozen_tree_uses_no_time_and_ends_with_its_children() -> None:
     """A child that spins stands still while its tree is frozen, goes on when thawed, and is gone after the end."""
     with subprocess.Popen([sys.executable, "-c", SPINNING], start_new_session=True) as process:
         tree = Tree(process.pid)
-        while len(tree.members()) < 2:
-            time.sleep(0.02)
-        tree.freeze()
-        while {member.status() for member in tree.members()} != {psutil.STATUS_STOPPED}:
-            time.sleep(0.02)
-        before = tree.cpu_seconds()
-        time.sleep(0.2)
-        assert tree.cpu_seconds() == before
-        with tree.awake():
-            while tree.cpu_seconds() == before:
+        try:
+            while not any("while True: pass" in member.cmdline() for member in tree.members()):
+                time.sleep(0.02)  # stopped before it is what it will be, a child would hold its parent up
+            tree.freeze()
+            while {member.status() for member in tree.members()} != {psutil.STATUS_STOPPED}:
                 time.sleep(0.02)
-        members = tree.members()
-        tree.end()
+            before = tree.cpu_seconds()
+            time.sleep(0.2)
+            assert tree.cpu_seconds() == before
+            with tree.awake():
+                while tree.cpu_seconds() == before:
+                    time.sleep(0.02)
+            members = tree.members()
+        finally:
+            tree.end()
         assert not any(psutil.pid_exists(member.pid) for member in members)
 
 

@@ -255,8 +255,10 @@ def test_the_slow_model_shows_in_the_queue(tmp_path: Path, example: Example) -> 
         server.end()
 
 
-def test_alerts_and_the_page_for_who_is_woken_name_what_there_is(server: RunningServer) -> None:
+def test_alerts_and_the_page_for_who_is_woken_name_what_there_is(server: RunningServer, example: Example) -> None:
     """Each metric of a rule or of docs/on-call.md is exported, each of ours is explained, each alert has a section."""
+    server.until_ended(server.post(example.path, "fish.nii.gz").json()["id"])  # some are known from the first scan on
+    server.until(lambda: "ricefish_scan_queue_work_seconds" in server.get("/metrics").text)
     exported = {family.name for family in text_string_to_metric_families(server.get("/metrics").text)}
     exported |= {f"{name}_total" for name in exported}
     page = (REPOSITORY / "docs" / "on-call.md").read_text(encoding="utf-8")
