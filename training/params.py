@@ -1,6 +1,6 @@
 """params.yaml, parsed once and frozen. A key that is unknown, missing or of the wrong type is an error naming it.
 
-The file holds the values of the demo, and for each other profile what is different in it. What the stages that train
+The file holds values that profiles share, and for each profile what is different in it. What the stages that train
 share stands once, beside their sections: see `Training` and `Supervised`.
 """
 

@@ -53,7 +53,8 @@ def test_a_variant_changes_what_it_names_and_nothing_else(params: Path) -> None:
     before = load_params(params)
     clone.Variant("demo", Path("/raw"), {"refine.threshold": 0.9}).write(params)
     written = yaml.safe_load(params.read_text())
-    profiles = {**PARAMS["profiles"], "demo": {"refine": {"threshold": 0.9}}}
+    demo = {**PARAMS["profiles"]["demo"], "refine": {"threshold": 0.9}}
+    profiles = {**PARAMS["profiles"], "demo": demo}
     assert written == {**PARAMS, "profile": "demo", "raw_dir": "/raw", "profiles": profiles}
     prepare = dataclasses.replace(before.prepare, raw_dir=Path("/raw"))
     refine = dataclasses.replace(before.refine, threshold=0.9)

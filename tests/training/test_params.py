@@ -108,7 +108,7 @@ def test_what_is_inherited_can_be_followed(tmp_path: Path, profiles: dict[str, A
     """A profile may be empty or based on another; what is wrong in any of them is named where it stands."""
     whole = content() | {"profile": "a", "profiles": profiles}
     if message is None:
-        assert load(tmp_path, whole) == load(tmp_path, content() | {"profile": "demo"})
+        assert load(tmp_path, whole) == load(tmp_path, content() | {"profile": "empty", "profiles": {"empty": {}}})
         return
     with pytest.raises(ParamsError, match=message):
         load(tmp_path, whole)
