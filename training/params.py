@@ -159,8 +159,6 @@ class TrainClassifier(Training):
 
     held_out_share: float
     """Share of the examples, by whole volumes, that measure the classifier and never train it."""
-    encoder_depth: int
-    """Times that its ResNet-18 halves its input, 3 to 5."""
     side: int
     """Slices and masks are resized to this many pixels a side."""
 

@@ -30,7 +30,8 @@ class Architecture:
     """Foreground classes; the network has one output more, for background."""
 
     def __post_init__(self) -> None:
-        _check_depth(self.encoder_depth)
+        if not LEAST_DEPTH <= self.encoder_depth <= GREATEST_DEPTH:
+            raise ValueError(f"encoder_depth is {self.encoder_depth}; it must be {LEAST_DEPTH} to {GREATEST_DEPTH}")
         if self.organs < 1:
             raise ValueError(f"organs is {self.organs}; there must be at least 1")
 
@@ -39,15 +40,12 @@ class Architecture:
 class ClassifierArchitecture:
     """What a Quality Classifier is built from."""
 
-    encoder_depth: int
-    """Times that its ResNet-18 halves its input, 3 to 5."""
     organs: int
     """Channels of its mask, one per organ."""
     side: int
     """Pixels a side of the slices and masks that it is shown."""
 
     def __post_init__(self) -> None:
-        _check_depth(self.encoder_depth)
         if self.organs < 1 or self.side < 1:
             raise ValueError(f"organs is {self.organs} and side {self.side}; each must be at least 1")
 
@@ -108,7 +106,9 @@ def build_unet(architecture: Architecture) -> SegmentationNetwork:
         in_channels=1,
         classes=architecture.organs + 1,
     )
-    _leave_out_unused(unet.encoder, architecture.encoder_depth)
+    for level in range(architecture.encoder_depth, GREATEST_DEPTH):  # a ResNet keeps the stages that it does not use
+        if hasattr(unet.encoder, f"layer{level}"):
+            delattr(unet.encoder, f"layer{level}")
     network = SegmentationNetwork(unet, stride=2**architecture.encoder_depth)
     return network.to(memory_format=torch.channels_last)
 
@@ -117,21 +117,6 @@ def build_classifier(architecture: ClassifierArchitecture) -> QualityClassifier:
     """A new Quality Classifier: the ResNet-18 encoder of the U-Net, averaged over the image, and one output."""
     import segmentation_models_pytorch as smp  # noqa: PLC0415 - as in build_unet
 
-    encoder = smp.encoders.get_encoder(
-        "resnet18", in_channels=1 + architecture.organs, depth=architecture.encoder_depth, weights=None
-    )
-    _leave_out_unused(encoder, architecture.encoder_depth)
+    encoder = smp.encoders.get_encoder("resnet18", in_channels=1 + architecture.organs, depth=5, weights=None)
     network = QualityClassifier(encoder, features=encoder.out_channels[-1])
     return network.to(memory_format=torch.channels_last)
-
-
-def _leave_out_unused(encoder: nn.Module, depth: int) -> None:
-    """A ResNet keeps the stages that it does not use."""
-    for level in range(depth, GREATEST_DEPTH):
-        if hasattr(encoder, f"layer{level}"):
-            delattr(encoder, f"layer{level}")
-
-
-def _check_depth(depth: int) -> None:
-    if not LEAST_DEPTH <= depth <= GREATEST_DEPTH:
-        raise ValueError(f"encoder_depth is {depth}; it must be {LEAST_DEPTH} to {GREATEST_DEPTH}")

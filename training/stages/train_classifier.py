@@ -82,7 +82,7 @@ class Learning:
     @property
     def architecture(self) -> ClassifierArchitecture:
         """Of the classifier."""
-        return ClassifierArchitecture(self.section.encoder_depth, len(self.catalogue.organs), self.section.side)
+        return ClassifierArchitecture(organs=len(self.catalogue.organs), side=self.section.side)
 
     @property
     def resume(self) -> ResumeFile:

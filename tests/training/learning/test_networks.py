@@ -55,7 +55,7 @@ def test_depths_that_no_encoder_has_are_refused(depth: int) -> None:
 
 def test_the_classifier_sees_both_slice_and_masks() -> None:
     """One logit per slice, which changes with the slice and with the mask of either organ."""
-    network = build_classifier(ClassifierArchitecture(encoder_depth=5, organs=2, side=32)).eval()
+    network = build_classifier(ClassifierArchitecture(organs=2, side=32)).eval()
     slices, masks = torch.rand(1, 1, 32, 32), torch.rand(1, 2, 32, 32)
     with torch.inference_mode():
         answer = network(slices, masks)
@@ -65,19 +65,3 @@ def test_the_classifier_sees_both_slice_and_masks() -> None:
             changed = masks.clone()
             changed[:, organ] += 1
             assert network(slices, changed) != answer
-
-
-def test_a_classifier_of_less_depth_has_no_stages_that_it_does_not_use() -> None:
-    """At depth 3 a fifteenth of the weights, as many as reach the answer: each gets a gradient."""
-    deep, shallow = (build_classifier(ClassifierArchitecture(depth, organs=2, side=32)) for depth in (5, 3))
-    count = [sum(parameter.numel() for parameter in network.parameters()) for network in (deep, shallow)]
-    assert count[0] > 15 * count[1]
-    shallow(torch.rand(2, 1, 32, 32), torch.rand(2, 2, 32, 32)).sum().backward()
-    assert all(parameter.grad is not None for parameter in shallow.parameters())
-
-
-@pytest.mark.parametrize("depth", [2, 6])
-def test_a_classifier_has_a_depth_that_a_resnet_can_have(depth: int) -> None:
-    """Fewer than 3 or more than 5 is an error that says so."""
-    with pytest.raises(ValueError, match=f"encoder_depth is {depth}; it must be 3 to 5"):
-        ClassifierArchitecture(depth, organs=1, side=8)

@@ -180,7 +180,6 @@ def test_a_share_that_leaves_one_side_empty_is_refused(share: float) -> None:
 SECTION = TrainClassifier(
     held_out_share=0.3,
     workers=0,
-    encoder_depth=3,
     side=32,
     schedule=Schedule(epochs=1, steps_per_epoch=40, batch_size=8, learning_rate=0.001, one_cycle=True),
     augmentation=replace(NO_CHANGE, contrast=0.2, brightness=0.1, noise=0.02),
