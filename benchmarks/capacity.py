@@ -42,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.capacity", description="Memory of a large scan")
     parser.add_argument("--slices", type=int, nargs="+", default=[3000, 6000], help="of the scans (3000 6000)")
     parser.add_argument("--folder", type=Path, help="where to keep the store meanwhile (default: temporary files)")
-    effort = effort_of(parser, arguments, least={"slices": [32]})
+    effort = effort_of(parser, arguments, least={"slices": [256]})
     given, console = effort.options, Console()
     rows = []
     for slices in given.slices:
