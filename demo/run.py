@@ -27,8 +27,13 @@ if TYPE_CHECKING:
     from training.params import Params
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-ONE_THREAD = {"OMP_NUM_THREADS": "1"}
-"""Patches of 48 pixels are too small to be shared: two threads take a third more processor time than one."""
+SMALL_PATCHES = {
+    "OMP_NUM_THREADS": "1",
+    "MALLOC_MMAP_THRESHOLD_": "33554432",
+    "MALLOC_TRIM_THRESHOLD_": "268435456",
+}
+"""Patches of 48 pixels are too small to be shared: two threads take a third more processor time than one. And glibc
+keeps what one step of training frees for the next: else some processes fault in thousands of pages a step."""
 
 
 def main() -> int:
@@ -57,7 +62,7 @@ def _demo(parts: Parts, console: Console, timetable: Timetable) -> None:
         f"that it never saw segmented over HTTP: {about(timetable.seconds_left)}, less where it ran before.",
         highlight=False,
     )
-    with preloaded({**tool_environment(), **ONE_THREAD}, folder=REPOSITORY) as environment:
+    with preloaded({**tool_environment(), **SMALL_PATCHES}, folder=REPOSITORY) as environment:
         with parts.part("pipeline: dvc repro"):
             params = _phantom_params()
             reproduce(console, timetable, folder=REPOSITORY, environment=environment)

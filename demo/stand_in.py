@@ -42,7 +42,11 @@ def main() -> int:
     if sys.argv[1:2] != ["-m"] or not os.path.exists(address):  # noqa: PTH110 - as above
         os.execv(sys.executable, [sys.executable, *sys.argv[1:]])  # noqa: S606 - the same program, without a shell
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the command itself, whose end is waited for
-    return hand_over(address, sys.argv[2], sys.argv[3:])
+    try:
+        return hand_over(address, sys.argv[2], sys.argv[3:])
+    except ConnectionRefusedError:  # it was killed: the command does its imports itself
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        os.execv(sys.executable, [sys.executable, *sys.argv[1:]])  # noqa: S606 - as above
 
 
 if __name__ == "__main__":

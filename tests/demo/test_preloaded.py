@@ -3,6 +3,7 @@ are for."""
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from demo import stand_in
 from demo.preloaded import preloaded
 from demo.run import REPOSITORY
 
@@ -126,3 +128,21 @@ def test_ctrl_c_reaches_the_command_and_no_more(environment: dict[str, str], tmp
     assert (waiting.returncode, "KeyboardInterrupt" in said) == (1, True)
     command = ["python", "-m", "report", "0"]
     assert subprocess.run(command, cwd=tmp_path, env=environment, check=False).returncode == 0
+
+
+def test_without_the_process_the_interpreter_runs_the_command_itself(tmp_path: Path) -> None:
+    """What a killed process leaves is a socket that nobody listens at: the next stage imports for itself."""
+    (tmp_path / "report.py").write_text(REPORT)
+    address = tmp_path / "socket"
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(address))
+    done = subprocess.run(
+        [sys.executable, str(stand_in.__file__), "-m", "report", "5"],
+        cwd=tmp_path,
+        env={**os.environ, "COLOUR": "red", stand_in.ADDRESS: str(address)},
+        input="asked",
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout.rstrip().split("|")[-1]) == (5, "asked")
