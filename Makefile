@@ -100,7 +100,7 @@ bench-swaps: setup  ## 20 moves of the champion under constant load: nothing fai
 bench-workers: setup  ## the same scans through one worker and through two (4 minutes)
 	@python -m benchmarks.workers $(ARGS)
 
-bench-seeds: setup  ## Teacher against Student for five seeds of the demo (about 40 minutes)
+bench-seeds: setup  ## Teacher, control and Student for five seeds of the demo (about 15 minutes)
 	@OMP_NUM_THREADS=1 python -m benchmarks.seeds $(ARGS)  # as `make demo` computes: small patches on one thread
 
 bench-recipe: setup  ## each part of the recipe alone, and each label budget (Tables 2 and 1 of the paper)
