@@ -1,4 +1,4 @@
-"""Remembered uploads: as which upload a file goes to a server, so that a new process goes on with what one began.
+"""State of uploads: as which upload a file goes to a server, so that a new process goes on with what one began.
 
 One small file each, in the user's state folder; nothing is written beside the scans. It holds no key.
 """

@@ -1,4 +1,4 @@
-"""Errors over HTTP: one table says which domain error is which status; every answer is an RFC 9457 problem."""
+"""Problems: one table says which domain error is which status; every answer is an RFC 9457 problem."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Auth: whose request it is, from the key that it shows. Costs a hash; the table is read again every few seconds."""
+"""Authentication: whose request it is, by the key that it shows. Costs a hash; the table is read again now and then."""
 
 from __future__ import annotations
 

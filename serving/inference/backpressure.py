@@ -1,4 +1,4 @@
-"""Pressure: what is said where as much waits as may wait, and how much that is for single slices."""
+"""Backpressure: what is said where as much waits as may wait, and how much that is for single slices."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Fitting: what does not fit the device at once is computed in halves, down to single slices, then in tiles."""
+"""Memory: what does not fit the device at once is computed in halves, down to single slices, then in tiles."""
 
 from __future__ import annotations
 

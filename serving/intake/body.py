@@ -1,4 +1,4 @@
-"""Receiving: bytes from the network to a file, hashed on the way, at constant memory."""
+"""Body: bytes from the network to a file, hashed on the way, at constant memory."""
 
 from __future__ import annotations
 

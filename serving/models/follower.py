@@ -1,4 +1,4 @@
-"""Following: a thread that asks the registry which versions the followed aliases name, and has them put in place.
+"""Follower: a thread that asks the registry which versions the followed aliases name, and has them put in place.
 
 Nobody waits for it: a registry that is slow, hangs or is gone only leaves things as they are.
 """

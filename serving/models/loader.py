@@ -1,4 +1,4 @@
-"""Loading: a kept copy of a model becomes one that can be given work, checked on its golden slice in the precision
+"""Loader: a kept copy of a model becomes one that can be given work, checked on its golden slice in the precision
 that will serve.
 """
 

@@ -1,6 +1,6 @@
 """ModelPool: the models that are loaded, and how one comes to be: from its copy, or fetched from where it is.
 
-A model is loaded for as long as somebody holds it. The stock itself holds the few that only scans needed lately.
+A model is loaded for as long as somebody holds it. The pool itself holds the few that only scans needed lately.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Refusals: why a call of the protocol is not answered, in Triton's words where its clients look at them."""
+"""Errors: why a call of the protocol is not answered, in Triton's words where its clients look at them."""
 
 from __future__ import annotations
 

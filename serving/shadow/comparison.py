@@ -1,4 +1,4 @@
-"""Comparer: one scan through the shadow, slab by slab, beside what was answered. Memory is that of one slab."""
+"""Comparison: one scan through the shadow, slab by slab, beside what was answered. Memory is that of one slab."""
 
 from __future__ import annotations
 

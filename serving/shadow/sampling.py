@@ -1,4 +1,4 @@
-"""Sample: which scans a shadow runs on, decided by their id alone, so that every process decides alike."""
+"""Sampling: which scans a shadow runs on, decided by their id alone, so that every process decides alike."""
 
 from __future__ import annotations
 

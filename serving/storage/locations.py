@@ -1,4 +1,4 @@
-"""Places: where a server of these settings keeps what passes through it, and its queue."""
+"""Locations: where a server of these settings keeps what passes through it, and its queue."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Borrowed: a store's model copies and notes, looked at as a server would, with nothing changed."""
+"""Read only: a store's model copies and notes, looked at as a server would, with nothing changed."""
 
 from __future__ import annotations
 
