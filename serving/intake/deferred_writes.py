@@ -6,13 +6,17 @@ sent it again with its Idempotency-Key would wait for that.
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import OperationalError, SQLAlchemyError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 
+from serving.observability import logs
+from serving.observability.reasons import reason
 from serving.queue.jobs import ScanNotFound
 
 _REPEAT_SECONDS = 60.0
@@ -51,7 +55,10 @@ class DeferredWrites:
             self._writes.append(_Write(write, repeated))
 
     def retry(self) -> None:
-        """Writes all that was deferred. Raises SQLAlchemyError where the database does not answer still."""
+        """Writes all that was deferred; what the database still does not take is kept, and holds up none of the rest.
+
+        Raises OperationalError where the database does not answer still: then nothing else is tried either.
+        """
         if not self._writes:
             return
         with self._lock:
@@ -65,5 +72,10 @@ class DeferredWrites:
             deferred.write()
         except ScanNotFound:  # removed meanwhile, or it was written after all
             return True
+        except (OperationalError, PoolTimeout):
+            raise
+        except Exception as error:
+            logs.event("write_deferred_again", level=logging.ERROR, error=reason(error))
+            return False
         deferred.until = deferred.until or time.monotonic() + _REPEAT_SECONDS * deferred.repeated
         return time.monotonic() >= deferred.until

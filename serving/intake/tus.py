@@ -14,6 +14,7 @@ import contextlib
 import copy
 import hashlib
 import json
+import logging
 import os
 import re
 import shutil
@@ -26,6 +27,8 @@ from typing import BinaryIO
 
 from serving.auth.identity import ANYONE, Identity
 from serving.intake.limits import Limits
+from serving.observability import logs
+from serving.observability.reasons import reason
 from serving.storage import sync
 
 CHECKSUMS = ("sha256", "sha1", "md5")
@@ -170,8 +173,18 @@ class Uploads:
                 if starting:
                     shutil.rmtree(folder, ignore_errors=True)
             elif _ID.match(folder.name):
-                with contextlib.suppress(UploadNotFound):
+                try:
                     self.get(folder.name)
+                except UploadNotFound:
+                    self._clear_unusable(folder)
+                except Exception as error:  # the other uploads may expire all the same
+                    logs.event("upload_not_looked_at", level=logging.ERROR, upload=folder.name, error=reason(error))
+
+    def _clear_unusable(self, folder: Path) -> None:
+        """Removes what nobody can go on with, as half of it is missing, once it is as old as an upload may be."""
+        with contextlib.suppress(FileNotFoundError):
+            if folder.stat().st_mtime + self._expiry_seconds < time.time():
+                shutil.rmtree(folder, ignore_errors=True)
 
     async def append(
         self, upload_id: str, body: AsyncIterator[bytes], *, offset: int, checksum: str | None = None
@@ -242,7 +255,7 @@ class Uploads:
             raise UploadNotFound(upload_id)
         try:
             info = UploadInfo(**json.loads((self._folder / upload_id / _INFO_FILE).read_text(encoding="utf-8")))
-        except FileNotFoundError:
+        except (FileNotFoundError, ValueError, TypeError):  # not there, or nothing that was written here
             raise UploadNotFound(upload_id) from None
         if not self._identity.sees(info.owner):
             raise UploadNotFound(upload_id)

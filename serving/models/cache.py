@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import logging
 import os
 import shutil
 import tempfile
@@ -25,6 +26,7 @@ from serving.models.quality_classifier import classifier_key, classifier_of, fil
 from serving.models.references import KeptVersion, Note
 from serving.models.registry import RegisteredVersion
 from serving.observability import logs
+from serving.observability.reasons import reason
 from serving.storage import RemoteCopies, sync
 
 REFERENCES_DIR = "references"
@@ -115,13 +117,17 @@ class ModelCache:
         for folder in self._folder.iterdir() if self._folder.is_dir() else ():
             if folder.name in spared or folder.name == REFERENCES_DIR:
                 continue
-            with contextlib.suppress(OSError):
+            try:
                 age = now - folder.stat().st_mtime
                 if age < (_DAY_SECONDS if folder.name.startswith(_INCOMING) else grace_seconds):
                     continue
                 shutil.rmtree(folder)
                 self._elsewhere.discard_model(folder.name)
                 logs.event("model_copy_removed", key=folder.name)
+            except FileNotFoundError:  # another process was at it
+                continue
+            except Exception as error:  # of the disk or the bucket: the next copies may go all the same
+                logs.event("model_copy_kept", level=logging.ERROR, key=folder.name, error=reason(error))
 
     def _protected(self) -> set[str]:
         self._elsewhere.fetch_references()

@@ -8,8 +8,9 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 
 from serving.models.references import is_registered
 from serving.models.registry import Reference, RegisteredVersion, RegistryError, RegistryUnreachable, find_version
@@ -75,6 +76,7 @@ class Follower:
         self._probes = {reference: _probe(reference) for reference in self._states}
         self._wake = threading.Event()
         self._stopping = threading.Event()
+        self._lock = threading.Lock()
         self._notified: set[str] = set()
         """References that somebody said have moved: what was refused is tried again."""
         self._thread = threading.Thread(target=self._rounds, name="model-follower", daemon=True)
@@ -96,7 +98,8 @@ class Follower:
             for reference in self._states
             if (asked := Reference.parse(reference)).name == name and asked.alias == alias
         }
-        self._notified |= moved
+        with self._lock:
+            self._notified |= moved
         if moved:
             self._wake.set()
         return bool(moved)
@@ -113,18 +116,30 @@ class Follower:
         if self._thread.is_alive():
             self._thread.join(_STOP_SECONDS)
 
+    @property
+    def alive(self) -> bool:
+        """False if its thread has ended although there is something to follow."""
+        return not self._states or self._stopping.is_set() or self._thread.is_alive()
+
     def _rounds(self) -> None:
         while not self._stopping.is_set():
             for reference in self._states:
-                notified = reference in self._notified
-                self._notified.discard(reference)
-                try:
-                    self._states[reference] = self._looked(self._states[reference], notified=notified)
-                except Exception as error:  # a bug must not end the following of all others
-                    logging.getLogger("ricefish").error("following_failed", exc_info=error)
-            self._models.let_go()
+                self._attempt(partial(self._look_at, reference))
+            self._attempt(self._models.let_go)
             self._wake.wait(self._every_seconds)
             self._wake.clear()
+
+    def _attempt(self, task: Callable[[], object]) -> None:
+        try:
+            task()
+        except Exception as error:  # a bug must not end the following of all others
+            logging.getLogger("ricefish").error("following_failed", exc_info=error)
+
+    def _look_at(self, reference: str) -> None:
+        with self._lock:  # what is said from now on counts for the next look
+            notified = reference in self._notified
+            self._notified.discard(reference)
+        self._states[reference] = self._looked(self._states[reference], notified=notified)
 
     def _looked(self, state: Followed, *, notified: bool) -> Followed:
         reference, said = state.reference, state.trouble

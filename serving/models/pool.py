@@ -33,6 +33,7 @@ class ModelPool:
         self._make_room = make_room
         self._loading = threading.Lock()
         self._lock = threading.Lock()
+        """Held for moments: over both dictionaries."""
         self._loaded: WeakValueDictionary[str, LoadedModel] = WeakValueDictionary()
         self._idle: dict[str, tuple[float, LoadedModel]] = {}
         """Models that scans needed, with the time of their last use; the latest last."""
@@ -56,14 +57,19 @@ class ModelPool:
 
     def obtain(self, identity: ModelIdentity, *, like: LoadedModel | None = None) -> LoadedModel:
         """The model, loaded already or else from its copy; see Loader.load for `like`. Raises ModelError."""
-        model = self._loaded.get(identity.key)
+        model = self._found(identity)
         if model is None:
             with self._loading:
-                model = self._loaded.get(identity.key) or self._load(identity, like=like)
+                model = self._found(identity) or self._load(identity, like=like)
         if model.identity != identity:  # the same files under another version's number
             model = replace(model, identity=identity)
-        self._loaded[identity.key] = model
+        with self._lock:
+            self._loaded[identity.key] = model
         return model
+
+    def _found(self, identity: ModelIdentity) -> LoadedModel | None:
+        with self._lock:
+            return self._loaded.get(identity.key)
 
     def keep_idle(self, model: LoadedModel) -> None:
         """Holds a model that nothing else may hold soon, for the next scan that needs it."""
@@ -85,11 +91,13 @@ class ModelPool:
     @property
     def any_idle(self) -> LoadedModel | None:
         """One of the models that it holds."""
-        return next((model for _, model in list(self._idle.values())), None)
+        with self._lock:
+            return next((model for _, model in self._idle.values()), None)
 
     def prune(self, needed: Collection[str], *, grace_seconds: float | None = None) -> None:
         """Deletes copies that are, by key, neither in `needed` nor loaded; see ModelCache.prune."""
-        loaded = {model.identity.key for model in list(self._loaded.values())}
+        with self._lock:  # a weak dictionary cannot be gone through while another thread adds to it
+            loaded = set(self._loaded.keys())
         given = {} if grace_seconds is None else {"grace_seconds": grace_seconds}
         self._cache.prune({*needed, *loaded}, **given)
 

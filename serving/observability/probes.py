@@ -36,7 +36,7 @@ class Probe(Generic[Seen]):
         self._latest: _Look[Seen] | None = None
 
     def ask(self) -> Seen:
-        """What is seen. Raises Unanswered, and what the look raises."""
+        """What is seen. Raises Unanswered, what the look raises, and RuntimeError where there is no thread for it."""
         latest = self._current()
         try:
             return latest.future.result(self._left(latest))
@@ -58,14 +58,15 @@ class Probe(Generic[Seen]):
             under_way = latest is not None and latest.ended is None
             fresh = latest is not None and time.monotonic() - (latest.ended or 0.0) < self._most_age_seconds
             if latest is None or not (under_way or fresh):
-                latest = self._latest = _Look()
+                latest = _Look()
                 threading.Thread(target=self._run, args=(latest,), name="probe", daemon=True).start()
+                self._latest = latest  # not before: a look that no thread was left for would never end
             return latest
 
     def _run(self, look: _Look[Seen]) -> None:
         try:
             seen = self._look()
-        except Exception as error:
+        except BaseException as error:  # one that is passed over here would be waited for ever after
             look.ended = time.monotonic()
             look.future.set_exception(error)
         else:

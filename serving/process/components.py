@@ -99,7 +99,7 @@ def opened(settings: Settings, scratch: Scratch, telemetry: Telemetry, tracing: 
         worker = _worker(settings, _leases(settings, database, shadow), store, segmenter, telemetry)
         jobs = Jobs(database, owner=owner(settings), on_change=worker.look if worker else lambda: None)
         janitor = Janitor(store=store, jobs=jobs, retention_days=settings.retention_days)
-        janitor.also(lambda: sweep(database))
+        janitor.also(lambda: sweep(database), name="shadow")
         with telemetry.watching(_watched(settings, scratch, database, batcher, models)):
             yield Components(
                 settings, scratch, telemetry, tracing, database, store, batcher, models, worker, jobs, janitor, shadow

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from serving.intake.tus import Uploads
 from serving.models.follower import Follower
 from serving.models.loaded_model import REASONS
 from serving.models.webhooks import Webhook
-from serving.observability.readiness import Readiness
+from serving.observability.readiness import Readiness, Threads
 from serving.observability.telemetry import Labels, Telemetry
 from serving.observability.tracing import Tracing
 from serving.process.components import Components, opened, owner, running
@@ -74,7 +74,7 @@ def server(settings: Settings, *, telemetry: Telemetry, tracing: Tracing) -> Ite
         stack.enter_context(components.shadow.published())
         admission = _admission(components)
         intake = _intake(components, admission, uploads)
-        components.janitor.also(intake.deferred_writes.retry)
+        components.janitor.also(intake.deferred_writes.retry, name="deferred")
         yield Resources(
             models=components.models,
             batcher=components.batcher,
@@ -83,7 +83,7 @@ def server(settings: Settings, *, telemetry: Telemetry, tracing: Tracing) -> Ite
             intake=intake,
             uploads=uploads,
             results=Results(components.store),
-            readiness=_readiness(components),
+            readiness=_readiness(components, follower),
             observer=telemetry,
             worker=components.worker,
             auth=auth,
@@ -97,8 +97,8 @@ def server(settings: Settings, *, telemetry: Telemetry, tracing: Tracing) -> Ite
 
 
 @contextmanager
-def worker(settings: Settings) -> Iterator[str]:
-    """What a process has that only works on the queue, working; gives its name there.
+def worker(settings: Settings) -> Iterator[Callable[[], str | None]]:
+    """What a process has that only works on the queue, working; gives what says which of its threads has ended.
 
     Raises as `server`, PortTaken, TracingError, and StoreError without a queue that can be shared.
     """
@@ -114,7 +114,12 @@ def worker(settings: Settings) -> Iterator[str]:
         if components.worker is None:
             raise StoreError("RICEFISH_CONCURRENT_SCANS is 0; a worker needs at least 1")
         stack.enter_context(running(components, components.worker))
-        yield owner(settings)
+        threads: dict[str, Threads] = {
+            "batching": components.batcher,
+            "worker": components.worker,
+            "shadow": components.shadow,
+        }
+        yield lambda: next((name for name, part in threads.items() if not part.alive), None)
 
 
 def _uploads(components: Components) -> Uploads:
@@ -123,10 +128,10 @@ def _uploads(components: Components) -> Uploads:
     limits = Limits(scratch.root, settings.upload_limit_bytes)
     uploads = Uploads(scratch.uploads_dir, limits=limits, expiry_seconds=settings.upload_expiry_hours * 3600)
     uploads.expire(starting=True)
-    janitor.also(uploads.expire)
+    janitor.also(uploads.expire, name="uploads")
     janitor.sweep(starting=True, alone=components.alone)
-    janitor.also(lambda: components.models.prune(components.jobs.needed_models()))
-    janitor.also(components.models.confirm)
+    janitor.also(lambda: components.models.prune(components.jobs.needed_models()), name="models")
+    janitor.also(components.models.confirm, name="references")
     return uploads
 
 
@@ -180,15 +185,22 @@ def _webhook(settings: Settings, follower: Follower) -> Webhook:
     return Webhook(None if secret is None else secret.get_secret_value(), look=follower.look)
 
 
-def _readiness(components: Components) -> Readiness:
+def _readiness(components: Components, follower: Follower) -> Readiness:
     models, worker = components.models, components.worker
+    threads: dict[str, Threads] = {
+        "batching": components.batcher,
+        "janitor": components.janitor,
+        "follower": follower,
+        "shadow": components.shadow,
+        **({"worker": worker} if worker else {}),
+    }
     return Readiness(
         needed={
             "database": components.database.check,
             "store": components.store.check,
             "scratch": components.scratch.check,
         },
-        threads={"batching": components.batcher, **({"worker": worker} if worker else {})},
+        threads=threads,
         model=lambda: models.current if components.settings.references else None,
     )
 

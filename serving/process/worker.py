@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import signal
 import sys
 import threading
@@ -11,22 +12,33 @@ from serving.observability import logs
 from serving.observability.telemetry import PortTaken
 from serving.observability.tracing import TracingError
 from serving.process import wiring
+from serving.process.components import owner
 from serving.settings import Settings
 from serving.storage import StoreError
 from serving.storage.database import DatabaseError
 
+_LOOKING_SECONDS = 1.0
+
 
 def work(settings: Settings) -> int:
-    """Works until SIGTERM or SIGINT; gives the exit status. Prints a line once it takes scans."""
+    """Works until SIGTERM or SIGINT, or until one of its threads ends; gives the exit status.
+
+    Prints a line once it takes scans.
+    """
     logs.configure(settings.log_level)
     stop_requested = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop_requested.set())
     try:
-        with wiring.worker(settings) as name:
+        with wiring.worker(settings) as ended:
+            name = owner(settings)
             print(f"Ricefish works as {name}", flush=True)
             logs.event("working", worker=name)
-            stop_requested.wait()
+            while not stop_requested.wait(_LOOKING_SECONDS):
+                if (part := ended()) is not None:  # only a new start helps, as whoever started this process can do
+                    logs.event("thread_ended", level=logging.ERROR, part=part)
+                    print(f"ricefish: a thread of {part} has ended; the log says why", file=sys.stderr)
+                    return 1
     except (DatabaseError, ModelError, PortTaken, StoreError, TracingError) as error:
         print(f"ricefish: {error}", file=sys.stderr)
         return 1

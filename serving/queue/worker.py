@@ -24,6 +24,7 @@ from serving.storage.fenced_table import LeaseLost
 
 _POLLING_SECONDS = 0.25
 _WATCHING_SECONDS = 0.5
+_RECOVERING_SECONDS = 1.0
 
 FINAL = (FormatError, ModelError, MemoryError)
 """Errors that would come again, however often the scan is tried."""
@@ -154,9 +155,9 @@ class Worker:
                 self._let_go_of_lost()
                 while self._take_one():
                     pass
-            except SQLAlchemyError as error:
-                logs.event("database_failed", level=logging.ERROR, doing="take", error=reason(error))
-                self._stopping.wait(1.0)
+            except Exception as error:  # without this thread, no scan would be taken any more
+                _log_failure(error, doing="take")
+                self._stopping.wait(_RECOVERING_SECONDS)
             self._wake.wait(_POLLING_SECONDS)
             self._wake.clear()
 
@@ -176,7 +177,17 @@ class Worker:
         thread = threading.Thread(target=self._work, args=(run,), name=f"scan-{lease.scan.id[:8]}")
         with self._lock:
             self._runs[f"{lease.scan.id} {lease.epoch}"] = (run, thread)
-        thread.start()
+        try:
+            thread.start()
+        except RuntimeError:  # the machine has no thread left: the scan goes back, and its place is free again
+            self._forget(run)
+            self._leases.park(lease)
+            raise
+
+    def _forget(self, run: Run) -> None:
+        with self._lock:
+            del self._runs[f"{run.lease.scan.id} {run.lease.epoch}"]
+        self._wake.set()
 
     def _keep_leases(self) -> None:
         renewed = time.monotonic()
@@ -187,8 +198,8 @@ class Worker:
                     self._leases.renew([run.lease for run, _ in self._running()])
                     renewed = asked
                 self._let_go_of_lost()
-            except SQLAlchemyError as error:
-                logs.event("database_failed", level=logging.ERROR, doing="renew", error=reason(error))
+            except Exception as error:  # without this thread, every lease would run out
+                _log_failure(error, doing="renew")
                 if time.monotonic() - renewed > self._leases.seconds:
                     for run, _ in self._running():
                         run.interrupt()
@@ -208,16 +219,16 @@ class Worker:
         ending = Ending.DATABASE
         try:
             ending = self._end(run)
-        except SQLAlchemyError as error:  # the lease runs out, and the scan is taken up again
-            logs.event("database_failed", level=logging.ERROR, doing="end", scan=scan_id, error=reason(error))
         except LeaseLost:
             ending = Ending.LOST
             logs.event("scan_let_go", scan=scan_id)
+        except Exception as error:  # the lease runs out, and the scan is taken up again
+            _log_failure(error, doing="end")
         finally:
-            self._tell(ending, run)
-            with self._lock:
-                del self._runs[f"{scan_id} {run.lease.epoch}"]
-            self._wake.set()
+            try:
+                self._tell(ending, run)
+            finally:
+                self._forget(run)
 
     def _tell(self, ending: Ending, run: Run) -> None:
         self._observer.scan_ended(
@@ -269,3 +280,9 @@ class Worker:
             logs.event("store_failed", level=logging.ERROR, error=reason(wrong))
             return True
         return False
+
+
+def _log_failure(error: Exception, *, doing: str) -> None:
+    away = isinstance(error, SQLAlchemyError)
+    event = "database_failed" if away else "worker_failed"
+    logs.event(event, level=logging.ERROR, exc_info=not away, doing=doing, error=reason(error))

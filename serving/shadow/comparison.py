@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
@@ -141,8 +142,9 @@ class Comparer:
                 except LeaseLost:
                     comparison.lost.set()
                     return
-                except SQLAlchemyError as error:  # until the next try, or until another takes it up
-                    logs.event("database_failed", doing="renew shadow", error=reason(error))
+                except Exception as error:  # until the next try, or until another takes it up
+                    event = "database_failed" if isinstance(error, SQLAlchemyError) else "shadow_failed"
+                    logs.event(event, level=logging.ERROR, doing="renew shadow", error=reason(error))
 
         keeper = threading.Thread(target=keep, name="shadow-keeper", daemon=True)
         keeper.start()

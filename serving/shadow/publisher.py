@@ -46,6 +46,11 @@ class Publisher:
         """Begins its rounds."""
         self._thread.start()
 
+    @property
+    def alive(self) -> bool:
+        """False if its thread has ended although it was not told to stop."""
+        return self._stopping.is_set() or self._thread.is_alive()
+
     def stop(self) -> None:
         """Ends it; a call of the registry under way is waited for a few seconds at most."""
         self._stopping.set()

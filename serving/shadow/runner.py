@@ -65,6 +65,11 @@ class ShadowWorker:
         """Begins to work."""
         self._thread.start()
 
+    @property
+    def alive(self) -> bool:
+        """False if its thread has ended although it was not told to stop."""
+        return self._stopping.is_set() or self._thread.is_alive()
+
     def stop(self) -> None:
         """Ends the batch under way and gives the comparison back, at the slab where it is."""
         self._stopping.set()

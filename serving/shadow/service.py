@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from serving.inference.batching import Batcher
 from serving.models.references import is_registered
@@ -31,6 +31,12 @@ class Shadow:
     """Of all scans, those that are compared, 0..1."""
     queue: ShadowQueue
     report: ShadowReport
+    _working: list[ShadowWorker | Publisher] = field(default_factory=list)
+
+    @property
+    def alive(self) -> bool:
+        """False if one of its threads has ended although it was not told to stop."""
+        return all(part.alive for part in list(self._working))
 
     @contextmanager
     def running(
@@ -59,6 +65,7 @@ class Shadow:
         comparer = Comparer(self.queue, store=store, batcher=batcher, idle=idle, tile=tile)
         runner = ShadowWorker(self.queue, model=model, comparer=comparer, idle=idle, observer=observer)
         runner.start()
+        self._working.append(runner)
         try:
             yield
         finally:
@@ -72,6 +79,7 @@ class Shadow:
             return
         publisher = Publisher(self.report, write=tag_version)
         publisher.start()
+        self._working.append(publisher)
         try:
             yield
         finally:

@@ -60,7 +60,7 @@ def test_a_ready_server_says_what_it_looked_at(server: RunningServer) -> None:
     """Every check by name, however often it is asked; that a look counts for a while is shown below."""
     content = server.get("/health/ready").json()
     assert [check["name"] for check in content["checks"]] == [
-        "accepting", "model", "batching", "worker", "database", "store", "scratch",
+        "accepting", "model", "batching", "janitor", "follower", "shadow", "worker", "database", "store", "scratch",
     ]  # fmt: skip
     assert all(check["ok"] and check["reason"] is None for check in content["checks"])
     for _ in range(100):
