@@ -7,7 +7,7 @@ each level's part of it is one shard, one file: slab n touches no file of any ot
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -57,8 +57,7 @@ class Pyramid:
         import zarr  # noqa: PLC0415  half a second, with its metadata, that nobody pays before the first volume
         from zarr.codecs import ZstdCodec  # noqa: PLC0415
 
-        halvings = max(0, math.ceil(math.log2(max(shape) / _SMALLEST_LEVEL)))
-        count = min(halvings + 1, _MOST_LEVELS)
+        count = _level_count(shape)
         group = zarr.create_group(folder, zarr_format=3, attributes=_attributes(count, frame, organs))
         for level in range(count):
             z, y, x = (-(-size >> level) for size in shape)
@@ -92,6 +91,29 @@ class Pyramid:
             raise ValueError(f"{store} is not stored in slabs")
         return cls(arrays, shards[0])
 
+    @classmethod
+    def of_files(cls, files: Mapping[str, bytes]) -> Pyramid:
+        """A pyramid of files in memory, by name relative to it; slabs whose shards are not among them read as 0."""
+        from zarr.buffer.cpu import Buffer  # noqa: PLC0415  as in create
+        from zarr.storage import MemoryStore  # noqa: PLC0415
+
+        return cls.open(MemoryStore({name: Buffer.from_bytes(content) for name, content in files.items()}))
+
+    @staticmethod
+    def metadata_files(shape: Triple) -> list[str]:
+        """What a pyramid of a volume of that shape has besides shards."""
+        return ["zarr.json", *(f"{level}/zarr.json" for level in range(_level_count(shape)))]
+
+    @staticmethod
+    def shard_files(shape: Triple, slab_slices: int, number: int) -> list[str]:
+        """`files(number)` of a pyramid of a volume of that shape."""
+        start, files = number * slab_slices, []
+        for level in range(_level_count(shape)):
+            stride, depth = 2**level, max(1, slab_slices >> level)
+            if start % stride == 0:
+                files.append(f"{level}/c/{start // stride // depth}/0/0")
+        return files
+
     @property
     def shape(self) -> Triple:
         """Voxels of the volume along z, y, x."""
@@ -117,21 +139,16 @@ class Pyramid:
 
     def files(self, number: int) -> list[str]:
         """The shards of slab `number`, relative to the pyramid: one per level in which the slab has a slice."""
-        start, files = number * self.slab_slices, []
-        for level in range(len(self.levels)):
-            stride, depth = 2**level, max(1, self.slab_slices >> level)
-            if start % stride == 0:
-                files.append(f"{level}/c/{start // stride // depth}/0/0")
-        return files
+        return self.shard_files(self.shape, self.slab_slices, number)
 
     def read(self, start: int, stop: int) -> NDArray[Any]:
         """Slices [start, stop) of the finest level."""
         return np.asarray(self.levels[0][start:stop])
 
-    def slabs(self) -> Iterator[NDArray[Any]]:
-        """The finest level, slab by slab, upwards."""
-        for start in range(0, self.shape[0], self.slab_slices):
-            yield self.read(start, start + self.slab_slices)
+
+def _level_count(shape: Triple) -> int:
+    halvings = max(0, math.ceil(math.log2(max(shape) / _SMALLEST_LEVEL)))
+    return min(halvings + 1, _MOST_LEVELS)
 
 
 def _attributes(levels: int, frame: Frame, organs: OrganMap | None) -> dict[str, Any]:

@@ -37,6 +37,8 @@ from serving.observability.reasons import reason
 from serving.protocol.errors import InferenceRefused, LoadRefused, NotOffered, RegionRefused, UnknownModel
 from serving.queue.jobs import ScanNotFound, WrongState
 from serving.segmentation.results import SliceNotFound, UnknownFormat
+from serving.segmentation.stored_segmentation import ResultDamaged
+from serving.segmentation.stored_voxels import ScanDamaged
 
 MEDIA_TYPE = "application/problem+json"
 RETRY_SECONDS = 2
@@ -102,6 +104,8 @@ PROBLEMS: Mapping[type[Exception], Problem] = {
     LoadRefused: Problem(400, "not-loaded", "The model is not loaded or unloaded"),
     RunFailed: Problem(500, "run-failed", "The model cannot be run on this"),
     OutOfDeviceMemory: Problem(507, "out-of-device-memory", "The slices do not fit the device"),
+    ResultDamaged: Problem(503, "result-damaged", "The stored result is damaged; it is being made again", _WAIT),
+    ScanDamaged: Problem(503, "scan-damaged", "The stored scan is damaged; it has to be sent again"),
     NotFinished: Problem(409, "not-finished", "The scan is not finished", _WAIT),
     NoResult: Problem(409, "no-result", "The scan has no result"),
     NotReady: Problem(503, "not-ready", "The server is not ready", _WAIT),

@@ -15,7 +15,6 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 from sqlalchemy.exc import SQLAlchemyError
 
 from scans.model.manifest import file_sha256
@@ -29,7 +28,7 @@ from serving.intake.parameters import Parameters, parameters_in_form
 from serving.intake.refusals import AcceptanceUnderWay, KeyReused, RequestRefused
 from serving.intake.sources import Sources
 from serving.intake.tus import UploadNotFound, Uploads
-from serving.intake.verification import departures, slab_slices, verify
+from serving.intake.verification import departures, verify
 from serving.models.served import LoadedModel, Models
 from serving.observability import logs
 from serving.observability.observer import Observer
@@ -212,26 +211,28 @@ class Intake:
             rule=model.manifest.intensity,
             copy=incoming / WORKING_COPY,
             limits=self._limits,
+            most_slices=self._slab_slices,
         )
-        if found.copied:
+        if found.copy_header is not None:
             source.unlink()
         scan = Scan(
             id=uuid.uuid4().hex,
             created_seconds=time.time(),
             upload=upload,
-            volume=WORKING_COPY if found.copied else f"{SOURCE_DIR}/{upload.filename}",
+            volume=WORKING_COPY if found.copy_header is not None else f"{SOURCE_DIR}/{upload.filename}",
             shape=found.shape,
             dtype=found.dtype,
             frame=found.frame,
             window=found.window,
             model=model.identity,
             organs=model.manifest.organs,
-            slab_slices=slab_slices(found.shape, np.dtype(found.dtype), most=self._slab_slices),
+            slab_slices=found.slab_slices,
+            voxels_crc32=found.voxels_crc32,
+            copy_header=found.copy_header,
             traceparent=self._tracing.traceparent(),
             good_threshold=None if model.quality is None else model.quality.threshold,
             warnings=tuple(departures(found, model.manifest)),
         )
-        create_segmentation(incoming, scan)
         accepted = self._store_and_queue(incoming, scan, parameters)
         for departure in scan.warnings if accepted.id == scan.id else ():
             self._observer.departed(departure, model=model.identity.name)
@@ -249,8 +250,9 @@ class Intake:
         return same
 
     def _store_and_queue(self, incoming: Path, scan: Scan, parameters: Parameters) -> Scan:
+        checksums = create_segmentation(incoming, scan)
         try:
-            reserved = self._jobs.reserve(scan, priority=parameters.priority, key=parameters.key)
+            reserved = self._jobs.reserve(scan, priority=parameters.priority, key=parameters.key, checksums=checksums)
         except SQLAlchemyError:  # the row may be there all the same
             self.deferred_writes.defer(lambda: self._jobs.abandon(scan.id), repeated=True)
             raise

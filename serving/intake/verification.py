@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +15,10 @@ from scans.geometry import Frame, Spacing, Triple
 from scans.intensity import IntensityRule, Window, stride
 from scans.model.drift import Departure, grey_quantiles, spacing_departures
 from scans.model.manifest import ModelManifest
-from scans.volume import Volume
+from scans.volume import Volume, voxels_crc32
 from serving.intake.limits import Limits
+from serving.segmentation.stored_voxels import copy_header
 
-_MOST_SLICES = 32
 _SLAB_BYTES = 64 << 20
 """Of grey values that are read at once; a few such slabs are in memory per scan under way."""
 
@@ -33,11 +33,17 @@ class Verified:
     window: Window
     quantiles: tuple[float, ...]
     """Of the grey values in that window, as `scans.model.drift` compares them."""
-    copied: bool
-    """True where a plain copy was written, to be used in the file's place."""
+    slab_slices: int
+    """Slices of one durable step."""
+    voxels_crc32: tuple[int, ...]
+    """Of each such step."""
+    copy_header: str | None
+    """Of the plain copy that was written, to be used in the file's place, the checksum of what is before its voxels;
+    None where there is none.
+    """
 
 
-def slab_slices(shape: Triple, dtype: np.dtype[Any], *, most: int) -> int:
+def _slab_slices(shape: Triple, dtype: np.dtype[Any], *, most: int) -> int:
     """Slices of a slab: a power of two, at most `most`, no more than the scan has, within a slab's share of memory."""
     slices = most
     while slices > 1 and (slices * shape[1] * shape[2] * dtype.itemsize > _SLAB_BYTES or slices >= 2 * shape[0]):
@@ -45,9 +51,12 @@ def slab_slices(shape: Triple, dtype: np.dtype[Any], *, most: int) -> int:
     return slices
 
 
-def verify(path: Path, *, spacing: Spacing | None, rule: IntensityRule, copy: Path, limits: Limits) -> Verified:
+def verify(
+    path: Path, *, spacing: Spacing | None, rule: IntensityRule, copy: Path, limits: Limits, most_slices: int
+) -> Verified:
     """Reads every slice of a file once, slab by slab, and samples its grey values on the way, as `rule.window` would.
 
+    The slabs, of `most_slices` at most, are those in which it will be segmented, and the checksum of each is noted.
     A file whose slabs cannot be read alone, such as a compressed NIfTI, is written to `copy` as it is decoded, so that
     it never has to be decoded again. Raises FormatError for every fault, SpacingMissing where a spacing is needed,
     UploadTooLarge and OSError (ENOSPC) for a volume that is too large unpacked.
@@ -57,16 +66,28 @@ def verify(path: Path, *, spacing: Spacing | None, rule: IntensityRule, copy: Pa
         copied = not volume.random_access
         limits.check_volume(volume.shape, volume.dtype, name=path.name, copied=copied)
         writer = stack.enter_context(_writer(copy, volume)) if copied else None
-        step, rows = stride(volume.shape), []
-        for box, slab in volume.slabs(slab_slices(volume.shape, volume.dtype, most=_MOST_SLICES)):
+        depth = _slab_slices(volume.shape, volume.dtype, most=most_slices)
+        step, rows, checksums = stride(volume.shape), [], []
+        for box, slab in volume.slabs(depth):
             start, stop = box.start[0], box.stop[0]
             rows += [slab[z - start, ::step, ::step].flatten() for z in _multiples(step, start, stop)]
+            checksums.append(voxels_crc32(slab))
             if writer:
                 writer.write(slab)
         sample = np.concatenate(rows)
         window = rule.fixed or rule.window_of(sample)
         quantiles = grey_quantiles(window, sample)
-        return Verified(volume.shape, volume.dtype.name, volume.frame, window, quantiles, copied=copied)
+        verified = Verified(
+            shape=volume.shape,
+            dtype=volume.dtype.name,
+            frame=volume.frame,
+            window=window,
+            quantiles=quantiles,
+            slab_slices=depth,
+            voxels_crc32=tuple(checksums),
+            copy_header=None,
+        )
+    return replace(verified, copy_header=copy_header(copy, verified.shape, verified.dtype)) if copied else verified
 
 
 def _writer(copy: Path, volume: Volume) -> AbstractContextManager[SlabWriter]:

@@ -16,13 +16,13 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
 from scans.model.manifest import MANIFEST_FILE, ManifestError, ModelManifest, file_sha256
 from serving.models.loaded_model import ModelError, ModelIdentity
 from serving.models.loader import checked_manifest
-from serving.models.quality_classifier import classifier_key, classifier_of, files_with_classifier
+from serving.models.quality_classifier import classifier_key, files_with_classifier
 from serving.models.references import KeptVersion, Note
 from serving.models.registry import RegisteredVersion
 from serving.observability import logs
@@ -65,12 +65,12 @@ class ModelCache:
             files = files_with_classifier(folder, manifest)
         except ManifestError as error:
             raise ModelError(str(error), reason="hash") from error
-        told_apart = f"{manifest.model_sha256}{file_sha256(folder / MANIFEST_FILE)}{classifier_key(files)}"
-        key = hashlib.sha256(told_apart.encode()).hexdigest()
+        key = _key(manifest, files)
         kept = self._folder / key
-        if kept.is_dir() and not _is_whole(kept):
+        if kept.is_dir() and _damage(kept) is not None:
             logs.event("model_copy_damaged", key=key)
             shutil.rmtree(kept)
+            self._elsewhere.discard_model(key)
         if not kept.is_dir():
             self._copy(files, kept)
         self._elsewhere.keep_model(key)
@@ -85,6 +85,22 @@ class ModelCache:
         with contextlib.suppress(OSError):
             os.utime(folder)
         return folder
+
+    def check(self, key: str) -> None:
+        """Raises ModelError where the copy here is not, to the last byte, what was copied."""
+        if (damage := _damage(self._folder / key)) is not None:
+            raise ModelError(f"the store's copy of the model is damaged: {damage}", reason="hash")
+
+    def damaged(self) -> Iterator[tuple[str, str]]:
+        """What is damaged, its place relative to the folder, and how: copies, and notes that cannot be read."""
+        for place in sorted(self._folder.iterdir()) if self._folder.is_dir() else ():
+            if place.name == REFERENCES_DIR or place.name.startswith(_INCOMING):
+                continue
+            if (damage := _damage(place)) is not None:
+                yield place.name, damage
+        for note in sorted(self._references.glob("*.json")) if self._references.is_dir() else ():
+            if Note.read(note) is None:
+                yield f"{REFERENCES_DIR}/{note.name}", "it is not what was noted"
 
     def note(self, reference: str) -> Note | None:
         """What a reference meant, the latest version first; None where nothing is known of it."""
@@ -156,12 +172,20 @@ class ModelCache:
                 raise
 
 
-def _is_whole(folder: Path) -> bool:
+def _key(manifest: ModelManifest, files: Mapping[str, Path]) -> str:
+    """Of the copy that holds these files: the manifests state the hashes of all others."""
+    told_apart = f"{manifest.model_sha256}{file_sha256(files[MANIFEST_FILE])}{classifier_key(files)}"
+    return hashlib.sha256(told_apart.encode()).hexdigest()
+
+
+def _damage(copy: Path) -> str | None:
+    """How a copy is not what its name says; None where it is."""
     try:
-        classifier_of(folder, checked_manifest(folder))
-    except (ManifestError, ModelError):
-        return False
-    return True
+        manifest = checked_manifest(copy)
+        key = _key(manifest, files_with_classifier(copy, manifest))
+    except (ManifestError, ModelError, OSError) as error:
+        return str(error)
+    return None if key == copy.name else f"{copy} holds other manifests than were copied"
 
 
 def _check_kind(manifest: ModelManifest, folder: Path) -> None:

@@ -15,7 +15,13 @@ from weakref import WeakValueDictionary
 from serving.models.cache import ModelCache
 from serving.models.loaded_model import LoadedModel, ModelError, ModelIdentity
 from serving.models.loader import Loader
-from serving.models.registry import RegisteredVersion, RegistryError, RegistryUnreachable, download_version
+from serving.models.registry import (
+    RegisteredVersion,
+    RegistryError,
+    RegistryUnreachable,
+    download_version,
+    find_version,
+)
 from serving.observability import logs
 
 _IDLE_SECONDS = 600.0
@@ -101,6 +107,17 @@ class ModelPool:
         given = {} if grace_seconds is None else {"grace_seconds": grace_seconds}
         self._cache.prune({*needed, *loaded}, **given)
 
+    def _fetched_again(self, identity: ModelIdentity) -> bool:
+        """True where the registry still gives the very files of a model whose copy is gone or damaged."""
+        if identity.version is None:
+            return False
+        try:
+            found = self._fetched(find_version(f"{identity.name}/{identity.version}"))
+        except (ModelError, RegistryError) as error:
+            logs.event("model_not_fetched_again", model=identity.name, version=identity.version, error=error)
+            return False
+        return found.key == identity.key
+
     def _fetched(self, registered: RegisteredVersion) -> ModelIdentity:
         try:
             with self._cache.incoming() as temporary:
@@ -116,7 +133,8 @@ class ModelPool:
                 passing=True,
             ) from error
 
-    def _load(self, identity: ModelIdentity, *, like: LoadedModel | None) -> LoadedModel:
+    def _copied(self, identity: ModelIdentity) -> Path:
+        """The folder of a whole copy. Raises ModelError."""
         folder = self._cache.copy(identity.key)
         if folder is None:
             raise ModelError(
@@ -124,6 +142,16 @@ class ModelPool:
                 f"holds; another model must not finish it: delete the scan and post it again",
                 reason="hash",
             )
+        self._cache.check(identity.key)
+        return folder
+
+    def _load(self, identity: ModelIdentity, *, like: LoadedModel | None) -> LoadedModel:
+        try:
+            folder = self._copied(identity)
+        except ModelError:
+            if not self._fetched_again(identity):
+                raise
+            folder = self._copied(identity)
         try:
             return self._loader.load(folder, identity, like=like)
         except ModelError as error:

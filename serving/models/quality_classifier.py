@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -121,7 +122,7 @@ def files_with_classifier(folder: Path, manifest: ModelManifest) -> dict[str, Pa
     return files
 
 
-def classifier_key(files: dict[str, Path]) -> str:
+def classifier_key(files: Mapping[str, Path]) -> str:
     """What tells a model's copy with this classifier from one with another or none; "" for none."""
     manifest = files.get(f"{QUALITY_FOLDER}/{MANIFEST_FILE}")
     return "" if manifest is None else file_sha256(manifest)

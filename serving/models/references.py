@@ -9,10 +9,12 @@ import time
 import uuid
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from serving.models.loaded_model import ModelIdentity
 from serving.models.registry import SCHEME, RegisteredVersion
 from serving.storage import sync
+from serving.storage.contract import checksum
 
 _SCHEMA = 1
 _HISTORY = 8
@@ -46,6 +48,7 @@ class Note:
     def write(self, path: Path) -> None:
         """Durably, as a whole or not at all."""
         content = {"schema": _SCHEMA, **dataclasses.asdict(self)}
+        content["checksum"] = _checksum(content)
         beside = path.with_name(f"{path.name}.{uuid.uuid4().hex}.part")
         try:
             beside.write_text(json.dumps(content, indent=1), encoding="utf-8")
@@ -60,7 +63,7 @@ class Note:
         """From a file that `write` wrote; None if it is not there, or cannot be understood."""
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
-            if content["schema"] != _SCHEMA:
+            if content["schema"] != _SCHEMA or content.pop("checksum", None) not in (None, _checksum(content)):
                 return None
             versions = tuple(_kept(version) for version in content["versions"])
             return cls(str(content["reference"]), versions, float(content["confirmed_seconds"])) if versions else None
@@ -71,6 +74,10 @@ class Note:
     def filename(reference: str) -> str:
         """Of the note of a reference."""
         return f"{hashlib.sha256(reference.encode()).hexdigest()[:32]}.json"
+
+
+def _checksum(content: dict[str, Any]) -> str:
+    return checksum(json.dumps(content, sort_keys=True).encode())
 
 
 def is_registered(reference: str) -> bool:

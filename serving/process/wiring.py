@@ -82,7 +82,7 @@ def server(settings: Settings, *, telemetry: Telemetry, tracing: Tracing) -> Ite
             janitor=components.janitor,
             intake=intake,
             uploads=uploads,
-            results=Results(components.store),
+            results=Results(components.store, components.jobs),
             readiness=_readiness(components, follower),
             observer=telemetry,
             worker=components.worker,

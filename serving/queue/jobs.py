@@ -10,7 +10,7 @@ import copy
 import hashlib
 import json
 import math
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import Any, get_args
 
 from sqlalchemy import Row, and_, delete, insert, or_, select, true, update
@@ -26,6 +26,7 @@ from serving.storage.database import Database, keys, scans
 __all__ = ["ENDED", "UNFINISHED", "Job", "Jobs", "Priority", "ScanNotFound", "State", "WrongState"]
 
 _SHOWN = get_args(State)
+_PAGE = 500
 _ARRIVAL_SECONDS = 3600
 """A scan whose files are not in the store after this long was being accepted by a process that died."""
 
@@ -57,9 +58,10 @@ class Jobs:
         theirs._identity = identity
         return theirs
 
-    def reserve(self, scan: Scan, *, priority: Priority, key: str | None = None) -> bool:
+    def reserve(self, scan: Scan, *, priority: Priority, checksums: Mapping[str, str], key: str | None = None) -> bool:
         """Makes the row of a scan whose files are about to be stored, found again by its Idempotency-Key.
 
+        `checksums` are those of the files of its result, which has no voxel yet.
         False if there is a scan of that id or key already.
         """
         row = {
@@ -76,6 +78,7 @@ class Jobs:
             "voxels": math.prod(scan.shape),
             "slices": scan.shape[0],
             "slabs": len(scan.boxes),
+            "checksums": json.dumps(dict(checksums)),
             "warnings": warnings_text(scan.warnings),
         }
         try:
@@ -164,6 +167,18 @@ class Jobs:
         with self._database.reading() as connection:
             return [(_scan(row), job_of(row)) for row in connection.execute(query)]
 
+    def each(self) -> Iterator[str]:
+        """Ids of all scans, a page at a time; those that come or go meanwhile may be among them or not."""
+        query = select(scans.c.id).where(scans.c.state.in_(_SHOWN), self._seen).order_by(scans.c.id).limit(_PAGE)
+        last = ""
+        while True:
+            with self._database.reading() as connection:
+                page = list(connection.scalars(query.where(scans.c.id > last)))
+            if not page:
+                return
+            yield from page
+            last = page[-1]
+
     def cancel(self, scan_id: str) -> None:
         """Ends a scan that is queued or running; its files stay, so that `retry` can begin it again.
 
@@ -185,6 +200,29 @@ class Jobs:
             not_before=0.0,
             queued=self._database.now,
         )
+
+    def remake(self, scan_id: str, why: str) -> bool:
+        """Queues a scan again whose result is damaged, to be made anew from its first slab; False if it has none."""
+        try:
+            self._move(
+                scan_id,
+                ("succeeded",),
+                to="queued",
+                do="remake",
+                finished=None,
+                failures=0,
+                starts=0,
+                error=why,
+                not_before=0.0,
+                queued=self._database.now,
+                slabs_done=0,
+                statistics=None,
+                judgement=None,
+                checksums=None,
+            )
+        except (ScanNotFound, WrongState):
+            return False
+        return True
 
     def remove(self, scan_id: str) -> None:
         """Cancels a scan and hides it; the files go next, then `forget`. Raises ScanNotFound."""

@@ -41,6 +41,8 @@ class Lease:
     """Of the slabs that are done."""
     judgement: Judgement
     """Of the slabs that are done."""
+    checksums: Mapping[str, str]
+    """Of the files of the result that are written, by name; none where the result is to be made anew."""
     batch_size: int | None
     """That the scan was begun with; None if it is begun now."""
     timings: Mapping[str, float]
@@ -59,6 +61,8 @@ class FinishedSlabs:
     slabs_done: int
     statistics: OrganStatistics
     judgement: Judgement
+    checksums: Mapping[str, str]
+    """Of all files of the result that are written, by name."""
     warnings: Sequence[Departure]
     """How the scan is unlike the training, as far as these say."""
     timings: Mapping[str, float]
@@ -128,6 +132,7 @@ class Leases:
             slabs_done=done.slabs_done,
             statistics=json.dumps(done.statistics.to_dict()),
             judgement=json.dumps(done.judgement.to_dict()),
+            checksums=json.dumps(dict(done.checksums)),
             warnings=warnings_text(done.warnings),
             timings=json.dumps(dict(done.timings)),
             batch_size=done.batch_size,
@@ -183,6 +188,7 @@ def _lease(row: Row[Any]) -> Lease:
         slabs_done=row.slabs_done,
         statistics=done or OrganStatistics.empty(scan.organs.classes),
         judgement=judged or Judgement.empty(len(scan.organs)),
+        checksums=json.loads(row.checksums) if row.checksums else {},
         batch_size=row.batch_size,
         timings=json.loads(row.timings) if row.timings else {},
     )

@@ -54,6 +54,10 @@ class Scan:
     """The span of the request that brought it, as W3C's header says it; None where nothing is traced."""
     good_threshold: float | None = None
     """From which probability on the model's Quality Classifier calls a slice good; None where it has none."""
+    voxels_crc32: tuple[int, ...] = ()
+    """Of the grey values of each slab, as they were verified; empty for a scan of an earlier version."""
+    copy_header: str | None = None
+    """Checksum of what stands before the voxels in a plain copy of them; None where `volume` is the file itself."""
     warnings: tuple[Departure, ...] = ()
     """How the file is unlike what the model has seen, found while it was verified."""
 
@@ -67,7 +71,7 @@ class Scan:
     def to_dict(self) -> dict[str, Any]:
         """What `from_dict` reads back, in types that JSON can hold."""
         content = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-        for name in ("traceparent", "good_threshold"):
+        for name in ("traceparent", "good_threshold", "copy_header"):
             if content[name] is None:
                 del content[name]
         del content["warnings"]
@@ -94,6 +98,7 @@ class Scan:
                 "window": Window(**content["window"]),
                 "model": ModelIdentity(**content["model"]),
                 "organs": OrganMap.from_mapping(content["organs"]),
+                "voxels_crc32": tuple(content.get("voxels_crc32", ())),
                 "warnings": tuple(Departure(**warning) for warning in content.get("warnings", ())),
             }
         )

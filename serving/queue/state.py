@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Any, Literal
@@ -51,6 +51,8 @@ class Job:
     """Of the whole scan, once it succeeded."""
     warnings: tuple[Departure, ...] = ()
     """How the scan is unlike what its model has seen; what its segmentation shows of it, once all of it is there."""
+    checksums: Mapping[str, str] = field(default_factory=dict)
+    """Of the files of the result that are written, by name."""
     timings: dict[str, float] = field(default_factory=dict)
     """Seconds by activity: read, wait, infer, write."""
     worker: str | None = None
@@ -71,6 +73,7 @@ def job_of(row: Row[Any]) -> Job:
         statistics=OrganStatistics.from_dict(json.loads(row.statistics)) if whole else None,
         judgement=Judgement.from_dict(json.loads(row.judgement)) if whole and row.judgement else None,
         warnings=tuple(Departure(**warning) for warning in json.loads(row.warnings or "[]")),
+        checksums=json.loads(row.checksums) if row.checksums else {},
         timings=json.loads(row.timings) if row.timings else {},
         worker=row.owner,
     )

@@ -19,7 +19,7 @@ from serving.observability.observer import Observer
 from serving.observability.reasons import reason
 from serving.queue.jobs import Priority
 from serving.queue.leases import FinishedSlabs, Lease, Leases
-from serving.storage import Fenced
+from serving.storage import DataDamaged, Fenced
 from serving.storage.fenced_table import LeaseLost
 
 _POLLING_SECONDS = 0.25
@@ -247,9 +247,7 @@ class Worker:
             logs.event("scan_parked", scan=scan_id)
             return Ending.PARKED
         except Fenced as error:
-            if not self._store_fails(error):  # without its store, a scan looks as if another had it
-                raise LeaseLost from error
-            return self._failed(run, error)
+            return self._fenced(run, error)
         except (LeaseLost, SQLAlchemyError):
             raise
         except Exception as error:
@@ -257,6 +255,15 @@ class Worker:
         self._leases.succeed(run.lease)
         logs.event("scan_succeeded", scan=scan_id)
         return Ending.SUCCEEDED
+
+    def _fenced(self, run: Run, error: Fenced) -> Ending:
+        """Without its store, or its files there, a scan looks as if another had it."""
+        scan_id = run.lease.scan.id
+        if self._store_fails(error):
+            return self._failed(run, error)
+        if scan_id not in self._leases.still([run.lease]):
+            raise LeaseLost from error
+        return self._failed(run, DataDamaged(f"the files of scan {scan_id} are gone from the store; send it again"))
 
     def _failed(self, run: Run, error: Exception) -> Ending:
         scan_id, blameless = run.lease.scan.id, self._store_fails(error)

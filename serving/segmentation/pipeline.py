@@ -20,7 +20,6 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from scans.formats import open_volume
 from scans.geometry import Box
 from scans.tiling import segment_slab
 from serving.inference.batching import Batcher
@@ -36,6 +35,7 @@ from serving.queue.worker import Run
 from serving.segmentation.judge import SlabJudge
 from serving.segmentation.stopwatch import ACTIVITIES, Stopwatch
 from serving.segmentation.stored_segmentation import SegmentationWriter
+from serving.segmentation.stored_voxels import open_voxels
 from serving.segmentation.writer import ResultWriter, SegmentedSlab
 from serving.storage import Scratch, Store
 
@@ -88,7 +88,7 @@ class Segmenter:
     def segment(self, run: Run) -> None:
         """Segments what is left of a scan. When this returns, all of it is in the store and noted in the database.
 
-        Raises Interrupted, LeaseLost or Fenced where it must stop, FormatError where the file is damaged, ModelError
+        Raises Interrupted, LeaseLost or Fenced where it must stop, ScanDamaged where the file is damaged, ModelError
         where the model is gone, and what the device raises.
         """
         scan = run.lease.scan
@@ -102,15 +102,14 @@ class Segmenter:
         with ExitStack() as stack:
             attempt = stack.enter_context(self._store.begin(scan.id, run.lease.epoch))
             folder = stack.enter_context(self._scratch.passing("staging"))
-            path = stack.enter_context(self._store.source(scan.id, scan.volume))
-            volume = stack.enter_context(open_volume(path, spacing=scan.upload.spacing))
+            voxels = stack.enter_context(open_voxels(self._store, scan))
             reading, writing = (stack.enter_context(_thread(name)) for name in ("slab-reader", "slab-writer"))
             numbered = [(number, box) for number, box in enumerate(scan.boxes) if number >= run.lease.slabs_done]
 
             def read(item: tuple[int, Box]) -> Slab:
                 number, box = item
                 with watch.measuring("read"), self._tracing.span("slab read", slab=number):
-                    return number, box, volume.slab(box.start[0], box.stop[0])
+                    return number, box, voxels.slab(number)
 
             judge = SlabJudge(
                 model, scan, whole_slices=not _in_tiles(scan, self._tile), quality_limit=self._quality_limit

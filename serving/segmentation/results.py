@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, BinaryIO, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from scans.formats import DOWNLOADS, open_volume, stem, stream_volume
-from scans.formats.ome_zarr_pyramid import Pyramid
+from scans.formats import DOWNLOADS, stem, stream_volume
 from scans.formats.zip_stream import ZipEntry, zip_bytes, zip_stream
 from scans.overlay import overlay
+from serving.observability import logs
+from serving.queue.jobs import Job, Jobs
 from serving.queue.scan import Scan
-from serving.segmentation.stored_segmentation import open_segmentation
+from serving.segmentation.stored_segmentation import ResultDamaged, StoredSegmentation
+from serving.segmentation.stored_voxels import open_voxels
 from serving.storage import Store
 
 Axis = Literal["z", "y", "x"]
@@ -48,39 +51,50 @@ class Download:
 
 
 class Results:
-    """Makes what is fetched from what is stored; memory is that of one slab."""
+    """Makes what is fetched from what is stored, as it was written; memory is that of one slab.
 
-    def __init__(self, store: Store) -> None:
+    A result that is found damaged is queued to be made again, and none of it is handed out: ResultDamaged is raised
+    before the first byte, or, should it be damaged while it is sent, before the last one.
+    """
+
+    def __init__(self, store: Store, jobs: Jobs) -> None:
         self._store = store
+        self._jobs = jobs
 
-    def download(self, scan: Scan, format_name: str) -> Download:
-        """The segmentation with the frame of the scan, named after the scan's file. Raises UnknownFormat."""
+    def download(self, scan: Scan, job: Job, format_name: str) -> Download:
+        """The segmentation with the frame of the scan, named after the scan's file.
+
+        Raises UnknownFormat, and ResultDamaged once all of it was looked at.
+        """
         if format_name not in DOWNLOADS:
             raise UnknownFormat(format_name)
         sent = DOWNLOADS[format_name]
         suffix = sent.suffixes[0]
-        length, pieces = self._zipped(scan) if format_name == OME_ZARR else (None, self._converted(scan, suffix))
+        with self._remaking(scan):
+            segmentation = StoredSegmentation(self._store, scan, job.checksums)
+            sizes = segmentation.sizes()
+        if format_name == OME_ZARR:
+            entries = [ZipEntry(name, size, _opener(segmentation, name)) for name, size in sizes.items()]
+            length, pieces = zip_bytes(entries), zip_stream(entries)
+        else:
+            length, pieces = None, _converted(segmentation, scan, suffix)
         name = f"{stem(Path(scan.upload.filename))}_segmentation{suffix}"
-        return Download(name, sent.media_type, length, pieces)
+        return Download(name, sent.media_type, length, self._sent(scan, pieces))
 
-    def picture(self, scan: Scan, axis: Axis, index: int, *, opacity: float) -> bytes:
-        """PNG of a slice with its organs. Raises SliceNotFound for an index beyond the scan.
+    def picture(self, scan: Scan, job: Job, axis: Axis, index: int, *, opacity: float) -> bytes:
+        """PNG of a slice with its organs. Raises SliceNotFound for an index beyond the scan, and DataDamaged.
 
-        Slices across z take one read; across y and x, the whole scan is passed through, slab by slab.
+        Slices across z take one slab; across y and x, the whole scan is passed through, slab by slab.
         """
         along = "zyx".index(axis)
         if not 0 <= index < scan.shape[along]:
             raise SliceNotFound(f"slice {axis}={index}; the scan has {axis}=0 to {axis}={scan.shape[along] - 1}")
-        segmentation = self._segmentation(scan)
-        with (
-            self._store.source(scan.id, scan.volume) as path,
-            open_volume(path, spacing=scan.upload.spacing) as volume,
-        ):
+        with self._remaking(scan), open_voxels(self._store, scan) as voxels:
+            segmentation = StoredSegmentation(self._store, scan, job.checksums)
             if along == 0:
-                grey, organs = volume.slab(index, index + 1)[0], segmentation.read(index, index + 1)[0]
+                grey, organs = voxels.plane(index), segmentation.read(index, index + 1)[0]
             else:
-                grey = _across((slab for _, slab in volume.slabs(scan.slab_slices)), along, index)
-                organs = _across(segmentation.slabs(), along, index)
+                grey, organs = _across(voxels.slabs(), along, index), _across(segmentation.slabs(), along, index)
         from PIL import Image  # noqa: PLC0415  only pictures need it
 
         colours = overlay(grey, organs, window=scan.window, palette=scan.organs.palette, opacity=opacity)
@@ -88,24 +102,34 @@ class Results:
         Image.fromarray(colours).save(buffer, format="PNG")
         return buffer.getvalue()
 
-    def _segmentation(self, scan: Scan) -> Pyramid:
-        return open_segmentation(self._store.result(scan.id))
+    @contextmanager
+    def _remaking(self, scan: Scan) -> Iterator[None]:
+        """Has a result made again that is found damaged within."""
+        try:
+            yield
+        except ResultDamaged as damaged:
+            if self._jobs.remake(scan.id, f"{damaged}; it is being made again"):
+                logs.event("result_damaged", level=logging.ERROR, scan=scan.id, files=len(damaged.names), error=damaged)
+            raise
 
-    def _zipped(self, scan: Scan) -> tuple[int, Iterator[bytes]]:
-        files = self._store.result_files(scan.id)
-        entries = [ZipEntry(file.name, file.size, partial(self._store.open_file, file)) for file in files]
-        return zip_bytes(entries), zip_stream(entries)
+    def _sent(self, scan: Scan, pieces: Iterator[bytes]) -> Iterator[bytes]:
+        with self._remaking(scan):
+            yield from pieces
 
-    def _converted(self, scan: Scan, suffix: str) -> Iterator[bytes]:
-        outgoing = _Outgoing()
-        segmentation = self._segmentation(scan)
-        with stream_volume(
-            outgoing, suffix=suffix, shape=scan.shape, dtype=np.uint8, frame=scan.frame, organs=scan.organs
-        ) as writer:
-            for slab in segmentation.slabs():
-                writer.write(slab)
-                yield outgoing.taken()
-        yield outgoing.taken()
+
+def _opener(segmentation: StoredSegmentation, name: str) -> Callable[[], BinaryIO]:
+    return lambda: io.BytesIO(segmentation.file(name))
+
+
+def _converted(segmentation: StoredSegmentation, scan: Scan, suffix: str) -> Iterator[bytes]:
+    outgoing = _Outgoing()
+    with stream_volume(
+        outgoing, suffix=suffix, shape=scan.shape, dtype=np.uint8, frame=scan.frame, organs=scan.organs
+    ) as writer:
+        for slab in segmentation.slabs():
+            writer.write(slab)
+            yield outgoing.taken()
+    yield outgoing.taken()
 
 
 class _Outgoing(io.BytesIO):

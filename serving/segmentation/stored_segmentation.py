@@ -1,26 +1,105 @@
-"""The segmentation of a scan in the store: an OME-Zarr pyramid that grows slab by slab."""
+"""The segmentation of a scan in the store: an OME-Zarr pyramid that grows slab by slab, each file with its checksum.
+
+Zarr takes a file that is not there for background. So Zarr reads no file of a result from the store itself: they are
+fetched, compared with what was noted in the database when they were written, and handed to it in memory.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from scans.formats.ome_zarr_pyramid import Pyramid
 from serving.queue.scan import Scan
-from serving.storage.contract import RESULT_DIR, Attempt
+from serving.storage import Attempt, DataDamaged, Store
+from serving.storage.contract import RESULT_DIR, checksum, file_checksums
+
+_AT_ONCE = 16
+"""Files that are fetched together."""
 
 
-def create_segmentation(scan_dir: Path, scan: Scan) -> None:
-    """An empty segmentation in the folder of a scan that is about to be accepted."""
+class ResultDamaged(DataDamaged):
+    """Files of a result are not as they were written, or are gone; it can be made again from the scan."""
+
+    def __init__(self, scan_id: str, names: Sequence[str]) -> None:
+        more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+        super().__init__(f"the result of scan {scan_id} is damaged: {names[0]}{more}")
+        self.names = names
+        """Files, relative to the result."""
+
+
+def create_segmentation(scan_dir: Path, scan: Scan) -> Mapping[str, str]:
+    """An empty segmentation in the folder of a scan that is about to be accepted; the checksums of its metadata."""
     _create(scan_dir / RESULT_DIR, scan)
+    return file_checksums(scan_dir / RESULT_DIR, Pyramid.metadata_files(scan.shape))
 
 
-def open_segmentation(result: Any) -> Pyramid:
-    """A scan's segmentation for reading, from what the store gives for it."""
-    return Pyramid.open(result)
+class StoredSegmentation:
+    """A finished segmentation, for reading: every byte of it is what was written, or ResultDamaged is raised."""
+
+    def __init__(self, store: Store, scan: Scan, checksums: Mapping[str, str]) -> None:
+        """`checksums` as the database has them, by file; of a file that is not among them, which an earlier version
+        wrote, it is known only that it must be there.
+        """
+        self._store = store
+        self._scan = scan
+        self._checksums = checksums
+        self._metadata = self._fetched(Pyramid.metadata_files(scan.shape))
+
+    def sizes(self) -> dict[str, int]:
+        """Bytes of each file by name; each is read for that, and is whole."""
+        names, sizes = _names(self._scan), {}
+        for first in range(0, len(names), _AT_ONCE):
+            found = self._fetched(names[first : first + _AT_ONCE])
+            sizes.update({name: len(content) for name, content in found.items()})
+        return sizes
+
+    def file(self, name: str) -> bytes:
+        """One of its files."""
+        return self._fetched([name])[name]
+
+    def read(self, start: int, stop: int) -> NDArray[np.uint8]:
+        """Class indices of the slices [start, stop), uint8 (stop - start, Y, X)."""
+        depth = self._scan.slab_slices
+        slabs = range(start // depth, -(-stop // depth))
+        shards = self._fetched([_shards(self._scan, number)[0] for number in slabs])
+        return Pyramid.of_files({**self._metadata, **shards}).read(start, stop)
+
+    def slabs(self) -> Iterator[NDArray[np.uint8]]:
+        """All class indices, slab by slab, upwards."""
+        for box in self._scan.boxes:
+            yield self.read(box.start[0], box.stop[0])
+
+    def _fetched(self, names: Sequence[str]) -> dict[str, bytes]:
+        found = self._store.read_result(self._scan.id, names)
+        if wrong := [name for name in names if _wrong(name, found, self._checksums)]:
+            raise ResultDamaged(self._scan.id, wrong)
+        return found
+
+
+def damaged_files(store: Store, scan: Scan, checksums: Mapping[str, str], *, whole: bool) -> list[str]:
+    """Files of a result that are not as they were written, or are gone; `whole`: all of it must be there."""
+    names = _names(scan) if whole else sorted(checksums)
+    return [name for name in names if _wrong(name, store.read_result(scan.id, [name]), checksums)]
+
+
+def _names(scan: Scan) -> list[str]:
+    """All files of a finished result."""
+    shards = (name for number in range(len(scan.boxes)) for name in _shards(scan, number))
+    return [*Pyramid.metadata_files(scan.shape), *shards]
+
+
+def _shards(scan: Scan, number: int) -> list[str]:
+    return Pyramid.shard_files(scan.shape, scan.slab_slices, number)
+
+
+def _wrong(name: str, found: Mapping[str, bytes], checksums: Mapping[str, str]) -> bool:
+    if name not in found:
+        return True
+    return name in checksums and checksum(found[name]) != checksums[name]
 
 
 class SegmentationWriter:
@@ -30,14 +109,24 @@ class SegmentationWriter:
         """`folder` is empty, on a local disk, and this attempt's alone."""
         self._attempt = attempt
         self._folder = folder
+        self._shape = scan.shape
         self._pyramid = _create(folder, scan)
 
-    def write(self, number: int, slab: NDArray[np.uint8]) -> None:
-        """Slab `number`, uint8 (z, Y, X); it is durable when this returns.
+    def write(self, number: int, slab: NDArray[np.uint8]) -> Mapping[str, str]:
+        """Slab `number`, uint8 (z, Y, X); it is durable when this returns. Gives the checksums of its shards.
 
         Raises Fenced where another attempt has begun or the scan is gone.
         """
-        self._attempt.publish(self._folder, self._pyramid.write(number, slab))
+        return self._published(self._pyramid.write(number, slab))
+
+    def write_metadata(self) -> Mapping[str, str]:
+        """Writes anew what the result had when the scan was accepted; gives its checksums. Raises Fenced."""
+        return self._published(Pyramid.metadata_files(self._shape))
+
+    def _published(self, names: Sequence[str]) -> Mapping[str, str]:
+        checksums = file_checksums(self._folder, names)
+        self._attempt.publish(self._folder, names)
+        return checksums
 
 
 def _create(folder: Path, scan: Scan) -> Pyramid:

@@ -58,6 +58,7 @@ class ResultWriter:
         self._observer = observer
         self._statistics = run.lease.statistics
         self._judgement = run.lease.judgement
+        self._checksums = dict(run.lease.checksums)
         self._scan = run.lease.scan
         self._finished: deque[tuple[float, int]] = deque(maxlen=_RECENT_SLABS)
 
@@ -68,7 +69,9 @@ class ResultWriter:
             self._judgement += judgement
         with self._watch.measuring("write"):
             self._statistics += OrganStatistics.of(slab.segmentation, box=slab.box, classes=self._scan.organs.classes)
-            self._segmentation.write(slab.number, slab.segmentation)
+            if not self._checksums:
+                self._checksums.update(self._segmentation.write_metadata())
+            self._checksums.update(self._segmentation.write(slab.number, slab.segmentation))
         last = slab.number + 1 == len(self._scan.boxes)
         departures = tuple(self._judge.departures(self._statistics, self._judgement)) if last else ()
         self._finished.append((time.monotonic(), slab.box.shape[0]))
@@ -77,6 +80,7 @@ class ResultWriter:
                 slabs_done=slab.number + 1,
                 statistics=self._statistics,
                 judgement=self._judgement,
+                checksums=self._checksums,
                 warnings=(*self._scan.warnings, *departures),
                 timings=dict(self._watch.seconds),
                 batch_size=self._batch_size,

@@ -16,7 +16,6 @@ import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy.exc import SQLAlchemyError
 
-from scans.formats import open_volume
 from scans.intensity import Window
 from scans.tiling import segment_slab
 from serving.inference.batching import Batcher
@@ -26,7 +25,8 @@ from serving.observability import logs
 from serving.observability.reasons import reason
 from serving.queue.worker import Interrupted
 from serving.segmentation.pipeline import HALO
-from serving.segmentation.stored_segmentation import open_segmentation
+from serving.segmentation.stored_segmentation import StoredSegmentation
+from serving.segmentation.stored_voxels import open_voxels
 from serving.shadow.agreement import Matching, OrganAgreement
 from serving.shadow.comparison_queue import ShadowLease, ShadowQueue
 from serving.storage import Store
@@ -75,7 +75,7 @@ class Comparer:
     def compare(self, comparison: Comparison) -> OrganAgreement:
         """All slabs that are not counted yet; each is durable once it is.
 
-        Raises Interrupted or LeaseLost where it must stop, NothingInCommon, FormatError, and what store and device
+        Raises Interrupted or LeaseLost where it must stop, NothingInCommon, DataDamaged, and what store and device
         raise.
         """
         lease, model = comparison.lease, comparison.model
@@ -86,14 +86,13 @@ class Comparer:
             done, agreement = lease.slabs_done, lease.agreement
         with ExitStack() as stack:
             stack.enter_context(self._kept(comparison))
-            path = stack.enter_context(self._store.source(scan.id, scan.volume))
-            volume = stack.enter_context(open_volume(path, spacing=scan.upload.spacing))
-            window = model.manifest.intensity.window(volume)
-            answered = open_segmentation(self._store.result(scan.id))
+            voxels = stack.enter_context(open_voxels(self._store, scan))
+            window = model.manifest.intensity.window(voxels.volume)
+            answered = StoredSegmentation(self._store, scan, lease.checksums)
             for number, box in enumerate(scan.boxes[done:], start=done):
                 comparison.check()
                 start, stop = box.start[0], box.stop[0]
-                shadow = self._segmented(comparison, volume.slab(start, stop), window)
+                shadow = self._segmented(comparison, voxels.slab(number), window)
                 agreement += matching.compare(champion=answered.read(start, stop), shadow=shadow)
                 self._queue.commit(lease, shadow=model.identity, slabs_done=number + 1, agreement=agreement)
                 logs.event("shadow_slab_compared", scan=scan.id, slab=number, slabs=len(scan.boxes))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import uuid
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -44,6 +45,8 @@ class ShadowLease:
 
     id: str
     scan: Scan
+    checksums: Mapping[str, str]
+    """Of the files of its result, by name."""
     epoch: int
     starts: int
     slabs_done: int
@@ -143,7 +146,7 @@ class ShadowQueue:
         return seconds
 
     def _oldest(self) -> Select[Any]:
-        free = select(shadows, scans.c.content).join(scans, _SUCCEEDED).where(self._rows.free)
+        free = select(shadows, scans.c.content, scans.c.checksums).join(scans, _SUCCEEDED).where(self._rows.free)
         return free.order_by(shadows.c.wanted).limit(1)
 
 
@@ -175,6 +178,7 @@ def _lease(row: Row[Any]) -> ShadowLease:
     return ShadowLease(
         id=row.id,
         scan=Scan.from_dict(json.loads(row.content)),
+        checksums=json.loads(row.checksums) if row.checksums else {},
         epoch=row.epoch + 1,
         starts=row.starts + 1,
         slabs_done=row.slabs_done,

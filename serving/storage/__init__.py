@@ -7,11 +7,11 @@ from pathlib import Path
 from serving.settings import S3_SCHEME, Settings
 from serving.storage.contract import (
     Attempt,
+    DataDamaged,
     Fenced,
     NoRemoteCopies,
     RemoteCopies,
     Store,
-    StoredFile,
     StoreError,
 )
 from serving.storage.folder import FolderStore
@@ -19,6 +19,7 @@ from serving.storage.scratch import Scratch, sync
 
 __all__ = [
     "Attempt",
+    "DataDamaged",
     "Fenced",
     "FolderStore",
     "NoRemoteCopies",
@@ -26,7 +27,6 @@ __all__ = [
     "Scratch",
     "Store",
     "StoreError",
-    "StoredFile",
     "open_store",
     "sync",
 ]

@@ -1,26 +1,25 @@
 """BucketStore: scans in an S3 bucket. What is worked on is copied to the local disk, shards go up as they are finished.
 
 An attempt is an object, `scans/ID/attempts/EPOCH`, which a newer attempt removes; every publication looks for its own
-first. A shard is put only where there is none (If-None-Match), so that nothing that is there ever changes; what an
-older attempt could still put between its look and its put is a shard that is missing, with the bytes it will have.
+first. A shard is put only where there is none (If-None-Match), so that what an older attempt could still put between
+its look and its put is a shard that is missing. One that is there with other bytes, damaged or of another processor's
+rounding, is replaced by the attempt that holds the mark.
 """
 
 from __future__ import annotations
 
-import contextlib
 import shutil
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import s3fs
-from zarr.storage import FsspecStore
 
 from serving.settings import S3_SCHEME
-from serving.storage.contract import RESULT_DIR, Attempt, Fenced, StoredFile, StoreError, each_file
+from serving.storage.contract import RESULT_DIR, Attempt, Fenced, StoreError, each_file
 from serving.storage.rehearsal import REHEARSED, Stages
 from serving.storage.scratch import Scratch
 
@@ -103,7 +102,7 @@ class BucketStore:
     def begin(self, scan_id: str, epoch: int) -> Iterator[Attempt]:
         """Begins an attempt and fences all of a lower epoch off. Raises Fenced."""
         attempts = f"{self._scan(scan_id)}/attempts"
-        if not self._s3.find(f"{self._scan(scan_id)}/{RESULT_DIR}/zarr.json"):
+        if not any(not name.startswith(f"{attempts}/") for name in self._s3.find(self._scan(scan_id))):
             raise Fenced(f"scan {scan_id} is gone")
         mine = f"{attempts}/{epoch}"
         self._s3.pipe_file(mine, b"")
@@ -118,24 +117,21 @@ class BucketStore:
             if self._s3.exists(mine):
                 self._s3.rm_file(mine)
 
-    def result(self, scan_id: str) -> FsspecStore:
-        """What zarr reads the result from. Raises FileNotFoundError."""
-        place = f"{self._scan(scan_id)}/{RESULT_DIR}"
-        if not self._s3.exists(f"{place}/zarr.json"):
-            raise FileNotFoundError(place)
-        options = {**self._options, "asynchronous": True}
-        return FsspecStore.from_url(f"{S3_SCHEME}{place}", storage_options=options, read_only=True)
+    def read_result(self, scan_id: str, names: Collection[str]) -> dict[str, bytes]:
+        """Files of the result that are there, by name; several are fetched at once."""
+        if not names:
+            return {}
+        places = {f"{self._scan(scan_id)}/{RESULT_DIR}/{name}": name for name in names}
+        found = self._s3.cat(list(places), on_error="return")
+        for content in found.values():
+            if isinstance(content, Exception) and not isinstance(content, FileNotFoundError):
+                raise content
+        return {places[place]: content for place, content in found.items() if isinstance(content, bytes)}
 
-    def result_files(self, scan_id: str) -> list[StoredFile]:
-        """All files of the result, by name."""
+    def result_names(self, scan_id: str) -> set[str]:
+        """All files of the result."""
         place = f"{self._scan(scan_id)}/{RESULT_DIR}"
-        found = self._s3.find(place, detail=True)
-        return [StoredFile(name.removeprefix(f"{place}/"), info["size"], name) for name, info in sorted(found.items())]
-
-    def open_file(self, file: StoredFile) -> BinaryIO:
-        """A file of a result, for reading."""
-        opened: BinaryIO = self._s3.open(file.place, "rb", cache_type="readahead")
-        return opened
+        return {name.removeprefix(f"{place}/") for name in self._s3.find(place)}
 
     @property
     def models_dir(self) -> Path:
@@ -198,6 +194,12 @@ class _BucketAttempt:
         for name in names:
             if not self.s3.exists(self.mark):
                 raise Fenced(f"the attempt {self.mark} was fenced off")
-            with contextlib.suppress(FileExistsError):  # put by an attempt that was interrupted right after it
-                self.s3.pipe_file(f"{self.result}/{name}", (folder / name).read_bytes(), mode="create")
+            self._put(f"{self.result}/{name}", (folder / name).read_bytes())
             (folder / name).unlink()
+
+    def _put(self, place: str, content: bytes) -> None:
+        try:
+            self.s3.pipe_file(place, content, mode="create")
+        except FileExistsError:  # put by an attempt that was interrupted right after it, or damaged since
+            if self.s3.cat_file(place) != content:
+                self.s3.pipe_file(place, content)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import hashlib
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol
+from typing import Protocol
 
 RESULT_DIR = "segmentation.ome.zarr"
 
@@ -19,16 +19,8 @@ class Fenced(Exception):
     """A newer attempt at the scan has begun, or the scan is gone: this one can write no more."""
 
 
-@dataclass(frozen=True)
-class StoredFile:
-    """A file of a result."""
-
-    name: str
-    """Relative to the result, with forward slashes."""
-    size: int
-    """Bytes."""
-    place: Any
-    """What the store opens it by."""
+class DataDamaged(Exception):
+    """What is in the store is not what was written there, or is gone. Nothing of it may be handed out."""
 
 
 class Attempt(Protocol):
@@ -123,16 +115,12 @@ class Store(RemoteCopies, Protocol):
         """Begins an attempt and fences all of a lower epoch off. Raises Fenced if there is one of a higher epoch."""
         ...
 
-    def result(self, scan_id: str) -> Any:
-        """What zarr opens the result from, for reading. Raises FileNotFoundError."""
+    def read_result(self, scan_id: str, names: Collection[str]) -> dict[str, bytes]:
+        """Files of the result, by name relative to it; those that are not there are left out. Raises OSError."""
         ...
 
-    def result_files(self, scan_id: str) -> list[StoredFile]:
-        """All files of the result, by name."""
-        ...
-
-    def open_file(self, file: StoredFile) -> BinaryIO:
-        """A file of a result, for reading from the start."""
+    def result_names(self, scan_id: str) -> set[str]:
+        """All files of the result; none of a scan that is not there."""
         ...
 
     @property
@@ -144,3 +132,13 @@ class Store(RemoteCopies, Protocol):
 def each_file(folder: Path) -> Iterator[Path]:
     """All files below a folder, in a fixed order."""
     yield from sorted(file for file in folder.rglob("*") if file.is_file())
+
+
+def checksum(content: bytes) -> str:
+    """Of a file in the store, 16 hexadecimal digits: BLAKE2b of 64 bits, against damage and not against forgery."""
+    return hashlib.blake2b(content, digest_size=8).hexdigest()
+
+
+def file_checksums(folder: Path, names: Iterable[str]) -> Mapping[str, str]:
+    """Checksums of files below a folder, by name."""
+    return {name: checksum((folder / name).read_bytes()) for name in names}

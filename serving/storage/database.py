@@ -65,6 +65,7 @@ scans = Table(
     Column("rate", Float(53), comment="slices per second, of late"),
     Column("statistics", Text, comment="organ statistics of the slabs that are done, as JSON"),
     Column("judgement", Text, comment="what is judged of the slabs that are done, as JSON"),
+    Column("checksums", Text, comment="of the files of the result that are written, by name, as JSON"),
     Column("warnings", Text, comment="how it is unlike the training, as JSON; NULL: in no way that is known yet"),
     Column("timings", Text, comment="seconds by activity, as JSON"),
     Column("finished", Float(53), comment="seconds since 1970"),

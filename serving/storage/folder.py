@@ -14,13 +14,12 @@ import os
 import shutil
 import tempfile
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import BinaryIO
 
-from serving.storage.contract import RESULT_DIR, Attempt, Fenced, NoRemoteCopies, StoredFile, StoreError, each_file
+from serving.storage.contract import RESULT_DIR, Attempt, Fenced, NoRemoteCopies, StoreError, each_file
 from serving.storage.rehearsal import REHEARSED, Stages
 from serving.storage.scratch import sync
 
@@ -148,24 +147,18 @@ class FolderStore(NoRemoteCopies):
             with contextlib.suppress(OSError):  # not empty: a newer attempt has begun
                 attempts.rmdir()
 
-    def result(self, scan_id: str) -> Path:
-        """The folder of the result. Raises FileNotFoundError."""
+    def read_result(self, scan_id: str, names: Collection[str]) -> dict[str, bytes]:
+        """Files of the result that are there, by name."""
+        found = {}
+        for name in names:
+            with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+                found[name] = (self._scans / scan_id / RESULT_DIR / name).read_bytes()
+        return found
+
+    def result_names(self, scan_id: str) -> set[str]:
+        """All files of the result."""
         folder = self._scans / scan_id / RESULT_DIR
-        if not folder.is_dir():
-            raise FileNotFoundError(folder)
-        return folder
-
-    def result_files(self, scan_id: str) -> list[StoredFile]:
-        """All files of the result, by name."""
-        folder = self.result(scan_id)
-        return [
-            StoredFile(file.relative_to(folder).as_posix(), file.stat().st_size, file) for file in each_file(folder)
-        ]
-
-    def open_file(self, file: StoredFile) -> BinaryIO:
-        """A file of a result, for reading."""
-        path: Path = file.place
-        return path.open("rb")
+        return {file.relative_to(folder).as_posix() for file in each_file(folder)}
 
     @property
     def models_dir(self) -> Path:
@@ -201,7 +194,7 @@ class _FolderAttempt:
 
     def _make_parents(self, name: PurePosixPath, touched: set[Path]) -> None:
         """One by one, from the result down, so that a scan that was removed is not brought back as empty folders."""
-        for parent in reversed(name.parents[:-1]):
+        for parent in reversed(name.parents):
             folder = self.result / parent
             with contextlib.suppress(FileExistsError):
                 os.mkdir(folder)  # noqa: PTH102 - without parents, as pathlib's would be as well

@@ -46,7 +46,7 @@ def new_scan(**changes: object) -> Scan:
 
 def queued(jobs: Jobs, *, priority: Priority = Priority.NORMAL, **changes: object) -> Scan:
     scan = new_scan(**changes)
-    assert jobs.reserve(scan, priority=priority)
+    assert jobs.reserve(scan, priority=priority, checksums={})
     jobs.enqueue(scan.id)
     return scan
 
@@ -57,6 +57,7 @@ def leases(database: Database, owner: str, *, seconds: float = 60.0) -> Leases:
 
 def commit(by: Leases, lease: Lease, *, slabs_done: int) -> None:
     done = FinishedSlabs(
+        checksums={},
         slabs_done=slabs_done,
         statistics=STATISTICS,
         judgement=JUDGEMENT,

@@ -60,8 +60,8 @@ def get_segmentation(
     format_name: Annotated[str, Query(alias="format", description=", ".join(DOWNLOADS))] = "nii.gz",
 ) -> StreamingResponse:
     """The class index of every voxel, with the frame of the scan; made while it is sent."""
-    scan, _ = _finished(resources, scan_id)
-    download = resources.results.download(scan, format_name)
+    scan, job = _finished(resources, scan_id)
+    download = resources.results.download(scan, job, format_name)
     headers = {"Content-Disposition": _disposition(download.filename)}
     if download.length is not None:
         headers["Content-Length"] = str(download.length)
@@ -107,8 +107,8 @@ def get_slice(
     opacity: Annotated[float, Query(ge=0, le=1, description="Of the organs' colour.")] = 0.45,
 ) -> Response:
     """A slice of the scan, its organs laid over it."""
-    scan, _ = _finished(resources, scan_id)
-    return Response(resources.results.picture(scan, axis, index, opacity=opacity), media_type="image/png")
+    scan, job = _finished(resources, scan_id)
+    return Response(resources.results.picture(scan, job, axis, index, opacity=opacity), media_type="image/png")
 
 
 def _finished(resources: Resources, scan_id: str) -> tuple[Scan, Job]:

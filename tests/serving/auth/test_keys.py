@@ -87,7 +87,7 @@ def test_a_database_of_an_earlier_version_is_completed(url: str) -> None:
     database = Database(url)
     database.open()
     old = new_scan()
-    Jobs(database, owner="s").reserve(old, priority=Priority.NORMAL)
+    Jobs(database, owner="s").reserve(old, priority=Priority.NORMAL, checksums={})
     Jobs(database, owner="s").enqueue(old.id)
     database.close()
     engine = create_engine(database.url.set(drivername="postgresql+psycopg") if database.shared else database.url)
@@ -115,7 +115,7 @@ def test_the_queue_is_everybodys_own(database: Database) -> None:
     jobs = Jobs(database, owner="s")
     ada, eve = jobs.seen_by(ADA), jobs.seen_by(Identity("eve", frozenset({"segment"})))
     scan = new_scan()
-    ada.reserve(scan, priority=Priority.NORMAL, key="k")
+    ada.reserve(scan, priority=Priority.NORMAL, checksums={}, key="k")
     ada.enqueue(scan.id)
     assert eve.page(limit=9) == [] and eve.of_key("k") is None and jobs.of_key("k") is None
     for call in (eve.get, eve.cancel, eve.retry, eve.remove):

@@ -27,7 +27,7 @@ UNLIMITED = QueueLimits(scans=10**6, bytes=10**15, age_seconds=1e9)
 def queue(jobs: Jobs, *, priority: Priority = Priority.NORMAL) -> str:
     """A scan of 10 x 4 x 4 voxels in 10 bytes; gives its id."""
     scan = dataclasses.replace(new_scan(), slab_slices=2)
-    assert jobs.reserve(scan, priority=priority)
+    assert jobs.reserve(scan, priority=priority, checksums={})
     jobs.enqueue(scan.id)
     return scan.id
 
@@ -39,7 +39,7 @@ def test_what_waits_is_counted_by_priority_in_scans_bytes_and_voxels(database: D
         queue(jobs, priority=priority)
     jobs.cancel(queue(jobs))
     arriving = new_scan()
-    jobs.reserve(arriving, priority=Priority.INTERACTIVE)
+    jobs.reserve(arriving, priority=Priority.INTERACTIVE, checksums={})
     load = measure(database, but_arriving_at="here")
     assert load.of(Priority.INTERACTIVE) == Waiting()
     normal = load.of(Priority.NORMAL)
@@ -84,6 +84,7 @@ def test_the_rate_is_that_of_all_running_scans_with_a_lease(database: Database) 
         lease = leases.take(Priority.NORMAL)
         assert lease is not None
         done = FinishedSlabs(
+            checksums={},
             slabs_done=2,
             statistics=OrganStatistics.empty(3),
             judgement=Judgement.empty(2),

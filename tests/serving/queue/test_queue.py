@@ -173,8 +173,8 @@ def test_a_removed_scan_is_gone_for_everyone(database: Database, jobs: Jobs) -> 
 def test_an_acceptance_that_was_cut_off_leaves_nothing(database: Database, jobs: Jobs) -> None:
     """A restarted server finds its own; that of another is left alone while it may still be under way."""
     cut_off, remote = new_scan(), new_scan()
-    jobs.reserve(cut_off, priority=Priority.NORMAL)
-    Jobs(database, owner="other server").reserve(remote, priority=Priority.NORMAL)
+    jobs.reserve(cut_off, priority=Priority.NORMAL, checksums={})
+    Jobs(database, owner="other server").reserve(remote, priority=Priority.NORMAL, checksums={})
     assert jobs.page(limit=10) == []
     assert jobs.leftovers() == []
     assert jobs.leftovers(starting=True) == [cut_off.id]

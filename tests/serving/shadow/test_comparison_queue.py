@@ -33,7 +33,7 @@ def succeeded(database: Database, queue: ShadowQueue, **changes: object) -> Scan
     """A scan that has gone all the way through the queue."""
     scan = new_scan(model=CHAMPION, **changes)
     jobs = Jobs(database, owner="server")
-    assert jobs.reserve(scan, priority=Priority.NORMAL)
+    assert jobs.reserve(scan, priority=Priority.NORMAL, checksums={})
     jobs.enqueue(scan.id)
     worker = Leases(database, owner="w", seconds=60.0, on_success=queue.want)
     lease = worker.take(Priority.NORMAL)
@@ -76,7 +76,7 @@ def test_nothing_is_begun_while_a_scan_waits(database: Database) -> None:
     queue = queue_of(database, "a")
     succeeded(database, queue)
     jobs, scan = Jobs(database, owner="server"), new_scan()
-    assert jobs.reserve(scan, priority=Priority.BACKLOG)
+    assert jobs.reserve(scan, priority=Priority.BACKLOG, checksums={})
     assert queue.ready()
     jobs.enqueue(scan.id)
     assert not queue.ready()

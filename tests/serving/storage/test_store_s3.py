@@ -72,15 +72,15 @@ def test_what_is_published_can_be_read(store: BucketStore, tmp_path: Path) -> No
     assert not path.exists()
     with store.begin("a" * 32, 1) as attempt:
         attempt.publish(staged, ["0/c/0/0/0"])
-    np.testing.assert_array_equal(Pyramid.open(store.result("a" * 32)).read(0, 4), 7)
-    files = {file.name: file for file in store.result_files("a" * 32)}
-    assert set(files) == {"zarr.json", "0/zarr.json", "0/c/0/0/0"}
-    with store.open_file(files["0/c/0/0/0"]) as shard:
-        assert len(shard.read()) == files["0/c/0/0/0"].size
+    names = {"zarr.json", "0/zarr.json", "0/c/0/0/0"}
+    assert store.result_names("a" * 32) == names
+    files = store.read_result("a" * 32, [*names, "0/c/1/0/0"])
+    assert set(files) == names
+    np.testing.assert_array_equal(Pyramid.of_files(files).read(0, 4), 7)
     store.remove("a" * 32)
     store.remove("a" * 32)
-    with pytest.raises(FileNotFoundError):
-        store.result("a" * 32)
+    assert store.result_names("a" * 32) == set()
+    assert store.read_result("a" * 32, ["zarr.json"]) == {}
     with pytest.raises(Fenced), store.begin("a" * 32, 2):
         pass
 
@@ -91,11 +91,24 @@ def test_an_older_attempt_is_fenced_off(store: BucketStore, tmp_path: Path) -> N
     with store.begin("b" * 32, 1) as old, store.begin("b" * 32, 2) as new:
         with pytest.raises(Fenced):
             old.publish(staged, ["0/c/0/0/0"])
-        assert {file.name for file in store.result_files("b" * 32)} == {"zarr.json", "0/zarr.json"}
+        assert store.result_names("b" * 32) == {"zarr.json", "0/zarr.json"}
         with pytest.raises(Fenced), store.begin("b" * 32, 1):
             pass
         new.publish(staged, ["0/c/0/0/0"])
-    assert "0/c/0/0/0" in {file.name for file in store.result_files("b" * 32)}
+    assert "0/c/0/0/0" in store.result_names("b" * 32)
+
+
+def test_a_damaged_shard_is_put_again(store: BucketStore, endpoint: str, tmp_path: Path) -> None:
+    """A shard is put where there is none; one that is there with other bytes is replaced, the same is left alone."""
+    staged = accepted(store, tmp_path, "c" * 32)
+    whole = (staged / "0/c/0/0/0").read_bytes()
+    place = "prefix/scans/" + "c" * 32 + "/segmentation.ome.zarr/0/c/0/0/0"
+    boto3.client("s3", endpoint_url=endpoint).put_object(Bucket="fish", Key=place, Body=b"damaged")
+    for _ in range(2):
+        (staged / "0/c/0/0/0").write_bytes(whole)
+        with store.begin("c" * 32, 1) as attempt:
+            attempt.publish(staged, ["0/c/0/0/0"])
+        assert store.read_result("c" * 32, ["0/c/0/0/0"]) == {"0/c/0/0/0": whole}
 
 
 def test_model_copies_and_notes_go_through_the_bucket(store: BucketStore, endpoint: str, tmp_path: Path) -> None:

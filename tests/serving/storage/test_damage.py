@@ -1,0 +1,139 @@
+"""Files of a store are flipped, cut and removed: what is handed out is right, or nothing is; a result is made again."""
+
+from __future__ import annotations
+
+import random
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from tests.serving.intake.test_ways_in import nifti
+from tests.serving.running import RunningServer
+
+pytestmark = pytest.mark.process
+
+ASKED = ("segmentation", "segmentation?format=ome-zarr", "segmentation?format=nrrd", "slices/z/5.png", "slices/x/3.png")
+OF_THE_RESULT = ASKED[:3]
+
+
+def flip(file: Path) -> None:
+    """One bit, anywhere."""
+    content = bytearray(file.read_bytes())
+    place = random.Random(file.name).randrange(8 * len(content))  # noqa: S311 - a place, not a secret
+    content[place // 8] ^= 1 << place % 8
+    file.write_bytes(content)
+
+
+def empty(file: Path) -> None:
+    file.write_bytes(b"")
+
+
+DAMAGES: dict[str, Callable[[Path], None]] = {"flipped": flip, "emptied": empty, "removed": Path.unlink}
+
+
+@dataclass
+class Stored:
+    """A finished scan, its folder in the store, and what it answered when all was whole."""
+
+    server: RunningServer
+    scan_id: str
+    folder: Path
+    answers: dict[str, bytes]
+
+    def ask(self, path: str) -> tuple[int, bytes]:
+        answer = self.server.get(f"/v1/scans/{self.scan_id}/{path}")
+        return answer.status_code, answer.content
+
+    def state(self) -> dict[str, object]:
+        scan: dict[str, object] = self.server.get(f"/v1/scans/{self.scan_id}").json()
+        return scan
+
+    def until_whole(self) -> None:
+        assert self.server.until_ended(self.scan_id)["state"] == "succeeded"
+        for path in ASKED:
+            assert self.ask(path) == (200, self.answers[path])
+
+
+@pytest.fixture(scope="module", params=["fish.nii", "fish.nii.gz"])
+def stored(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, model_dir: Path
+) -> Iterator[Stored]:
+    """The gzipped file is kept as a plain copy, the other as it came; the pyramid has levels."""
+    server = RunningServer(tmp_path_factory.mktemp("server"), model_dir, slab_slices=8, attempts=1).start()
+    try:
+        body = nifti(4, (20, 150, 16)) if request.param == "fish.nii" else _gzipped(tmp_path_factory.mktemp("file"))
+        scan_id = server.post(body, request.param).json()["id"]
+        assert server.until_ended(scan_id)["state"] == "succeeded"
+        stored = Stored(server, scan_id, server.store / "scans" / scan_id, {})
+        stored.answers = {path: stored.ask(path)[1] for path in ASKED}
+        yield stored
+    finally:
+        server.end()
+
+
+def _gzipped(folder: Path) -> Path:
+    grey = np.random.default_rng(4).integers(0, 999, (20, 150, 16)).astype(np.int16)
+    nib.save(nib.Nifti1Image(grey.T, np.eye(4)), folder / "fish.nii.gz")
+    return folder / "fish.nii.gz"
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_every_file_of_a_result_is_missed_and_made_again(stored: Stored, damage: str) -> None:
+    """503 before the first byte, with the reason; then the result is made again, byte for byte."""
+    files = sorted(file for file in (stored.folder / "segmentation.ome.zarr").rglob("*") if file.is_file())
+    assert len(files) == 3 + 3 + 3  # metadata of two levels and of the whole, three slabs in each level
+    for number, file in enumerate(files):
+        whole = file.read_bytes()
+        DAMAGES[damage](file)
+        status, content = stored.ask(OF_THE_RESULT[number % len(OF_THE_RESULT)])
+        assert status == 503, (file, content[:200])
+        assert b"result-damaged" in content
+        stored.until_whole()
+        assert file.read_bytes() == whole
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_scan_shows_no_picture_and_is_not_segmented_again(stored: Stored, damage: str) -> None:
+    """What was segmented of it before is handed out; pictures are not, nor is it segmented from other voxels."""
+    (volume,) = [file for file in stored.folder.rglob("*") if file.is_file() and file.suffix == ".nii"]
+    whole = volume.read_bytes()
+    DAMAGES[damage](volume) if damage != "flipped" else _flip_a_voxel(volume)
+    for path in OF_THE_RESULT:
+        assert stored.ask(path) == (200, stored.answers[path])
+    for path in ("slices/z/5.png", "slices/x/3.png"):
+        status, content = stored.ask(path)
+        assert (status, b"scan-damaged" in content) == (503, True)
+    (stored.folder / "segmentation.ome.zarr" / "0" / "c" / "0" / "0" / "0").unlink()
+    assert stored.ask("segmentation")[0] == 503
+    ended = stored.server.until_ended(stored.scan_id)
+    assert ended["state"] == "failed"
+    assert "is damaged" in str(ended["error"])
+    assert stored.ask("segmentation")[0] == 409
+    volume.write_bytes(whole)
+    assert stored.server.http.post(f"{stored.server.url}/v1/scans/{stored.scan_id}/retry").status_code in (200, 202)
+    stored.until_whole()
+
+
+def _flip_a_voxel(volume: Path) -> None:
+    """In the slab that the pictures show."""
+    content = bytearray(volume.read_bytes())
+    content[352 + 2 * 150 * 16 * 5 + 7] ^= 1
+    volume.write_bytes(content)
+
+
+def test_a_scan_whose_folder_is_gone_ends_with_the_reason(stored: Stored) -> None:
+    """It is not begun for ever."""
+    kept = stored.folder.with_name("kept")
+    shutil.move(stored.folder, kept)
+    assert stored.ask("segmentation")[0] == 503
+    ended = stored.server.until_ended(stored.scan_id)
+    assert ended["state"] == "failed"
+    assert "gone from the store" in str(ended["error"])
+    shutil.move(kept, stored.folder)
+    assert stored.server.http.post(f"{stored.server.url}/v1/scans/{stored.scan_id}/retry").status_code in (200, 202)
+    stored.until_whole()
