@@ -12,7 +12,7 @@ from typing import Any
 
 from ricefish.planning.capacity import Rates
 
-_SAMPLE = re.compile(r"^(\w+)(?:\{([^}]*)\})? (\S+)", re.MULTILINE)
+_SAMPLE = re.compile(r"^(\w++)(?:\{([^}\n]*+)\})? (\S++)", re.MULTILINE)
 _ACTIVITIES = ("read", "prepare", "infer", "write")
 
 

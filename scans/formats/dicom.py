@@ -22,7 +22,7 @@ from scans.formats.sources import Opened
 from scans.geometry import Triple
 
 _TAGS = [
-    "SeriesInstanceUID", "SeriesDescription", "Rows", "Columns", "SamplesPerPixel", "PhotometricInterpretation",
+    "SeriesInstanceUID", "Rows", "Columns", "SamplesPerPixel", "PhotometricInterpretation",
     "NumberOfFrames", "BitsStored", "PixelRepresentation", "RescaleSlope", "RescaleIntercept", "PixelSpacing",
     "ImagePositionPatient", "ImageOrientationPatient", "SpacingBetweenSlices", "SliceThickness",
 ]  # fmt: skip

@@ -7,7 +7,6 @@ outside its place nor fill memory or disk. Names that point outside the archive 
 from __future__ import annotations
 
 import os
-import re
 import zipfile
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -16,9 +15,13 @@ from pathlib import Path, PurePosixPath
 from typing import BinaryIO, Protocol
 
 from scans.formats.errors import FormatError
+from scans.formats.numbered_names import natural_key
 
 LARGEST_ENTRY = 1 << 30
 """Bytes of the largest slice or compressed chunk that is taken from an archive."""
+
+LONGEST_NAME = 1024
+"""Characters of the longest name of a file in a folder or archive."""
 
 _JUNK = {"thumbs.db", "desktop.ini", "dicomdir", "__macosx"}
 
@@ -83,11 +86,7 @@ class ZipEntries:
         archive = stack.enter_context(zipfile.ZipFile(path))
         members = [member for member in archive.infolist() if not member.is_dir()]
         for member in members:
-            parts = PurePosixPath(member.filename.replace("\\", "/"))
-            if parts.is_absolute() or ".." in parts.parts or re.match(r"[A-Za-z]:", member.filename):
-                raise FormatError(
-                    path, f"an archive whose entry {member.filename!r} points outside it", "names without .."
-                )
+            _require_name_inside(path, member.filename)
             if member.flag_bits & 1:
                 raise FormatError(path, f"an archive whose entry {member.filename!r} is encrypted", "an open archive")
         return cls(path, _useful([member.filename for member in members]), archive)
@@ -108,9 +107,14 @@ class ZipEntries:
             raise FormatError(self.path, f"an archive whose entry {name!r} unpacks to {size} bytes", "entries of 1 GiB")
 
 
-def natural_key(name: str) -> list[tuple[int, str]]:
-    """Sorts numbers in names by their value."""
-    return [(int(part), "") if part.isdigit() else (0, part) for part in re.split(r"(\d+)", name)]
+def _require_name_inside(path: Path, name: str) -> None:
+    if len(name) > LONGEST_NAME:
+        found = f"an archive whose entry {name[:40]!r}... has a name of {len(name)} characters"
+        raise FormatError(path, found, f"names of at most {LONGEST_NAME} characters")
+    parts = PurePosixPath(name.replace("\\", "/"))
+    drive = name[1:2] == ":" and name[0].isascii() and name[0].isalpha()
+    if parts.is_absolute() or ".." in parts.parts or drive:
+        raise FormatError(path, f"an archive whose entry {name!r} points outside it", "names without ..")
 
 
 def _useful(names: list[str]) -> tuple[str, ...]:

@@ -14,6 +14,9 @@ WHOLE_FILE = "a complete, undamaged file"
 GREY_VALUES = "one real number per voxel: integers of 8 to 64 bits or floating point"
 ONE_VOLUME = "one volume of three axes (z, y, x)"
 
+_LONGEST_FINDING = 2000
+"""Characters of what was found in a file, which may be made of its own text."""
+
 _FILTERS = threading.Lock()
 
 _NOT_THE_FILES_FAULT = frozenset(
@@ -25,6 +28,8 @@ class FormatError(ValueError):
     """A file that cannot be read as a volume: which, what was found in it, and what is accepted instead."""
 
     def __init__(self, path: Path, found: str, accepted: str) -> None:
+        if len(found) > _LONGEST_FINDING:
+            found = f"{found[:_LONGEST_FINDING]}..."
         super().__init__(f"{path}: {found}; accepted: {accepted}")
         self.path = path
         self.found = found

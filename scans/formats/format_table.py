@@ -87,7 +87,7 @@ FORMATS: tuple[Format, ...] = (
     Format(
         accepted="MetaImage (.mha)",
         suffixes=(".mha", ".mhd"),
-        signature=rb"(ObjectType|ObjectSubType|NDims|Comment)\s*=",
+        signature=rb"(ObjectType|ObjectSubType|NDims|Comment)\s*+=",
         reader="metaimage.open_metaimage",
         writers={".mha": "metaimage_writing.create_metaimage"},
         streamed=True,

@@ -38,10 +38,11 @@ def open_metaimage(path: Path, stack: ExitStack) -> Opened:
     """A MetaImage with its voxels inside, or in a file beside it. Raises FormatError for what is not one volume."""
     file = stack.enter_context(path.open("rb"))
     header = read_text_header(path, file, separator="=", last_field="elementdatafile")
-    sizes = [int(n) for n in header.numbers("dimsize")]
-    channels = int(header.get("elementnumberofchannels", "1"))
-    if len(sizes) != int(header.require("ndims")):
-        raise FormatError(path, f"damaged: NDims {header.require('ndims')}, DimSize {sizes}", WHOLE_FILE)
+    sizes = header.numbers("dimsize")
+    channels = header.number("elementnumberofchannels", 1)
+    header.require("ndims")
+    if len(sizes) != header.number("ndims", 0):
+        raise FormatError(path, f"damaged: NDims {header.number('ndims', 0)}, DimSize {sizes}", WHOLE_FILE)
     named = ", ".join(f"{name} {size}" for name, size in zip("xyztuvw", sizes, strict=False))
     if any(size < 1 for size in sizes):
         raise FormatError(path, f"empty: axes of {named}", f"{ONE_VOLUME}, none of them of size 0")
@@ -63,7 +64,7 @@ def _source(path: Path, header: TextHeader, shape: Triple, stack: ExitStack) -> 
     name, data_path, offset = header.require("elementdatafile"), path, header.end
     if name.upper() != "LOCAL":
         data_path, offset = data_file(path, name), 0
-    skip = int(header.get("headersize", "0"))
+    skip = header.number("headersize", 0)
     if skip == -1:
         skip = data_path.stat().st_size - int(np.prod(shape)) * stored.itemsize - offset
     decoder = open_zlib if _true(header.get("compresseddata", "False")) else None
@@ -71,22 +72,27 @@ def _source(path: Path, header: TextHeader, shape: Triple, stack: ExitStack) -> 
 
 
 def _frame(path: Path, header: TextHeader, axes: int) -> Frame | None:
-    steps = header.get("elementspacing", header.get("elementsize"))
+    steps = header.decimals(_first(header, "elementspacing", "elementsize"))
     if not steps:
         return None
     unit = to_mm(path, header.get("distanceunits", "mm"))
-    x, y, z = (float(value) * unit for value in steps.split()[:3])
-    places = header.get("offset", header.get("position", header.get("origin", "0 0 0")))
-    ox, oy, oz = (float(value) * unit for value in places.split()[:3])
-    cosines = header.get("transformmatrix", header.get("rotation", header.get("orientation")))
+    x, y, z = (value * unit for value in steps[:3])
+    places = header.decimals(_first(header, "offset", "position", "origin")) or [0.0, 0.0, 0.0]
+    ox, oy, oz = (value * unit for value in places[:3])
+    cosines = header.decimals(_first(header, "transformmatrix", "rotation", "orientation"))
     direction = np.eye(3)
     if cosines:
-        rows = np.array([float(value) for value in cosines.split()]).reshape(axes, axes)
+        rows = np.array(cosines).reshape(axes, axes)
         direction = rows[:3, :3].T
     try:
         return Frame.from_lps(Spacing(z=z, y=y, x=x), (ox, oy, oz), direction)
     except ValueError:
         return None
+
+
+def _first(header: TextHeader, *keys: str) -> str:
+    """Of the names that a field has had, the first that is there."""
+    return next((key for key in keys if key in header.fields), keys[0])
 
 
 def _true(text: str) -> bool:

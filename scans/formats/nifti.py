@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from scans.formats.errors import GREY_VALUES, ONE_VOLUME, WHOLE_FILE, FormatError
 from scans.formats.sources import Opened
-from scans.formats.streams import Layout, Scale
+from scans.formats.streams import Layout, Scale, gzip_start
 from scans.geometry import Frame, Triple
 
 _HEADER_BYTES = 540
@@ -53,9 +53,7 @@ def _header(path: Path) -> tuple[Any, Callable[[BinaryIO], Any] | None]:
         start = file.read(_HEADER_BYTES)
         if start[:2] == b"\x1f\x8b":
             decoder = igzip.open
-            file.seek(0)
-            with igzip.open(file) as packed:  # type: ignore[no-untyped-call]
-                start = packed.read(_HEADER_BYTES)
+            start = gzip_start(path, _HEADER_BYTES)
     if start[344:347] == b"ni1" or start[4:7] == b"ni2":
         raise FormatError(path, "the header of a NIfTI pair (.hdr and .img)", "a single-file NIfTI (.nii, .nii.gz)")
     kind: Any = Nifti2Header if start[4:7] == b"n+2" else Nifti1Header

@@ -5,8 +5,6 @@ Lengths are mm unless the header names a unit. Directions in a space that is not
 
 from __future__ import annotations
 
-import re
-import shlex
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -36,6 +34,10 @@ _TYPES = {
 _NAME_OF_CODE = {code: names.split("|")[-2 if "|" in names else 0] for code, names in _TYPES.items()}
 _CODE_OF_TYPE = {name: code for code, names in _TYPES.items() for name in names.split("|")}
 _DECODERS: dict[str, Any] = {"raw": None, "gzip": igzip.open, "gz": igzip.open}
+_MOST_AXES = 16
+"""As many as the format has."""
+_LONGEST_VECTOR = 1000
+"""Characters of one vector, or of the units of all axes."""
 _SPATIAL_KINDS = {"domain", "space", "???", "none"}
 _RAS_FROM = {
     "left-posterior-superior": (-1, -1, 1),
@@ -57,17 +59,19 @@ def open_nrrd(path: Path, stack: ExitStack) -> Opened:
     file = stack.enter_context(path.open("rb"))
     header = read_text_header(path, file, separator=":", ends_with_blank_line=True)
     axes = _axes(path, header)
-    x, y, z = (int(header.numbers("sizes")[axis]) for axis in axes)
+    x, y, z = (header.numbers("sizes")[axis] for axis in axes)
     source = _source(path, header, (z, y, x), stack)
     return Opened(source, _frame(path, header, axes), "the NRRD header has neither space directions nor spacings")
 
 
 def _axes(path: Path, header: TextHeader) -> list[int]:
-    sizes = [int(n) for n in header.numbers("sizes")]
-    kinds = header.get("kinds", " ".join(["domain"] * len(sizes))).lower().split()
+    sizes = header.numbers("sizes")
+    kinds = [kind.lower() for kind in header.words("kinds", " ".join(["domain"] * len(sizes)))]
     vectors = _vectors(header) or [np.zeros(3)] * len(sizes)
-    if not len(sizes) == len(kinds) == len(vectors) == int(header.require("dimension")):
-        raise FormatError(path, f"damaged: sizes {sizes}, kinds {kinds}, {len(vectors)} directions", WHOLE_FILE)
+    header.require("dimension")
+    if not len(sizes) == len(kinds) == len(vectors) == header.number("dimension", 0) <= _MOST_AXES:
+        found = f"{len(sizes)} sizes, {len(kinds)} kinds, {len(vectors)} directions"
+        raise FormatError(path, f"damaged: {found}, dimension {header.number('dimension', 0)}", WHOLE_FILE)
     named = ", ".join(f"{kind} {size}" for kind, size in zip(kinds, sizes, strict=True))
     if any(size < 1 for size in sizes):
         raise FormatError(path, f"empty: axes of {named}", f"{ONE_VOLUME}, none of them of size 0")
@@ -92,9 +96,9 @@ def _source(path: Path, header: TextHeader, shape: Triple, stack: ExitStack) -> 
     stored = np.dtype(_CODE_OF_TYPE[kind])
     if stored.itemsize > 1:
         stored = stored.newbyteorder({"little": "<", "big": ">"}[header.require("endian").lower()])  # type: ignore[arg-type]
-    if int(header.get("line skip", "0")):
+    if header.number("line skip", 0):
         raise FormatError(path, "a line skip before the voxels", "NRRD without line skip")
-    skip, data_path, offset = int(header.get("byte skip", "0")), path, header.end
+    skip, data_path, offset = header.number("byte skip", 0), path, header.end
     if name := header.get("data file", header.get("datafile")):
         data_path, offset = data_file(path, name), 0
     if skip == -1:
@@ -111,10 +115,9 @@ def _frame(path: Path, header: TextHeader, axes: list[int]) -> Frame | None:
     if len(directions) == 3:
         matrix[:3, :3] = np.transpose(directions)
         if origin := header.get("space origin"):
-            matrix[:3, 3] = _vector(origin)[:3]
+            matrix[:3, 3] = _vector(path, origin)[:3]
         matrix[:3] *= _unit(path, header.get("space units"))
-    elif spacings := header.get("spacings"):
-        steps = [float(value) for value in spacings.split()]
+    elif steps := header.decimals("spacings"):
         matrix[:3, :3] = np.diag([steps[axis] for axis in axes])
         matrix[:3] *= _unit(path, header.get("units"))
     else:
@@ -130,10 +133,27 @@ def _vectors(header: TextHeader) -> list[NDArray[np.float64] | None] | None:
     text = header.get("space directions")
     if not text:
         return None
-    return [None if item == "none" else _vector(item) for item in re.findall(r"none|\([^)]*\)", text)]
+    vectors: list[NDArray[np.float64] | None] = []
+    at = 0
+    while at < len(text):
+        after = at + 1
+        if text.startswith("none", at):
+            vectors.append(None)
+            after = at + len("none")
+        elif text[at] == "(":
+            after = text.find(")", at) + 1
+            if not after:
+                raise FormatError(header.path, f"damaged: no bracket closes in {text[at : at + 80]!r}", "(x,y,z)")
+            vectors.append(_vector(header.path, text[at:after]))
+        if len(vectors) > _MOST_AXES:
+            raise FormatError(header.path, f"damaged: more than {_MOST_AXES} space directions", "one for each axis")
+        at = after
+    return vectors
 
 
-def _vector(text: str) -> NDArray[np.float64]:
+def _vector(path: Path, text: str) -> NDArray[np.float64]:
+    if len(text) > _LONGEST_VECTOR:
+        raise FormatError(path, f"damaged: {text[:80]!r}... as a vector", f"at most {_LONGEST_VECTOR} characters")
     return np.array([float(value) for value in text.strip("() ").split(",")])
 
 
@@ -144,7 +164,10 @@ def _in_space(text: str, vector: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _unit(path: Path, text: str) -> float:
-    units = {unit for unit in shlex.split(text) if unit not in ("", "???", "none")}
+    if len(text) > _LONGEST_VECTOR or text.count('"') % 2:
+        raise FormatError(path, f"damaged: units are {text[:80]!r}", 'a name for each axis, such as "mm" "mm" "mm"')
+    named = text.split('"')[1::2] if '"' in text else text.split()
+    units = {unit for unit in named if unit not in ("", "???", "none")}
     factors = {to_mm(path, unit) for unit in units} or {1.0}
     if len(factors) > 1:
         raise FormatError(path, f"axes in different units: {', '.join(sorted(units))}", "one unit for all axes")

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import gzip
 import re
 from pathlib import Path
 
 from scans.formats.errors import FormatError
 from scans.formats.format_table import ACCEPTED, FORMATS, Reader, reader
+from scans.formats.streams import gzip_start
 
 _START_BYTES = 540
 """As many as the longest header has that says what a file is."""
@@ -35,8 +35,7 @@ def reader_of(path: Path) -> Reader:
         raise FormatError(path, "empty: the file has 0 bytes", ACCEPTED)
     packed = start[:2] == _GZIP
     if packed:
-        with gzip.open(path) as decoded:
-            start = decoded.read(_START_BYTES)
+        start = gzip_start(path, _START_BYTES)
     for known in FORMATS:
         if known.signature and re.match(known.signature, start, re.DOTALL) and (known.gzipped or not packed):
             return reader(known)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -20,6 +21,7 @@ from scans.geometry import Triple
 _GREATEST_RATIO = 1100
 """Deflate packs at most 1032 to 1."""
 
+_GZIP_START = 1 << 15
 _PIECE = 1 << 20
 _TRAILING_BYTES = 1 << 20
 
@@ -93,6 +95,25 @@ class DecodedBytes:
         if self._decoder is not None:
             self._decoder.close()
         self._decoder = None
+
+
+def gzip_start(path: Path, count: int) -> bytes:
+    """The first `count` decoded bytes of a gzip file, fewer where it holds fewer; little of it is looked at.
+
+    Raises FormatError for one whose content begins later, EOFError and zlib.error for one that is cut or damaged.
+    """
+    with path.open("rb") as file:
+        packed, more = file.read(_GZIP_START), bool(file.read(1))
+    found, ended = b"", False
+    while packed and len(found) < count:
+        decoder = zlib.decompressobj(wbits=31)
+        found += decoder.decompress(packed, count - len(found))
+        packed, ended = decoder.unused_data, decoder.eof
+    if len(found) < count and more:
+        raise FormatError(path, f"gzip without content in its first {_GZIP_START} bytes", WHOLE_FILE)
+    if len(found) < count and not ended:
+        raise EOFError("the gzip stream ends too early")
+    return found
 
 
 def _fill(file: BinaryIO | BufferedIOBase, buffer: memoryview) -> int:

@@ -9,6 +9,9 @@ from typing import BinaryIO
 from scans.formats.errors import WHOLE_FILE, FormatError
 
 _LONGEST_HEADER = 1 << 20
+_MOST_WORDS = 256
+"""Of a field that holds numbers or names of axes: a 16 x 16 matrix has as many."""
+_LONGEST_WORD = 64
 _MM = {
     "mm": 1.0, "millimeter": 1.0, "millimetre": 1.0,
     "cm": 10.0, "centimeter": 10.0, "centimetre": 10.0,
@@ -38,13 +41,39 @@ class TextHeader:
             raise FormatError(self.path, f"damaged: the header has no field {key!r}", WHOLE_FILE)
         return self.fields[key]
 
+    def words(self, key: str, default: str = "") -> list[str]:
+        """The value, or the default, split at white space. Raises FormatError for more than a field of axes can hold.
+
+        What is found here is parsed further: the limits on number and length of the words come before that.
+        """
+        words = self.get(key, default).split(maxsplit=_MOST_WORDS)
+        if len(words) > _MOST_WORDS or any(len(word) > _LONGEST_WORD for word in words):
+            accepted = f"at most {_MOST_WORDS} words of at most {_LONGEST_WORD} characters there"
+            raise FormatError(self.path, f"damaged: {key} is {self.get(key)[:80]!r}...", accepted)
+        return words
+
     def numbers(self, key: str) -> list[int]:
         """The value as whole numbers. Raises FormatError that names the field."""
         text = self.require(key)
         try:
-            return [int(word) for word in text.split()]
-        except ValueError:
+            return [int(word) for word in self.words(key)]
+        except ValueError as error:
+            if isinstance(error, FormatError):
+                raise
             raise FormatError(self.path, f"damaged: {key} is {text[:80]!r}", "whole numbers there") from None
+
+    def number(self, key: str, default: int) -> int:
+        """The value as one whole number, or the default. Raises FormatError that names the field."""
+        if key not in self.fields:
+            return default
+        found = self.numbers(key)
+        if len(found) != 1:
+            raise FormatError(self.path, f"damaged: {key} is {self.get(key)[:80]!r}", "one whole number there")
+        return found[0]
+
+    def decimals(self, key: str) -> list[float]:
+        """The value as numbers, none where the field is missing. Raises FormatError, and ValueError for other words."""
+        return [float(word) for word in self.words(key)]
 
 
 def read_text_header(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
@@ -13,10 +12,14 @@ from numpy.typing import NDArray
 
 from scans.formats.entries import Entries
 from scans.formats.errors import GREY_VALUES, FormatError, silence
+from scans.formats.numbered_names import last_number
 from scans.formats.sources import Opened
 from scans.formats.tiff import read_page
 from scans.formats.tiff_pages import count_pages
 from scans.geometry import Triple
+
+_MOST_DIGITS = 18
+"""Of the number of a slice; what is longer is a date or an identifier."""
 
 
 def open_tiff_slices(entries: Entries, names: list[str]) -> Opened:
@@ -36,11 +39,12 @@ def open_tiff_slices(entries: Entries, names: list[str]) -> Opened:
 
 
 def _require_no_gap(entries: Entries, names: list[str]) -> None:
-    numbered = [re.search(r"(.*?)(\d+)(\D*)$", name) for name in names]
-    found = [match for match in numbered if match]
-    if len(found) < len(names) or len({(match[1], match[3]) for match in found}) != 1:
+    found = [numbered for name in names if (numbered := last_number(name))]
+    if len(found) < len(names) or len({(numbered.before, numbered.after) for numbered in found}) != 1:
         return
-    numbers = [int(match[2]) for match in found]
+    if any(len(numbered.digits) > _MOST_DIGITS for numbered in found):
+        return
+    numbers = [int(numbered.digits) for numbered in found]
     steps = np.diff(numbers)
     if len(steps) and steps.min() != steps.max():
         at = int(np.argmax(steps != np.min(steps)))

@@ -7,7 +7,6 @@ together with ImageJ's unit and spacing.
 from __future__ import annotations
 
 import json
-import re
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,12 @@ from scans.geometry import Frame, Spacing
 NO_SPACING = "the TIFF file states no voxel size with a unit (ImageJ's unit and spacing, or OME's PhysicalSize)"
 AFFINE_KEY = "ricefish_affine"
 """The line of the description that holds the 4 x 4 affine, JSON, voxel index (x, y, z, 1) to RAS+ mm."""
+
+_LONGEST_LINE = 2000
+"""Of the description, with sixteen numbers in it."""
+_LONGEST_PREFIX = 64
+_LONGEST_TAG = 8192
+_AFTER_NAME = ("", ">", " ", "\t", "\r", "\n", "/")
 
 _NO_UNIT = {"", "pixel", "pixels", "reference frame", "none"}
 
@@ -37,13 +42,14 @@ def frame_of_tiff(path: Path, tiff: tifffile.TiffFile) -> Frame | None:
 
 
 def _affine(description: str) -> Frame | None:
-    found = re.search(rf"^{AFFINE_KEY}=(.*)$", description, re.MULTILINE)
-    return Frame.from_affine(np.array(json.loads(found[1]))) if found else None
+    start = f"\n{AFFINE_KEY}="
+    _, found, rest = f"\n{description}".partition(start)
+    line = rest.partition("\n")[0]
+    return Frame.from_affine(np.array(json.loads(line))) if found and len(line) <= _LONGEST_LINE else None
 
 
 def _ome(path: Path, description: str) -> Spacing | None:
-    pixels = re.search(r"<(?:\w+:)?Pixels\b([^>]*)>", description)
-    fields: dict[str, str] = dict(re.findall(r'(\w+)="([^"]*)"', pixels[1])) if pixels else {}
+    fields = _attributes(_pixels(description))
     lengths = []
     for axis in "ZYX":
         size, unit = fields.get(f"PhysicalSize{axis}"), fields.get(f"PhysicalSize{axis}Unit", "um")
@@ -51,6 +57,29 @@ def _ome(path: Path, description: str) -> Spacing | None:
             return None
         lengths.append(float(size) * to_mm(path, unit.replace("&#181;", "µ")))
     return _spacing(*lengths)
+
+
+def _pixels(description: str) -> str:
+    """What stands in the tag of the first element Pixels, whatever its namespace; empty where there is none."""
+    at = -1
+    while (at := description.find("Pixels", at + 1)) >= 0:
+        opened = description.rfind("<", max(0, at - _LONGEST_PREFIX), at)
+        prefix = description[opened + 1 : at]
+        after = description[at + len("Pixels") : at + len("Pixels") + 1]
+        if opened >= 0 and (not prefix or (prefix[-1] == ":" and prefix[:-1].isalnum())) and after in _AFTER_NAME:
+            end = description.find(">", at, at + _LONGEST_TAG)
+            return description[at + len("Pixels") : end] if end >= 0 else ""
+    return ""
+
+
+def _attributes(tag: str) -> dict[str, str]:
+    """Of an XML tag: text between quotes, by the name before it."""
+    parts = tag.split('"')
+    return {
+        name.rstrip()[:-1].strip(): value
+        for name, value in zip(parts[::2], parts[1::2], strict=False)
+        if name.rstrip().endswith("=")
+    }
 
 
 def _imagej(path: Path, tiff: tifffile.TiffFile) -> Spacing | None:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import PurePosixPath
 
 from serving.intake.refusals import RequestRefused
 
 _LONGEST_NAME_BYTES = 200
+_LONGEST_PATH = 4096
+"""Characters of what a sender gives, folders with it."""
+_WITHOUT_CONTROLS = dict.fromkeys((*range(32), 127))
 
 
 def safe_filename(filename: str) -> str:
     """The last component of what the sender calls the file. Raises RequestRefused if nothing usable is left."""
-    name = PurePosixPath(filename.replace("\\", "/")).name
-    name = re.sub(r"[\x00-\x1f\x7f]", "", name).strip()
+    if len(filename) > _LONGEST_PATH:
+        raise RequestRefused(f"filename has {len(filename)} characters; at most {_LONGEST_PATH}", field="filename")
+    name = PurePosixPath(filename.replace("\\", "/")).name.translate(_WITHOUT_CONTROLS).strip()
     if not name or set(name) == {"."}:
         raise RequestRefused(
             f"filename is {filename!r}; it must be a file's name, such as fish.nii.gz", field="filename"

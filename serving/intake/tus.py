@@ -34,7 +34,7 @@ from serving.storage import sync
 CHECKSUMS = ("sha256", "sha1", "md5")
 """Algorithms of the checksum extension, the better ones first."""
 
-_ID = re.compile(r"^[0-9a-f]{32}$")
+_ID = re.compile(r"[0-9a-f]{32}")
 _INFO_FILE = "upload.json"
 _DATA_FILE = "data"
 
@@ -172,7 +172,7 @@ class Uploads:
             if folder.name.startswith("."):
                 if starting:
                     shutil.rmtree(folder, ignore_errors=True)
-            elif _ID.match(folder.name):
+            elif _ID.fullmatch(folder.name):
                 try:
                     self.get(folder.name)
                 except UploadNotFound:
@@ -251,7 +251,7 @@ class Uploads:
         os.truncate(self.data(upload_id), offset)
 
     def _info(self, upload_id: str) -> UploadInfo:
-        if not _ID.match(upload_id):
+        if not _ID.fullmatch(upload_id):
             raise UploadNotFound(upload_id)
         try:
             info = UploadInfo(**json.loads((self._folder / upload_id / _INFO_FILE).read_text(encoding="utf-8")))

@@ -8,9 +8,11 @@ from collections.abc import Iterator
 from typing import Any
 
 _TOKEN = re.compile(
-    r"""(?P<space>[\s,;]+|\#[^\n]*)|(?P<string>"(?:\\.|[^"\\\n])*"|'(?:\\.|[^'\\\n])*')"""
-    r"""|(?P<word>[A-Za-z_][\w.]*)|(?P<number>[-+]?[\d.][\w.+-]*)|(?P<mark>[:{}\[\]<>])"""
+    r"""(?P<space>[\s,;]++|\#[^\n]*+)|(?P<string>"(?:\\.|[^"\\\n])*+"|'(?:\\.|[^'\\\n])*+')"""
+    r"""|(?P<word>[A-Za-z_][\w.]*+)|(?P<number>[-+]?[\d.][\w.+-]*+)|(?P<mark>[:{}\[\]<>])"""
 )
+"""No part gives back what it has matched: a text is gone through once."""
+_MOST_CHARACTERS = 1 << 20
 _MOST_DEPTH = 32
 
 Message = dict[str, list[Any]]
@@ -23,7 +25,13 @@ class ConfigTextError(ValueError):
 
 def parse(text: str) -> Message:
     """The fields of a config.pbtxt. Raises ConfigTextError."""
+    _require_short(text)
     return _message(_Tokens(text), closed_by=None, depth=0)
+
+
+def _require_short(text: str) -> None:
+    if len(text) > _MOST_CHARACTERS:
+        raise ConfigTextError(f"the configuration has {len(text)} characters; at most {_MOST_CHARACTERS} are read")
 
 
 class _Tokens:
@@ -104,6 +112,7 @@ def _number(text: str, line: int) -> int | float:
 
 def parse_json(text: str) -> Message:
     """The same from JSON, as clients send it with a load request. Raises ConfigTextError."""
+    _require_short(text)
     try:
         content = json.loads(text)
     except (ValueError, RecursionError, TypeError) as error:

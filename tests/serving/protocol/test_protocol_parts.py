@@ -119,3 +119,10 @@ def test_the_client_made_from_the_protocols_own_description(server: RunningServe
             client.check_model_readiness("wrong")
         with pytest.raises(BadRequestError):
             client.model_infer("thresholds", request=Parameters(inputs=[slices]))
+
+
+@pytest.mark.parametrize("parser", [parse, parse_json])
+def test_a_configuration_of_absurd_length_is_refused_unread(parser):
+    """A megabyte is far more than any has."""
+    with pytest.raises(ConfigTextError, match="at most 1048576 are read"):
+        parser(" " * (1 << 20) + "{}")
