@@ -55,7 +55,7 @@ class KeyValueFormatter(logging.Formatter):
     """`time=2026-01-31T12:00:00.000Z level=info event=name key=value`; values with spaces are quoted."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """One line, and the traceback below it where there is one."""
+        """One line, and the traceback indented below it where there is one, so that no text begins a line."""
         fields = {
             "time": f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(record.created))}.{int(record.msecs):03d}Z",
             "level": record.levelname.lower(),
@@ -65,13 +65,26 @@ class KeyValueFormatter(logging.Formatter):
         }
         fields |= {name: value for name, value in _BOUND.get().items() if name not in fields}
         line = " ".join(f"{key}={quoted(value)}" for key, value in fields.items())
-        return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
+        if not record.exc_info:
+            return line
+        traceback = self.formatException(record.exc_info).splitlines()
+        return "\n".join([line, *(f"  {escaped(below)}" for below in traceback)])
 
 
 def quoted(value: Any) -> str:
     """The value as it stands in a log line: bare where that is unambiguous, else in double quotes on one line."""
     text = f"{value:.4g}" if isinstance(value, float) else str(value)
-    if text and not any(c in text for c in ' "=\n\r\t'):
+    if text and text.isprintable() and not any(c in text for c in ' "='):
         return text
-    escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n").replace("\r", "\\r")
-    return f'"{escaped}"'
+    inside = text.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped(inside)}"'
+
+
+def escaped(text: str) -> str:
+    """The text with all that no terminal and no editor may act upon spelt out, such as `\\n`, `\\x1b` and `\\u202e`.
+
+    Control characters, line separators, what turns the direction of writing, what cannot be seen, lone surrogates.
+    """
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

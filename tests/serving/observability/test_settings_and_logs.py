@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -70,6 +71,23 @@ def test_a_log_line_is_key_value_pairs_on_one_line() -> None:
     line = KeyValueFormatter().format(record)
     assert line.endswith(r'level=info event=scan_failed scan=ab12 error="no \"end\"\nof it" seconds=0.1235')
     assert line.startswith("time=20")
+
+
+@pytest.mark.parametrize(
+    "letter", ["\n", "\x1b", "\x7f", "\x85", "\u2028", "\u2029", "\u202e", "\u2066", "\u200f", "\ud800"]
+)
+def test_nothing_in_a_log_line_acts_upon_who_reads_it(letter: str) -> None:
+    """Ends of lines, commands to a terminal and turned writing are spelt out, in fields, names and tracebacks."""
+    forged = f"a.nii{letter}time=2026-01-01T00:00:00.000Z level=info event=scan_removed"
+    try:
+        raise ValueError(forged)
+    except ValueError:
+        record = logging.LogRecord("ricefish", logging.INFO, __file__, 1, forged, None, sys.exc_info())
+    setattr(record, FIELDS, {"name": forged})
+    first, *below = KeyValueFormatter().format(record).split("\n")
+    assert all(line.isprintable() for line in (first, *below))
+    assert letter.encode("unicode_escape").decode() in first
+    assert all(line.startswith("  ") for line in below) and "a.nii" in below[-1] + below[-2]
 
 
 def test_every_setting_is_documented() -> None:
