@@ -20,6 +20,7 @@ import s3fs
 
 from serving.settings import S3_SCHEME
 from serving.storage.contract import RESULT_DIR, Attempt, Fenced, StoreError, each_file
+from serving.storage.private_folder import make_private
 from serving.storage.rehearsal import REHEARSED, Stages
 from serving.storage.scratch import Scratch
 
@@ -42,7 +43,7 @@ class BucketStore:
             self._s3.pipe_file(f"{self._root}/.written", b"")
         except Exception as error:  # botocore, aiohttp and OSErrors
             raise StoreError(f"the store {self.name} cannot be written: {type(error).__name__}: {error}") from error
-        self.models_dir.mkdir(parents=True, exist_ok=True)
+        make_private(self.models_dir)
         yield
 
     def check(self) -> None:
@@ -77,6 +78,11 @@ class BucketStore:
         """Puts all files of a complete folder into the bucket."""
         for file in each_file(incoming):
             self._s3.put_file(str(file), f"{self._scan(scan_id)}/{file.relative_to(incoming).as_posix()}")
+
+    def holds_scans(self) -> bool:
+        """True if there is anything of any scan."""
+        place = f"{self._root}/scans"
+        return bool(self._s3.exists(place) and self._s3.ls(place, detail=False))
 
     def remove(self, scan_id: str) -> None:
         """Removes all of a scan; nothing if there is nothing of it."""

@@ -99,6 +99,10 @@ class Store(RemoteCopies, Protocol):
         """Takes over a complete scan's folder, durably; `incoming` is gone or empty afterwards."""
         ...
 
+    def holds_scans(self) -> bool:
+        """True if there is anything of any scan."""
+        ...
+
     def remove(self, scan_id: str) -> None:
         """Removes all of a scan; nothing if there is nothing of it. Attempts under way are fenced off."""
         ...

@@ -20,8 +20,9 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from serving.storage.contract import RESULT_DIR, Attempt, Fenced, NoRemoteCopies, StoreError, each_file
+from serving.storage.private_folder import make_private, open_lock, unusable
 from serving.storage.rehearsal import REHEARSED, Stages
-from serving.storage.scratch import sync
+from serving.storage.scratch import PROBED, sync
 
 _ATTEMPTS_DIR = "attempts"
 
@@ -48,8 +49,9 @@ class FolderStore(NoRemoteCopies):
 
     def check(self) -> None:
         """Makes a file and removes it in a folder that is not there where a disk is not mounted."""
-        with tempfile.TemporaryFile(dir=self._scans):
-            pass
+        self._scans.stat()  # whose error names the folder, and no file that was to be
+        with tempfile.TemporaryFile(dir=self._scans) as file:
+            file.write(PROBED)
 
     def rehearse(self) -> dict[str, float]:
         """Seconds of writing and fsync, of a rename and fsync of the folders, and of removing."""
@@ -72,7 +74,7 @@ class FolderStore(NoRemoteCopies):
         return watch.seconds
 
     def _claim(self, stack: ExitStack) -> None:
-        lock = stack.enter_context((self._root / ".lock").open("a"))
+        lock = stack.enter_context(open_lock(self._root / ".lock"))
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -83,12 +85,13 @@ class FolderStore(NoRemoteCopies):
 
     def _make_ready(self) -> None:
         try:
-            for folder in (self._scans, self._arriving, self._deleted, self._models):
-                folder.mkdir(parents=True, exist_ok=True)
+            make_private(
+                self._root, (folder.name for folder in (self._scans, self._arriving, self._deleted, self._models))
+            )
             with tempfile.TemporaryFile(dir=self._root):
                 pass
         except OSError as error:
-            raise StoreError(f"the store {self.name} cannot be written: {error.strerror}") from error
+            raise unusable("the store", self.name, error) from error
 
     def accept(self, incoming: Path, scan_id: str) -> None:
         """Makes a complete folder a scan, durably: by one rename where `incoming` is on the same disk."""
@@ -107,6 +110,10 @@ class FolderStore(NoRemoteCopies):
                 sync(path)
             beside.rename(self._scans / scan_id)
         sync(self._scans)
+
+    def holds_scans(self) -> bool:
+        """True if there is anything of any scan."""
+        return any(self._scans.iterdir())
 
     def remove(self, scan_id: str) -> None:
         """Removes all of a scan; nothing if there is nothing of it."""

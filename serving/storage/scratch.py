@@ -11,8 +11,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from serving.storage.contract import StoreError
+from serving.storage.private_folder import close_to_others, make_private, open_lock, unusable
 
 _PASSING = ("incoming", "staging")
+PROBED = bytes(4096)
+"""Written and removed, since a full disk still has room for an empty file."""
 
 
 class Scratch:
@@ -29,10 +32,11 @@ class Scratch:
         Raises StoreError if another process uses it or if it cannot be written.
         """
         try:
-            self.uploads_dir.mkdir(parents=True, exist_ok=True)
-            lock = (self.root / ".lock").open("a")
+            make_private(self.root, ("uploads", *_PASSING))
+            close_to_others(self.root)
+            lock = open_lock(self.root / ".lock")
         except OSError as error:
-            raise StoreError(f"the folder {self.root} cannot be written: {error.strerror}") from error
+            raise unusable("the folder", self.root, error) from error
         with lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -42,13 +46,13 @@ class Scratch:
                 ) from None
             for name in _PASSING:
                 shutil.rmtree(self.root / name, ignore_errors=True)
-                (self.root / name).mkdir(exist_ok=True)
+                (self.root / name).mkdir(mode=0o700, exist_ok=True)
             yield self
 
     def check(self) -> None:
         """Raises OSError if nothing can be written at this moment."""
-        with tempfile.TemporaryFile(dir=self.root / _PASSING[0]):
-            pass
+        with tempfile.TemporaryFile(dir=self.root / _PASSING[0]) as file:
+            file.write(PROBED)
 
     @contextmanager
     def passing(self, name: str) -> Iterator[Path]:
