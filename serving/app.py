@@ -25,6 +25,8 @@ from serving.api.routes import (
     submission,
     uploads,
 )
+from serving.auth.origin import Origins
+from serving.observability.telemetry import Telemetry
 from serving.observability.tracing import Tracing
 from serving.process import wiring
 from serving.process.components import owner
@@ -69,9 +71,15 @@ def create_app(settings: Settings) -> FastAPI:
     app.include_router(health.router)
     for routes in (submission, scans, results, uploads, models, shadow, inference_protocol):
         app.include_router(routes.router)
-    app.add_middleware(access.Access, metrics_open=settings.metrics_open)
-    app.add_middleware(RequestWatch, telemetry=telemetry, tracing=tracing)
-    app.add_middleware(SecurityHeaders, tls=settings.tls_certificate is not None)
+    _guard(app, settings, telemetry, tracing)
     problems.install(app)
     access.document(app)
     return app
+
+
+def _guard(app: FastAPI, settings: Settings, telemetry: Telemetry, tracing: Tracing) -> None:
+    """What every request passes, the last first."""
+    origins = Origins(settings.host, settings.hosts)
+    app.add_middleware(access.Access, origins=origins, metrics_open=settings.metrics_open)
+    app.add_middleware(RequestWatch, telemetry=telemetry, tracing=tracing)
+    app.add_middleware(SecurityHeaders, tls=settings.tls_certificate is not None)

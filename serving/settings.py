@@ -44,7 +44,11 @@ class Settings(BaseSettings):
     port: int = Field(default=8000, ge=0, le=65535)
     """Port to listen on; 0 takes a free one, which is printed."""
     anonymous: bool = False
-    """Serve other machines without any key, as long as there is none: whoever reaches the port may do everything."""
+    """Serve other machines without any key, as long as there is none: whoever reaches the port may do everything.
+    Also where there were keys, or scans, of which the database knows nothing any more."""
+    hosts: tuple[str, ...] = ()
+    """Names without ports, as a JSON list, that a server without keys is asked by, and whose pages may ask it, beside
+    its address and localhost."""
     metrics_open: bool = False
     """Answer /metrics without a key."""
     tls_certificate: Path | None = None

@@ -16,6 +16,7 @@ from serving.api import problems
 from serving.auth.authentication import Auth, NotAllowed, NotAuthenticated
 from serving.auth.identity import IDENTITY, Scope
 from serving.auth.keys import Key
+from serving.auth.origin import ForeignOrigin, Origins
 from serving.auth.quotas import QuotaExceeded
 
 Needs = frozenset[Scope]
@@ -78,11 +79,18 @@ def document(app: FastAPI) -> None:
     app.openapi = described  # type: ignore[method-assign]  # FastAPI's documented way to add to it
 
 
+_REFUSED: Final = (
+    *(problems.NotReady, NotAuthenticated, NotAllowed, ForeignOrigin, QuotaExceeded),
+    *problems.NO_ANSWER,
+)
+
+
 class Access:
     """Lets through what a key may do, and refuses the rest before a byte of its body is read."""
 
-    def __init__(self, app: ASGIApp, *, metrics_open: bool = False) -> None:
+    def __init__(self, app: ASGIApp, *, origins: Origins, metrics_open: bool = False) -> None:
         self._app = app
+        self._origins = origins
         self._metrics_open = metrics_open
 
     async def __call__(self, scope: AsgiScope, receive: Receive, send: Send) -> None:
@@ -96,7 +104,7 @@ class Access:
             raise NotImplementedError(f"{scope['type']} has no rules of access")
         try:
             auth, key = await self._admitted(scope)
-        except (problems.NotReady, NotAuthenticated, NotAllowed, QuotaExceeded, *problems.NO_ANSWER) as error:
+        except _REFUSED as error:
             await problems.answer(Request(scope), error)(scope, receive, send)
             return
         if key is None:
@@ -119,7 +127,9 @@ class Access:
         if not identity.may(*wanted):
             raise NotAllowed(f"this key has not the scope {' or '.join(sorted(wanted))}")
         scope[IDENTITY] = identity
-        if key is not None:
+        if key is None:
+            self._origins.check(scope["method"], headers)
+        else:
             auth.quotas.take_request(key)
             length = headers.get("content-length", "")
             if length.isdecimal() or "transfer-encoding" in headers:

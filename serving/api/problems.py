@@ -19,6 +19,8 @@ from starlette.requests import ClientDisconnect
 from scans.formats import ACCEPTED, FormatError, SpacingMissing
 from serving.api.request_log import PROBLEM, REQUEST_ID
 from serving.auth.authentication import NotAllowed, NotAuthenticated
+from serving.auth.identity import identity_of
+from serving.auth.origin import ForeignOrigin
 from serving.auth.quotas import QuotaExceeded
 from serving.inference.backpressure import QueueFull, SlicesFull
 from serving.inference.runtime.memory import OutOfDeviceMemory
@@ -33,7 +35,7 @@ from serving.models.served import ModelNotServed
 from serving.models.webhooks import EventRefused, EventUnreadable
 from serving.observability import logs
 from serving.observability.probes import Unanswered
-from serving.observability.reasons import reason
+from serving.observability.reasons import reason, without_paths
 from serving.protocol.errors import InferenceRefused, LoadRefused, NotOffered, RegionRefused, UnknownModel
 from serving.queue.jobs import ScanNotFound, WrongState
 from serving.segmentation.results import SliceNotFound, UnknownFormat
@@ -71,6 +73,7 @@ _WAIT = {"Retry-After": str(RETRY_SECONDS)}
 PROBLEMS: Mapping[type[Exception], Problem] = {
     NotAuthenticated: Problem(401, "unauthorized", "A valid API key is needed", {"WWW-Authenticate": "Bearer"}),
     NotAllowed: Problem(403, "forbidden", "The API key is not for this"),
+    ForeignOrigin: Problem(403, "foreign-origin", "Another's page may have asked for it"),
     QuotaExceeded: Problem(429, "too-much", "The API key's allowance is used up"),
     SlicesFull: Problem(429, "slice-queue-full", "As many slices wait as may wait"),
     QueueFull: Problem(429, "queue-full", "As many scans wait as may wait"),
@@ -145,9 +148,9 @@ def _domain(request: Request, error: Exception) -> Response:
     if isinstance(error, FormatError):
         if error.accepted == ACCEPTED:
             problem = UNKNOWN_FORMAT
-        name = error.path.name
-        detail = f"{name}: {error.detail}"
-        extra = {"file": name, "found": error.found, "accepted": error.accepted}
+        name, found = error.path.name, without_paths(error.found)
+        detail = f"{name}: {without_paths(error.detail)}"
+        extra = {"file": name, "found": found, "accepted": error.accepted}
     elif isinstance(error, RequestRefused):
         extra = {"field": error.field}
     elif isinstance(error, QuotaExceeded):
@@ -201,6 +204,8 @@ def _unexpected(request: Request, error: Exception) -> Response:
 
 def _answer(request: Request, problem: Problem, detail: str, extra: Mapping[str, Any] | None = None) -> Response:
     request.scope[PROBLEM] = problem.slug
+    if not identity_of(request.scope).admin:
+        detail = without_paths(detail)
     path = request.scope["path"]
     if path == "/v2" or path.startswith("/v2/"):  # the shape that the Open Inference Protocol gives to errors
         return JSONResponse({"error": detail}, problem.status, headers=dict(problem.headers))

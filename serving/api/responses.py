@@ -8,6 +8,7 @@ from typing import Annotated
 from fastapi import Path
 
 from serving.api.schemas import Links, ModelResponse, QualityResponse, ScanResponse, WarningResponse
+from serving.observability.reasons import without_paths
 from serving.queue.jobs import Job
 from serving.queue.progress import progress_of
 from serving.queue.scan import Scan
@@ -27,7 +28,7 @@ def scan_response(scan: Scan, job: Job) -> ScanResponse:
         created=_time(scan.created_seconds),
         state=job.state,
         priority=job.priority.name.lower(),  # type: ignore[arg-type]  # the names are the response's literals
-        error=job.error,
+        error=None if job.error is None else without_paths(job.error),
         failures=job.failures,
         slices_done=progress.slices_done,
         slices_total=progress.slices_total,

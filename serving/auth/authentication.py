@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import hmac
-import ipaddress
 import logging
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 from sqlalchemy.exc import SQLAlchemyError
 
 from serving.auth.identity import ANYONE, Identity
 from serving.auth.keys import Key, Keys, hash_of, split
+from serving.auth.origin import is_loopback
 from serving.auth.quotas import Quotas
 from serving.observability import logs
 from serving.observability.probes import Probe, Unanswered
 from serving.observability.readiness import PATIENT_SECONDS
+from serving.storage import Store
 
 FRESH_SECONDS = 2.0
 """A key that is made, revoked or expires counts, or no longer counts, everywhere after this long."""
@@ -118,7 +120,9 @@ class Auth:
             raise
         self._in_outage = False
         if known is not self._known:
-            self._known = known
+            self._known = known = replace(
+                known, any=known.any or self._known.any
+            )  # a table that was emptied opens nothing
             self.quotas.learn(known.valid.values())
         return known
 
@@ -127,24 +131,26 @@ class Auth:
         return _Known(until, bool(keys), {key.id: key for key in keys if key.valid})
 
 
-def check_exposure(host: str, keys: Keys, *, anonymous: bool) -> None:
-    """Raises NoKeys where a server without keys would listen beyond this machine, unless it is meant to."""
-    if _is_loopback(host) or keys.exist():
+def check_exposure(host: str, keys: Keys, store: Store, *, anonymous: bool) -> None:
+    """Raises NoKeys where a server without keys would listen beyond this machine, or over scans that had some.
+
+    Unless it is meant to.
+    """
+    if keys.exist():
+        with suppress(SQLAlchemyError):  # a full disk, say; the next start will
+            keys.mark()
+        return
+    beyond = None if is_loopback(host) else f"RICEFISH_HOST is {host} and there is no API key"
+    lost = keys.lost(scans_stored=store.holds_scans)
+    found = " and ".join(filter(None, (beyond, lost)))
+    if not found:
         return
     if anonymous:
-        logs.event("open_to_the_network", level=logging.WARNING, host=host, reason="there are no keys")
+        logs.event("open_to_the_network", level=logging.WARNING, host=host, reason=found)
         return
+    again = "Restore the database, make a key" if lost else "Make a key"
+    loopback = ", listen on 127.0.0.1," if beyond and not lost else ""
     raise NoKeys(
-        f"RICEFISH_HOST is {host} and there is no API key: whoever reaches the port could post, read and delete. "
-        "Make a key for this database (`ricefish keys add --owner NAME --scope admin`), listen on 127.0.0.1, or, where "
-        "the network is trusted, set RICEFISH_ANONYMOUS=true"
+        f"{found}: whoever reaches the port could post, read and delete. {again} for this database (`ricefish keys add "
+        f"--owner NAME --scope admin`){loopback} or, where all who reach it are trusted, set RICEFISH_ANONYMOUS=true"
     )
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

@@ -8,19 +8,22 @@ from __future__ import annotations
 import hashlib
 import re
 import secrets
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Row, and_, case, insert, or_, select, update
+from sqlalchemy.exc import IntegrityError
 
 from serving.auth.identity import SCOPES, Identity
-from serving.storage.database import Database, api_keys
+from serving.storage.database import Database, api_keys, marks, scans
 
 _PREFIX = "rf"
 _ID_BYTES = 6
 _SECRET_BYTES = 32
 _LONGEST_OWNER = 200
+_MARK = "keys"
 _HOUR_SECONDS = 3600.0
 
 
@@ -88,6 +91,7 @@ class Keys:
             "requests_per_minute": requests_per_minute,
             "bytes_per_day": bytes_per_day,
         }
+        self.mark()
         with self._database.writing() as connection:
             connection.execute(insert(api_keys).values(row))
         return f"{_PREFIX}_{key_id}_{secret}"
@@ -105,6 +109,28 @@ class Keys:
         """True once there was a key, be it expired or revoked by now."""
         with self._database.reading() as connection:
             return connection.execute(select(api_keys.c.id).limit(1)).first() is not None
+
+    def mark(self) -> None:
+        """Writes down, beside the table of keys, that there is one."""
+        if not self._marked():
+            with suppress(IntegrityError), self._database.writing() as connection:  # another process may have
+                connection.execute(insert(marks).values(name=_MARK, since=self._database.now))
+
+    def lost(self, *, scans_stored: Callable[[], bool]) -> str | None:
+        """Where there is no key: by what is known that there was one, or that all else was lost with it; else None."""
+        if self._marked():
+            return "there was an API key, and none is left"
+        owned = select(scans.c.id).where(scans.c.key_owner.is_not(None)).limit(1)
+        with self._database.reading() as connection:
+            if connection.execute(owned).first() is not None:
+                return "scans were posted with API keys, and no key is left"
+            if connection.execute(select(scans.c.id).limit(1)).first() is None and scans_stored():
+                return "the store holds scans that the database knows nothing of"
+        return None
+
+    def _marked(self) -> bool:
+        with self._database.reading() as connection:
+            return connection.execute(select(marks.c.name).where(marks.c.name == _MARK)).first() is not None
 
     def revoke(self, key_id: str) -> None:
         """Ends a key; one that was revoked before stays so. Raises KeyNotFound."""

@@ -63,7 +63,7 @@ def server(settings: Settings, *, telemetry: Telemetry, tracing: Tracing) -> Ite
     with ExitStack() as stack:
         scratch = stack.enter_context(Scratch(scratch_dir(settings)).opened())
         components = stack.enter_context(opened(settings, scratch, telemetry, tracing))
-        auth = _auth(settings, components.database)
+        auth = _auth(components)
         stack.callback(auth.quotas.close)
         if references := settings.references:
             components.models.serve(*references)
@@ -153,9 +153,9 @@ def _intake(components: Components, admission: Admission, uploads: Uploads) -> I
     )
 
 
-def _auth(settings: Settings, database: Database) -> Auth:
-    keys = Keys(database)
-    check_exposure(settings.host, keys, anonymous=settings.anonymous)
+def _auth(components: Components) -> Auth:
+    settings, keys = components.settings, Keys(components.database)
+    check_exposure(settings.host, keys, components.store, anonymous=settings.anonymous)
     return Auth(keys)
 
 

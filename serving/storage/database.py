@@ -106,6 +106,13 @@ api_keys = Table(
     Column("bytes", BigInteger, nullable=False, default=0, comment="that were sent on that day"),
 )
 
+marks = Table(
+    "ricefish_marks",
+    metadata,
+    Column("name", String(32), primary_key=True, comment="keys: there was an API key"),
+    Column("since", Float(53), nullable=False, comment="seconds since 1970"),
+)
+
 shadows = Table(
     "ricefish_shadows",
     metadata,

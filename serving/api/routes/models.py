@@ -20,6 +20,7 @@ from serving.api.schemas import (
 from serving.models.follower import Followed, Refusal
 from serving.models.served import ServedReference
 from serving.models.webhooks import EventUnreadable
+from serving.observability.reasons import without_paths
 
 _PROBLEM: dict[str, Any] = {"model": ProblemResponse, "content": {MEDIA_TYPE: {}}}
 _MOST_EVENT_BYTES = 100_000
@@ -32,7 +33,8 @@ async def list_models(resources: CallerResources) -> ModelsResponse:
     """All models that are served, the default first, and how it stands with the aliases that are followed."""
     followed = resources.follower.followed
     places = resources.models.places
-    return ModelsResponse(models=[_place(one, followed.get(one.reference), places[0]) for one in places])
+    shown = [_place(one, followed.get(one.reference), places[0]) for one in places]
+    return ModelsResponse(models=shown if resources.caller.admin else [_without_paths(place) for place in shown])
 
 
 @router.post("/webhook", status_code=202)
@@ -63,6 +65,18 @@ def _place(place: ServedReference, followed: Followed | None, default: ServedRef
         provider=model.runtime.provider,
         followed=None if followed is None else _followed(followed),
     )
+
+
+def _without_paths(place: PlaceResponse) -> PlaceResponse:
+    """As those see it who do not run the server."""
+    followed = place.followed
+    if followed is not None:
+        trouble, refusal = followed.trouble, followed.refusal
+        if refusal is not None:
+            refusal = refusal.model_copy(update={"detail": without_paths(refusal.detail)})
+        trouble = None if trouble is None else without_paths(trouble)
+        followed = followed.model_copy(update={"trouble": trouble, "refusal": refusal})
+    return place.model_copy(update={"reference": without_paths(place.reference), "followed": followed})
 
 
 def _followed(followed: Followed) -> FollowedResponse:

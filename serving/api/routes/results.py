@@ -25,6 +25,7 @@ from serving.api.schemas import (
     SliceQualityResponse,
     SlicesQualityResponse,
 )
+from serving.observability.reasons import without_paths
 from serving.queue.jobs import Job
 from serving.queue.scan import Scan
 from serving.segmentation.results import Axis
@@ -116,7 +117,7 @@ def _finished(resources: Resources, scan_id: str) -> tuple[Scan, Job]:
     if job.state in ("queued", "running"):
         raise NotFinished(f"scan {scan_id} is {job.state}; its state is at /v1/scans/{scan_id}")
     if job.state != "succeeded":
-        raise NoResult(f"scan {scan_id} is {job.state}: {job.error or 'it was cancelled'}")
+        raise NoResult(f"scan {scan_id} is {job.state}: {without_paths(job.error or 'it was cancelled')}")
     return scan, job
 
 

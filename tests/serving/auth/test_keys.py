@@ -7,7 +7,7 @@ import os
 import ssl
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
@@ -23,6 +23,7 @@ from serving.auth.keys import Key, KeyRefused, Keys
 from serving.auth.quotas import STEP_BYTES, QuotaExceeded, Quotas
 from serving.queue.jobs import Jobs, Priority, ScanNotFound
 from serving.storage.database import Database
+from tests.serving.auth.conftest import Serve
 from tests.serving.conftest import Example
 from tests.serving.queues import new_scan
 from tests.serving.running import RunningServer
@@ -180,23 +181,6 @@ def test_a_secret_needs_an_owner(database: Database) -> None:
     for owner in ("", " ", "a\nb", "a" * 201):
         with pytest.raises(KeyRefused, match="the owner is"):
             Keys(database).add(owner=owner, scopes=["admin"])
-
-
-Serve = Callable[..., RunningServer]
-
-
-@pytest.fixture
-def serve(tmp_path: Path, model_dir: Path) -> Iterator[Serve]:
-    """Makes servers of one store, ended at the end of the test."""
-    made: list[RunningServer] = []
-
-    def new(**settings: object) -> RunningServer:
-        made.append(RunningServer(tmp_path, model_dir, **settings))
-        return made[-1]
-
-    yield new
-    for server in made:
-        server.end()
 
 
 def add(server: RunningServer, *words: str) -> dict[str, str]:
