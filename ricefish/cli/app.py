@@ -132,26 +132,43 @@ def worker() -> None:
 
 
 @app.command()
-def doctor(
+def doctor(  # noqa: PLR0917 - typer passes options by name
     model: Annotated[
         str | None, typer.Option(help="Folder of a model, models:/NAME@ALIAS or models:/NAME/VERSION.")
     ] = None,
-    store: Annotated[Path | None, typer.Option(help="Folder of scans and segmentations; default ./store.")] = None,
+    folder: Annotated[
+        Path | None, typer.Argument(help="Folder of scans and segmentations; default RICEFISH_STORE, else ./store.")
+    ] = None,
+    store: Annotated[
+        bool, typer.Option("--store", help="Read every stored file, and say which are damaged or gone.")
+    ] = False,
+    repair: Annotated[
+        bool, typer.Option("--repair", help="With --store: have damaged results made again from their scans.")
+    ] = False,
     scan_gb: Annotated[float, typer.Option(help="Size of a full scan, for which the disks need room.", min=0)] = 12.0,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Looks at all that a server needs, with its settings, and says what to do; exit status 1 if something fails."""
+    """Looks at all that a server needs, with its settings, and says what to do; exit status 1 if something fails.
+
+    With --store it reads all that is stored instead, which takes as long as the disk does.
+    """
     from rich.console import Console  # noqa: PLC0415
 
     from ricefish.cli import doctor as report  # noqa: PLC0415
 
     try:
         from serving.observability import logs  # noqa: PLC0415
-        from serving.process.diagnosis import examine  # noqa: PLC0415
+        from serving.process.diagnosis import audit, examine  # noqa: PLC0415
     except ModuleNotFoundError as error:
         _fail(f"the server is not installed ({error}); install ricefish[serving]")
     logs.configure("error")
-    findings = list(examine(scan_bytes=int(scan_gb * 1e9), model=model, store=store))
+    if repair and not store:
+        _fail("--repair makes again what --store finds damaged: give both")
+    given = {"model": model, "store": folder}
+    if store:
+        findings = report.watched(lambda progress: audit(repair=repair, progress=progress, **given))
+    else:
+        findings = list(examine(scan_bytes=int(scan_gb * 1e9), **given))
     if as_json:
         print(report.as_json(findings))
     else:

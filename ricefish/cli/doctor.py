@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
@@ -13,6 +14,12 @@ if TYPE_CHECKING:
     from serving.process.diagnosis import Finding
 
 _STYLES = {"OK": "green", "WARN": "yellow", "FAIL": "bold red"}
+
+
+def watched(look: Callable[[Callable[[str], None]], Iterable[Finding]]) -> list[Finding]:
+    """All findings of a long look, which is handed what to tell its progress to; that is shown on stderr."""
+    with Console(stderr=True).status("reading") as status:
+        return list(look(lambda what: status.update(f"reading {what}")))
 
 
 def table(findings: Sequence[Finding]) -> Table:

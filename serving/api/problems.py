@@ -41,6 +41,7 @@ from serving.queue.jobs import ScanNotFound, WrongState
 from serving.segmentation.results import SliceNotFound, UnknownFormat
 from serving.segmentation.stored_segmentation import ResultDamaged
 from serving.segmentation.stored_voxels import ScanDamaged
+from serving.storage.sealed import RowDamaged
 
 MEDIA_TYPE = "application/problem+json"
 RETRY_SECONDS = 2
@@ -108,6 +109,7 @@ PROBLEMS: Mapping[type[Exception], Problem] = {
     RunFailed: Problem(500, "run-failed", "The model cannot be run on this"),
     OutOfDeviceMemory: Problem(507, "out-of-device-memory", "The slices do not fit the device"),
     ResultDamaged: Problem(503, "result-damaged", "The stored result is damaged; it is being made again", _WAIT),
+    RowDamaged: Problem(503, "row-damaged", "The server's database is damaged"),
     ScanDamaged: Problem(503, "scan-damaged", "The stored scan is damaged; it has to be sent again"),
     NotFinished: Problem(409, "not-finished", "The scan is not finished", _WAIT),
     NoResult: Problem(409, "no-result", "The scan has no result"),

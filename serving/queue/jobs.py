@@ -13,15 +13,26 @@ import math
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import Any, get_args
 
-from sqlalchemy import Row, and_, delete, insert, or_, select, true, update
+from sqlalchemy import Select, and_, delete, insert, or_, select, true, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.sql import ColumnElement
 
 from scans.geometry import Spacing
 from serving.auth.identity import ANYONE, Identity
 from serving.queue.scan import Scan
-from serving.queue.state import ENDED, UNFINISHED, Job, Priority, State, job_of, warnings_text
+from serving.queue.state import (
+    ENDED,
+    UNFINISHED,
+    Job,
+    Priority,
+    State,
+    each_whole,
+    scan_and_job,
+    scan_of,
+    warnings_text,
+)
 from serving.storage.database import Database, keys, scans
+from serving.storage.sealed import sealed
 
 __all__ = ["ENDED", "UNFINISHED", "Job", "Jobs", "Priority", "ScanNotFound", "State", "WrongState"]
 
@@ -67,7 +78,7 @@ class Jobs:
         row = {
             "id": scan.id,
             "created": scan.created_seconds,
-            "content": json.dumps(scan.to_dict()),
+            "content": sealed(scan.to_dict()),
             "sha256": scan.upload.sha256,
             "model_key": scan.model.key,
             "priority": int(priority),
@@ -78,7 +89,7 @@ class Jobs:
             "voxels": math.prod(scan.shape),
             "slices": scan.shape[0],
             "slabs": len(scan.boxes),
-            "checksums": json.dumps(dict(checksums)),
+            "checksums": sealed(dict(checksums)),
             "warnings": warnings_text(scan.warnings),
         }
         try:
@@ -110,11 +121,11 @@ class Jobs:
 
     def of_key(self, key: str) -> Scan | None:
         """The scan that an owner's Idempotency-Key stands for, be it still arriving; None if there is none."""
-        query = select(scans.c.content).join(keys, keys.c.scan_id == scans.c.id)
+        query: Select[Any] = select(scans.c.id, scans.c.content).join(keys, keys.c.scan_id == scans.c.id)
         query = query.where(keys.c.key == self._own(key), self._same_owner, scans.c.state != "deleted")
         with self._database.reading() as connection:
             row = connection.execute(query).one_or_none()
-        return None if row is None else _scan(row)
+        return None if row is None else scan_of(row)
 
     def add_key(self, key: str, scan_id: str) -> None:
         """Lets a key stand for a scan that is there already; nothing if it stands for one."""
@@ -123,14 +134,14 @@ class Jobs:
 
     def find(self, *, sha256: str, spacing: Spacing | None, model_key: str) -> Scan | None:
         """The owner's oldest scan of the same bytes, read in the same way, with the same model, that has not failed."""
-        query = select(scans.c.content).where(
+        query: Select[Any] = select(scans.c.id, scans.c.content).where(
             scans.c.sha256 == sha256,
             scans.c.model_key == model_key,
             scans.c.state.in_(("queued", "running", "succeeded")),
             self._same_owner,
         )
         with self._database.reading() as connection:
-            found = [_scan(row) for row in connection.execute(query.order_by(scans.c.created))]
+            found = list(each_whole(connection.execute(query.order_by(scans.c.created)), scan_of))
         return next((scan for scan in found if scan.upload.spacing == spacing), None)
 
     def scan(self, scan_id: str) -> Scan:
@@ -145,7 +156,7 @@ class Jobs:
             ).one_or_none()
         if row is None:
             raise ScanNotFound(scan_id)
-        return _scan(row), job_of(row)
+        return scan_and_job(row)
 
     def page(
         self,
@@ -157,7 +168,7 @@ class Jobs:
     ) -> list[tuple[Scan, Job]]:
         """At most `limit` scans, the newest first, accepted before `before` (seconds since 1970).
 
-        `flagged` True: only those with warnings; False: only those without.
+        `flagged` True: only those with warnings; False: only those without. One whose row is damaged is left out.
         """
         query = select(scans).where(scans.c.state.in_(states), self._seen).order_by(scans.c.created.desc()).limit(limit)
         if before is not None:
@@ -165,7 +176,7 @@ class Jobs:
         if flagged is not None:
             query = query.where(scans.c.warnings.is_not(None) if flagged else scans.c.warnings.is_(None))
         with self._database.reading() as connection:
-            return [(_scan(row), job_of(row)) for row in connection.execute(query)]
+            return list(each_whole(connection.execute(query), scan_and_job))
 
     def each(self) -> Iterator[str]:
         """Ids of all scans, a page at a time; those that come or go meanwhile may be among them or not."""
@@ -188,38 +199,13 @@ class Jobs:
 
     def retry(self, scan_id: str) -> None:
         """Queues a failed or cancelled scan again, at the slab where it stopped. Raises ScanNotFound, WrongState."""
-        self._move(
-            scan_id,
-            ("failed", "cancelled"),
-            to="queued",
-            do="retry",
-            finished=None,
-            failures=0,
-            starts=0,
-            error=None,
-            not_before=0.0,
-            queued=self._database.now,
-        )
+        self._move(scan_id, ("failed", "cancelled"), to="queued", do="retry", **self._again(error=None))
 
     def remake(self, scan_id: str, why: str) -> bool:
         """Queues a scan again whose result is damaged, to be made anew from its first slab; False if it has none."""
+        anew = {"slabs_done": 0, "statistics": None, "judgement": None, "checksums": None}
         try:
-            self._move(
-                scan_id,
-                ("succeeded",),
-                to="queued",
-                do="remake",
-                finished=None,
-                failures=0,
-                starts=0,
-                error=why,
-                not_before=0.0,
-                queued=self._database.now,
-                slabs_done=0,
-                statistics=None,
-                judgement=None,
-                checksums=None,
-            )
+            self._move(scan_id, ("succeeded",), to="queued", do="remake", **self._again(error=why), **anew)
         except (ScanNotFound, WrongState):
             return False
         return True
@@ -261,6 +247,11 @@ class Jobs:
         with self._database.reading() as connection:
             return set(connection.scalars(query))
 
+    def _again(self, *, error: str | None) -> dict[str, Any]:
+        """Of a scan that had ended, and waits now."""
+        again = {"finished": None, "failures": 0, "starts": 0, "not_before": 0.0, "error": error}
+        return {**again, "queued": self._database.now}
+
     def _move(self, scan_id: str, states: Collection[str], *, to: str, do: str, **values: Any) -> None:
         with self._database.writing() as connection:
             changed = connection.execute(
@@ -289,7 +280,3 @@ class Jobs:
         if self._identity.owner is None:
             return key
         return "owned " + hashlib.sha256(json.dumps([self._identity.owner, key]).encode()).hexdigest()
-
-
-def _scan(row: Row[Any]) -> Scan:
-    return Scan.from_dict(json.loads(row.content))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
@@ -21,6 +20,7 @@ from serving.queue.scan import Scan
 from serving.queue.state import Priority, warnings_text
 from serving.storage.database import Database, scans
 from serving.storage.fenced_table import Fence, FencedRows, FencedTable, LeaseLost
+from serving.storage.sealed import RowDamaged, sealed, unsealed
 
 MOST_STARTS = 50
 """A scan that was begun so often without finishing one more slab takes its process down each time: it fails."""
@@ -110,7 +110,12 @@ class Leases:
             return None
         if row.state == "running":
             logs.event("scan_taken_over", scan=row.id, slab=row.slabs_done, before=row.owner)
-        return _lease(row)
+        try:
+            return _lease(row)
+        except RowDamaged as damaged:
+            self._rows.fail(Fence(row.id, row.epoch + 1, name=f"scan {row.id}"), str(damaged))
+            logs.event("scan_failed", level=logging.ERROR, scan=row.id, error=damaged)
+            return None
 
     def renew(self, leases: Collection[Lease]) -> set[str]:
         """Renews what is still this process's; gives the ids of those scans. The others are lost."""
@@ -130,11 +135,11 @@ class Leases:
         self._rows.write(
             lease.fence,
             slabs_done=done.slabs_done,
-            statistics=json.dumps(done.statistics.to_dict()),
-            judgement=json.dumps(done.judgement.to_dict()),
-            checksums=json.dumps(dict(done.checksums)),
+            statistics=sealed(done.statistics.to_dict()),
+            judgement=sealed(done.judgement.to_dict()),
+            checksums=sealed(dict(done.checksums)),
             warnings=warnings_text(done.warnings),
-            timings=json.dumps(dict(done.timings)),
+            timings=sealed(dict(done.timings)),
             batch_size=done.batch_size,
             rate=done.rate,
             failures=0,
@@ -178,9 +183,10 @@ class Leases:
 
 def _lease(row: Row[Any]) -> Lease:
     """The lease of a row as it was found, before its epoch was raised."""
-    scan = Scan.from_dict(json.loads(row.content))
-    done = OrganStatistics.from_dict(json.loads(row.statistics)) if row.statistics else None
-    judged = Judgement.from_dict(json.loads(row.judgement)) if row.judgement else None
+    of = f"scan {row.id}"
+    scan = Scan.from_dict(unsealed(row.content, of=of))
+    done = OrganStatistics.from_dict(unsealed(row.statistics, of=of)) if row.statistics else None
+    judged = Judgement.from_dict(unsealed(row.judgement, of=of)) if row.judgement else None
     return Lease(
         scan=scan,
         priority=Priority(row.priority),
@@ -188,7 +194,7 @@ def _lease(row: Row[Any]) -> Lease:
         slabs_done=row.slabs_done,
         statistics=done or OrganStatistics.empty(scan.organs.classes),
         judgement=judged or Judgement.empty(len(scan.organs)),
-        checksums=json.loads(row.checksums) if row.checksums else {},
+        checksums=unsealed(row.checksums, of=of) if row.checksums else {},
         batch_size=row.batch_size,
-        timings=json.loads(row.timings) if row.timings else {},
+        timings=unsealed(row.timings, of=of) if row.timings else {},
     )

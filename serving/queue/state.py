@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
+import logging
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from sqlalchemy import Row
 
 from scans.measures.statistics import OrganStatistics
 from scans.model.drift import Departure
 from scans.model.judgement import Judgement
+from serving.observability import logs
+from serving.queue.scan import Scan
+from serving.storage.sealed import RowDamaged, sealed, unsealed
 
+Read = TypeVar("Read")
 State = Literal["queued", "running", "succeeded", "failed", "cancelled"]
 
 UNFINISHED: tuple[State, ...] = ("queued", "running")
@@ -59,9 +63,29 @@ class Job:
     """The process that works, or worked, on it."""
 
 
+def scan_of(row: Row[Any]) -> Scan:
+    """From a row of the table of scans, with its id and content. Raises RowDamaged."""
+    return Scan.from_dict(unsealed(row.content, of=f"scan {row.id}"))
+
+
+def scan_and_job(row: Row[Any]) -> tuple[Scan, Job]:
+    """All that a row of the table of scans says. Raises RowDamaged."""
+    return scan_of(row), job_of(row)
+
+
+def each_whole(rows: Iterable[Row[Any]], read: Callable[[Row[Any]], Read]) -> Iterator[Read]:
+    """What each row says, but for damaged ones, which the log names."""
+    for row in rows:
+        try:
+            yield read(row)
+        except RowDamaged as damaged:
+            logs.event("row_damaged", level=logging.ERROR, scan=row.id, error=damaged)
+
+
 def job_of(row: Row[Any]) -> Job:
-    """From a row of the table of scans."""
+    """From a row of the table of scans. Raises RowDamaged."""
     whole = row.state == "succeeded" and row.statistics
+    of = f"scan {row.id}"
     return Job(
         state=row.state,
         priority=Priority(row.priority),
@@ -70,15 +94,15 @@ def job_of(row: Row[Any]) -> Job:
         slabs_done=row.slabs_done,
         slices_per_second=row.rate,
         finished_seconds=row.finished,
-        statistics=OrganStatistics.from_dict(json.loads(row.statistics)) if whole else None,
-        judgement=Judgement.from_dict(json.loads(row.judgement)) if whole and row.judgement else None,
-        warnings=tuple(Departure(**warning) for warning in json.loads(row.warnings or "[]")),
-        checksums=json.loads(row.checksums) if row.checksums else {},
-        timings=json.loads(row.timings) if row.timings else {},
+        statistics=OrganStatistics.from_dict(unsealed(row.statistics, of=of)) if whole else None,
+        judgement=Judgement.from_dict(unsealed(row.judgement, of=of)) if whole and row.judgement else None,
+        warnings=tuple(Departure(**warning) for warning in unsealed(row.warnings or "[]", of=of)),
+        checksums=unsealed(row.checksums, of=of) if row.checksums else {},
+        timings=unsealed(row.timings, of=of) if row.timings else {},
         worker=row.owner,
     )
 
 
 def warnings_text(warnings: Sequence[Departure]) -> str | None:
     """As they stand in the database."""
-    return json.dumps([warning.to_dict() for warning in warnings]) if warnings else None
+    return sealed([warning.to_dict() for warning in warnings]) if warnings else None

@@ -6,7 +6,6 @@ which goes on at the slab after the last that was counted; one that never gets f
 
 from __future__ import annotations
 
-import json
 import logging
 import uuid
 from collections.abc import Mapping
@@ -23,6 +22,7 @@ from serving.shadow.agreement import OrganAgreement
 from serving.shadow.sampling import is_sampled
 from serving.storage.database import Database, scans, shadows
 from serving.storage.fenced_table import Fence, FencedRows, FencedTable
+from serving.storage.sealed import RowDamaged, sealed, unsealed
 
 MOST_STARTS = 3
 """A comparison that was begun so often without one more slab counted is given up."""
@@ -98,7 +98,12 @@ class ShadowQueue:
         if error is not None:
             logs.event("shadow_given_up", level=logging.ERROR, scan=row.scan_id, error=error)
             return None
-        return _lease(row)
+        try:
+            return _lease(row)
+        except RowDamaged as damaged:
+            self._rows.fail(Fence(row.id, row.epoch + 1, name=f"the comparison of scan {row.scan_id}"), str(damaged))
+            logs.event("shadow_given_up", level=logging.ERROR, scan=row.scan_id, error=damaged)
+            return None
 
     def renew(self, lease: ShadowLease) -> None:
         """Raises LeaseLost if another has taken it up, or the scan is gone."""
@@ -110,14 +115,14 @@ class ShadowQueue:
             lease.fence,
             slabs_done=slabs_done,
             shadow_key=shadow.key,
-            counts=json.dumps(agreement.to_dict()),
+            counts=sealed(agreement.to_dict()),
             starts=0,
             lease_until=self._rows.until,
         )
 
     def finish(self, lease: ShadowLease, *, shadow: ModelIdentity, agreement: OrganAgreement) -> None:
         """Records a comparison of all slabs, unless the scan was removed meanwhile. Raises LeaseLost."""
-        counts = json.dumps(agreement.to_dict())
+        counts = sealed(agreement.to_dict())
         models = _models(lease.scan.model, shadow)
         self._rows.write(lease.fence, counts=counts, **self._rows.ended("done"), **models)
 
@@ -175,13 +180,14 @@ def _models(champion: ModelIdentity, shadow: ModelIdentity) -> dict[str, Any]:
 
 def _lease(row: Row[Any]) -> ShadowLease:
     """The lease of a row as it was found, before its epoch was raised."""
+    of = f"the comparison of scan {row.scan_id}"
     return ShadowLease(
         id=row.id,
-        scan=Scan.from_dict(json.loads(row.content)),
-        checksums=json.loads(row.checksums) if row.checksums else {},
+        scan=Scan.from_dict(unsealed(row.content, of=of)),
+        checksums=unsealed(row.checksums, of=of) if row.checksums else {},
         epoch=row.epoch + 1,
         starts=row.starts + 1,
         slabs_done=row.slabs_done,
         shadow_key=row.shadow_key,
-        agreement=OrganAgreement.from_dict(json.loads(row.counts)) if row.counts else None,
+        agreement=OrganAgreement.from_dict(unsealed(row.counts, of=of)) if row.counts else None,
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +11,7 @@ from sqlalchemy import Row, and_, func, select
 from scans.model.shadow_agreement import ShadowAgreement
 from serving.shadow.agreement import OrganAgreement
 from serving.storage.database import Database, scans, shadows
+from serving.storage.sealed import unsealed
 
 MOST_PAIRS = 20
 MOST_SCANS = 10_000
@@ -118,7 +118,7 @@ class ShadowReport:
         query = query.where(shadows.c.state == "done", of_pair).order_by(shadows.c.finished.desc()).limit(MOST_SCANS)
         with self._database.reading() as connection:
             rows = connection.execute(query).all()
-        dice = [OrganAgreement.from_dict(json.loads(row.counts)).dice for row in rows]
+        dice = [OrganAgreement.from_dict(unsealed(row.counts, of=f"comparison {row.id}")).dice for row in rows]
         newest = rows[0]
         return PairReport(
             champion=Compared(newest.champion_key, newest.champion_name, newest.champion_version),

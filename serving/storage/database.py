@@ -39,6 +39,9 @@ from serving.observability.reasons import first_line
 _READS = "ricefish_reads"
 _BUSY_SECONDS = 60
 
+STATES = ("arriving", "queued", "running", "succeeded", "failed", "cancelled", "deleted")
+"""Of a scan."""
+
 metadata = MetaData()
 
 scans = Table(
@@ -50,9 +53,7 @@ scans = Table(
     Column("sha256", String(64), nullable=False, comment="of the source"),
     Column("model_key", String(64), nullable=False),
     Column("priority", SmallInteger, nullable=False),
-    Column(
-        "state", String(16), nullable=False, comment="arriving, queued, running, succeeded, failed, cancelled, deleted"
-    ),
+    Column("state", String(16), nullable=False, comment=", ".join(STATES)),
     Column("not_before", Float(53), nullable=False, default=0.0, comment="a retry waits until then"),
     Column("failures", Integer, nullable=False, default=0, comment="errors since the last slab was finished"),
     Column("starts", Integer, nullable=False, default=0, comment="how often it was begun since then"),
@@ -198,6 +199,16 @@ class Database:
         """Raises SQLAlchemyError if the table of scans cannot be read at this moment."""
         with self.reading() as connection:
             connection.execute(select(scans.c.id).limit(1)).first()
+
+    def problems(self) -> list[str]:
+        """What SQLite finds wrong with its file, and rows that no version has written. PostgreSQL looks for itself."""
+        found = []
+        with self.reading() as connection:
+            if not self.shared:
+                found = [str(row[0]) for row in connection.exec_driver_sql("PRAGMA integrity_check(20)")]
+            query = select(scans.c.id, scans.c.state).where(scans.c.state.not_in(STATES))
+            found += [f"scan {row.id} has the state {row.state!r}" for row in connection.execute(query)]
+        return [problem for problem in found if problem != "ok"]
 
     @property
     def now(self) -> ColumnElement[float]:

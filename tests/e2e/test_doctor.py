@@ -63,7 +63,7 @@ def test_a_sound_installation_passes(tmp_path: Path, model: Path) -> None:
     assert "0.0 s" in findings["clock"]["found"]
     left = {path.name for path in (tmp_path / "store").rglob("*")}
     assert left == {"scans", "arriving", "deleted", "models", "jobs.sqlite"}
-    command = [sys.executable, "-m", "ricefish", "doctor", "--model", str(model), "--store", str(tmp_path / "store")]
+    command = [sys.executable, "-m", "ricefish", "doctor", "--model", str(model), str(tmp_path / "store")]
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "COLUMNS": "200"}
     shown = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, check=False).stdout
     assert "golden slice agree" in shown and shown.count("OK") >= 7

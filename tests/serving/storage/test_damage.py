@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import os
 import random
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -137,3 +141,40 @@ def test_a_scan_whose_folder_is_gone_ends_with_the_reason(stored: Stored) -> Non
     shutil.move(kept, stored.folder)
     assert stored.server.http.post(f"{stored.server.url}/v1/scans/{stored.scan_id}/retry").status_code in (200, 202)
     stored.until_whole()
+
+
+def _doctor(stored: Stored, *options: str) -> tuple[int, dict[str, str]]:
+    """Exit status, and what is damaged with how."""
+    url = f"sqlite:///{stored.server.store / 'jobs.sqlite'}"
+    environment = {**os.environ, "RICEFISH_DATABASE_URL": url}
+    command = [sys.executable, "-m", "ricefish", "doctor", "--store", "--json", str(stored.server.store), *options]
+    answer = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    findings = json.loads(answer.stdout)["findings"]
+    return answer.returncode, {found["name"]: found["advice"] for found in findings if found["name"] != "store"}
+
+
+def test_the_doctor_names_every_damaged_file_and_has_results_made_again(stored: Stored) -> None:
+    """Of the result, the scan and the model, whatever the damage; nothing where all is whole."""
+    assert _doctor(stored) == (0, {})
+    (volume,) = [file for file in stored.folder.rglob("*") if file.is_file() and file.suffix == ".nii"]
+    shard = stored.folder / "segmentation.ome.zarr" / "1" / "c" / "1" / "0" / "0"
+    models = stored.server.store / "models"
+    manifest = next(file for file in models.rglob("manifest.json") if "quality" not in str(file))
+    note = next((models / "references").glob("*.json"))
+    whole = {file: file.read_bytes() for file in (volume, shard, manifest, note)}
+    for file, damage in zip(whole, (flip, Path.unlink, flip, flip), strict=True):
+        damage(file)
+    status, damaged = _doctor(stored)
+    names = (volume.relative_to(stored.folder), shard.relative_to(stored.folder))
+    assert status == 1
+    assert set(damaged) == {
+        *(f"scan {stored.scan_id}, {name}" for name in names),
+        f"models/{manifest.parent.name}",
+        f"models/references/{note.name}",
+    }
+    for file in (volume, manifest, note):
+        file.write_bytes(whole[file])
+    assert set(_doctor(stored, "--repair")[1]) == {f"scan {stored.scan_id}, {names[1]}"}
+    stored.server.until(shard.exists)
+    stored.until_whole()
+    assert _doctor(stored) == (0, {})

@@ -1,0 +1,141 @@
+"""Store audit: every stored file is read and compared with what was noted when it was written.
+
+It reads all there is, so it takes as long as the disk does. A server may work on the same store meanwhile: what is
+being written or removed at that moment is looked at again before it is called damaged.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from scans.model.manifest import file_sha256
+from serving.models.cache import ModelCache
+from serving.observability.findings import Finding, Level
+from serving.queue.jobs import Job, Jobs, ScanNotFound
+from serving.queue.scan import Scan
+from serving.segmentation.stored_segmentation import damaged_files
+from serving.segmentation.stored_voxels import ScanDamaged, open_voxels
+from serving.settings import SettingsError, read_settings
+from serving.storage import DataDamaged, Scratch, Store, open_store
+from serving.storage.contract import RESULT_DIR
+from serving.storage.database import Database
+from serving.storage.locations import database_url
+from serving.storage.sealed import RowDamaged
+
+Progress = Callable[[str], None]
+"""Told what is looked at."""
+
+
+def audit(*, repair: bool = False, progress: Progress = lambda what: None, **given: Any) -> Iterator[Finding]:
+    """A finding for each damaged file, and one at the end with what was read; `given` are settings that options name.
+
+    `repair` has made again what can be, by the server or worker that runs on the same store.
+    """
+    with ExitStack() as stack:
+        try:
+            settings = read_settings(needs_model=False, **given)
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="ricefish-doctor-")))
+            store = open_store(settings, stack.enter_context(Scratch(folder).opened()))
+            stack.enter_context(store.open(alone=False))
+            database = Database(database_url(settings))
+            database.open()
+        except (SettingsError, OSError) as error:
+            yield Finding(
+                "store", Level.FAIL, str(error), "RICEFISH_STORE and RICEFISH_DATABASE_URL must be a server's."
+            )
+            return
+        stack.callback(database.close)
+        yield from _StoreAudit(store, database, repair=repair, progress=progress).findings()
+
+
+class _StoreAudit:
+    def __init__(self, store: Store, database: Database, *, repair: bool, progress: Progress) -> None:
+        self._store = store
+        self._database = database
+        self._jobs = Jobs(database, owner="doctor")
+        self._repair = repair
+        self._progress = progress
+        self._models: set[str] = set()
+
+    def findings(self) -> Iterator[Finding]:
+        damaged = scans = 0
+        yield from self._of_database()
+        for scan_id in self._jobs.each():
+            scans += 1
+            self._progress(f"scan {scan_id}")
+            for finding in self._of_scan(scan_id):
+                damaged += 1
+                yield finding
+        for finding in self._of_models():
+            damaged += 1
+            yield finding
+        level = Level.FAIL if damaged else Level.OK
+        yield Finding("store", level, f"{self._store.name}: {scans} scans read, {damaged} damaged files", "")
+
+    def _of_database(self) -> Iterator[Finding]:
+        self._progress("the database")
+        for problem in self._database.problems():
+            yield Finding(
+                "database", Level.FAIL, problem, "Stop the servers, and restore the database from its backup."
+            )
+
+    def _of_scan(self, scan_id: str) -> Iterator[Finding]:
+        try:
+            found = self._damage(scan_id)
+            if found:  # something may just have been written or removed
+                found = self._damage(scan_id)
+            scan, job = self._jobs.get(scan_id)
+        except ScanNotFound:
+            return
+        except RowDamaged as damaged:
+            yield Finding(f"scan {scan_id}, its row", Level.FAIL, str(damaged), "Restore the database from its backup.")
+            return
+        self._models.add(scan.model.key)
+        lost = scan.volume in found
+        for name, how in found.items():
+            yield Finding(f"scan {scan_id}, {name}", Level.FAIL, how, _advice(scan, job, name, lost=lost))
+        if found and not lost and self._repair:
+            self._jobs.remake(scan_id, "the stored result was found damaged; it is being made again")
+
+    def _damage(self, scan_id: str) -> dict[str, str]:
+        """Damaged files, by name relative to the scan, and how they are."""
+        scan, job = self._jobs.get(scan_id)
+        found = {}
+        try:
+            self._read_voxels(scan)
+        except DataDamaged as damaged:
+            found[scan.volume] = str(damaged)
+        for name in damaged_files(self._store, scan, job.checksums, whole=job.state == "succeeded"):
+            found[f"{RESULT_DIR}/{name}"] = "it is not what was written, or is gone"
+        return found
+
+    def _read_voxels(self, scan: Scan) -> None:
+        with open_voxels(self._store, scan) as voxels:
+            for _ in voxels.slabs():
+                pass
+        with self._store.source(scan.id, scan.volume) as path:
+            if scan.copy_header is None and path.is_file() and file_sha256(path) != scan.upload.sha256:
+                raise ScanDamaged(f"{path.name} has not the SHA-256 of the file that was accepted")
+
+    def _of_models(self) -> Iterator[Finding]:
+        self._progress("models")
+        cache = ModelCache(self._store.models_dir, remote=self._store)
+        self._store.fetch_references()
+        for key in sorted(self._models):
+            self._store.fetch_model(key)
+        for place, how in cache.damaged():
+            advice = "A server fetches it from the registry, or copies it from its folder, when it next needs it."
+            yield Finding(f"models/{place}", Level.FAIL, how, advice)
+
+
+def _advice(scan: Scan, job: Job, name: str, *, lost: bool) -> str:
+    if name == scan.volume:
+        kept = " Its result is handed out all the same." if job.state == "succeeded" else ""
+        return f"Post {scan.upload.filename} again, and delete this scan.{kept}"
+    if lost:
+        return f"It cannot be made again, as {scan.volume} is damaged as well: post {scan.upload.filename} again."
+    return "It is made again when it is next asked for, or at once with --repair, by the server or worker that runs."
