@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import httpx
 import nibabel as nib
 import numpy as np
 import pytest
@@ -178,3 +179,30 @@ def test_the_doctor_names_every_damaged_file_and_has_results_made_again(stored: 
     stored.server.until(shard.exists)
     stored.until_whole()
     assert _doctor(stored) == (0, {})
+
+
+@pytest.mark.parametrize("change", ["removed", "flipped"])
+def test_a_result_that_is_damaged_while_it_is_sent_breaks_off(
+    change: str, tmp_path: Path, model_dir: Path, processes: None
+) -> None:
+    """The scan is deleted, or a shard goes bad, behind the first byte: no client takes what it got for a whole file."""
+    server = RunningServer(tmp_path, model_dir, slab_slices=8).start()
+    try:
+        scan_id = server.post(nifti(5, (160, 400, 400)), "fish.nii").json()["id"]
+        assert server.until_ended(scan_id)["state"] == "succeeded"
+        last = server.store / "scans" / scan_id / "segmentation.ome.zarr" / "0" / "c" / "19" / "0" / "0"
+        for name in ("nrrd", "nii.gz", "ome-zarr"):
+            address = f"{server.url}/v1/scans/{scan_id}/segmentation?format={name}"
+            with server.http.stream("GET", address) as answer:
+                assert answer.status_code == 200
+                pieces = answer.iter_raw(1 << 16)
+                next(pieces)
+                flip(last) if change == "flipped" else server.delete(f"/v1/scans/{scan_id}").raise_for_status()
+                with pytest.raises(httpx.RemoteProtocolError):
+                    for _ in pieces:
+                        pass
+            if change == "removed":
+                return
+            assert server.until_ended(scan_id)["state"] == "succeeded"
+    finally:
+        server.end()
