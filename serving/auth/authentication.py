@@ -141,7 +141,7 @@ def check_exposure(host: str, keys: Keys, store: Store, *, anonymous: bool) -> N
             keys.mark()
         return
     beyond = None if is_loopback(host) else f"RICEFISH_HOST is {host} and there is no API key"
-    lost = keys.lost(scans_stored=store.holds_scans)
+    lost = keys.lost(scans_stored=lambda: bool(store.scan_ids()))
     found = " and ".join(filter(None, (beyond, lost)))
     if not found:
         return

@@ -79,10 +79,11 @@ class BucketStore:
         for file in each_file(incoming):
             self._s3.put_file(str(file), f"{self._scan(scan_id)}/{file.relative_to(incoming).as_posix()}")
 
-    def holds_scans(self) -> bool:
-        """True if there is anything of any scan."""
+    def scan_ids(self) -> list[str]:
+        """Ids of all scans of which there is anything."""
         place = f"{self._root}/scans"
-        return bool(self._s3.exists(place) and self._s3.ls(place, detail=False))
+        found = self._s3.ls(place, detail=False) if self._s3.exists(place) else []
+        return sorted(name.rpartition("/")[2] for name in found)
 
     def remove(self, scan_id: str) -> None:
         """Removes all of a scan; nothing if there is nothing of it."""
@@ -133,11 +134,6 @@ class BucketStore:
             if isinstance(content, Exception) and not isinstance(content, FileNotFoundError):
                 raise content
         return {places[place]: content for place, content in found.items() if isinstance(content, bytes)}
-
-    def result_names(self, scan_id: str) -> set[str]:
-        """All files of the result."""
-        place = f"{self._scan(scan_id)}/{RESULT_DIR}"
-        return {name.removeprefix(f"{place}/") for name in self._s3.find(place)}
 
     @property
     def models_dir(self) -> Path:

@@ -99,8 +99,8 @@ class Store(RemoteCopies, Protocol):
         """Takes over a complete scan's folder, durably; `incoming` is gone or empty afterwards."""
         ...
 
-    def holds_scans(self) -> bool:
-        """True if there is anything of any scan."""
+    def scan_ids(self) -> list[str]:
+        """Ids of all scans of which there is anything."""
         ...
 
     def remove(self, scan_id: str) -> None:
@@ -121,10 +121,6 @@ class Store(RemoteCopies, Protocol):
 
     def read_result(self, scan_id: str, names: Collection[str]) -> dict[str, bytes]:
         """Files of the result, by name relative to it; those that are not there are left out. Raises OSError."""
-        ...
-
-    def result_names(self, scan_id: str) -> set[str]:
-        """All files of the result; none of a scan that is not there."""
         ...
 
     @property

@@ -210,6 +210,11 @@ class Database:
             found += [f"scan {row.id} has the state {row.state!r}" for row in connection.execute(query)]
         return [problem for problem in found if problem != "ok"]
 
+    def known_scans(self) -> set[str]:
+        """Ids of all scans that have a row, be they arriving or removed."""
+        with self.reading() as connection:
+            return set(connection.scalars(select(scans.c.id)))
+
     @property
     def now(self) -> ColumnElement[float]:
         """This moment by the database's clock."""

@@ -19,7 +19,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from serving.storage.contract import RESULT_DIR, Attempt, Fenced, NoRemoteCopies, StoreError, each_file
+from serving.storage.contract import RESULT_DIR, Attempt, Fenced, NoRemoteCopies, StoreError
 from serving.storage.private_folder import make_private, open_lock, unusable
 from serving.storage.rehearsal import REHEARSED, Stages
 from serving.storage.scratch import PROBED, sync
@@ -111,9 +111,9 @@ class FolderStore(NoRemoteCopies):
             beside.rename(self._scans / scan_id)
         sync(self._scans)
 
-    def holds_scans(self) -> bool:
-        """True if there is anything of any scan."""
-        return any(self._scans.iterdir())
+    def scan_ids(self) -> list[str]:
+        """Ids of all scans of which there is anything."""
+        return sorted(folder.name for folder in self._scans.iterdir())
 
     def remove(self, scan_id: str) -> None:
         """Removes all of a scan; nothing if there is nothing of it."""
@@ -161,11 +161,6 @@ class FolderStore(NoRemoteCopies):
             with contextlib.suppress(FileNotFoundError, NotADirectoryError):
                 found[name] = (self._scans / scan_id / RESULT_DIR / name).read_bytes()
         return found
-
-    def result_names(self, scan_id: str) -> set[str]:
-        """All files of the result."""
-        folder = self._scans / scan_id / RESULT_DIR
-        return {file.relative_to(folder).as_posix() for file in each_file(folder)}
 
     @property
     def models_dir(self) -> Path:

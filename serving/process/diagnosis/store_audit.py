@@ -7,7 +7,7 @@ being written or removed at that moment is looked at again before it is called d
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -64,13 +64,15 @@ class _StoreAudit:
     def findings(self) -> Iterator[Finding]:
         damaged = scans = 0
         yield from self._of_database()
+        stored = set(self._store.scan_ids())
         for scan_id in self._jobs.each():
+            stored.discard(scan_id)
             scans += 1
             self._progress(f"scan {scan_id}")
             for finding in self._of_scan(scan_id):
                 damaged += 1
                 yield finding
-        for finding in self._of_models():
+        for finding in (*self._of_models(), *self._without_row(stored)):
             damaged += 1
             yield finding
         level = Level.FAIL if damaged else Level.OK
@@ -101,6 +103,13 @@ class _StoreAudit:
         if found and not lost and self._repair:
             self._jobs.remake(scan_id, "the stored result was found damaged; it is being made again")
 
+    def _without_row(self, scan_ids: Collection[str]) -> Iterator[Finding]:
+        """Folders that are there since before the database was asked, and that it knows nothing of."""
+        known = self._database.known_scans()
+        for scan_id in sorted(set(scan_ids) - known):
+            found = "its files are here, and the database has no row of it"
+            yield Finding(f"scan {scan_id}", Level.FAIL, found, "Restore the database from its backup.")
+
     def _damage(self, scan_id: str) -> dict[str, str]:
         """Damaged files, by name relative to the scan, and how they are."""
         scan, job = self._jobs.get(scan_id)
@@ -125,9 +134,11 @@ class _StoreAudit:
         self._progress("models")
         cache = ModelCache(self._store.models_dir, remote=self._store)
         self._store.fetch_references()
-        for key in sorted(self._models):
-            self._store.fetch_model(key)
-        for place, how in cache.damaged():
+        there = {key: cache.copy(key) is not None for key in sorted(self._models)}
+        damaged = dict(cache.damaged())
+        gone = self._jobs.needed_models() - {key for key, kept in there.items() if kept}
+        damaged.update(dict.fromkeys(gone, "it is gone, and a scan that is not finished needs it"))
+        for place, how in sorted(damaged.items()):
             advice = "A server fetches it from the registry, or copies it from its folder, when it next needs it."
             yield Finding(f"models/{place}", Level.FAIL, how, advice)
 
