@@ -11,6 +11,15 @@ from numpy.typing import NDArray
 
 Triple = tuple[int, int, int]
 
+LEAST_MM, MOST_MM = 1e-6, 1e5
+"""Spacing of voxels that there are, in mm: from a nanometre to 100 metres. With what lies far beyond, the squares and
+cubes of spacings, and the float32 of some formats, become 0 or infinite."""
+FARTHEST_MM = 1e7
+"""That a volume's first voxel may lie from the origin along an axis: 10 kilometres."""
+
+_ROUNDING = 1e-6
+"""By which a spacing at the end of its range may miss it, as it went through float32."""
+
 _LEAST_DETERMINANT = 1e-6
 """Of the axes' unit vectors: below it they lie in a plane, but for rounding."""
 
@@ -19,7 +28,7 @@ _LPS_FROM_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 @dataclass(frozen=True)
 class Spacing:
-    """Distance between voxel centres, in mm. Raises ValueError unless every value is finite and positive."""
+    """Distance between voxel centres, in mm. Raises ValueError unless each is from LEAST_MM to MOST_MM."""
 
     z: float
     y: float
@@ -27,8 +36,8 @@ class Spacing:
 
     def __post_init__(self) -> None:
         for axis, value in zip("zyx", self, strict=True):
-            if not (math.isfinite(value) and value > 0):
-                raise ValueError(f"spacing along {axis} is {value} mm; it must be finite and greater than 0")
+            if not LEAST_MM * (1 - _ROUNDING) <= value <= MOST_MM * (1 + _ROUNDING):
+                raise ValueError(f"spacing along {axis} is {value} mm; it must be from {LEAST_MM:g} to {MOST_MM:g} mm")
 
     def __iter__(self) -> Iterator[float]:
         return iter((self.z, self.y, self.x))
@@ -100,9 +109,17 @@ class Frame:
         matrix = self.matrix
         if matrix.shape != (4, 4) or not np.isfinite(matrix).all() or not np.array_equal(matrix[3], (0, 0, 0, 1)):
             raise ValueError(f"not an affine of 4 x 4 finite values with last row 0 0 0 1: {self.affine}")
+        if (
+            not (abs(matrix[:3, :3]) <= MOST_MM * (1 + _ROUNDING)).all()
+            or not (abs(matrix[:3, 3]) <= FARTHEST_MM).all()
+        ):
+            raise ValueError(
+                f"the affine {self.affine} has steps of more than {MOST_MM:g} mm or an origin beyond {FARTHEST_MM:g} mm"
+            )
         lengths = np.linalg.norm(matrix[:3, :3], axis=0)
         if not lengths.all() or abs(np.linalg.det(matrix[:3, :3] / lengths)) < _LEAST_DETERMINANT:
             raise ValueError(f"the affine {self.affine} is singular: one axis has no length or two are parallel")
+        Spacing(*(float(length) for length in reversed(lengths)))
 
     @classmethod
     def from_affine(cls, matrix: NDArray[np.floating]) -> Frame:

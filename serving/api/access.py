@@ -18,6 +18,7 @@ from serving.auth.identity import IDENTITY, Scope
 from serving.auth.keys import Key
 from serving.auth.origin import ForeignOrigin, Origins
 from serving.auth.quotas import QuotaExceeded
+from serving.parsing.quantities import optional_number
 
 Needs = frozenset[Scope]
 
@@ -131,9 +132,9 @@ class Access:
             self._origins.check(scope["method"], headers)
         else:
             auth.quotas.take_request(key)
-            length = headers.get("content-length", "")
-            if length.isdecimal() or "transfer-encoding" in headers:
-                auth.quotas.check_bytes(key, int(length or 1))
+            length = optional_number(headers.get("content-length"))
+            if length is not None or "transfer-encoding" in headers:
+                auth.quotas.check_bytes(key, length or 1)
         return auth, key
 
 

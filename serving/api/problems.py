@@ -11,7 +11,7 @@ from typing import Any
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
-from sqlalchemy.exc import OperationalError, SQLAlchemyError
+from sqlalchemy.exc import DataError, OperationalError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
@@ -36,6 +36,8 @@ from serving.models.webhooks import EventRefused, EventUnreadable
 from serving.observability import logs
 from serving.observability.probes import Unanswered
 from serving.observability.reasons import reason, without_paths
+from serving.parsing.malformed import TooLarge
+from serving.parsing.texts import sendable
 from serving.protocol.errors import InferenceRefused, LoadRefused, NotOffered, RegionRefused, UnknownModel
 from serving.queue.jobs import ScanNotFound, WrongState
 from serving.segmentation.results import SliceNotFound, UnknownFormat
@@ -86,6 +88,7 @@ PROBLEMS: Mapping[type[Exception], Problem] = {
     DigestMismatch: Problem(400, "digest-mismatch", "The file arrived damaged"),
     DigestUnreadable: Problem(400, "bad-digest", "The digest cannot be read"),
     UploadTooLarge: Problem(413, "too-large", "The scan is too large"),
+    TooLarge: Problem(413, "too-large", "The request is too large"),
     UploadStalled: Problem(408, "upload-stalled", "The upload fell silent"),
     UploadNotFound: Problem(404, "no-such-upload", "There is no such upload"),
     UploadIncomplete: Problem(409, "upload-incomplete", "The upload is not complete"),
@@ -103,10 +106,10 @@ PROBLEMS: Mapping[type[Exception], Problem] = {
     UnknownFormat: Problem(400, "unknown-download-format", "The segmentation cannot be had in this format"),
     InferenceRefused: Problem(400, "bad-inference", "The inference request cannot be answered"),
     UnknownModel: Problem(404, "no-such-model", "There is no such model"),
-    NotOffered: Problem(501, "not-offered", "The server does not have this extension of the protocol"),
+    NotOffered: Problem(400, "not-offered", "The server does not have this extension of the protocol"),
     RegionRefused: Problem(400, "bad-region", "The shared memory cannot be used"),
     LoadRefused: Problem(400, "not-loaded", "The model is not loaded or unloaded"),
-    RunFailed: Problem(500, "run-failed", "The model cannot be run on this"),
+    RunFailed: Problem(422, "run-failed", "The model cannot be run on this"),
     OutOfDeviceMemory: Problem(507, "out-of-device-memory", "The slices do not fit the device"),
     ResultDamaged: Problem(503, "result-damaged", "The stored result is damaged; it is being made again", _WAIT),
     RowDamaged: Problem(503, "row-damaged", "The server's database is damaged"),
@@ -120,6 +123,7 @@ DISK_FULL = Problem(507, "disk-full", "The server's disk is full")
 NO_DATABASE = Problem(503, "no-database", "The server's database does not answer", _WAIT)
 NO_ANSWER = (SQLAlchemyError, Unanswered)
 """What is raised where the database does not answer."""
+NOT_STORABLE = Problem(400, "bad-request", "The request holds what cannot be looked up")
 INTERNAL = Problem(500, "internal", "The server failed; its log says why")
 
 
@@ -170,6 +174,8 @@ def _system(request: Request, error: Exception) -> Response:
 
 
 def _database(request: Request, error: Exception) -> Response:
+    if isinstance(error, DataError):  # it answers, that it has no such value
+        return _answer(request, NOT_STORABLE, reason(error))
     if isinstance(error, OperationalError | PoolTimeout | Unanswered):  # it is away, as the log says once a request
         logs.event("database_failed", level=logging.ERROR, error=reason(error))
     else:
@@ -208,15 +214,16 @@ def _answer(request: Request, problem: Problem, detail: str, extra: Mapping[str,
     request.scope[PROBLEM] = problem.slug
     if not identity_of(request.scope).admin:
         detail = without_paths(detail)
+    detail = sendable(detail)
     path = request.scope["path"]
     if path == "/v2" or path.startswith("/v2/"):  # the shape that the Open Inference Protocol gives to errors
         return JSONResponse({"error": detail}, problem.status, headers=dict(problem.headers))
     content = {
         "type": f"urn:ricefish:problem:{problem.slug}",
-        "title": problem.title,
+        "title": sendable(problem.title),
         "status": problem.status,
         "detail": detail,
         "instance": request.url.path,
-        **(extra or {}),
+        **{key: sendable(value) if isinstance(value, str) else value for key, value in (extra or {}).items()},
     }
     return JSONResponse(content, problem.status, headers=dict(problem.headers), media_type=MEDIA_TYPE)

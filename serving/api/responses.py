@@ -6,14 +6,26 @@ from datetime import UTC, datetime
 from typing import Annotated
 
 from fastapi import Path
+from pydantic import AfterValidator
 
 from serving.api.schemas import Links, ModelResponse, QualityResponse, ScanResponse, WarningResponse
 from serving.observability.reasons import without_paths
-from serving.queue.jobs import Job
+from serving.parsing.texts import is_name
+from serving.queue.jobs import Job, ScanNotFound
 from serving.queue.progress import progress_of
 from serving.queue.scan import Scan
 
-ScanId = Annotated[str, Path(description="The scan's id, as the answer to the post gave it.")]
+
+def known_form(scan_id: str) -> str:
+    """An id, if it can be one. Raises ScanNotFound."""
+    if not is_name(scan_id):  # no database needs to be asked for it, and not each can be
+        raise ScanNotFound(scan_id)
+    return scan_id
+
+
+ScanId = Annotated[
+    str, Path(description="The scan's id, as the answer to the post gave it."), AfterValidator(known_form)
+]
 
 
 def scan_response(scan: Scan, job: Job) -> ScanResponse:

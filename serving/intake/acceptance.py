@@ -20,7 +20,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from scans.model.manifest import file_sha256
 from serving.inference.backpressure import QueueFull
 from serving.intake.admission import Admission
-from serving.intake.body import check_digest, not_silent, receive, whole
+from serving.intake.body import MOST_BODY_BYTES, check_digest, not_silent, receive, whole
 from serving.intake.deferred_writes import DeferredWrites
 from serving.intake.limits import Limits
 from serving.intake.multipart import Form
@@ -33,6 +33,7 @@ from serving.models.served import LoadedModel, Models
 from serving.observability import logs
 from serving.observability.observer import Observer
 from serving.observability.tracing import Tracing
+from serving.parsing.texts import is_name
 from serving.queue.jobs import Jobs, ScanNotFound
 from serving.queue.scan import Scan, Upload
 from serving.segmentation.stored_segmentation import create_segmentation
@@ -118,6 +119,8 @@ class Intake:
 
     async def take_upload(self, upload_id: str, parameters: Parameters) -> Scan:
         """From a resumable upload, which is gone afterwards; one that is refused stays, to be asked for differently."""
+        if not is_name(upload_id):
+            raise UploadNotFound(upload_id)
         parameters = replace(parameters, key=parameters.key or f"upload {upload_id}")
         async with self._place(parameters, await asyncio.to_thread(self._uploads.present_bytes, upload_id)):
             return await asyncio.to_thread(self._take_upload, upload_id, parameters)
@@ -127,9 +130,9 @@ class Intake:
         async with self._place(parameters, 0):
             return await asyncio.to_thread(self._fetch, uri, parameters)
 
-    async def limited(self, body: AsyncIterator[bytes]) -> bytes:
-        """A body that is used from memory. Raises UploadTooLarge, UploadStalled."""
-        return await whole(body, silence_seconds=self._silence_seconds)
+    async def limited(self, body: AsyncIterator[bytes], *, most_bytes: int = MOST_BODY_BYTES) -> bytes:
+        """A body that is used from memory. Raises TooLarge, UploadStalled."""
+        return await whole(body, silence_seconds=self._silence_seconds, most_bytes=most_bytes)
 
     @asynccontextmanager
     async def _place(self, parameters: Parameters, size: int) -> AsyncIterator[None]:

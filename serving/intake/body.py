@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import base64
-import binascii
 import hashlib
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
-from serving.intake.limits import Limits, UploadTooLarge
+from serving.intake.limits import Limits
+from serving.parsing.malformed import TooLarge, shown
+from serving.parsing.texts import from_base64
 
 _BUFFER_BYTES = 4 << 20
 MOST_BODY_BYTES = 1 << 30
@@ -112,12 +112,9 @@ def stated_sha256(*headers: str | None) -> str | None:
 
 
 def _unpacked(value: str) -> str:
-    try:
-        digest = base64.b64decode(value.strip(":"), validate=True)
-    except binascii.Error:
-        digest = b""
+    digest = from_base64(value.strip(":"), name="the digest sha-256", refused=DigestUnreadable)
     if len(digest) != hashlib.sha256().digest_size or not value.startswith(":"):
-        raise DigestUnreadable(f"the digest is sha-256={value}; expected sha-256=:BASE64: of 32 bytes")
+        raise DigestUnreadable(f"the digest is sha-256={shown(value)}; expected sha-256=:BASE64: of 32 bytes")
     return digest.hex()
 
 
@@ -127,18 +124,16 @@ def check_digest(found: str, stated: str | None, *, name: str) -> None:
         raise DigestMismatch(f"{name} arrived with SHA-256 {found}; the sender says {stated.lower()}: send it again")
 
 
-async def whole(body: AsyncIterator[bytes], *, silence_seconds: float) -> bytes:
-    """A body that is used from memory. Raises UploadTooLarge, UploadStalled."""
+async def whole(body: AsyncIterator[bytes], *, silence_seconds: float, most_bytes: int = MOST_BODY_BYTES) -> bytes:
+    """A body that is used from memory. Raises TooLarge, UploadStalled."""
     pieces, size = [], 0
     now = asyncio.get_running_loop().time
     try:
         async with asyncio.timeout(silence_seconds) as patience:
             async for piece in body:
                 size += len(piece)
-                if size > MOST_BODY_BYTES:
-                    raise UploadTooLarge(
-                        f"a request of more than {MOST_BODY_BYTES} bytes; post a whole scan to /v1/scans"
-                    )
+                if size > most_bytes:
+                    raise TooLarge(f"the body has more than {most_bytes} bytes; so many are taken by this call")
                 pieces.append(piece)
                 patience.reschedule(now() + silence_seconds)
     except TimeoutError:

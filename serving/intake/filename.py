@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import PurePosixPath
 
 from serving.intake.refusals import RequestRefused
+from serving.parsing.malformed import shown
 
 _LONGEST_NAME_BYTES = 200
 _LONGEST_PATH = 4096
@@ -19,7 +20,7 @@ def safe_filename(filename: str) -> str:
     name = PurePosixPath(filename.replace("\\", "/")).name.translate(_WITHOUT_CONTROLS).strip()
     if not name or set(name) == {"."}:
         raise RequestRefused(
-            f"filename is {filename!r}; it must be a file's name, such as fish.nii.gz", field="filename"
+            f"filename is {shown(filename)}; it must be a file's name, such as fish.nii.gz", field="filename"
         )
     if len(name.encode()) > _LONGEST_NAME_BYTES:
         raise RequestRefused(f"filename is longer than {_LONGEST_NAME_BYTES} bytes", field="filename")

@@ -38,7 +38,10 @@ class Form:
         _, options = parse_options_header(content_type)
         if b"boundary" not in options:
             raise FormRefused("the Content-Type of the form names no boundary")
-        parser = MultipartParser(options[b"boundary"], self._callbacks())
+        try:
+            parser = MultipartParser(options[b"boundary"], self._callbacks())
+        except Exception as error:  # python-multipart raises several kinds
+            raise FormRefused(f"the form's boundary cannot be used: {error}") from error
         async for chunk in body:
             try:
                 parser.write(chunk)

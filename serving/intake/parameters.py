@@ -8,6 +8,8 @@ from scans.geometry import Spacing
 from serving.intake.filename import safe_filename
 from serving.intake.multipart import Form
 from serving.intake.refusals import RequestRefused
+from serving.parsing.malformed import shown
+from serving.parsing.quantities import real_number
 from serving.queue.jobs import Priority
 
 
@@ -66,7 +68,7 @@ def parse_priority(text: str) -> Priority:
         return Priority[text.upper()]
     except KeyError:
         names = ", ".join(priority.name.lower() for priority in Priority)
-        raise RequestRefused(f"priority is {text!r}; it is one of {names}", field="priority") from None
+        raise RequestRefused(f"priority is {shown(text)}; it is one of {names}", field="priority") from None
 
 
 def parse_spacing(text: str | None) -> Spacing | None:
@@ -74,10 +76,10 @@ def parse_spacing(text: str | None) -> Spacing | None:
     if text is None:
         return None
     try:
-        z, y, x = (float(part) for part in text.split(","))
+        z, y, x = (real_number(part, name="spacing", refused=ValueError) for part in text.split(","))
         return Spacing(z, y, x)
     except ValueError as error:
         reason = str(error) if str(error).startswith("spacing") else "three numbers are needed"
         raise RequestRefused(
-            f"spacing is {text!r}; give z,y,x in mm, such as 0.01,0.005,0.005: {reason}", field="spacing"
+            f"spacing is {shown(text)}; give z,y,x in mm, such as 0.01,0.005,0.005: {reason}", field="spacing"
         ) from None

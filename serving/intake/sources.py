@@ -135,7 +135,7 @@ class Sources:
         path = f"{bucket}/{key}"
         try:
             found = s3.find(path, detail=True)
-        except (OSError, ValueError) as error:
+        except Exception as error:  # what botocore raises for a key that cannot be one has no base but this
             raise SourceRefused(f"{uri!r} cannot be read: {type(error).__name__}") from error
         objects = [(name, int(info["size"])) for name, info in sorted(found.items()) if info["type"] == "file"]
         if not objects:

@@ -8,8 +8,6 @@ length of an upload that began without one.
 from __future__ import annotations
 
 import asyncio
-import base64
-import binascii
 import contextlib
 import copy
 import hashlib
@@ -29,6 +27,7 @@ from serving.auth.identity import ANYONE, Identity
 from serving.intake.limits import Limits
 from serving.observability import logs
 from serving.observability.reasons import reason
+from serving.parsing.texts import from_base64
 from serving.storage import sync
 
 CHECKSUMS = ("sha256", "sha1", "md5")
@@ -278,10 +277,11 @@ def parse_metadata(header: str) -> dict[str, str]:
     metadata = {}
     for pair in filter(None, (part.strip() for part in header.split(","))):
         key, _, value = pair.partition(" ")
+        name = f"Upload-Metadata: the value of {key!r}"
         try:
-            metadata[key] = base64.b64decode(value.strip(), validate=True).decode()
-        except (binascii.Error, UnicodeDecodeError):
-            raise UploadRefused(f"Upload-Metadata: the value of {key!r} is not UTF-8 text in base64") from None
+            metadata[key] = from_base64(value.strip(), name=name, refused=UploadRefused).decode()
+        except UnicodeDecodeError:
+            raise UploadRefused(f"{name} is not UTF-8 text in base64") from None
     return metadata
 
 
@@ -291,7 +291,4 @@ def _checksum(header: str | None) -> tuple[str, bytes] | None:
     algorithm, _, value = header.strip().partition(" ")
     if algorithm not in CHECKSUMS:
         raise UploadRefused(f"Upload-Checksum by {algorithm!r}; this server knows {', '.join(CHECKSUMS)}")
-    try:
-        return algorithm, base64.b64decode(value, validate=True)
-    except binascii.Error:
-        raise UploadRefused("Upload-Checksum: the checksum is not base64") from None
+    return algorithm, from_base64(value, name="Upload-Checksum: the checksum", refused=UploadRefused)

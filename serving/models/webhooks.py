@@ -8,13 +8,14 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
-import json
 import threading
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from serving.observability import logs
+from serving.parsing.documents import SHORT, parse_json
+from serving.parsing.quantities import optional_number
 
 SIGNATURE, TIMESTAMP, DELIVERY = "X-MLflow-Signature", "X-MLflow-Timestamp", "X-MLflow-Delivery-Id"
 _VERSION = "v1"
@@ -68,9 +69,10 @@ class Webhook:
         expected = f"{_VERSION},{base64.b64encode(digest).decode()}".encode()
         if not any(hmac.compare_digest(one.encode("latin-1"), expected) for one in stated.split()):
             raise EventRefused(f"the event is not signed with this server's secret ({SIGNATURE})")
-        if not moment.isdecimal() or abs(time.time() - int(moment)) > _FRESH_SECONDS:
+        signed = optional_number(moment)
+        if signed is None or abs(time.time() - signed) > _FRESH_SECONDS:
             raise EventRefused(f"the event was signed more than {_FRESH_SECONDS:.0f} s from now ({TIMESTAMP})")
-        return delivery, float(moment)
+        return delivery, float(signed)
 
     def _is_new(self, delivery: str, signed: float) -> bool:
         with self._lock:
@@ -84,7 +86,7 @@ class Webhook:
 def _moved(body: bytes) -> tuple[str | None, str | None]:
     """The model and the alias that an event is about; None twice for events about other things."""
     try:
-        event: dict[str, Any] = json.loads(body)
+        event: dict[str, Any] = parse_json(body, name="the event", limits=SHORT, refused=EventUnreadable)
         if event["entity"] != _ENTITY or event["action"] not in _ACTIONS:
             return None, None
         return str(event["data"]["name"]), str(event["data"]["alias"])

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator
 from typing import Any
+
+from serving.parsing.documents import SHORT, parse_object
 
 _TOKEN = re.compile(
     r"""(?P<space>[\s,;]++|\#[^\n]*+)|(?P<string>"(?:\\.|[^"\\\n])*+"|'(?:\\.|[^'\\\n])*+')"""
@@ -111,15 +112,10 @@ def _number(text: str, line: int) -> int | float:
 
 
 def parse_json(text: str) -> Message:
-    """The same from JSON, as clients send it with a load request. Raises ConfigTextError."""
+    """The same from JSON, as clients send it with a load request. Raises ConfigTextError, TooLarge."""
     _require_short(text)
-    try:
-        content = json.loads(text)
-    except (ValueError, RecursionError, TypeError) as error:
-        raise ConfigTextError(f"the configuration is no JSON: {error}") from None
-    if not isinstance(content, dict):
-        raise ConfigTextError("the configuration is no JSON object")
-    return _as_message(content)
+    document = text.encode("utf-8", "replace")
+    return _as_message(parse_object(document, name="the configuration", limits=SHORT, refused=ConfigTextError))
 
 
 def _as_message(content: dict[str, Any]) -> Message:

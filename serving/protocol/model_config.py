@@ -7,12 +7,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from serving.inference.runtime.plain import Node, PlainRuntime
+from serving.parsing.malformed import shown as quoted
+from serving.parsing.quantities import whole_number
 from serving.protocol.config_text import Message
 from serving.protocol.datatypes import config_name, name_of
 from serving.protocol.offered_model import TensorSpec, shown
 
 ASSUMED_BATCH = 64
 """Largest batch that clients are told of where no configuration says one; larger ones are taken, too."""
+_LARGEST_BATCH = 2**31 - 1
+"""What Triton's configuration can hold."""
 _PLATFORMS = frozenset({"onnxruntime_onnx", "onnxruntime", "onnx", ""})
 
 
@@ -61,22 +65,19 @@ def _is_batch(runtime: PlainRuntime) -> bool:
 
 def _check_identity(written: Message, *, name: str) -> None:
     if (said := _last(written, "name")) not in (None, "", name):
-        raise ConfigRefused(f"name is '{said}'; the folder is '{name}'")
+        raise ConfigRefused(f"name is {quoted(said)}; the folder is '{name}'")
     for key in ("platform", "backend"):
         if str(_last(written, key) or "") not in _PLATFORMS:
-            raise ConfigRefused(f"{key} is '{_last(written, key)}'; this server runs onnxruntime_onnx alone")
+            raise ConfigRefused(f"{key} is {quoted(_last(written, key))}; this server runs onnxruntime_onnx alone")
 
 
 def _max_batch_size(written: Message) -> int | None:
     said = _last(written, "max_batch_size")
     if said is None:
         return None
-    try:
-        size = int(said)
-    except (TypeError, ValueError):
-        size = -1
-    if size < 0 or isinstance(said, bool | float):
-        raise ConfigRefused(f"max_batch_size is {said!r}; it is a number from 0 on")
+    size = whole_number(said, name="max_batch_size", refused=ConfigRefused) if isinstance(said, str) else said
+    if type(size) is not int or not 0 <= size <= _LARGEST_BATCH:
+        raise ConfigRefused(f"max_batch_size is {quoted(said)}; it is a number from 0 to {_LARGEST_BATCH}")
     return size
 
 
@@ -88,11 +89,11 @@ def _spec(node: Node, written: Sequence[Any], *, batched: bool) -> TensorSpec:
             raise ConfigRefused(f"the graph's '{node.name}' is not configured")
         return TensorSpec(node.name, datatype, node.shape)
     if (said := _last(entry, "data_type")) not in (None, config_name(datatype)):
-        raise ConfigRefused(f"'{node.name}': data_type is {said}; the graph has {config_name(datatype)}")
+        raise ConfigRefused(f"'{node.name}': data_type is {quoted(said)}; the graph has {config_name(datatype)}")
     if "dims" not in entry:
         return TensorSpec(node.name, datatype, node.shape)
     if not all(type(side) is int for side in entry["dims"]):
-        raise ConfigRefused(f"'{node.name}': dims are {entry['dims']}; they are numbers")
+        raise ConfigRefused(f"'{node.name}': dims are {quoted(entry['dims'])}; they are numbers")
     shape = ((-1,) if batched else ()) + tuple(entry["dims"])
     fits = len(shape) == len(node.shape)
     if not fits or any(-1 not in (a, b) and a != b for a, b in zip(shape, node.shape, strict=True)):

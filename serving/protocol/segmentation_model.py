@@ -26,6 +26,7 @@ from serving.protocol.tensors import InferenceRequest
 SEGMENTATION, CONFIDENCE = "segmentation", "confidence"
 _REQUESTS = itertools.count()
 """Each is a stream of its own in the queue."""
+_LEAST = float(np.finfo(np.float32).min)
 _INLINE_BYTES = 1 << 20
 """What is larger is prepared in a thread, so that nobody else waits for it."""
 
@@ -121,13 +122,14 @@ class OfferedSegmentation:
         slices = request.inputs["slices"].array
         if not slices.size:
             raise InferenceRefused(f"input 'slices' holds nothing: its shape is {list(slices.shape)}")
-        if slices.dtype.kind == "f" and not np.isfinite(slices).all():
-            raise InferenceRefused("input 'slices' holds values that are not finite")
+        if slices.dtype.kind == "f" and not _LEAST <= slices.min() <= slices.max() <= -_LEAST:
+            raise InferenceRefused("input 'slices' holds values that are not finite, or too large for FP32")
         if "window" not in request.inputs:
             fixed = self.model.manifest.intensity.fixed
             assert fixed is not None  # noqa: S101 - else the input is no optional one
             return slices, np.tile(np.array([fixed.lower, fixed.upper], np.float32), (len(slices), 1))
-        windows = request.inputs["window"].array.astype(np.float32)
+        with np.errstate(over="ignore"):
+            windows = request.inputs["window"].array.astype(np.float32)
         if len(windows) != len(slices) or not (windows[:, 0] < windows[:, 1]).all() or not np.isfinite(windows).all():
             raise InferenceRefused(
                 f"input 'window' needs finite numbers, lower < upper, for each slice: shape [{len(slices)},2]"

@@ -13,8 +13,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from io import FileIO
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
+from serving.parsing.malformed import shown
+from serving.parsing.quantities import LARGEST
+from serving.parsing.texts import is_name
 from serving.protocol.errors import InferenceRefused, RegionRefused
 
 _FOLDER = Path("/dev/shm")  # noqa: S108 - where POSIX has them, not a place for files of our own
@@ -37,7 +40,7 @@ class TensorLocation:
         if region is None:
             return None
         size, offset = parameters.get(_SIZE), parameters.get(_OFFSET, 0)
-        if not isinstance(region, str) or type(size) is not int or type(offset) is not int or min(size, offset) < 0:
+        if not isinstance(region, str) or not _is_size(size) or not _is_size(offset):
             raise InferenceRefused(
                 f"{tensor}: {_REGION} is a name, and {_SIZE} and {_OFFSET} are numbers of bytes from 0 on"
             )
@@ -81,9 +84,9 @@ class Regions:
 
     def register(self, name: str, *, key: Any, offset: Any, size: Any) -> None:
         """Opens `size` bytes from `offset` on of what a client has created as `key`. Raises RegionRefused."""
-        if not isinstance(key, str) or "/" in key.removeprefix("/") or key.strip("/.") == "":
-            raise RegionRefused(f"shared memory region '{name}': key is {key!r}; it is a name such as /slices")
-        if type(offset) is not int or type(size) is not int or offset < 0 or size <= 0:
+        if not isinstance(key, str) or "/" in key.removeprefix("/") or key.strip("/.") == "" or not is_name(key):
+            raise RegionRefused(f"shared memory region '{name}': key is {shown(key)}; it is a name such as /slices")
+        if not _is_size(offset) or not _is_size(size) or not size:
             raise RegionRefused(
                 f"shared memory region '{name}': offset is a number of bytes from 0 on, byte_size one from 1 on"
             )
@@ -144,6 +147,10 @@ class Regions:
         if place.offset + place.size > region.size:
             raise InferenceRefused(f"Invalid offset + byte size for shared memory region: '{place.region}'")
         return region
+
+
+def _is_size(value: Any) -> TypeGuard[int]:
+    return type(value) is int and 0 <= value <= LARGEST
 
 
 def _opened(key: str) -> FileIO:

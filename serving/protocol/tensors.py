@@ -1,8 +1,9 @@
-"""Tensors of the Open Inference Protocol v2: JSON, and the binary extension (raw bytes after a JSON header)."""
+"""Tensors of the Open Inference Protocol v2, as they arrive: JSON, and the binary extension (raw bytes after a JSON
+header).
+"""
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -10,9 +11,20 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from serving.protocol.datatypes import BF16, DATATYPES, from_binary, from_json, name_of, to_binary
+from serving.parsing.documents import DocumentLimits, parse_json
+from serving.parsing.malformed import TooLarge, shown
+from serving.parsing.quantities import LARGEST
+from serving.parsing.texts import is_name
+from serving.protocol.datatypes import BF16, DATATYPES, from_binary, from_json
 from serving.protocol.errors import InferenceRefused, NotOffered
 from serving.protocol.shared_memory import Regions, TensorLocation
+
+MOST_JSON_VALUES = 1 << 22
+"""Numbers or strings in the JSON of a request, and of an answer: a slice of 2048 x 2048 pixels. Binary is for more."""
+_LIMITS = DocumentLimits(most_bytes=96 << 20, most_values=MOST_JSON_VALUES, most_containers=1 << 18)
+_MOST_TENSORS = 1024
+_MOST_SIDES, _LONGEST_SIDE = 32, 1 << 40
+_LONGEST_ID = 10_000
 
 _KNOWN = (*DATATYPES, BF16)
 _NOT_OFFERED = {
@@ -47,16 +59,14 @@ class InferenceRequest:
         """From a request's body for that model, of which `header_length` bytes are JSON; None: all. Inputs may be in
         regions.
 
-        Raises InferenceRefused, and NotOffered for extensions that the server does not have.
+        Raises InferenceRefused, TooLarge, and NotOffered for extensions that the server does not have.
         """
         if header_length is not None and not 0 <= header_length <= len(body):
             raise InferenceRefused(
                 f"Inference-Header-Content-Length is {header_length}; the body has {len(body)} bytes"
             )
-        try:
-            header = json.loads(body if header_length is None else body[:header_length])
-        except (ValueError, RecursionError) as error:
-            raise InferenceRefused(f"failed to parse the request JSON buffer: {error}") from None
+        document = body if header_length is None else body[:header_length]
+        header = parse_json(document, name="the request", limits=_LIMITS, refused=InferenceRefused)
         if not isinstance(header, dict) or not isinstance(header.get("inputs"), list):
             raise InferenceRefused("Unable to parse 'inputs': the request has no list of inputs")
         raw = memoryview(b"" if header_length is None else body)[header_length or 0 :]
@@ -68,36 +78,13 @@ class InferenceRequest:
             outputs=outputs,
             places=places,
             binary_outputs=binary,
-            id=str(header.get("id") or ""),
+            id=_id(header.get("id")),
             parameters=parameters,
         )
 
     def is_binary(self, output: str) -> bool:
         """Whether an output is wanted in binary."""
         return self.outputs.get(output, self.binary_outputs)
-
-
-def encode(
-    header: Mapping[str, Any], outputs: Mapping[str, NDArray[Any]], request: InferenceRequest, *, regions: Regions
-) -> tuple[bytes, int | None]:
-    """The body of an answer, and how many bytes of it are JSON; None where all of it is.
-
-    Writes outputs into regions where they are wanted there. Raises InferenceRefused where one does not fit.
-    """
-    listed, raw = [], []
-    for name, array in outputs.items():
-        entry: dict[str, Any] = {"name": name, "datatype": name_of(array.dtype), "shape": list(array.shape)}
-        if (place := request.places.get(name)) is not None:
-            entry["parameters"] = regions.write(place, to_binary(array), output=name)
-        elif request.is_binary(name):
-            content = to_binary(array)
-            entry["parameters"] = {"binary_data_size": len(content)}
-            raw.append(content)
-        else:
-            entry["data"] = array.reshape(-1).tolist()
-        listed.append(entry)
-    said = json.dumps({**header, **({"id": request.id} if request.id else {}), "outputs": listed}).encode()
-    return b"".join([said, *raw]), len(said) if raw else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,15 +105,18 @@ class _Stated:
             shape = tuple(sides)
         except (KeyError, TypeError):
             raise InferenceRefused("Unable to parse 'inputs': each needs name, shape and datatype") from None
-        if not isinstance(name, str) or not all(type(side) is int and side >= 0 for side in shape):
-            raise InferenceRefused(f"input {name!r}: a name is a string, and a shape a list of numbers from 0 on")
+        if not isinstance(name, str) or not is_name(name) or not _is_shape(shape):
+            raise InferenceRefused(
+                f"input {shown(name)}: a name is a string of at most 1000 characters, and a shape a list of at most "
+                f"{_MOST_SIDES} numbers from 0 on"
+            )
         if datatype not in _KNOWN:
-            raise InferenceRefused(f"input '{name}': datatype {datatype!r}; known are {', '.join(_KNOWN)}")
+            raise InferenceRefused(f"input '{name}': datatype {shown(datatype)}; known are {', '.join(_KNOWN)}")
         parameters = _object(entry.get("parameters"), of=f"input '{name}': its parameters")
         _refuse_extensions(parameters)
         size = parameters.get("binary_data_size")
-        if size is not None and (type(size) is not int or size < 0):
-            raise InferenceRefused(f"input '{name}': binary_data_size is {size!r}; it is a number of bytes")
+        if size is not None and (type(size) is not int or not 0 <= size <= LARGEST):
+            raise InferenceRefused(f"input '{name}': binary_data_size is {shown(size)}; it is a number of bytes")
         return cls(name, shape, datatype, size, TensorLocation.of(parameters, tensor=f"input '{name}'"))
 
     def from_json(self, data: Any) -> NDArray[Any]:
@@ -156,6 +146,7 @@ class _Stated:
 def _inputs(listed: Sequence[Any], raw: memoryview, model: str, regions: Regions) -> dict[str, Tensor]:
     inputs: dict[str, Tensor] = {}
     offset = 0
+    _check_number(listed, of="inputs")
     for entry in listed:
         stated = _Stated.of(entry)
         if stated.name in inputs:
@@ -179,8 +170,9 @@ def _outputs(listed: Any, *, binary: bool) -> tuple[dict[str, bool], dict[str, T
     places: dict[str, TensorLocation] = {}
     if not isinstance(listed or [], list):
         raise InferenceRefused("Unable to parse 'outputs': it is no list")
+    _check_number(listed or [], of="outputs")
     for entry in listed or []:
-        if not isinstance(entry, dict) or not isinstance(entry.get("name"), str):
+        if not isinstance(entry, dict) or not isinstance(entry.get("name"), str) or not is_name(entry["name"]):
             raise InferenceRefused("Unable to parse 'outputs': each output needs a name")
         parameters = _object(entry.get("parameters"), of=f"output '{entry['name']}': its parameters")
         _refuse_extensions(parameters)
@@ -188,6 +180,23 @@ def _outputs(listed: Any, *, binary: bool) -> tuple[dict[str, bool], dict[str, T
         if (place := TensorLocation.of(parameters, tensor=f"output '{entry['name']}'")) is not None:
             places[entry["name"]] = place
     return outputs, places
+
+
+def _check_number(listed: Sequence[Any], *, of: str) -> None:
+    if len(listed) > _MOST_TENSORS:
+        raise TooLarge(f"the request has {len(listed)} {of}; {_MOST_TENSORS} are taken")
+
+
+def _is_shape(sides: Sequence[Any]) -> bool:
+    return len(sides) <= _MOST_SIDES and all(type(side) is int and 0 <= side <= _LONGEST_SIDE for side in sides)
+
+
+def _id(stated: Any) -> str:
+    if stated is None:
+        return ""
+    if not isinstance(stated, str | int) or len(str(stated)) > _LONGEST_ID:
+        raise InferenceRefused(f"id is {shown(stated)}; it is a string of at most {_LONGEST_ID} characters")
+    return str(stated)
 
 
 def _object(value: Any, *, of: str) -> Mapping[str, Any]:

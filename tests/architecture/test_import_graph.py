@@ -13,7 +13,7 @@ from tests.architecture.staircase import draw
 MOST_FLOORS = 12
 ROOMS = {
     "serving": "app settings api auth intake queue segmentation inference models storage protocol shadow observability "
-    "process",
+    "parsing process",
     "training": "stages params profiles run_stage progress data phantom learning quality evaluation export registry "
     "tracking",
 }

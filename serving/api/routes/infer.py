@@ -15,12 +15,14 @@ from starlette.types import Receive, Scope, Send
 
 from serving.api.dependencies import resources_of
 from serving.intake.body import MOST_BODY_BYTES
+from serving.parsing.quantities import whole_number
+from serving.protocol.answers import encode
 from serving.protocol.compression import packed, unpacked, wanted
 from serving.protocol.errors import InferenceRefused
 from serving.protocol.offered_model import Offered, check
 from serving.protocol.shared_memory import Regions
 from serving.protocol.statistics import Timing
-from serving.protocol.tensors import InferenceRequest, encode
+from serving.protocol.tensors import InferenceRequest
 
 _LENGTH = "inference-header-content-length"
 _INLINE_BYTES = 1 << 18
@@ -72,9 +74,10 @@ def _parsed(body: bytes, headers: Headers, offered: Offered, regions: Regions) -
     coding = headers.get(b"content-encoding", b"").decode("latin-1").strip().lower()
     body = unpacked(body, coding, most_bytes=MOST_BODY_BYTES)
     stated = headers.get(_LENGTH.encode())
-    if stated is not None and not stated.isdigit():
-        raise InferenceRefused(f"Inference-Header-Content-Length is {stated!r}; it is a number of bytes")
-    length = None if stated is None else int(stated)
+    length = None
+    if stated is not None:
+        text = stated.decode("latin-1")
+        length = whole_number(text, name="Inference-Header-Content-Length", refused=InferenceRefused)
     wish = InferenceRequest.parse(body, header_length=length, model=offered.name, regions=regions)
     check(offered, wish)
     return wish

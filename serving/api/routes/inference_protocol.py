@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Sequence
 from importlib.metadata import version as version_of
-from typing import Annotated, Any
+from typing import Any
 
-from fastapi import APIRouter, Body, Request, Response
+from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 
+from serving.api.bodies import short_object
 from serving.api.dependencies import CallerResources, resources_of
 from serving.observability.readiness import Check
 from serving.protocol import description
-from serving.protocol.errors import LoadRefused, NotOffered, RegionRefused, UnknownModel
+from serving.protocol.errors import InferenceRefused, LoadRefused, NotOffered, RegionRefused, UnknownModel
 
 router = APIRouter(prefix="/v2", tags=["Open Inference Protocol"])
 
@@ -28,20 +28,20 @@ async def server_metadata(resources: CallerResources) -> dict[str, Any]:
 
 @router.get("/health/live")
 async def live(request: Request) -> Response:
-    """200 while the process can work; 500: only a new start helps."""
+    """200 while the process can work; 503: only a new start helps."""
     resources = request.app.state.resources
-    return _health([] if resources is None else resources.readiness.alive(), otherwise=500)
+    return _health([] if resources is None else resources.readiness.alive())
 
 
 @router.get("/health/ready")
 async def ready(request: Request) -> Response:
     """200 when everything that the server needs is there; 503 says what is not."""
-    return _health(await resources_of(request).readiness.checks(), otherwise=503)
+    return _health(await resources_of(request).readiness.checks())
 
 
-def _health(checks: Sequence[Check], *, otherwise: int) -> Response:
+def _health(checks: Sequence[Check]) -> Response:
     wrong = [f"{check.name}: {check.reason}" for check in checks if not check.ok]
-    return JSONResponse({"error": "; ".join(wrong)}, otherwise) if wrong else Response()
+    return JSONResponse({"error": "; ".join(wrong)}, 503) if wrong else Response()
 
 
 @router.get("/models/stats")
@@ -85,17 +85,19 @@ async def statistics(resources: CallerResources, name: str, version: str | None 
 
 
 @router.post("/repository/index")
-async def repository_index(
-    resources: CallerResources, stated: Annotated[dict[str, Any] | None, Body()] = None
-) -> list[Any]:
+async def repository_index(request: Request, resources: CallerResources) -> list[Any]:
     """Every model, and those that lie in the repository and are not served, unless `ready` is true."""
-    return resources.catalogue.index(ready=bool((stated or {}).get("ready", False)))
+    stated = await short_object(request, resources, name="the body", refused=InferenceRefused)
+    return await asyncio.to_thread(resources.catalogue.index, ready=bool(stated.get("ready", False)))
 
 
 @router.post("/repository/models/{name}/load")
 async def load(request: Request, resources: CallerResources, name: str) -> Response:
     """Loads a plain model from the repository, or loads it anew; `parameters.config` replaces its config.pbtxt."""
-    parameters = _parameters(await request.body(), name)
+    stated = await short_object(request, resources, name=f"failed to load '{name}', the body", refused=LoadRefused)
+    parameters = stated.get("parameters") or {}
+    if not isinstance(parameters, dict):
+        raise LoadRefused(f"failed to load '{name}', the body is no JSON object with parameters")
     if files := [key for key in parameters if key.startswith("file:")]:
         raise LoadRefused(f"failed to load '{name}', files are not taken from the request: {', '.join(files)}")
     config = parameters.get("config")
@@ -115,12 +117,8 @@ async def unload(resources: CallerResources, name: str) -> Response:
 @router.post("/systemsharedmemory/region/{name}/register")
 async def register_region(request: Request, resources: CallerResources, name: str) -> Response:
     """Names POSIX shared memory, in which tensors may lie from now on: `key`, `offset` and `byte_size`."""
-    try:
-        stated = json.loads(await request.body())  # clients do not say that it is JSON
-    except ValueError:
-        stated = None
-    if not isinstance(stated, dict):
-        raise RegionRefused(f"shared memory region '{name}': the body is no JSON object with key and byte_size")
+    about = f"shared memory region '{name}': the body"
+    stated = await short_object(request, resources, name=about, refused=RegionRefused)
     resources.regions.register(
         name, key=stated.get("key"), offset=stated.get("offset", 0), size=stated.get("byte_size")
     )
@@ -168,12 +166,3 @@ for _path in (
     "/logging",
 ):
     router.add_api_route(_path, not_offered, methods=["GET", "POST"], include_in_schema=False)
-
-
-def _parameters(body: bytes, name: str) -> dict[str, Any]:
-    try:
-        content = json.loads(body or b"{}")
-        parameters = (content or {}).get("parameters") or {}
-        return dict(parameters)
-    except (ValueError, TypeError, AttributeError):
-        raise LoadRefused(f"failed to load '{name}', the body is no JSON object with parameters") from None

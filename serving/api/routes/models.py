@@ -7,6 +7,7 @@ from typing import Any
 
 from fastapi import APIRouter, Request
 
+from serving.api.bodies import short_body
 from serving.api.dependencies import CallerResources
 from serving.api.problems import MEDIA_TYPE
 from serving.api.schemas import (
@@ -19,11 +20,9 @@ from serving.api.schemas import (
 )
 from serving.models.follower import Followed, Refusal
 from serving.models.served import ServedReference
-from serving.models.webhooks import EventUnreadable
 from serving.observability.reasons import without_paths
 
 _PROBLEM: dict[str, Any] = {"model": ProblemResponse, "content": {MEDIA_TYPE: {}}}
-_MOST_EVENT_BYTES = 100_000
 
 router = APIRouter(prefix="/v1/models", tags=["models"], responses={"4XX": _PROBLEM})
 
@@ -42,11 +41,7 @@ async def take_event(request: Request, resources: CallerResources) -> EventRespo
     """Takes an event of MLflow's in, signed with RICEFISH_WEBHOOK_SECRET: where an alias that is followed has moved,
     the registry is asked at once.
     """
-    body = b""
-    async for piece in request.stream():
-        body += piece
-        if len(body) > _MOST_EVENT_BYTES:
-            raise EventUnreadable(f"the event is longer than {_MOST_EVENT_BYTES} bytes")
+    body = await short_body(request, resources)
     return EventResponse(followed=resources.webhook.take(body, request.headers))
 
 

@@ -10,11 +10,12 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Query
 from fastapi.concurrency import run_in_threadpool
 from fastapi.sse import EventSourceResponse, ServerSentEvent
+from pydantic import AfterValidator
 from sqlalchemy.exc import SQLAlchemyError
 
 from serving.api.dependencies import CallerResources, database_answers
 from serving.api.problems import MEDIA_TYPE, RETRY_SECONDS
-from serving.api.responses import ScanId, scan_response
+from serving.api.responses import ScanId, known_form, scan_response
 from serving.api.schemas import ProblemResponse, ScanResponse, ScansResponse
 from serving.observability import logs
 from serving.observability.reasons import reason
@@ -33,7 +34,11 @@ router = APIRouter(
 def list_scans(
     resources: CallerResources,
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
-    before: Annotated[str | None, Query(description="The id of the last scan of the page before this one.")] = None,
+    before: Annotated[
+        str | None,
+        Query(description="The id of the last scan of the page before this one."),
+        AfterValidator(lambda stated: stated and known_form(stated)),
+    ] = None,
     state: Annotated[State | None, Query(description="Only scans in this state.")] = None,
     flagged: Annotated[bool | None, Query(description="Only scans with warnings, or only those without.")] = None,
 ) -> ScansResponse:

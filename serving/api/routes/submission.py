@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Header, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from pydantic import ValidationError
 
+from serving.api.bodies import short_body
 from serving.api.dependencies import CallerResources, Resources, database_answers, segmentation_model
 from serving.api.problems import MEDIA_TYPE
 from serving.api.responses import scan_response
@@ -15,10 +17,11 @@ from serving.api.schemas import ProblemResponse, ScanParameters, ScanRequest, Sc
 from serving.intake.body import stated_sha256
 from serving.intake.parameters import Parameters, parse_priority, parse_spacing
 from serving.intake.refusals import RequestRefused
+from serving.parsing.quantities import optional_number
+from serving.parsing.texts import checked_name
 from serving.queue.scan import Scan
 
 _PROBLEM: dict[str, Any] = {"model": ProblemResponse, "content": {MEDIA_TYPE: {}}}
-_MOST_JSON_BYTES = 100_000
 _BINARY = {"schema": {"type": "string", "format": "binary"}}
 
 router = APIRouter(
@@ -52,6 +55,8 @@ async def post_scan(
 ) -> ScanResponse:
     """Takes a scan in, verifies every voxel of it, and queues it; or finds the one that it was before."""
     segmentation_model(resources)
+    if idempotency_key is not None:
+        checked_name(idempotency_key, name="Idempotency-Key", refused=partial(RequestRefused, field="idempotency-key"))
     parameters = _parameters(query, key=idempotency_key)
     kind = (request.headers.get("content-type") or "").partition(";")[0].strip().lower()
     if kind == "application/json":
@@ -73,16 +78,12 @@ async def _from_body(request: Request, resources: Resources, parameters: Paramet
     stated = stated_sha256(headers.get("content-digest"), headers.get("repr-digest"))
     if stated and parameters.sha256 and stated != parameters.sha256.lower():
         raise RequestRefused("the digest in the header is not the one in the query", field="sha256")
-    length = int(headers["content-length"]) if headers.get("content-length", "").isdigit() else None
+    length = optional_number(headers.get("content-length"))
     return await resources.intake.receive(request.stream(), parameters.stating(stated), length=length)
 
 
 async def _from_elsewhere(request: Request, resources: Resources, *, key: str | None) -> Scan:
-    body = b""
-    async for piece in request.stream():
-        body += piece
-        if len(body) > _MOST_JSON_BYTES:
-            raise RequestRefused(f"the JSON is longer than {_MOST_JSON_BYTES} bytes", field="body")
+    body = await short_body(request, resources)
     try:
         named = ScanRequest.model_validate_json(body)
     except ValidationError as error:

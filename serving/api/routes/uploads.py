@@ -11,6 +11,7 @@ from fastapi.concurrency import run_in_threadpool
 from serving.api.dependencies import CallerResources
 from serving.intake.parameters import parse_priority
 from serving.intake.tus import CHECKSUMS, UploadRefused, Uploads, parse_metadata
+from serving.parsing.quantities import whole_number
 
 _VERSION = "1.0.0"
 _EXTENSIONS = "creation,creation-with-upload,creation-defer-length,checksum,expiration,termination"
@@ -123,9 +124,7 @@ def _other_version(stated: str | None) -> Response | None:
 
 
 def _number(name: str, text: str) -> int:
-    if not text.isdecimal():
-        raise UploadRefused(f"{name} is {text!r}; it must be a number of bytes")
-    return int(text)
+    return whole_number(text, name=name, refused=UploadRefused)
 
 
 def _expiry(uploads: Uploads, upload_id: str) -> dict[str, str]:

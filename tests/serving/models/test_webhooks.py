@@ -141,7 +141,7 @@ def test_over_http(server: RunningServer, tmp_path: Path, model_dir: Path) -> No
         unsigned = httpx.post(url, content=body)
         assert (unsigned.status_code, unsigned.json()["type"]) == (401, "urn:ricefish:problem:event-refused")
         too_long = httpx.post(url, content=b" " * 100_001)
-        assert (too_long.status_code, too_long.json()["type"]) == (400, "urn:ricefish:problem:bad-event")
+        assert (too_long.status_code, too_long.json()["type"]) == (413, "urn:ricefish:problem:too-large")
         assert SECRET not in running.log
     finally:
         running.end()
