@@ -16,6 +16,7 @@ import pydicom
 from numpy.typing import NDArray
 
 from scans.formats.dicom_geometry import SlicePlace, check_steps, frame_of_slices
+from scans.formats.dicom_pixels import META_BYTES, require_readable_syntax, require_stated_size
 from scans.formats.entries import Entries
 from scans.formats.errors import GREY_VALUES, WHOLE_FILE, FormatError, silence
 from scans.formats.sources import Opened
@@ -60,6 +61,8 @@ def open_dicom(entries: Entries, names: list[str]) -> Opened:
 
 
 def _read_slice(entries: Entries, name: str) -> _Slice | None:
+    with entries.stream(name) as file:
+        require_readable_syntax(entries.path, name, file.read(META_BYTES))
     with entries.stream(name) as file:
         header = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=_TAGS)
     if "Rows" not in header or "Columns" not in header:
@@ -144,6 +147,7 @@ class _DicomSource:
 
     def _pixels(self, one: _Slice, content: pydicom.Dataset) -> NDArray[Any]:
         try:
+            require_stated_size(content, one.size)
             return content.pixel_array
         except Exception as error:
             reason = " ".join(str(error).split())[:200]

@@ -20,6 +20,9 @@ from scans.formats.numbered_names import natural_key
 LARGEST_ENTRY = 1 << 30
 """Bytes of the largest slice or compressed chunk that is taken from an archive."""
 
+MOST_ENTRIES = 1 << 20
+_COMPRESSIONS = {1: "Shrink", 6: "Implode", 9: "Deflate64", 12: "BZIP2", 14: "LZMA", 93: "Zstandard", 95: "XZ"}
+
 LONGEST_NAME = 1024
 """Characters of the longest name of a file in a folder or archive."""
 
@@ -82,13 +85,23 @@ class ZipEntries:
 
     @classmethod
     def of(cls, path: Path, stack: ExitStack) -> ZipEntries:
-        """Lists the archive. Raises FormatError for encrypted files and names that point out of it."""
+        """Lists the archive.
+
+        Raises FormatError for encrypted files, names that point out of it, and other compressions than Deflate: those
+        of zipfile's that remain unpack a few kilobytes to hundreds of megabytes before they can be stopped.
+        """
         archive = stack.enter_context(zipfile.ZipFile(path))
         members = [member for member in archive.infolist() if not member.is_dir()]
+        if len(members) > MOST_ENTRIES:
+            raise FormatError(path, f"an archive of {len(members)} entries", f"at most {MOST_ENTRIES} entries")
         for member in members:
             _require_name_inside(path, member.filename)
             if member.flag_bits & 1:
                 raise FormatError(path, f"an archive whose entry {member.filename!r} is encrypted", "an open archive")
+            if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+                name = _COMPRESSIONS.get(member.compress_type, f"number {member.compress_type}")
+                found = f"an archive whose entry {member.filename!r} is packed with compression {name}"
+                raise FormatError(path, found, "an archive packed with Deflate, or not packed: zip it again so")
         return cls(path, _useful([member.filename for member in members]), archive)
 
     def stream(self, name: str) -> BinaryIO:
@@ -100,11 +113,12 @@ class ZipEntries:
         self.require_bounded(name)
         return BytesIO(self.archive.read(name))
 
-    def require_bounded(self, name: str) -> None:
-        """Raises FormatError for an entry that takes more memory than a slice or a chunk may."""
-        size = self.archive.getinfo(name).file_size
-        if size > LARGEST_ENTRY:
-            raise FormatError(self.path, f"an archive whose entry {name!r} unpacks to {size} bytes", "entries of 1 GiB")
+    def require_bounded(self, name: str, *, most: int | None = None) -> None:
+        """Raises FormatError for an entry that takes more memory than a slice or a chunk may, or than `most` bytes."""
+        size, limit = self.archive.getinfo(name).file_size, LARGEST_ENTRY if most is None else most
+        if size > limit:
+            found = f"an archive whose entry {name!r} unpacks to {size} bytes"
+            raise FormatError(self.path, found, f"entries of at most {limit} bytes there")
 
 
 def _require_name_inside(path: Path, name: str) -> None:

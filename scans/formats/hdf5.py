@@ -15,7 +15,9 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from scans.formats.banded import BandedSource
 from scans.formats.errors import FormatError
+from scans.formats.hdf5_contents import data_sets, require_sensible_chunks
 from scans.formats.sources import Opened
 from scans.formats.textheader import to_mm
 from scans.geometry import Frame, Spacing, Triple
@@ -26,8 +28,7 @@ _CACHE_BYTES = 64 << 20
 def open_hdf5(path: Path, stack: ExitStack) -> Opened:
     """An HDF5 file with a single volume. Raises FormatError that lists the data sets where there is not just one."""
     file = stack.enter_context(h5py.File(path, "r", rdcc_nbytes=_CACHE_BYTES))
-    found: list[h5py.Dataset] = []
-    file.visititems(lambda _, item: found.append(item) if isinstance(item, h5py.Dataset) else None)
+    found = data_sets(path, file)
     volumes = [data for data in found if data.shape is not None and _leading_axes(data.shape) is not None]
     if len(volumes) != 1:
         candidates = volumes or [data for data in found if data.shape is not None]
@@ -35,8 +36,10 @@ def open_hdf5(path: Path, stack: ExitStack) -> Opened:
     data = volumes[0]
     if data.is_virtual or data.external:
         raise FormatError(path, f"data set {data.name} lies in other files", "voxels in the file itself")
-    reason = f"data set {data.name} has no attribute element_size_um"
-    return Opened(_Hdf5Source(data, _leading_axes(data.shape) or 0), _frame(path, data), reason)
+    leading = _leading_axes(data.shape) or 0
+    require_sensible_chunks(path, data)
+    source = BandedSource.of(path, _Hdf5Source(data, leading), depth=data.chunks[leading] if data.chunks else 1)
+    return Opened(source, _frame(path, data), f"data set {data.name} has no attribute element_size_um")
 
 
 def _leading_axes(sizes: tuple[int, ...]) -> int | None:

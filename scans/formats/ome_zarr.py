@@ -6,6 +6,8 @@ Axes t and c are dropped where their size is 1. The translation is taken as the 
 
 from __future__ import annotations
 
+import os
+from collections.abc import Collection
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,48 +21,77 @@ from ome_zarr_models.v05.multiscales import Multiscale as Multiscale05
 from pydantic import ValidationError
 from zarr.storage import LocalStore, ZipStore
 
+from scans.formats.banded import BandedSource
 from scans.formats.entries import LARGEST_ENTRY, ZipEntries
 from scans.formats.errors import ONE_VOLUME, FormatError
-from scans.formats.sources import Opened
+from scans.formats.sources import Opened, native_dtype
 from scans.formats.textheader import to_mm
+from scans.formats.zarr_codecs import bounded
 from scans.geometry import Frame, Spacing, Triple
 
 OME_ZARR = "an OME-Zarr image, version 0.4 or 0.5"
+
+_METADATA = ("zarr.json", ".zgroup", ".zarray", ".zattrs", ".zmetadata")
+_LARGEST_METADATA = 4 << 20
+_MOST_GROUPS = 1000
+"""In a group that is no image itself, and is searched for one."""
 
 Multiscale = Multiscale04 | Multiscale05
 
 
 def open_ome_zarr(path: Path) -> Opened:
     """An OME-Zarr folder. Raises FormatError for a group without valid OME metadata, channels and time series."""
-    return _open(path, zarr.open_group(LocalStore(path, read_only=True), mode="r"))
+    below = [entry.name for entry in os.scandir(path)]
+    return _open(path, _group(_CheckedFolder(path, read_only=True)), below)
 
 
 def open_ome_zarr_zip(entries: ZipEntries, root: str, stack: ExitStack) -> Opened:
     """An OME-Zarr in an archive, below `root`."""
+    below = set()
     for name in entries.archive.namelist():
-        entries.require_bounded(name)
+        entries.require_bounded(name, most=_LARGEST_METADATA if name.rpartition("/")[2] in _METADATA else None)
+        if name.startswith(f"{root}/" if root else ""):
+            below.add(name[len(root) :].lstrip("/").partition("/")[0])
     store = ZipStore(entries.path, mode="r")
     stack.callback(store.close)
-    return _open(entries.path, zarr.open_group(store, path=root, mode="r"))
+    return _open(entries.path, _group(store, root), below)
 
 
-def _open(path: Path, group: zarr.Group) -> Opened:
-    image = _image_group(path, group)
+class _CheckedFolder(LocalStore):
+    """A folder of which nothing is read that is larger than it may be."""
+
+    async def get(self, key: str, *arguments: Any, **named: Any) -> Any:
+        place = self.root / key
+        most = _LARGEST_METADATA if place.name in _METADATA else LARGEST_ENTRY
+        if place.is_file() and (size := place.stat().st_size) > most:
+            raise FormatError(self.root, f"{key} has {size} bytes", f"at most {most} in such a file")
+        return await super().get(key, *arguments, **named)
+
+
+def _group(store: LocalStore | ZipStore, root: str = "") -> zarr.Group:
+    return zarr.open_group(store, path=root, mode="r", use_consolidated=False)
+
+
+def _open(path: Path, group: zarr.Group, below: Collection[str]) -> Opened:
+    """The image of a group, below which these names are."""
+    image = _image_group(path, group, below)
     multiscale = _multiscale(path, image)
     array = image[str(multiscale.datasets[0].path)]
     if not isinstance(array, zarr.Array):
         raise FormatError(path, f"{multiscale.datasets[0].path} is not an array", OME_ZARR)
     axes = _spatial_axes(path, multiscale, array)
-    chunk = int(np.prod(array.chunks, dtype=object)) * array.dtype.itemsize
-    if chunk > LARGEST_ENTRY:
-        raise FormatError(path, f"chunks of {chunk} bytes ({array.chunks})", "chunks of at most 1 GiB")
+    native_dtype(path, np.dtype(array.dtype))
+    array = bounded(path, array)
     frame = _frame(path, image, multiscale, axes)
-    return Opened(_ZarrSource(array, tuple(axes)), frame, "the OME-Zarr axes state no unit of length")
+    source = BandedSource.of(path, _ZarrSource(array, tuple(axes)), depth=array.chunks[axes[0]])
+    return Opened(source, frame, "the OME-Zarr axes state no unit of length")
 
 
-def _image_group(path: Path, group: zarr.Group) -> zarr.Group:
+def _image_group(path: Path, group: zarr.Group, below: Collection[str]) -> zarr.Group:
     if _metadata(group) is not None:
         return group
+    if len(below) > _MOST_GROUPS:
+        raise FormatError(path, f"{len(below)} groups or files in a Zarr without OME metadata", OME_ZARR)
     inside = {name: child for name, child in group.groups() if _metadata(child) is not None}
     if len(inside) != 1:
         found = f"{len(inside)} images in one OME-Zarr: {', '.join(inside)}" if inside else "Zarr without OME metadata"

@@ -73,7 +73,7 @@ class CheckedVoxels:
                 path, f"empty: {_product(shape)} voxels (z, y, x)", f"{ONE_VOLUME}, none of them of size 0"
             )
         dtype = native_dtype(path, source.dtype)
-        if (size := shape[1] * shape[2] * dtype.itemsize) > LARGEST_SLICE:
+        if (size := shape[1] * shape[2] * max(dtype.itemsize, source.dtype.itemsize)) > LARGEST_SLICE:
             raise FormatError(path, f"damaged, or slices of {size} bytes ({_product(shape)} voxels)", "slices of 1 GiB")
         return cls(path, source, shape, dtype, getattr(source, "random_access", True))
 

@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from scans.formats.errors import ONE_VOLUME, WHOLE_FILE, FormatError, silence
 from scans.formats.sources import Opened, VoxelSource
 from scans.formats.streams import Layout
+from scans.formats.tiff_compression import require_decodable
 from scans.formats.tiff_pages import count_pages
-from scans.formats.tiff_spacing import NO_SPACING, frame_of_tiff
+from scans.formats.tiff_spacing import NO_SPACING, frame_of_tiff, require_short_description
 from scans.geometry import Triple
 
 _STACK_AXES = "ZIQ"
@@ -28,6 +29,7 @@ def open_tiff(path: Path, stack: ExitStack) -> Opened:
     with path.open("rb") as file:
         pages = count_pages(path, file)
     tiff = stack.enter_context(tifffile.TiffFile(path, _multifile=False))
+    require_short_description(path, tiff)
     if len(tiff.pages) != pages:
         raise FormatError(path, f"damaged: {len(tiff.pages)} of {pages} pages can be read", WHOLE_FILE)
     if len(tiff.series) != 1:
@@ -99,5 +101,6 @@ def read_page(path: Path, page: Any, size: tuple[int, int]) -> NDArray[Any]:
     for offset, count in zip(page.dataoffsets, page.databytecounts, strict=True):
         if count == 0 or offset + count > end:
             raise FormatError(path, f"truncated: page {page.index} lies beyond the end of the file", WHOLE_FILE)
+    require_decodable(path, page)
     pixels: NDArray[Any] = page.asarray(maxworkers=1)
     return pixels.reshape(size)

@@ -10,6 +10,8 @@ from scans.formats.errors import WHOLE_FILE, FormatError
 
 _SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
+_MOST_PAGES = 1 << 17
+
 
 def is_tiff(start: bytes) -> bool:
     """True where the first bytes are those of a TIFF or BigTIFF file."""
@@ -36,6 +38,8 @@ def count_pages(path: Path, file: BinaryIO) -> int:
         if following is None or offset in seen:
             raise FormatError(path, f"damaged or truncated: the TIFF ends after page {len(seen)}", WHOLE_FILE)
         seen.add(offset)
+        if len(seen) > _MOST_PAGES:
+            raise FormatError(path, f"a TIFF of more than {_MOST_PAGES} pages", f"at most {_MOST_PAGES} slices")
         offset = following
     if not seen:
         raise FormatError(path, "empty: a TIFF without pages", WHOLE_FILE)

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import tifffile
 
+from scans.formats.errors import FormatError
 from scans.formats.textheader import to_mm
 from scans.geometry import Frame, Spacing
 
@@ -20,6 +21,8 @@ NO_SPACING = "the TIFF file states no voxel size with a unit (ImageJ's unit and 
 AFFINE_KEY = "ricefish_affine"
 """The line of the description that holds the 4 x 4 affine, JSON, voxel index (x, y, z, 1) to RAS+ mm."""
 
+_LONGEST_DESCRIPTION = 16 << 20
+"""OME describes each plane in about 150 bytes."""
 _LONGEST_LINE = 2000
 """Of the description, with sixteen numbers in it."""
 _LONGEST_PREFIX = 64
@@ -39,6 +42,13 @@ def frame_of_tiff(path: Path, tiff: tifffile.TiffFile) -> Frame | None:
     if written and np.allclose(list(written.spacing), list(spacing), rtol=1e-4):
         return written
     return Frame.from_lps(spacing)
+
+
+def require_short_description(path: Path, tiff: tifffile.TiffFile) -> None:
+    """Raises FormatError for a text that is longer than any program writes, before anything parses it."""
+    tag = tiff.pages.first.tags.get("ImageDescription")
+    if tag is not None and tag.count > _LONGEST_DESCRIPTION:
+        raise FormatError(path, f"a description of {tag.count} bytes", f"one of at most {_LONGEST_DESCRIPTION} bytes")
 
 
 def _affine(description: str) -> Frame | None:
