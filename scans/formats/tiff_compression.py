@@ -40,8 +40,10 @@ def require_decodable(path: Path, page: Any) -> None:
 
 
 def _require_sizes(path: Path, page: Any) -> None:
-    rows, columns = (page.tilelength, page.tilewidth) if page.is_tiled else (page.rowsperstrip, page.imagewidth)
-    rows = min(rows, page.imagelength) if not page.is_tiled else rows
+    stated_by = page.keyframe
+    rows, columns = stated_by.tilelength, stated_by.tilewidth
+    if not stated_by.is_tiled:
+        rows, columns = min(stated_by.rowsperstrip, stated_by.imagelength), stated_by.imagewidth
     file = page.parent.filehandle
     for offset, count in zip(page.dataoffsets, page.databytecounts, strict=True):
         file.seek(offset)
