@@ -13,6 +13,7 @@ from fastapi_offline import FastAPIOffline
 
 from serving.api import access, problems
 from serving.api.headers import SecurityHeaders
+from serving.api.pace import BodyPace
 from serving.api.request_log import RequestWatch
 from serving.api.routes import (
     health,
@@ -80,6 +81,7 @@ def create_app(settings: Settings) -> FastAPI:
 def _guard(app: FastAPI, settings: Settings, telemetry: Telemetry, tracing: Tracing) -> None:
     """What every request passes, the last first."""
     origins = Origins(settings.host, settings.hosts)
+    app.add_middleware(BodyPace, seconds=settings.upload_timeout_seconds)
     app.add_middleware(access.Access, origins=origins, metrics_open=settings.metrics_open)
     app.add_middleware(RequestWatch, telemetry=telemetry, tracing=tracing)
     app.add_middleware(SecurityHeaders, tls=settings.tls_certificate is not None)

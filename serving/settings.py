@@ -90,7 +90,13 @@ class Settings(BaseSettings):
     upload_limit_bytes: int | None = Field(default=None, ge=1)
     """Largest accepted scan in bytes, packed or unpacked; None: what the disk holds."""
     upload_timeout_seconds: float = Field(default=120.0, gt=0)
-    """An upload in one request that sends nothing for this long is dropped."""
+    """A request is dropped whose body brings less than 512 bytes a second over this long, or of whose answer nothing is
+    taken for this long."""
+    head_timeout_seconds: float = Field(default=20.0, gt=0)
+    """A connection is closed on which no whole head of a request arrives for this long, or nothing at all."""
+    connections: int = Field(default=1000, ge=1)
+    """Connections at one time. Further ones take the place of those that wait for a request; where none does, health
+    checks are answered and all else is refused with 503."""
     upload_expiry_hours: float = Field(default=48.0, gt=0)
     """A resumable upload that was not continued for this long is removed."""
     source_roots: tuple[Path, ...] = ()

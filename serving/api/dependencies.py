@@ -76,7 +76,7 @@ def segmentation_model(resources: Resources) -> LoadedModel:
     return resources.models.current
 
 
-def _seen(request: Request) -> Resources:
+async def _seen(request: Request) -> Resources:
     return resources_of(request).seen_by(identity_of(request.scope))
 
 

@@ -89,7 +89,7 @@ PROBLEMS: Mapping[type[Exception], Problem] = {
     DigestUnreadable: Problem(400, "bad-digest", "The digest cannot be read"),
     UploadTooLarge: Problem(413, "too-large", "The scan is too large"),
     TooLarge: Problem(413, "too-large", "The request is too large"),
-    UploadStalled: Problem(408, "upload-stalled", "The upload fell silent"),
+    UploadStalled: Problem(408, "upload-stalled", "The upload fell silent", {"Connection": "close"}),
     UploadNotFound: Problem(404, "no-such-upload", "There is no such upload"),
     UploadIncomplete: Problem(409, "upload-incomplete", "The upload is not complete"),
     UploadRefused: Problem(400, "bad-upload", "The upload request cannot be understood"),

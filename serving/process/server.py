@@ -19,6 +19,7 @@ from serving.auth.authentication import NoKeys
 from serving.models.served import ModelError
 from serving.observability import logs
 from serving.observability.tracing import TracingError
+from serving.process.connections import Connection, ConnectionLimits, limited, open_files
 from serving.protocol.errors import LoadRefused
 from serving.settings import Settings
 from serving.storage import StoreError
@@ -38,6 +39,8 @@ def serve(settings: Settings, create_app: Callable[[Settings], FastAPI]) -> int:
         return 1
     config = uvicorn.Config(
         app,
+        http=limited(_limits(settings)),
+        ws="none",
         host=settings.host,
         port=settings.port,
         log_config=None,
@@ -66,6 +69,13 @@ def serve(settings: Settings, create_app: Callable[[Settings], FastAPI]) -> int:
     return 0 if server.started else 1
 
 
+def _limits(settings: Settings) -> ConnectionLimits:
+    most = open_files(settings.connections)
+    if most < settings.connections:
+        logs.event("fewer_connections", level=logging.WARNING, connections=most, reason="the limit of open files")
+    return ConnectionLimits(most, settings.head_timeout_seconds, settings.upload_timeout_seconds)
+
+
 class _Server(uvicorn.Server):
     """Told to stop, it is not ready from then on, has scans parked, and answers until that is done; then it stops."""
 
@@ -87,6 +97,11 @@ class _Server(uvicorn.Server):
 
     async def on_tick(self, counter: int) -> bool:
         """Ten times a second."""
+        if counter % 10 == 0:
+            now = asyncio.get_running_loop().time()
+            for connection in list(self.server_state.connections):
+                if isinstance(connection, Connection):
+                    connection.sweep(now)
         if self._told is not None:
             waited = time.monotonic() - self._told
             if self._parking is None:

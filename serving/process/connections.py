@@ -1,0 +1,181 @@
+"""Connections: how many there may be, how long one may idle, dawdle or be stuck, and how long a request's head may be.
+
+uvicorn bounds the pause between two requests, and httptools, its parser, nothing. What a body brings is `api.pace`'s.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import resource
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import ClassVar
+
+from uvicorn._types import ASGI3Application
+from uvicorn.protocols.http.flow_control import service_unavailable
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+
+MOST_HEAD_BYTES = 64 << 10
+"""Of the address and all header fields of a request."""
+MOST_ADDRESS_BYTES = 8 << 10
+MOST_FIELDS = 100
+_MOST_PIPELINED = 16
+_SPARE = 100
+"""Connections beyond the limit, for health checks; a request for anything else is refused on them."""
+_HEALTH = ("/health/", "/v2/health/")
+_OTHER_FILES = 256
+"""Open files of this process that are no connections and no uploads."""
+_MOST_FILES = 65_536
+
+
+class _HeadRefused(ValueError):
+    """A head that is too long, or one request too many on its connection."""
+
+
+@dataclass(frozen=True)
+class ConnectionLimits:
+    """Of one server."""
+
+    most: int
+    """Connections at one time."""
+    head_seconds: float
+    """In which the head of a request has to arrive, and the rest of a body that was refused; then it is closed."""
+    answer_seconds: float
+    """In which something has to be taken of an answer."""
+
+
+def limited(limits: ConnectionLimits) -> type[Connection]:
+    """The protocol of a server of these limits."""
+
+    class Limited(Connection):
+        LIMITS = limits
+
+    return Limited
+
+
+def open_files(connections: int) -> int:
+    """Lets this process open as many files as that takes; gives for how many connections it may, at most as asked."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = _MOST_FILES if hard == resource.RLIM_INFINITY else min(hard, _MOST_FILES)
+    if soft != resource.RLIM_INFINITY and soft < most:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+        soft = most
+    if soft == resource.RLIM_INFINITY:
+        return connections
+    return max(1, min(connections, (soft - _OTHER_FILES - _SPARE) // 2))
+
+
+class Connection(HttpToolsProtocol):
+    """One connection, looked at once a second."""
+
+    LIMITS: ClassVar[ConnectionLimits]
+
+    idle_since: float | None = None
+    """By the loop's clock, while no request is under way."""
+    _stuck_since: float | None = None
+    _closing_since: float | None = None
+    _in_head = False
+    _head_bytes = 0
+    _refusal = HTTPStatus.BAD_REQUEST
+    _beyond = False
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
+        """Beyond the limit, the connection that has idled longest makes room."""
+        super().connection_made(transport)
+        self.idle_since = self.loop.time()
+        if len(self.connections) > self.LIMITS.most:
+            self._make_room()
+
+    def data_received(self, data: bytes) -> None:
+        """Ends a head that goes on and on."""
+        before = self._in_head
+        super().data_received(data)
+        if before and self._in_head:
+            self._head_bytes += len(data)
+            if self._head_bytes > MOST_HEAD_BYTES:
+                self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
+
+    def on_message_begin(self) -> None:
+        """The parser has seen the first byte of a request."""
+        super().on_message_begin()
+        self._in_head, self._head_bytes = True, 0
+
+    def on_headers_complete(self) -> None:
+        """The head is there; what is raised here is answered by `send_400_response`."""
+        self._in_head = False
+        size = len(self.url) + sum(len(name) + len(value) for name, value in self.headers)
+        if len(self.url) > MOST_ADDRESS_BYTES:
+            self._refusal = HTTPStatus.REQUEST_URI_TOO_LONG
+            raise _HeadRefused
+        if size > MOST_HEAD_BYTES or len(self.headers) > MOST_FIELDS or len(self.pipeline) >= _MOST_PIPELINED:
+            self._refusal = HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
+            raise _HeadRefused
+        self.idle_since = None
+        super().on_headers_complete()
+
+    def on_response_complete(self) -> None:
+        """The next request may come, or is there already."""
+        another = bool(self.pipeline)
+        super().on_response_complete()
+        self.idle_since = None if another else self.loop.time()
+
+    def pause_writing(self) -> None:
+        """The one at the other end takes nothing."""
+        super().pause_writing()
+        self._stuck_since = self.loop.time()
+
+    def resume_writing(self) -> None:
+        """It does again."""
+        super().resume_writing()
+        self._stuck_since = None
+
+    def send_400_response(self, msg: str) -> None:
+        """Says why a head is refused, where that cannot be taken for a part of an answer that is being sent."""
+        if self.cycle is not None and not self.cycle.response_complete:
+            self.transport.abort()
+            return
+        status = self._refusal
+        text = (status.phrase if status is not HTTPStatus.BAD_REQUEST else msg).encode()
+        head = f"HTTP/1.1 {status.value} {status.phrase}\r\ncontent-type: text/plain; charset=utf-8\r\n"
+        self.transport.write(f"{head}content-length: {len(text)}\r\nconnection: close\r\n\r\n".encode() + text)
+        self.transport.close()
+
+    def sweep(self, now: float) -> None:
+        """Closes the connection where it has idled, dawdled or been stuck for too long."""
+        limits = self.LIMITS
+        if self.transport.is_closing():
+            self._closing_since = self._closing_since or now
+            if now - self._closing_since > limits.head_seconds:  # what is left to send is not taken
+                self.transport.abort()
+        elif self._stuck_since is not None and now - self._stuck_since > limits.answer_seconds:
+            self.transport.abort()
+        elif self.idle_since is not None and now - self.idle_since > limits.head_seconds:
+            if self._in_head:
+                self._refuse(HTTPStatus.REQUEST_TIMEOUT)
+            else:
+                self.transport.close()
+
+    def _refuse(self, status: HTTPStatus) -> None:
+        self._refusal = status
+        self.send_400_response(status.phrase)
+
+    def _make_room(self) -> None:
+        waiting = [
+            (other.idle_since, id(other), other)
+            for other in self.connections
+            if isinstance(other, Connection)
+            and other is not self
+            and other.idle_since is not None
+            and not other.transport.is_closing()
+        ]
+        if waiting:
+            min(waiting)[2].transport.abort()
+            return
+        self._beyond = True
+        if len(self.connections) > self.LIMITS.most + _SPARE:
+            self.transport.abort()
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        if self._beyond and len(self.connections) > self.LIMITS.most and not self.scope["path"].startswith(_HEALTH):
+            app = service_unavailable
+        super()._start_asgi_task(cycle, app)
