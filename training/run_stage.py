@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,12 +31,21 @@ def metrics_file(stage: str) -> Path:
     return Path("metrics") / f"{stage}.json"
 
 
-def run_stage(name: str, work: Callable[[Params, StageRun], Report | None]) -> None:
+class OneProcessOnly(RuntimeError):
+    """A stage that one process does was begun in several, each of which would write the same files."""
+
+
+def run_stage(name: str, work: Callable[[Params, StageRun], Report | None], *, shared: bool = False) -> None:
     """Runs a stage in the working directory, which is the repository root, on the active profile of params.yaml.
 
-    `work` gives None where another process of the same training reports. Raises ParamsError, TrackingError before
-    anything is done, and what `work` raises.
+    `shared`: the processes that torchrun started share the work, and `work` gives None in all but the one that reports.
+    Raises OneProcessOnly, ParamsError, TrackingError before anything is done, and what `work` raises.
     """
+    if not shared and (processes := int(os.environ.get("WORLD_SIZE", "1"))) > 1:
+        raise OneProcessOnly(
+            f"{name} is done by one process, and torchrun started {processes}: run `python -m training.stages.{name}`. "
+            f"train_teacher and train_student are those that share their work"
+        )
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     params = load_params()
     with stage_run(name, section=getattr(params, name), seed=params.seed) as run:

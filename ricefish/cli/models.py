@@ -3,7 +3,7 @@
 # ruff: noqa: PLC0415  the training environment takes seconds to import, and only these commands need it
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated
 
@@ -67,11 +67,13 @@ def rollback(name: Name) -> None:
 
 @app.command(name="list")
 def list_versions(name: Name) -> None:
-    """Shows all versions, the newest first."""
+    """Shows all versions, the newest first. Exits with 1 where the files of one are not where the registry says."""
     with _errors():
         from training.registry.versions import Registry
 
-        versions = Registry(name).versions()
+        registry = Registry(name)
+        versions = registry.versions()
+        missing = {version.number: registry.missing(version) for version in versions}
     if not versions:
         typer.echo(f"No version of {name} is registered.", err=True)
         raise typer.Exit(1)
@@ -80,13 +82,20 @@ def list_versions(name: Name) -> None:
         figures = [f"{version.metrics[key]:.4f}" if key in version.metrics else "" for key in ("mean_dice", "mean_iou")]
         registered = f"{version.created.astimezone():%Y-%m-%d %H:%M}"
         alias, commit = ", ".join(version.aliases), version.tags.get("git_commit", "")[:10]
-        table.add_row(str(version.number), alias, *figures, registered, commit, _note(version))
+        table.add_row(str(version.number), alias, *figures, registered, commit, _note(version, missing))
     Console().print(table)
+    lost = [why for why in missing.values() if why is not None]
+    for why in lost:
+        typer.echo(why, err=True)
+    if lost:
+        raise typer.Exit(1)
 
 
-def _note(version: Version) -> str:
-    forced = version.tags.get("promotion") == "forced"
-    return f"promoted by force: {version.tags['forced_because']}" if forced else ""
+def _note(version: Version, missing: Mapping[int, str | None]) -> str:
+    notes = ["files missing"] if missing[version.number] is not None else []
+    if version.tags.get("promotion") == "forced":
+        notes.append(f"promoted by force: {version.tags['forced_because']}")
+    return "; ".join(notes)
 
 
 def _verdict_table(verdict: Verdict, *, candidate: Version, champion: Version | None) -> Table:
@@ -117,11 +126,16 @@ def _errors() -> Iterator[None]:
     """What the user can put right is one line, not a traceback."""
     try:
         yield
-    except ModuleNotFoundError as error:
+    except ImportError as error:
         typer.echo(
             f"{error}; `ricefish models` needs the training environment: pip install 'ricefish[training]'", err=True
         )
         raise typer.Exit(1) from error
-    except (FileNotFoundError, RuntimeError, ValueError) as error:
+    except (OSError, RuntimeError, ValueError) as error:
         typer.echo(f"ricefish models: {error}", err=True)
+        raise typer.Exit(1) from error
+    except Exception as error:
+        if not type(error).__module__.startswith("mlflow."):
+            raise
+        typer.echo(f"ricefish models: the registry does not answer as it should: {error}", err=True)
         raise typer.Exit(1) from error

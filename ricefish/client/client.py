@@ -10,6 +10,7 @@ with Client("http://127.0.0.1:8000") as client:
 
 from __future__ import annotations
 
+import os
 import shutil
 import time
 import uuid
@@ -152,7 +153,8 @@ class Client:
     def download(self, scan_id: str, path: Path, *, report: Report | None = None) -> Path:
         """Fetches the segmentation into a file, in the format of its suffix: .nii.gz, .nrrd, .tif, .ome.zarr, .zip.
 
-        The file appears when it is complete. `.ome.zarr` makes a folder. Raises ValueError for another suffix.
+        The file appears when it is complete, and what was there before stays until then. `.ome.zarr` makes a folder.
+        Raises ValueError for another suffix, RicefishError for an archive that arrived damaged.
         """
         format_name = download_format(path).name
         part = path.with_name(f".{path.name}.{uuid.uuid4().hex}.part")
@@ -203,13 +205,40 @@ class Client:
         with self._connection.stream("GET", path, params=parameters) as answer, into.open("wb") as file:
             for piece in reported(answer.iter_raw(), report):
                 file.write(piece)
+            file.flush()
+            os.fsync(file.fileno())
 
 
 def _unpack(archive: Path, folder: Path) -> None:
-    if folder.exists():
-        shutil.rmtree(folder)
-    with zipfile.ZipFile(archive) as packed:
-        packed.extractall(folder)
+    """Puts what an archive holds in the place of a folder, once all of it is unpacked."""
+    beside = archive.with_suffix(".unpacked")
+    try:
+        with zipfile.ZipFile(archive) as packed:
+            packed.extractall(beside)
+        _put_in_place(beside, folder)
+    except zipfile.BadZipFile as error:
+        raise RicefishError(f"{folder.name} arrived damaged, and nothing was replaced: {error}") from error
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+
+
+def _put_in_place(new: Path, folder: Path) -> None:
+    """Gives a folder the name of another, which is removed afterwards; one that cannot be put there changes nothing."""
+    before = new.with_suffix(".before")
+    try:
+        folder.rename(before)
+    except FileNotFoundError:
+        new.rename(folder)
+        return
+    try:
+        new.rename(folder)
+    except OSError:
+        before.rename(folder)
+        raise
+    if before.is_dir() and not before.is_symlink():
+        shutil.rmtree(before)
+    else:
+        before.unlink()
 
 
 def _status(content: dict[str, Any]) -> ScanStatus:

@@ -80,10 +80,11 @@ class UploadState:
 
     def _write(self, file: BinaryIO) -> None:
         content = {**asdict(self._identity), "upload": self._upload_id}
+        text = b"" if self._upload_id is None else json.dumps(content, indent=2).encode()
         file.seek(0)
-        file.truncate()
-        file.write(b"" if self._upload_id is None else json.dumps(content, indent=2).encode())
+        file.write(text)
         file.flush()
+        file.truncate(len(text))  # at the end: on a full disk, what was remembered stays
         os.fsync(file.fileno())
 
 

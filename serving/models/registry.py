@@ -65,9 +65,11 @@ def prepare() -> None:
     """Imports the client, which takes seconds that are not the registry's. Raises RegistryError without it."""
     set_up_client(_MLFLOW_SETTINGS)
     try:
-        import mlflow  # noqa: F401, PLC0415  only a registry needs it
-    except ImportError as error:
-        raise RegistryError(f"a registry needs mlflow-skinny: {error}") from error
+        import mlflow.artifacts  # noqa: F401, PLC0415  only a registry needs it
+        from mlflow import MlflowClient  # noqa: F401, PLC0415
+        from mlflow.exceptions import MlflowException  # noqa: F401, PLC0415
+    except Exception as error:  # what is half installed raises more than ImportError
+        raise RegistryError(f"a registry needs mlflow-skinny, which cannot be imported: {error}") from error
 
 
 def find_version(reference: str) -> RegisteredVersion:
@@ -88,24 +90,41 @@ def find_version(reference: str) -> RegisteredVersion:
 def download_version(version: RegisteredVersion, *, into: Path) -> Path:
     """Downloads a version's files; gives the folder that holds model.onnx and manifest.json.
 
-    Raises RegistryError where there is no such model in it, RegistryUnreachable.
+    Raises RegistryError where there is no such model in it, RegistryUnreachable, also where its files are not where the
+    registry says: they may be put back.
     """
-    with _client() as (_, uri):
+    with _client() as (client, uri):
         import mlflow.artifacts  # noqa: PLC0415  as in `prepare`
 
-        downloaded = mlflow.artifacts.download_artifacts(
-            artifact_uri=f"{SCHEME}{version.name}/{version.version}",
-            dst_path=str(into),
-            tracking_uri=uri,
-            registry_uri=uri,
-        )
+        place = _place(client, version)
+        try:
+            downloaded = mlflow.artifacts.download_artifacts(
+                artifact_uri=f"{SCHEME}{version.name}/{version.version}",
+                dst_path=str(into),
+                tracking_uri=uri,
+                registry_uri=uri,
+            )
+        except OSError as error:
+            raise RegistryUnreachable(_not_there(version, place, str(error))) from error
     folder = Path(downloaded)
     if not (folder / MANIFEST_FILE).is_file():
-        raise RegistryError(
-            f"version {version.version} of {version.name} has no {MANIFEST_FILE} beside its model: "
-            f"not registered by this project, or its files are gone"
-        )
+        raise RegistryUnreachable(_not_there(version, place, f"there is no {MANIFEST_FILE} beside a model"))
     return folder
+
+
+def _place(client: Any, version: RegisteredVersion) -> str:
+    """Where the registry says that a version's files are."""
+    found = client.get_model_version(version.name, version.version)
+    if found.model_id:
+        return str(client.get_logged_model(found.model_id).artifact_location)
+    return str(client.get_model_version_download_uri(version.name, version.version))
+
+
+def _not_there(version: RegisteredVersion, place: str, why: str) -> str:
+    return (
+        f"the files of version {version.version} of {version.name} are not at {without_password(place)}, where the "
+        f"registry says they are: {why}. Put them back there, or register the model anew (`dvc repro register`)"
+    )
 
 
 @contextmanager
@@ -120,6 +139,11 @@ def _client(failing: str = "does not give it") -> Iterator[tuple[Any, str]]:
         yield MlflowClient(tracking_uri=uri, registry_uri=uri), uri
     except RegistryError:
         raise
+    except ImportError as error:
+        raise RegistryError(
+            f"the registry {without_password(uri)} {failing}: a library is missing for it: {error}; install "
+            f"ricefish[tracking], which has those of databases and buckets"
+        ) from error
     except MlflowException as error:
         kind = RegistryError if error.error_code in _NOT_THERE else RegistryUnreachable
         raise kind(f"the registry {without_password(uri)} {failing}: {error}") from error

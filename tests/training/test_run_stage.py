@@ -1,5 +1,6 @@
 """What every stage does around its work, in a real MLflow store."""
 
+import importlib
 import json
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from training.learning.loop import Epoch
 from training.learning.run_training import run_training, trained
 from training.params import Params
 from training.profiles import ParamsError
-from training.run_stage import Report, run_stage
+from training.run_stage import OneProcessOnly, Report, run_stage
 from training.tracking import provenance, runs
 
 PARAMS = Path(__file__).resolve().parents[2] / "params.yaml"
@@ -20,7 +21,7 @@ PARAMS = Path(__file__).resolve().parents[2] / "params.yaml"
 @pytest.fixture(autouse=True)
 def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A working directory with a params.yaml and no MLflow store."""
-    for name in (TRACKING_URI, "RANK", provenance.DVC_STAGE):
+    for name in (TRACKING_URI, "RANK", "WORLD_SIZE", provenance.DVC_STAGE):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.chdir(tmp_path)
     (tmp_path / "params.yaml").write_text(PARAMS.read_text())
@@ -93,3 +94,20 @@ def test_the_epochs_of_a_training_are_reported_as_they_come(repository: Path) ->
 def test_only_the_first_process_of_a_training_reports() -> None:
     """Without metrics, which are the first process's, there is no report."""
     assert trained({}, epochs=Path("epochs.csv")) is None
+
+
+@pytest.mark.parametrize(
+    "stage",
+    ["prepare", "pseudo_label", "label_quality", "train_classifier", "refine", "evaluate", "export", "register"],
+)
+def test_what_one_process_does_refuses_to_begin_in_several(
+    repository: Path, monkeypatch: pytest.MonkeyPatch, stage: str
+) -> None:
+    """Under torchrun each process would write the same files: none begins, and nothing is written."""
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    before = sorted(repository.iterdir())
+    for rank in ("0", "1"):
+        monkeypatch.setenv("RANK", rank)
+        with pytest.raises(OneProcessOnly, match=f"python -m training.stages.{stage}"):
+            importlib.import_module(f"training.stages.{stage}").main()
+    assert sorted(repository.iterdir()) == before

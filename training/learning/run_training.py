@@ -15,14 +15,17 @@ Train = Callable[[Params, Processes, Callable[[Epoch], None]], Report | None]
 """Trains, and calls the third argument with each epoch when it is over; None in every process but the first."""
 
 
-def run_training(name: str, train: Train) -> None:
-    """`run_stage` for a stage that trains: the losses of its epochs go to the MLflow run as they come."""
+def run_training(name: str, train: Train, *, shared: bool = False) -> None:
+    """`run_stage` for a stage that trains: the losses of its epochs go to the MLflow run as they come.
+
+    `shared`: it may be trained by several processes together. Raises OneProcessOnly where it may not.
+    """
 
     def work(params: Params, run: StageRun) -> Report | None:
         with processes() as ranks:
             return train(params, ranks, lambda epoch: run.metrics(epoch.losses, step=epoch.number))
 
-    run_stage(name, work)
+    run_stage(name, work, shared=shared)
 
 
 def trained(metrics: Mapping[str, float], *, epochs: Path) -> Report | None:

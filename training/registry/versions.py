@@ -11,7 +11,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from scans.model.manifest import MANIFEST_FILE, QUALITY_FOLDER, ModelManifest, file_sha256
+from scans.model.manifest import MANIFEST_FILE, MODEL_FILE, QUALITY_FOLDER, ModelManifest, file_sha256
 from training.tracking import runs
 
 CANDIDATE = "candidate"
@@ -128,8 +128,37 @@ class Registry:
         return next((version for version in self.versions() if alias in version.aliases), None)
 
     def fetch(self, version: Version, folder: Path) -> Path:
-        """Downloads a version's files; returns the folder that holds model.onnx and manifest.json."""
-        return runs.download(version.uri, folder)
+        """Downloads a version's files; returns the folder that holds model.onnx and manifest.json.
+
+        Raises ModelRegistryError where they are not where the registry says.
+        """
+        try:
+            fetched = runs.download(version.uri, folder)
+        except Exception as error:
+            raise ModelRegistryError(f"{self.missing(version) or version}: {error}") from error
+        if not (fetched / MANIFEST_FILE).is_file():
+            raise ModelRegistryError(self.missing(version) or f"{version} has no {MANIFEST_FILE}")
+        return fetched
+
+    def missing(self, version: Version) -> str | None:
+        """Where a version's files were looked for in vain, and what to do; None where they are there."""
+        try:
+            present = runs.listed(version.uri)
+            why = ""
+        except Exception as error:  # of the store of the files, whichever that is
+            present, why = (), f" ({type(error).__name__}: {error})"
+        if {MODEL_FILE, MANIFEST_FILE} <= set(present):
+            return None
+        return (
+            f"the files of {version} are not at {self._place(version)}, where the registry says they are{why}: "
+            f"put them back there, or register the model anew (`dvc repro register`)"
+        )
+
+    def _place(self, version: Version) -> str:
+        found = self._client.get_model_version(self.name, str(version.number))
+        if found.model_id:
+            return str(self._client.get_logged_model(found.model_id).artifact_location)
+        return str(self._client.get_model_version_download_uri(self.name, str(version.number)))
 
     def evaluation(self, version: Version, folder: Path) -> dict[str, Any]:
         """What `evaluate` measured of a version on the validation volumes. Raises ModelRegistryError if it is gone."""
@@ -153,7 +182,7 @@ class Registry:
     def rollback(self) -> tuple[Version, Version]:
         """Moves the champion back to the one before it; returns the one it was and the one it is.
 
-        Raises ModelRegistryError where there was none before, or it has been deleted.
+        Raises ModelRegistryError where there was none before, it has been deleted, or its files are not there.
         """
         champion = self.at(CHAMPION)
         if champion is None:
@@ -163,6 +192,8 @@ class Registry:
         if not history:
             raise ModelRegistryError(f"{champion} is the first champion; there is none to go back to")
         previous = existing[history[-1]]
+        if (missing := self.missing(previous)) is not None:
+            raise ModelRegistryError(missing)
         self._tag(champion, rolled_back_at=_now())
         self._client.set_registered_model_alias(self.name, CHAMPION, str(previous.number))
         self._write_history(history[:-1])

@@ -37,7 +37,7 @@ log = logging.getLogger(__name__)
 
 def main() -> None:
     """Runs the stage in the repository root; under torchrun, in each of its processes."""
-    run_training("train_student", _train)
+    run_training("train_student", _train, shared=True)
 
 
 def _train(params: Params, ranks: Processes, report: Callable[[Epoch], None]) -> Report | None:

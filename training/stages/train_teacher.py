@@ -21,7 +21,7 @@ EPOCHS = Path("plots/train_teacher.csv")
 
 def main() -> None:
     """Runs the stage in the repository root; under torchrun, in each of its processes."""
-    run_training("train_teacher", _train)
+    run_training("train_teacher", _train, shared=True)
 
 
 def _train(params: Params, ranks: Processes, report: Callable[[Epoch], None]) -> Report | None:

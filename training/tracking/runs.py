@@ -56,15 +56,20 @@ class TrackingError(RuntimeError):
 def connect() -> MlflowClient:
     """A client of the store, made where it is a SQLite file that does not exist yet. Raises TrackingError."""
     set_up_client(_SETTINGS)
-    import mlflow  # noqa: PLC0415  takes 5 s; reads the settings above
-
     uri = tracking_uri()
-    mlflow.set_tracking_uri(uri)
-    mlflow.set_registry_uri(uri)
     try:
+        import mlflow  # noqa: PLC0415  takes 5 s; reads the settings above
+
+        mlflow.set_tracking_uri(uri)
+        mlflow.set_registry_uri(uri)
         with alone(uri), quiet():
             client = mlflow.MlflowClient(tracking_uri=uri, registry_uri=uri)
             client.search_experiments(max_results=1)
+    except ImportError as error:
+        raise TrackingError(
+            f"the MLflow store at {uri} cannot be used: {error}\n"
+            f"Install the training environment: pip install 'ricefish[training]', and [tracking] for a database or S3."
+        ) from error
     except Exception as error:
         raise TrackingError(
             f"the MLflow store at {uri} cannot be used: {error}\n"
@@ -271,3 +276,10 @@ def write_mlmodel(path: Path, *, inputs: Mapping[str, Tensor], outputs: Mapping[
     model.add_flavor("onnx", data="model.onnx", providers=["CUDAExecutionProvider", "CPUExecutionProvider"])
     model.add_flavor("python_function", loader_module="mlflow.onnx", data="model.onnx")
     model.save(str(path))
+
+
+def listed(uri: str) -> tuple[str, ...]:
+    """Names of the files and folders directly in `models:/NAME/VERSION`; none where nothing is there."""
+    from mlflow.artifacts import list_artifacts  # noqa: PLC0415
+
+    return tuple(Path(entry.path).name for entry in list_artifacts(artifact_uri=uri))
