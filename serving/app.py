@@ -8,12 +8,13 @@ from collections.abc import AsyncIterator
 from contextlib import ExitStack, asynccontextmanager
 from importlib.metadata import version
 
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 from fastapi_offline import FastAPIOffline
 
 from serving.api import access, problems
 from serving.api.headers import SecurityHeaders
 from serving.api.pace import BodyPace
+from serving.api.query import known_query
 from serving.api.request_log import RequestWatch
 from serving.api.routes import (
     health,
@@ -63,6 +64,7 @@ def create_app(settings: Settings) -> FastAPI:
         version=version("ricefish"),
         summary="Organ segmentation of tomography scans of fish: post a scan, fetch its organs.",
         lifespan=lifespan,
+        dependencies=[Depends(known_query)],
         telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
     )
     app.state.resources = None

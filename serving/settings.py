@@ -89,6 +89,11 @@ class Settings(BaseSettings):
     more than follows from the volumes that the model has seen."""
     upload_limit_bytes: int | None = Field(default=None, ge=1)
     """Largest accepted scan in bytes, packed or unpacked; None: what the disk holds."""
+    voxels_per_byte: float = Field(default=1100.0, gt=0)
+    """Voxels that a file may hold for each byte that was sent: DEFLATE, as in .nii.gz and zip, packs at most 1032 bytes
+    into one, and a scan, which has noise, fewer than 10. A volume of 16 million voxels is read whatever was sent."""
+    owner_voxels: int = Field(default=2_000_000_000_000, ge=1)
+    """Voxels of one owner's scans that may wait or be worked on; one more large scan is refused with 429."""
     upload_timeout_seconds: float = Field(default=120.0, gt=0)
     """A request is dropped whose body brings less than 512 bytes a second over this long, or of whose answer nothing is
     taken for this long."""

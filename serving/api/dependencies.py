@@ -8,11 +8,12 @@ from typing import Annotated
 from fastapi import Depends, Request
 
 from serving.api.problems import NotReady
+from serving.api.slow_answers import SlowAnswers
 from serving.auth.authentication import Auth
 from serving.auth.identity import ANYONE, Identity, identity_of
 from serving.inference.batching import Batcher
-from serving.intake.acceptance import Intake
 from serving.intake.admission import Admission
+from serving.intake.reception import Intake
 from serving.intake.tus import Uploads
 from serving.models.follower import Follower
 from serving.models.served import LoadedModel, Models
@@ -52,13 +53,16 @@ class Resources:
     follower: Follower
     webhook: Webhook
     shadow: Shadow
+    slow_answers: SlowAnswers
+    """The threads that results are made in."""
     caller: Identity = ANYONE
     """On whose behalf they are used."""
 
     def seen_by(self, identity: Identity) -> Resources:
         """The same, where scans and uploads of other owners do not exist and new ones are this identity's."""
         jobs, uploads = self.jobs.seen_by(identity), self.uploads.seen_by(identity)
-        return replace(self, jobs=jobs, uploads=uploads, intake=self.intake.using(jobs, uploads), caller=identity)
+        intake = self.intake.using(jobs, uploads, owner=identity.owner)
+        return replace(self, jobs=jobs, uploads=uploads, intake=intake, caller=identity)
 
 
 def resources_of(request: Request) -> Resources:

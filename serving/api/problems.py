@@ -30,7 +30,8 @@ from serving.intake.limits import UploadTooLarge
 from serving.intake.multipart import FormRefused
 from serving.intake.refusals import AcceptanceUnderWay, KeyReused, RequestRefused
 from serving.intake.sources import SourceRefused
-from serving.intake.tus import ChecksumMismatch, OffsetConflict, UploadIncomplete, UploadNotFound, UploadRefused
+from serving.intake.tus import ChecksumMismatch, OffsetConflict, UploadIncomplete, UploadNotFound
+from serving.intake.tus_headers import UploadRefused
 from serving.models.served import ModelNotServed
 from serving.models.webhooks import EventRefused, EventUnreadable
 from serving.observability import logs

@@ -8,6 +8,7 @@ from typing import Literal
 from pydantic import BaseModel, Field, model_validator
 
 from scans.model.drift import Code
+from serving.api.query import Flag
 
 Triple = tuple[int, int, int]
 Point = tuple[float, float, float]
@@ -20,7 +21,7 @@ class ScanParameters(BaseModel, extra="forbid"):
     filename: str | None = Field(default=None, description="The file's name, such as fish_7.nii.gz.", min_length=1)
     spacing: str | None = Field(default=None, description="z,y,x in mm, for files that do not state it.")
     priority: PriorityName = Field(default="normal", description="Which scans go first.")
-    fresh: bool = Field(default=False, description="Segment it even if the same file was segmented with this model.")
+    fresh: Flag = Field(default=False, description="Segment it even if the same file was segmented with this model.")
     model: str | None = Field(default=None, description="Name of a served model; the default one else.", min_length=1)
     version: str | None = Field(default=None, description="Its version, if it is served; its present one else.")
     sha256: str | None = Field(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
@@ -41,6 +43,12 @@ class Identity:
         if self.admin:
             return true()
         return false() if self.owner is None else column == self.owner
+
+    def own_key(self, key: str) -> str:
+        """An Idempotency-Key as it is stored: that of an owner is no other owner's."""
+        if self.owner is None:
+            return key
+        return "owned " + hashlib.sha256(json.dumps([self.owner, key]).encode()).hexdigest()
 
 
 ANYONE = Identity(owner=None, scopes=frozenset({"admin"}))

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from numpy.typing import NDArray
 
-Limit = Literal["scans", "bytes", "age", "slices"]
+Limit = Literal["scans", "bytes", "age", "voxels", "slices"]
 
 UNKNOWN_SECONDS = 30.0
 """To stay away where nothing says how fast a queue of scans moves."""

@@ -1,151 +1,89 @@
-"""Acceptance: bytes become an accepted scan, verified to its last voxel, or leave nothing behind.
+"""Acceptance: a file that has arrived becomes an accepted scan, verified to its last voxel, or leaves nothing behind.
 
-In this order, so that what is accepted is never lost: received, verified, reserved in the queue, stored, queued.
+In this order, so that what is accepted is never lost: verified, reserved in the queue, stored, queued.
 """
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import copy
 import time
 import uuid
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from scans.model.manifest import file_sha256
-from serving.inference.backpressure import QueueFull
-from serving.intake.admission import Admission
-from serving.intake.body import MOST_BODY_BYTES, check_digest, not_silent, receive, whole
+from serving.inference.backpressure import UNKNOWN_SECONDS, QueueFull
 from serving.intake.deferred_writes import DeferredWrites
 from serving.intake.limits import Limits
-from serving.intake.multipart import Form
-from serving.intake.parameters import Parameters, parameters_in_form
-from serving.intake.refusals import AcceptanceUnderWay, KeyReused, RequestRefused
-from serving.intake.sources import Sources
-from serving.intake.tus import UploadNotFound, Uploads
+from serving.intake.parameters import Parameters
+from serving.intake.pools import LIGHT_VOXELS
+from serving.intake.refusals import AcceptanceUnderWay, KeyReused
 from serving.intake.verification import departures, verify
 from serving.models.served import LoadedModel, Models
 from serving.observability import logs
 from serving.observability.observer import Observer
 from serving.observability.tracing import Tracing
-from serving.parsing.texts import is_name
-from serving.queue.jobs import Jobs, ScanNotFound
+from serving.queue.jobs import Jobs
 from serving.queue.scan import Scan, Upload
 from serving.segmentation.stored_segmentation import create_segmentation
-from serving.storage import Scratch, Store
+from serving.storage import Store
 
 SOURCE_DIR = "source"
 WORKING_COPY = "voxels.nii"
-_ACCEPTING_SECONDS = 60.0
-"""Of a request whose body is used from memory."""
 
 
-class Intake:
-    """Takes scans in, whichever way they come. All ways raise FormatError for a bad file, and what their parts do."""
+@dataclass(frozen=True)
+class Accepted:
+    """What a request has become."""
+
+    scan: Scan
+    known: bool = False
+    """True where it is that of another request, which may be at it still."""
+
+
+class Acceptance:
+    """Accepts scans whose bytes have arrived. Its calls take as long as the bytes do: they belong in a thread."""
 
     def __init__(
         self,
         *,
         store: Store,
-        scratch: Scratch,
         models: Models,
         jobs: Jobs,
-        uploads: Uploads,
-        sources: Sources,
         limits: Limits,
-        admission: Admission,
-        silence_seconds: float,
+        owner_voxels: int,
         slab_slices: int,
-        tracing: Tracing | None = None,
-        observer: Observer | None = None,
+        tracing: Tracing,
+        observer: Observer,
     ) -> None:
-        """`observer` is told each way in which an accepted file is unlike what the model has seen."""
-        self._observer = observer or Observer()
-        self._tracing = tracing or Tracing()
+        """`owner_voxels` may wait and be worked on for one owner. `observer` is told each way in which an accepted file
+        is unlike what the model has seen.
+        """
         self._store = store
-        self._scratch = scratch
         self._models = models
         self._jobs = jobs
-        self._uploads = uploads
-        self._sources = sources
         self._limits = limits
-        self._admission = admission
-        self.deferred_writes = DeferredWrites()
-        self._silence_seconds = silence_seconds
+        self._owner_voxels = owner_voxels
         self._slab_slices = slab_slices
+        self._tracing = tracing
+        self._observer = observer
+        self.deferred_writes = DeferredWrites()
 
-    def using(self, jobs: Jobs, uploads: Uploads) -> Intake:
-        """The same, with the queue and the uploads as one identity sees them."""
+    def using(self, jobs: Jobs) -> Acceptance:
+        """The same, with the queue as one identity sees it."""
         theirs = copy.copy(self)
-        theirs._jobs, theirs._uploads = jobs, uploads
+        theirs._jobs = jobs
         return theirs
 
-    async def receive(self, body: AsyncIterator[bytes], parameters: Parameters, *, length: int | None) -> Scan:
-        """From the body of a request, of `length` bytes where that is known."""
-        name, model = parameters.safe_filename, self._models.find(parameters.model, parameters.version)
-        self._limits.check_size(length or 0, name=name)
-        self._limits.check_room(length or 0)
-        async with self._place(parameters, length or 0):
-            return await self._receive(body, parameters, model, name=name)
+    def of_key(self, *keys: str | None) -> Scan | None:
+        """The scan that one of these Idempotency-Keys stands for, be it still arriving; None if there is none."""
+        self.deferred_writes.retry()
+        found = (self._jobs.of_key(key) for key in keys if key is not None)
+        return next((scan for scan in found if scan is not None), None)
 
-    async def _receive(
-        self, body: AsyncIterator[bytes], parameters: Parameters, model: LoadedModel, *, name: str
-    ) -> Scan:
-        with self._scratch.passing("incoming") as incoming:
-            upload = await self._write(body, incoming, name=name, parameters=parameters)
-            return await asyncio.to_thread(self._admit, incoming, upload, parameters, model)
-
-    async def receive_form(self, body: AsyncIterator[bytes], parameters: Parameters, *, content_type: str) -> Scan:
-        """From a multipart form, whose fields count where the query says nothing, but not for a place in the queue."""
-        async with self._place(replace(parameters, sha256=None), 0):
-            return await self._receive_form(body, parameters, content_type=content_type)
-
-    async def _receive_form(self, body: AsyncIterator[bytes], parameters: Parameters, *, content_type: str) -> Scan:
-        form = Form()
-        with self._scratch.passing("incoming") as incoming:
-            file = form.file(body, content_type=content_type)
-            upload = await self._write(file, incoming, name="form", parameters=replace(parameters, sha256=None))
-            parameters = parameters_in_form(form, parameters)
-            check_digest(upload.sha256, parameters.sha256, name=parameters.safe_filename)
-            (incoming / SOURCE_DIR / "form").rename(incoming / SOURCE_DIR / parameters.safe_filename)
-            upload = replace(upload, filename=parameters.safe_filename, spacing=parameters.spacing)
-            model = self._models.find(parameters.model, parameters.version)
-            return await asyncio.to_thread(self._admit, incoming, upload, parameters, model)
-
-    async def take_upload(self, upload_id: str, parameters: Parameters) -> Scan:
-        """From a resumable upload, which is gone afterwards; one that is refused stays, to be asked for differently."""
-        if not is_name(upload_id):
-            raise UploadNotFound(upload_id)
-        parameters = replace(parameters, key=parameters.key or f"upload {upload_id}")
-        async with self._place(parameters, await asyncio.to_thread(self._uploads.present_bytes, upload_id)):
-            return await asyncio.to_thread(self._take_upload, upload_id, parameters)
-
-    async def fetch(self, uri: str, parameters: Parameters) -> Scan:
-        """From where it lies."""
-        async with self._place(parameters, 0):
-            return await asyncio.to_thread(self._fetch, uri, parameters)
-
-    async def limited(self, body: AsyncIterator[bytes], *, most_bytes: int = MOST_BODY_BYTES) -> bytes:
-        """A body that is used from memory. Raises TooLarge, UploadStalled."""
-        return await whole(body, silence_seconds=self._silence_seconds, most_bytes=most_bytes)
-
-    @asynccontextmanager
-    async def _place(self, parameters: Parameters, size: int) -> AsyncIterator[None]:
-        """A place in the queue; what is accepted already needs none. Raises QueueFull, and Unanswered."""
-        async with AsyncExitStack() as stack:
-            try:
-                await stack.enter_async_context(self._admission.taking(parameters.priority, size))
-            except QueueFull:
-                if not await asyncio.to_thread(self._accepted_before, parameters):
-                    raise
-            yield
-
-    def _accepted_before(self, parameters: Parameters) -> bool:
+    def known_before(self, parameters: Parameters) -> bool:
         """True where what is asked for again can be told without its bytes."""
         if parameters.key is not None and self._jobs.of_key(parameters.key) is not None:
             return True
@@ -154,66 +92,37 @@ class Intake:
         model, sha256 = self._models.find(parameters.model, parameters.version), parameters.sha256.lower()
         return self._jobs.find(sha256=sha256, spacing=parameters.spacing, model_key=model.identity.key) is not None
 
-    async def _write(self, body: AsyncIterator[bytes], incoming: Path, *, name: str, parameters: Parameters) -> Upload:
-        path = incoming / SOURCE_DIR / name
-        path.parent.mkdir()
-        sha256, size = await receive(not_silent(body, self._silence_seconds), path, limits=self._limits)
-        if size == 0:
-            raise RequestRefused(f"{name}: the body is empty; send the file itself as the body", field="body")
-        check_digest(sha256, parameters.sha256, name=name)
-        logs.event("upload_received", file=name, bytes=size, sha256=sha256[:12])
-        return Upload(filename=name, sha256=sha256, bytes=size, spacing=parameters.spacing)
+    def check_owner(self, voxels: int) -> None:
+        """Raises QueueFull where so many voxels more would be too many for their owner; alone, any number may be."""
+        unfinished = self._jobs.unfinished_voxels()
+        if unfinished and unfinished + voxels > self._owner_voxels:
+            raise QueueFull(
+                f"scans of {unfinished} voxels of yours wait or are worked on already and this one has {voxels}, where "
+                f"{self._owner_voxels} may (RICEFISH_OWNER_VOXELS)",
+                limit="voxels",
+                waiting=unfinished,
+                most=self._owner_voxels,
+                seconds=UNKNOWN_SECONDS,
+            )
 
-    def _take_upload(self, upload_id: str, parameters: Parameters) -> Scan:
-        self.deferred_writes.retry()
-        if parameters.key is not None and (known := self._jobs.of_key(parameters.key)) is not None:
-            scan = self._accepted(known)
-            with contextlib.suppress(UploadNotFound):  # the answer to the first request did not arrive
-                self._uploads.remove(upload_id)
-            return scan
-        info, data = self._uploads.complete(upload_id)
-        model = self._models.find(parameters.model, parameters.version)
-        parameters = replace(parameters, filename=parameters.filename or info.filename)
-        name = parameters.safe_filename
-        with self._scratch.passing("incoming") as incoming:
-            path = incoming / SOURCE_DIR / name
-            path.parent.mkdir()
-            path.hardlink_to(data)
-            sha256 = file_sha256(path)
-            check_digest(sha256, parameters.sha256, name=name)
-            upload = Upload(filename=name, sha256=sha256, bytes=data.stat().st_size, spacing=parameters.spacing)
-            scan = self._admit(incoming, upload, parameters, model)
-        self._uploads.remove(upload_id)
-        return scan
+    def accept(
+        self, incoming: Path, upload: Upload, parameters: Parameters, model: LoadedModel, *, light: bool
+    ) -> Accepted:
+        """With the model that was there when the request came, whatever is put in its place meanwhile.
 
-    def _fetch(self, uri: str, parameters: Parameters) -> Scan:
-        source, model = self._sources.open(uri), self._models.find(parameters.model, parameters.version)
-        parameters = replace(parameters, filename=parameters.filename or source.name)
-        self._limits.check_size(source.size, name=source.name)
-        self._limits.check_room(source.size)
-        with self._scratch.passing("incoming") as incoming:
-            folder = incoming / SOURCE_DIR
-            folder.mkdir()
-            sha256 = source.fetch(folder)
-            check_digest(sha256, parameters.sha256, name=source.name)
-            name = parameters.safe_filename
-            if name != source.name:
-                (folder / source.name).rename(folder / name)
-            upload = Upload(filename=name, sha256=sha256, bytes=source.size, spacing=parameters.spacing)
-            return self._admit(incoming, upload, parameters, model)
-
-    def _admit(self, incoming: Path, upload: Upload, parameters: Parameters, model: LoadedModel) -> Scan:
-        """With the model that was there when the request came, whatever is put in its place meanwhile."""
+        `light`: raises HeavyVolume as soon as the file says that it is a large one. Raises FormatError for a bad file,
+        and what its parts do.
+        """
         self.deferred_writes.retry()
         if (known := self._known(upload, parameters, model.identity.key)) is not None:
-            return self._accepted(known)
+            return Accepted(known, known=True)
         source = incoming / SOURCE_DIR / upload.filename
         found = verify(
             source,
             spacing=upload.spacing,
             rule=model.manifest.intensity,
             copy=incoming / WORKING_COPY,
-            limits=self._limits,
+            limits=self._limits.of_scan(upload.bytes, light_voxels=LIGHT_VOXELS if light else None),
             most_slices=self._slab_slices,
         )
         if found.copy_header is not None:
@@ -237,7 +146,7 @@ class Intake:
             warnings=tuple(departures(found, model.manifest)),
         )
         accepted = self._store_and_queue(incoming, scan, parameters)
-        for departure in scan.warnings if accepted.id == scan.id else ():
+        for departure in () if accepted.known else scan.warnings:
             self._observer.departed(departure, model=model.identity.name)
         return accepted
 
@@ -252,7 +161,7 @@ class Intake:
             self._jobs.add_key(parameters.key, same.id)
         return same
 
-    def _store_and_queue(self, incoming: Path, scan: Scan, parameters: Parameters) -> Scan:
+    def _store_and_queue(self, incoming: Path, scan: Scan, parameters: Parameters) -> Accepted:
         checksums = create_segmentation(incoming, scan)
         try:
             reserved = self._jobs.reserve(scan, priority=parameters.priority, key=parameters.key, checksums=checksums)
@@ -263,7 +172,7 @@ class Intake:
             known = self._jobs.of_key(parameters.key or "")
             if known is None:
                 raise AcceptanceUnderWay("the scan of this key was removed at this moment; send it again")
-            return self._accepted(_same(known, scan.upload, parameters))
+            return Accepted(_same(known, scan.upload, parameters), known=True)
         try:
             self._store.accept(incoming, scan.id)
         except BaseException:
@@ -273,17 +182,12 @@ class Intake:
             raise
         self.deferred_writes.attempt(lambda: self._jobs.enqueue(scan.id))
         logs.event("scan_accepted", scan=scan.id, file=scan.upload.filename, shape="x".join(map(str, scan.shape)))
-        return scan
+        return Accepted(scan)
 
-    def _accepted(self, scan: Scan) -> Scan:
-        """The scan once it is accepted, should another request of the same key be at it. Raises AcceptanceUnderWay."""
-        deadline = time.monotonic() + _ACCEPTING_SECONDS
-        while time.monotonic() < deadline:
-            try:
-                return self._jobs.scan(scan.id)
-            except ScanNotFound:
-                time.sleep(0.05)
-        raise AcceptanceUnderWay("the same scan is being accepted; ask again")
+
+def upload_key(upload_id: str) -> str:
+    """The key under which a resumable upload's scan is found again."""
+    return f"upload {upload_id}"
 
 
 def _same(scan: Scan, upload: Upload, parameters: Parameters) -> Scan:

@@ -33,7 +33,7 @@ class QueueLimits:
 
 
 @dataclass(eq=False)
-class _Arrival:
+class Place:
     """A scan that was let in here and is not counted by the database yet."""
 
     priority: Priority
@@ -48,19 +48,20 @@ class Admission:
 
     measure: Callable[[], Load]
     limits: QueueLimits
-    _arrivals: list[_Arrival] = field(default_factory=list)
+    _arrivals: list[Place] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self._load = Probe(self.measure, most_age_seconds=_AGE_SECONDS, limit_seconds=PATIENT_SECONDS)
 
-    async def check(self, priority: Priority, size: int = 0) -> None:
+    async def check(self, priority: Priority, size: int = 0, *, but: Place | None = None) -> None:
         """Raises QueueFull where a scan with a file of `size` bytes (0: not known) may not wait as well.
 
-        Raises Unanswered or SQLAlchemyError where the database cannot be asked.
+        `but` is a place that does not count, as the scan has it. Raises Unanswered or SQLAlchemyError where the
+        database cannot be asked.
         """
         load = await self._load.ask_async()
         self._arrivals = [one for one in self._arrivals if one.arrived is None or one.arrived > load.asked]
-        arriving = [one for one in self._arrivals if one.priority <= priority]
+        arriving = [one for one in self._arrivals if one.priority <= priority and one is not but]
         mean = _mean_voxels(load)
         on_their_way = Waiting(len(arriving), sum(one.bytes for one in arriving), len(arriving) * mean)
         waiting = load.before(priority) + on_their_way
@@ -72,17 +73,22 @@ class Admission:
             raise _full(limit, waiting, self.limits, size=size, seconds=seconds)
 
     @asynccontextmanager
-    async def taking(self, priority: Priority, size: int = 0) -> AsyncIterator[None]:
+    async def taking(self, priority: Priority, size: int = 0) -> AsyncIterator[Place]:
         """Holds a place in the queue for the scan that is taken in meanwhile. Raises as `check`."""
         await self.check(priority, size)
-        arrival = _Arrival(priority, size)
+        arrival = Place(priority, size)
         self._arrivals.append(arrival)
         try:
-            yield
+            yield arrival
         except BaseException:
             self._arrivals.remove(arrival)
             raise
         arrival.arrived = time.monotonic()
+
+    async def move(self, place: Place, priority: Priority) -> None:
+        """Gives a scan on its way in another priority. Raises as `check`, for the place that it then has."""
+        await self.check(priority, place.bytes, but=place)
+        place.priority = priority
 
 
 def _mean_voxels(load: Load) -> float:

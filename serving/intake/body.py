@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from serving.intake.limits import Limits
+from serving.intake.pools import ThreadPool
 from serving.parsing.malformed import TooLarge, shown
 from serving.parsing.texts import from_base64
 
@@ -37,6 +39,8 @@ class Received:
     file: BinaryIO
     name: str
     limits: Limits
+    writing: ThreadPool
+    """The threads that write."""
     size: int = 0
     _digest: "hashlib._Hash" = field(default_factory=hashlib.sha256)  # noqa: UP037 - a type of typeshed alone
     _buffer: bytearray = field(default_factory=bytearray)
@@ -57,31 +61,45 @@ class Received:
         return self._digest.hexdigest()
 
     async def settle(self) -> None:
-        """Returns when nothing is being written any more."""
-        if self._writing is not None:
-            writing, self._writing = self._writing, None
-            await writing
+        """Returns when nothing is being written any more, however often it is cancelled meanwhile."""
+        writing, self._writing = self._writing, None
+        cancelled = False
+        while writing is not None and not writing.done():
+            try:
+                await asyncio.wait({writing})
+            except asyncio.CancelledError:
+                cancelled = True
+        if cancelled:
+            if writing is not None and not writing.cancelled():
+                writing.exception()  # nobody asks for it any more
+            raise asyncio.CancelledError
+        if writing is not None:
+            writing.result()
 
     async def _flush(self) -> None:
         await self.settle()
         full, self._buffer = self._buffer, bytearray()
-        self._writing = asyncio.create_task(asyncio.to_thread(self._write, full))
+        self._writing = asyncio.create_task(self.writing.run(lambda: self._write(full)))
 
     def _write(self, piece: bytearray) -> None:
         self._digest.update(piece)
         self.file.write(piece)
 
 
-async def receive(stream: AsyncIterator[bytes], path: Path, *, limits: Limits) -> tuple[str, int]:
-    """Writes a body to a file; gives its SHA-256 and its size in bytes. Raises as `Received` does."""
+async def receive(stream: AsyncIterator[bytes], path: Path, *, limits: Limits, writing: ThreadPool) -> tuple[str, int]:
+    """Writes a body to a file; gives its SHA-256 and its size in bytes. Raises as `Received` does.
+
+    Whatever ends it, nothing is written to the file any more when it has ended.
+    """
     with path.open("wb") as file:
-        received = Received(file, path.name, limits)
+        received = Received(file, path.name, limits, writing)
         try:
             async for piece in stream:
                 await received.add(piece)
             return await received.finish(), received.size
         finally:
-            await asyncio.shield(received.settle())
+            with contextlib.suppress(OSError):  # that of what ended it is told
+                await received.settle()
 
 
 async def not_silent(stream: AsyncIterator[bytes], seconds: float) -> AsyncIterator[bytes]:

@@ -6,7 +6,7 @@ import errno
 import math
 import os
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -15,12 +15,22 @@ from scans.geometry import Triple
 
 _SPARE_BYTES = 256 << 20
 """Left free for the database and for results of scans that were accepted before."""
+_ANYWAY_VOXELS = 16 << 20
+"""A volume of so many voxels is read in a moment, however few bytes it was sent as."""
 _RESULT_SHARE = 8
 """A segmentation takes at most about one byte in so many voxels."""
 
 
 class UploadTooLarge(ValueError):
     """The scan is larger than the server takes."""
+
+
+class HeavyVolume(Exception):
+    """A file says that it holds a large volume, where only small ones are read."""
+
+    def __init__(self, voxels: int) -> None:
+        super().__init__(voxels)
+        self.voxels = voxels
 
 
 @dataclass(frozen=True)
@@ -31,6 +41,16 @@ class Limits:
     """On the disk that scans are received on."""
     most_bytes: int | None
     """Of a scan, packed or unpacked; None: what the disk holds."""
+    voxels_per_byte: float = math.inf
+    """That a file may hold for each byte that was sent; a small volume may whatever was sent of it."""
+    sent_bytes: int | None = None
+    """Of the file at hand; None where no file is."""
+    light_voxels: int | None = None
+    """Of a volume that is read; None: of any size."""
+
+    def of_scan(self, sent_bytes: int, *, light_voxels: int | None) -> Limits:
+        """For one file of so many bytes: a volume of more voxels than `light_voxels` raises HeavyVolume."""
+        return replace(self, sent_bytes=sent_bytes, light_voxels=light_voxels)
 
     def check_size(self, size: int, *, name: str) -> None:
         """Raises UploadTooLarge if a file of so many bytes is too large."""
@@ -43,10 +63,24 @@ class Limits:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.folder))
 
     def check_volume(self, shape: Triple, dtype: np.dtype[np.generic], *, name: str, copied: bool) -> None:
-        """Raises as the others do, for what a file holds once it is unpacked and its segmentation is written."""
+        """Raises as the others do, for what a file holds once it is unpacked and its segmentation is written.
+
+        Raises HeavyVolume last: for a volume that may be read, in another place.
+        """
         voxels = math.prod(shape)
+        self._check_ratio(voxels, name=name)
         self.check_size(voxels * dtype.itemsize, name=name)
         self.check_room(voxels // _RESULT_SHARE + voxels * dtype.itemsize * copied)
+        if self.light_voxels is not None and voxels > self.light_voxels:
+            raise HeavyVolume(voxels)
+
+    def _check_ratio(self, voxels: int, *, name: str) -> None:
+        if self.sent_bytes is None or voxels <= max(_ANYWAY_VOXELS, self.sent_bytes * self.voxels_per_byte):
+            return
+        raise UploadTooLarge(
+            f"{name} states {voxels} voxels in {self.sent_bytes} bytes; this server reads {self.voxels_per_byte:g} for "
+            f"each byte that is sent (RICEFISH_VOXELS_PER_BYTE)"
+        )
 
     @property
     def _spare(self) -> int:

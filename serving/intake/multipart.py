@@ -109,6 +109,8 @@ class Form:
 
     def _part_ends(self) -> None:
         if not self._in_file:
+            if self._name in self.fields:
+                raise FormRefused(f"the form's field {self._name[:40]!r} comes twice; give it once")
             self.fields[self._name] = self._field.decode("utf-8", "replace")
 
     def _ends(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
 from dataclasses import dataclass, replace
 
 from scans.geometry import Spacing
@@ -11,6 +12,9 @@ from serving.intake.refusals import RequestRefused
 from serving.parsing.malformed import shown
 from serving.parsing.quantities import real_number
 from serving.queue.jobs import Priority
+
+FLAGS = {"true": True, "1": True, "on": True, "yes": True, "false": False, "0": False, "off": False, "no": False}
+"""Every way to say yes or no."""
 
 
 @dataclass(frozen=True)
@@ -44,22 +48,35 @@ class Parameters:
         return self if sha256 is None else replace(self, sha256=sha256)
 
 
-def parameters_in_form(form: Form, parameters: Parameters) -> Parameters:
-    """What the query says, and where it says nothing, the form's fields. Raises RequestRefused for an unknown field."""
+def parameters_in_form(form: Form, parameters: Parameters, *, stated: Container[str] = ()) -> Parameters:
+    """What the query says, and where it says nothing, the form's fields; `stated` are the names that the query states.
+
+    Raises RequestRefused for an unknown field.
+    """
     fields = form.fields
     unknown = sorted(set(fields) - {"filename", "spacing", "priority", "fresh", "sha256", "model", "version"})
     if unknown:
         raise RequestRefused(f"the form's field {unknown[0]!r} is unknown", field=unknown[0])
+    priority = parse_priority(fields["priority"]) if "priority" in fields else None
+    fresh = parse_flag(fields["fresh"], field="fresh") if "fresh" in fields else None
     return replace(
         parameters,
         filename=parameters.filename or fields.get("filename") or form.filename,
         spacing=parameters.spacing or parse_spacing(fields.get("spacing")),
-        priority=parse_priority(fields["priority"]) if "priority" in fields else parameters.priority,
-        fresh=parameters.fresh or fields.get("fresh", "").lower() in ("1", "true", "yes"),
+        priority=priority if "priority" not in stated and priority is not None else parameters.priority,
+        fresh=fresh if "fresh" not in stated and fresh is not None else parameters.fresh,
         sha256=parameters.sha256 or fields.get("sha256"),
         model=parameters.model or fields.get("model") or None,
         version=parameters.version or fields.get("version") or None,
     )
+
+
+def parse_flag(text: str, *, field: str) -> bool:
+    """True or False as forms, queries and JSON write them, in any case of letters. Raises RequestRefused."""
+    flag = FLAGS.get(text.lower())
+    if flag is None:
+        raise RequestRefused(f"{field} is {text[:40]!r}; it is one of {', '.join(FLAGS)}", field=field)
+    return flag
 
 
 def parse_priority(text: str) -> Priority:

@@ -20,18 +20,17 @@ import time
 import uuid
 from collections.abc import AsyncIterator
 from dataclasses import asdict, dataclass, replace
+from functools import partial
+from io import FileIO
 from pathlib import Path
-from typing import BinaryIO
 
 from serving.auth.identity import ANYONE, Identity
 from serving.intake.limits import Limits
+from serving.intake.pools import ThreadPool
+from serving.intake.tus_headers import UploadRefused, parse_metadata, stated_checksum
 from serving.observability import logs
 from serving.observability.reasons import reason
-from serving.parsing.texts import from_base64
 from serving.storage import sync
-
-CHECKSUMS = ("sha256", "sha1", "md5")
-"""Algorithms of the checksum extension, the better ones first."""
 
 _ID = re.compile(r"[0-9a-f]{32}")
 _INFO_FILE = "upload.json"
@@ -47,10 +46,6 @@ class UploadNotFound(LookupError):
 
 class OffsetConflict(ValueError):
     """The sender goes on at another place than where the upload stands."""
-
-
-class UploadRefused(ValueError):
-    """A header of the protocol that cannot be understood, or that says what cannot be done."""
 
 
 class ChecksumMismatch(ValueError):
@@ -83,8 +78,10 @@ class UploadInfo:
 class Uploads:
     """The uploads of one server, in a folder."""
 
-    def __init__(self, folder: Path, *, limits: Limits, expiry_seconds: float) -> None:
+    def __init__(self, folder: Path, *, limits: Limits, expiry_seconds: float, writing: ThreadPool) -> None:
+        """`writing` are the threads in which files are looked at and written to while bytes arrive."""
         self._folder = folder
+        self._writing = writing
         self.limits = limits
         self._expiry_seconds = expiry_seconds
         self._writers: dict[str, asyncio.Task[object]] = {}
@@ -194,16 +191,16 @@ class Uploads:
         before an interruption is kept. A newer call for the same upload ends an older one, which waits for bytes on a
         connection that is dead. Raises OffsetConflict, ChecksumMismatch, UploadTooLarge, UploadRefused, UploadNotFound.
         """
-        self._info(upload_id)
+        await self._writing.run(partial(self._info, upload_id))
         await self._end_writer(upload_id)
-        info, present = self.get(upload_id)
+        info, present = await self._writing.run(partial(self.get, upload_id))
         if present != offset:
             raise OffsetConflict(f"Upload-Offset is {offset}; {present} bytes have arrived")
         writer = asyncio.current_task()
         if writer is not None:
             self._writers[upload_id] = writer
         try:
-            return await self._write(info, body, offset=offset, expected=_checksum(checksum))
+            return await self._write(info, body, offset=offset, expected=stated_checksum(checksum))
         finally:
             if self._writers.get(upload_id) is writer:
                 del self._writers[upload_id]
@@ -220,34 +217,29 @@ class Uploads:
     ) -> int:
         digest = hashlib.new(expected[0], usedforsecurity=False) if expected else None
         end = offset
-        with self.data(info.id).open("ab") as file:
+        with self.data(info.id).open("ab", buffering=0) as file:
             try:
                 async for piece in body:
                     end += len(piece)
                     self._check_end(info, end)
                     if digest:
                         digest.update(piece)
-                    await asyncio.to_thread(_write_through, file, piece)
+                    await self._writing.run(partial(_write_through, file, piece))
+                if digest and expected and digest.digest() != expected[1]:
+                    size = end - offset
+                    raise ChecksumMismatch(f"the {expected[0]} of the {size} bytes is not the one that was stated")
             except BaseException:
                 if digest:
-                    self._cut(info.id, file, offset)
+                    await self._writing.run(partial(os.truncate, file.fileno(), offset))
                 raise
             finally:
-                file.flush()
-                os.fsync(file.fileno())
-            if digest and expected and digest.digest() != expected[1]:
-                self._cut(info.id, file, offset)
-                raise ChecksumMismatch(f"the {expected[0]} of the {end - offset} bytes is not the one that was stated")
+                await self._writing.run(partial(os.fsync, file.fileno()))
         return end
 
     def _check_end(self, info: UploadInfo, end: int) -> None:
         if info.length is not None and end > info.length:
             raise UploadRefused(f"more bytes than the Upload-Length of {info.length}")
         self.limits.check_size(end, name=info.filename or "the upload")
-
-    def _cut(self, upload_id: str, file: BinaryIO, offset: int) -> None:
-        file.flush()
-        os.truncate(self.data(upload_id), offset)
 
     def _info(self, upload_id: str) -> UploadInfo:
         if not _ID.fullmatch(upload_id):
@@ -267,28 +259,7 @@ class Uploads:
         beside.replace(folder / _INFO_FILE)
 
 
-def _write_through(file: BinaryIO, piece: bytes) -> None:
-    file.write(piece)
-    file.flush()
-
-
-def parse_metadata(header: str) -> dict[str, str]:
-    """Keys and values of an Upload-Metadata header. Raises UploadRefused where it is not written as it must be."""
-    metadata = {}
-    for pair in filter(None, (part.strip() for part in header.split(","))):
-        key, _, value = pair.partition(" ")
-        name = f"Upload-Metadata: the value of {key!r}"
-        try:
-            metadata[key] = from_base64(value.strip(), name=name, refused=UploadRefused).decode()
-        except UnicodeDecodeError:
-            raise UploadRefused(f"{name} is not UTF-8 text in base64") from None
-    return metadata
-
-
-def _checksum(header: str | None) -> tuple[str, bytes] | None:
-    if header is None:
-        return None
-    algorithm, _, value = header.strip().partition(" ")
-    if algorithm not in CHECKSUMS:
-        raise UploadRefused(f"Upload-Checksum by {algorithm!r}; this server knows {', '.join(CHECKSUMS)}")
-    return algorithm, from_base64(value, name="Upload-Checksum: the checksum", refused=UploadRefused)
+def _write_through(file: FileIO, piece: bytes) -> None:
+    left = memoryview(piece)
+    while left:
+        left = left[file.write(left) or 0 :]

@@ -9,12 +9,15 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from serving.api.dependencies import Resources
+from serving.api.slow_answers import SlowAnswers
 from serving.auth.authentication import Auth, check_exposure
 from serving.auth.keys import Keys
 from serving.inference.scheduling import Urgency
-from serving.intake.acceptance import Intake
+from serving.intake.acceptance import Acceptance
 from serving.intake.admission import Admission, QueueLimits
 from serving.intake.limits import Limits
+from serving.intake.pools import Pools
+from serving.intake.reception import Intake
 from serving.intake.sources import Sources
 from serving.intake.tus import Uploads
 from serving.models.follower import Follower
@@ -69,12 +72,14 @@ def server(settings: Settings, *, telemetry: Telemetry, tracing: Tracing) -> Ite
             components.models.serve(*references)
         catalogue = stack.enter_context(_catalogue(components))
         follower = Follower(components.models, every_seconds=settings.follow_seconds, observer=telemetry)
-        uploads = _uploads(components)
+        pools = stack.enter_context(Pools.opened())
+        uploads = _uploads(components, pools)
         stack.enter_context(running(components, components.janitor, components.worker, follower))
         stack.enter_context(components.shadow.published())
         admission = _admission(components)
-        intake = _intake(components, admission, uploads)
-        components.janitor.also(intake.deferred_writes.retry, name="deferred")
+        acceptance = _acceptance(components, uploads.limits)
+        intake = _intake(components, acceptance, admission, uploads, pools)
+        components.janitor.also(acceptance.deferred_writes.retry, name="deferred")
         yield Resources(
             models=components.models,
             batcher=components.batcher,
@@ -93,6 +98,7 @@ def server(settings: Settings, *, telemetry: Telemetry, tracing: Tracing) -> Ite
             follower=follower,
             webhook=_webhook(settings, follower),
             shadow=components.shadow,
+            slow_answers=SlowAnswers(),
         )
 
 
@@ -122,11 +128,12 @@ def worker(settings: Settings) -> Iterator[Callable[[], str | None]]:
         yield lambda: next((name for name, part in threads.items() if not part.alive), None)
 
 
-def _uploads(components: Components) -> Uploads:
+def _uploads(components: Components, pools: Pools) -> Uploads:
     """Clears what an earlier process left, and has the janitor look after what this one will leave."""
     settings, scratch, janitor = components.settings, components.scratch, components.janitor
-    limits = Limits(scratch.root, settings.upload_limit_bytes)
-    uploads = Uploads(scratch.uploads_dir, limits=limits, expiry_seconds=settings.upload_expiry_hours * 3600)
+    limits = Limits(scratch.root, settings.upload_limit_bytes, settings.voxels_per_byte)
+    expiry_seconds = settings.upload_expiry_hours * 3600
+    uploads = Uploads(scratch.uploads_dir, limits=limits, expiry_seconds=expiry_seconds, writing=pools.writing)
     uploads.expire(starting=True)
     janitor.also(uploads.expire, name="uploads")
     janitor.sweep(starting=True, alone=components.alone)
@@ -135,21 +142,33 @@ def _uploads(components: Components) -> Uploads:
     return uploads
 
 
-def _intake(components: Components, admission: Admission, uploads: Uploads) -> Intake:
+def _acceptance(components: Components, limits: Limits) -> Acceptance:
+    return Acceptance(
+        store=components.store,
+        models=components.models,
+        jobs=components.jobs,
+        limits=limits,
+        owner_voxels=components.settings.owner_voxels,
+        slab_slices=components.settings.slab_slices,
+        tracing=components.tracing,
+        observer=components.telemetry,
+    )
+
+
+def _intake(
+    components: Components, acceptance: Acceptance, admission: Admission, uploads: Uploads, pools: Pools
+) -> Intake:
     settings = components.settings
     return Intake(
-        store=components.store,
+        acceptance,
         scratch=components.scratch,
         models=components.models,
         jobs=components.jobs,
         uploads=uploads,
         sources=Sources(settings.source_roots, settings.source_buckets, settings.s3_endpoint),
-        limits=uploads.limits,
         admission=admission,
+        pools=pools,
         silence_seconds=settings.upload_timeout_seconds,
-        slab_slices=settings.slab_slices,
-        tracing=components.tracing,
-        observer=components.telemetry,
     )
 
 

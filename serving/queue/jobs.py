@@ -7,13 +7,11 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import hashlib
-import json
 import math
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import Any, get_args
 
-from sqlalchemy import Select, and_, delete, insert, or_, select, true, update
+from sqlalchemy import Select, and_, delete, func, insert, or_, select, true, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.sql import ColumnElement
 
@@ -96,7 +94,7 @@ class Jobs:
             with self._database.writing() as connection:
                 connection.execute(insert(scans).values(row))
                 if key is not None:
-                    connection.execute(insert(keys).values(key=self._own(key), scan_id=scan.id))
+                    connection.execute(insert(keys).values(key=self._identity.own_key(key), scan_id=scan.id))
         except IntegrityError:
             return False
         return True
@@ -122,7 +120,7 @@ class Jobs:
     def of_key(self, key: str) -> Scan | None:
         """The scan that an owner's Idempotency-Key stands for, be it still arriving; None if there is none."""
         query: Select[Any] = select(scans.c.id, scans.c.content).join(keys, keys.c.scan_id == scans.c.id)
-        query = query.where(keys.c.key == self._own(key), self._same_owner, scans.c.state != "deleted")
+        query = query.where(keys.c.key == self._identity.own_key(key), self._same_owner, scans.c.state != "deleted")
         with self._database.reading() as connection:
             row = connection.execute(query).one_or_none()
         return None if row is None else scan_of(row)
@@ -130,7 +128,7 @@ class Jobs:
     def add_key(self, key: str, scan_id: str) -> None:
         """Lets a key stand for a scan that is there already; nothing if it stands for one."""
         with contextlib.suppress(IntegrityError), self._database.writing() as connection:
-            connection.execute(insert(keys).values(key=self._own(key), scan_id=scan_id))
+            connection.execute(insert(keys).values(key=self._identity.own_key(key), scan_id=scan_id))
 
     def find(self, *, sha256: str, spacing: Spacing | None, model_key: str) -> Scan | None:
         """The owner's oldest scan of the same bytes, read in the same way, with the same model, that has not failed."""
@@ -195,24 +193,24 @@ class Jobs:
 
         Raises ScanNotFound, and WrongState if it has ended already.
         """
-        self._move(scan_id, UNFINISHED, to="cancelled", do="cancel", finished=self._database.now, owner=None)
+        self._move(scan_id, UNFINISHED, to="cancelled", done="cancelled", finished=self._database.now, owner=None)
 
     def retry(self, scan_id: str) -> None:
         """Queues a failed or cancelled scan again, at the slab where it stopped. Raises ScanNotFound, WrongState."""
-        self._move(scan_id, ("failed", "cancelled"), to="queued", do="retry", **self._again(error=None))
+        self._move(scan_id, ("failed", "cancelled"), to="queued", done="retried", **self._again(error=None))
 
     def remake(self, scan_id: str, why: str) -> bool:
         """Queues a scan again whose result is damaged, to be made anew from its first slab; False if it has none."""
         anew = {"slabs_done": 0, "statistics": None, "judgement": None, "checksums": None}
         try:
-            self._move(scan_id, ("succeeded",), to="queued", do="remake", **self._again(error=why), **anew)
+            self._move(scan_id, ("succeeded",), to="queued", done="made again", **self._again(error=why), **anew)
         except (ScanNotFound, WrongState):
             return False
         return True
 
     def remove(self, scan_id: str) -> None:
         """Cancels a scan and hides it; the files go next, then `forget`. Raises ScanNotFound."""
-        self._move(scan_id, _SHOWN, to="deleted", do="delete", owner=None)
+        self._move(scan_id, _SHOWN, to="deleted", done="deleted", owner=None)
 
     def forget(self, scan_ids: Iterable[str]) -> None:
         """Drops the rows of removed scans, whose files are gone."""
@@ -241,6 +239,14 @@ class Jobs:
         with self._database.reading() as connection:
             return list(connection.scalars(query))
 
+    def unfinished_voxels(self) -> int:
+        """Of the owner's scans that wait, are being worked on, or are arriving."""
+        query = select(func.coalesce(func.sum(scans.c.voxels), 0)).where(
+            scans.c.state.in_(("arriving", *UNFINISHED)), self._same_owner
+        )
+        with self._database.reading() as connection:
+            return int(connection.scalar(query) or 0)
+
     def needed_models(self) -> set[str]:
         """Keys of the models that unfinished scans began with, or may be begun with again."""
         query = select(scans.c.model_key).distinct().where(scans.c.state.not_in(("succeeded", "deleted")))
@@ -252,7 +258,7 @@ class Jobs:
         again = {"finished": None, "failures": 0, "starts": 0, "not_before": 0.0, "error": error}
         return {**again, "queued": self._database.now}
 
-    def _move(self, scan_id: str, states: Collection[str], *, to: str, do: str, **values: Any) -> None:
+    def _move(self, scan_id: str, states: Collection[str], *, to: str, done: str, **values: Any) -> None:
         with self._database.writing() as connection:
             changed = connection.execute(
                 update(scans)
@@ -264,7 +270,7 @@ class Jobs:
         if row is None or (not changed.rowcount and row.state not in _SHOWN):
             raise ScanNotFound(scan_id)
         if not changed.rowcount:
-            raise WrongState(f"scan {scan_id} is {row.state}: only {' or '.join(states)} scans can be {do}ed")
+            raise WrongState(f"scan {scan_id} is {row.state}: only {' or '.join(states)} scans can be {done}")
         self._on_change()
 
     @property
@@ -274,9 +280,3 @@ class Jobs:
     @property
     def _same_owner(self) -> ColumnElement[bool]:
         return scans.c.key_owner == self._identity.owner
-
-    def _own(self, key: str) -> str:
-        """The Idempotency-Key as it is stored: that of an owner is no other owner's."""
-        if self._identity.owner is None:
-            return key
-        return "owned " + hashlib.sha256(json.dumps([self._identity.owner, key]).encode()).hexdigest()

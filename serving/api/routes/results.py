@@ -5,10 +5,12 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Sequence
+from functools import partial
 from typing import Annotated, Any, Literal
 from urllib.parse import quote
 
 from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import StreamingResponse
 
 from scans.formats import DOWNLOADS
@@ -55,18 +57,19 @@ router = APIRouter(
 
 
 @router.get("/{scan_id}/segmentation", response_class=StreamingResponse)
-def get_segmentation(
+async def get_segmentation(
     resources: CallerResources,
     scan_id: ScanId,
     format_name: Annotated[str, Query(alias="format", description=", ".join(DOWNLOADS))] = "nii.gz",
 ) -> StreamingResponse:
     """The class index of every voxel, with the frame of the scan; made while it is sent."""
-    scan, job = _finished(resources, scan_id)
-    download = resources.results.download(scan, job, format_name)
+    scan, job = await run_in_threadpool(_finished, resources, scan_id)
+    download = await resources.slow_answers.make(lambda: resources.results.download(scan, job, format_name))
     headers = {"Content-Disposition": _disposition(download.filename)}
     if download.length is not None:
         headers["Content-Length"] = str(download.length)
-    return StreamingResponse(download.pieces, media_type=download.media_type, headers=headers)
+    pieces = resources.slow_answers.pieces(download.pieces)
+    return StreamingResponse(pieces, media_type=download.media_type, headers=headers)
 
 
 @router.get("/{scan_id}/organs", response_model=OrgansResponse)
@@ -100,7 +103,7 @@ def get_quality(resources: CallerResources, scan_id: ScanId, as_csv: AsCsv) -> R
 
 
 @router.get("/{scan_id}/slices/{axis}/{index}.png", response_class=Response)
-def get_slice(
+async def get_slice(
     resources: CallerResources,
     scan_id: ScanId,
     axis: Axis,
@@ -108,8 +111,9 @@ def get_slice(
     opacity: Annotated[float, Query(ge=0, le=1, description="Of the organs' colour.")] = 0.45,
 ) -> Response:
     """A slice of the scan, its organs laid over it."""
-    scan, job = _finished(resources, scan_id)
-    return Response(resources.results.picture(scan, job, axis, index, opacity=opacity), media_type="image/png")
+    scan, job = await run_in_threadpool(_finished, resources, scan_id)
+    draw = partial(resources.results.picture, scan, job, axis, index, opacity=opacity)
+    return Response(await resources.slow_answers.make(draw), media_type="image/png")
 
 
 def _finished(resources: Resources, scan_id: str) -> tuple[Scan, Job]:

@@ -15,6 +15,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from serving.api.dependencies import CallerResources, database_answers
 from serving.api.problems import MEDIA_TYPE, RETRY_SECONDS
+from serving.api.query import Flag
 from serving.api.responses import ScanId, known_form, scan_response
 from serving.api.schemas import ProblemResponse, ScanResponse, ScansResponse
 from serving.observability import logs
@@ -40,7 +41,7 @@ def list_scans(
         AfterValidator(lambda stated: stated and known_form(stated)),
     ] = None,
     state: Annotated[State | None, Query(description="Only scans in this state.")] = None,
-    flagged: Annotated[bool | None, Query(description="Only scans with warnings, or only those without.")] = None,
+    flagged: Annotated[Flag | None, Query(description="Only scans with warnings, or only those without.")] = None,
 ) -> ScansResponse:
     """Scans, the newest first, page by page."""
     earlier = None if before is None else resources.jobs.scan(before).created_seconds

@@ -63,7 +63,9 @@ async def post_scan(
         scan = await _from_elsewhere(request, resources, key=idempotency_key)
     elif kind == "multipart/form-data":
         content_type = request.headers["content-type"]
-        scan = await resources.intake.receive_form(request.stream(), parameters, content_type=content_type)
+        scan = await resources.intake.receive_form(
+            request.stream(), parameters, content_type=content_type, stated=frozenset(query.model_fields_set)
+        )
     else:
         scan = await _from_body(request, resources, parameters)
     response.headers["Location"] = f"/v1/scans/{scan.id}"

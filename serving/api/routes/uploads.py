@@ -10,7 +10,8 @@ from fastapi.concurrency import run_in_threadpool
 
 from serving.api.dependencies import CallerResources
 from serving.intake.parameters import parse_priority
-from serving.intake.tus import CHECKSUMS, UploadRefused, Uploads, parse_metadata
+from serving.intake.tus import Uploads
+from serving.intake.tus_headers import CHECKSUMS, UploadRefused, parse_metadata
 from serving.parsing.quantities import whole_number
 
 _VERSION = "1.0.0"
@@ -49,7 +50,7 @@ async def create(  # noqa: PLR0917 - FastAPI passes headers by name
     """
     if (refused := _other_version(tus_resumable)) is not None:
         return refused
-    if (upload_length is None) == (upload_defer_length is None):
+    if (upload_length is None) == (upload_defer_length is None) or upload_defer_length not in (None, "1"):
         raise UploadRefused("give Upload-Length, or Upload-Defer-Length: 1 where it is not known yet")
     length = None if upload_length is None else _number("Upload-Length", upload_length)
     priority = parse_priority(parse_metadata(upload_metadata).get("priority", "normal"))

@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 from serving.intake.limits import Limits
+from serving.intake.pools import ThreadPool
 from serving.intake.tus import Uploads
 
 EXPIRY_SECONDS = 100.0
@@ -20,7 +21,9 @@ def made_old(folder: Path) -> None:
 
 def test_damaged_uploads_expire_and_hold_up_none(tmp_path: Path) -> None:
     """One whose upload.json is cut off, one without data, one with other fields: all go once they are old."""
-    uploads = Uploads(tmp_path, limits=Limits(tmp_path, None), expiry_seconds=EXPIRY_SECONDS)
+    uploads = Uploads(
+        tmp_path, limits=Limits(tmp_path, None), expiry_seconds=EXPIRY_SECONDS, writing=ThreadPool("writer", threads=1)
+    )
     ids = [uploads.create(length=10, metadata="").id for _ in range(5)]
     (tmp_path / ids[0] / "upload.json").write_text('{"id": "')
     (tmp_path / ids[1] / "data").unlink()

@@ -1,0 +1,32 @@
+"""Slow answers: pictures and downloads, made in threads of their own, so that the common ones stay for what is quick.
+
+Sync routes and small questions to the database share 40 threads. Forty pictures of a slow disk would hold all of them,
+and with them every scan's state.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Iterator
+from typing import TypeVar
+
+from anyio import CapacityLimiter, to_thread
+
+Made = TypeVar("Made")
+
+_THREADS = 16
+
+
+class SlowAnswers:
+    """The threads of one server in which results are made. For one event loop."""
+
+    def __init__(self, threads: int = _THREADS) -> None:
+        self._limiter = CapacityLimiter(threads)
+
+    async def make(self, work: Callable[[], Made]) -> Made:
+        """What `work` gives. Raises what it raises."""
+        return await to_thread.run_sync(work, limiter=self._limiter)
+
+    async def pieces(self, made: Iterator[bytes]) -> AsyncIterator[bytes]:
+        """The same pieces, each made when the one before has been sent. Raises what making them raises."""
+        while (piece := await self.make(lambda: next(made, None))) is not None:
+            yield piece
