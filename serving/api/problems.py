@@ -25,6 +25,7 @@ from serving.auth.quotas import QuotaExceeded
 from serving.inference.backpressure import QueueFull, SlicesFull
 from serving.inference.runtime.memory import OutOfDeviceMemory
 from serving.inference.runtime.plain import RunFailed
+from serving.intake.arrived import UploadDamaged
 from serving.intake.body import DigestMismatch, DigestUnreadable, UploadStalled
 from serving.intake.limits import UploadTooLarge
 from serving.intake.multipart import FormRefused
@@ -92,6 +93,7 @@ PROBLEMS: Mapping[type[Exception], Problem] = {
     TooLarge: Problem(413, "too-large", "The request is too large"),
     UploadStalled: Problem(408, "upload-stalled", "The upload fell silent", {"Connection": "close"}),
     UploadNotFound: Problem(404, "no-such-upload", "There is no such upload"),
+    UploadDamaged: Problem(409, "upload-damaged", "The upload was damaged on the server's disk"),
     UploadIncomplete: Problem(409, "upload-incomplete", "The upload is not complete"),
     UploadRefused: Problem(400, "bad-upload", "The upload request cannot be understood"),
     OffsetConflict: Problem(409, "offset-conflict", "The upload stands elsewhere"),

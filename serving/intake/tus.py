@@ -11,30 +11,33 @@ import asyncio
 import contextlib
 import copy
 import hashlib
-import json
 import logging
 import os
 import re
 import shutil
 import time
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from io import FileIO
 from pathlib import Path
 
+from isal import isal_zlib
+
 from serving.auth.identity import ANYONE, Identity
+from serving.intake import arrived
+from serving.intake.arrived import DATA_FILE, INFO_FILE, UploadDamaged
 from serving.intake.limits import Limits
 from serving.intake.pools import ThreadPool
 from serving.intake.tus_headers import UploadRefused, parse_metadata, stated_checksum
 from serving.observability import logs
 from serving.observability.reasons import reason
-from serving.storage import sync
+from serving.storage import DataDamaged, sync
+from serving.storage.sealed import sealed, unsealed
 
 _ID = re.compile(r"[0-9a-f]{32}")
-_INFO_FILE = "upload.json"
-_DATA_FILE = "data"
 
 
 class UploadNotFound(LookupError):
@@ -100,7 +103,7 @@ class Uploads:
         self.limits.check_room(length or 0)
         beside = self._folder / f".{info.id}"
         beside.mkdir()
-        (beside / _DATA_FILE).touch()
+        (beside / DATA_FILE).touch()
         self._write_info(beside, info)
         beside.rename(self._folder / info.id)
         sync(self._folder)
@@ -120,7 +123,7 @@ class Uploads:
 
     def data(self, upload_id: str) -> Path:
         """The file that grows."""
-        return self._folder / upload_id / _DATA_FILE
+        return self._folder / upload_id / DATA_FILE
 
     def present_bytes(self, upload_id: str) -> int:
         """How much has arrived; 0 where there is no such upload."""
@@ -153,14 +156,25 @@ class Uploads:
         shutil.rmtree(gone, ignore_errors=True)
 
     def complete(self, upload_id: str) -> tuple[UploadInfo, Path]:
-        """An upload all of which has arrived, and its file. Raises UploadNotFound, UploadIncomplete."""
+        """An upload all of which has arrived, and its file. Raises UploadNotFound, UploadIncomplete, UploadDamaged."""
         info, offset = self.get(upload_id)
         if info.length is None or offset < info.length:
             missing = (
                 "its length is not known yet" if info.length is None else f"{info.length - offset} bytes are missing"
             )
             raise UploadIncomplete(f"upload {upload_id} is not complete: {missing}")
+        with self._undamaged(upload_id):
+            arrived.check(self._folder / upload_id, self.data(upload_id))
         return info, self.data(upload_id)
+
+    @contextmanager
+    def _undamaged(self, upload_id: str) -> Iterator[None]:
+        """Removes an upload that is found damaged within, so that whoever sends it begins it again."""
+        try:
+            yield
+        except UploadDamaged:
+            self.remove(upload_id)
+            raise
 
     def expire(self, *, starting: bool = False) -> None:
         """Removes uploads that nobody has gone on with; `starting`, also what a killed process left half made."""
@@ -189,7 +203,8 @@ class Uploads:
 
         `checksum` is the Upload-Checksum header; with one, a body that does not match is dropped, else all that arrived
         before an interruption is kept. A newer call for the same upload ends an older one, which waits for bytes on a
-        connection that is dead. Raises OffsetConflict, ChecksumMismatch, UploadTooLarge, UploadRefused, UploadNotFound.
+        connection that is dead. Raises OffsetConflict, ChecksumMismatch, UploadTooLarge, UploadRefused, UploadNotFound,
+        UploadDamaged.
         """
         await self._writing.run(partial(self._info, upload_id))
         await self._end_writer(upload_id)
@@ -216,7 +231,7 @@ class Uploads:
         self, info: UploadInfo, body: AsyncIterator[bytes], *, offset: int, expected: tuple[str, bytes] | None
     ) -> int:
         digest = hashlib.new(expected[0], usedforsecurity=False) if expected else None
-        end = offset
+        end, checksum = offset, await self._writing.run(partial(self._arrived, info.id, offset))
         with self.data(info.id).open("ab", buffering=0) as file:
             try:
                 async for piece in body:
@@ -224,7 +239,7 @@ class Uploads:
                     self._check_end(info, end)
                     if digest:
                         digest.update(piece)
-                    await self._writing.run(partial(_write_through, file, piece))
+                    checksum = await self._writing.run(partial(_write_through, file, piece, checksum))
                 if digest and expected and digest.digest() != expected[1]:
                     size = end - offset
                     raise ChecksumMismatch(f"the {expected[0]} of the {size} bytes is not the one that was stated")
@@ -234,7 +249,18 @@ class Uploads:
                 raise
             finally:
                 await self._writing.run(partial(os.fsync, file.fileno()))
+            await self._writing.run(partial(self._write_down, info.id, end, checksum))
         return end
+
+    def _write_down(self, upload_id: str, size: int, checksum: int) -> None:
+        try:
+            arrived.write_down(self._folder / upload_id, size=size, checksum=checksum)
+        except FileNotFoundError:  # removed meanwhile
+            raise UploadNotFound(upload_id) from None
+
+    def _arrived(self, upload_id: str, size: int) -> int:
+        with self._undamaged(upload_id):
+            return arrived.arrived(self._folder / upload_id, self.data(upload_id), size=size)
 
     def _check_end(self, info: UploadInfo, end: int) -> None:
         if info.length is not None and end > info.length:
@@ -245,21 +271,24 @@ class Uploads:
         if not _ID.fullmatch(upload_id):
             raise UploadNotFound(upload_id)
         try:
-            info = UploadInfo(**json.loads((self._folder / upload_id / _INFO_FILE).read_text(encoding="utf-8")))
-        except (FileNotFoundError, ValueError, TypeError):  # not there, or nothing that was written here
+            text = (self._folder / upload_id / INFO_FILE).read_text(encoding="utf-8")
+            info = UploadInfo(**unsealed(text, of=f"upload {upload_id}"))
+        except (FileNotFoundError, DataDamaged, ValueError, TypeError):  # not there, or nothing that was written here
             raise UploadNotFound(upload_id) from None
         if not self._identity.sees(info.owner):
             raise UploadNotFound(upload_id)
         return info
 
     def _write_info(self, folder: Path, info: UploadInfo) -> None:
-        beside = folder / f".{_INFO_FILE}"
-        beside.write_text(json.dumps(asdict(info)), encoding="utf-8")
+        beside = folder / f".{INFO_FILE}"
+        beside.write_text(sealed(asdict(info)), encoding="utf-8")
         sync(beside)
-        beside.replace(folder / _INFO_FILE)
+        beside.replace(folder / INFO_FILE)
 
 
-def _write_through(file: FileIO, piece: bytes) -> None:
+def _write_through(file: FileIO, piece: bytes, checksum: int) -> int:
+    """Writes a piece; gives the checksum of all that has arrived with it."""
     left = memoryview(piece)
     while left:
         left = left[file.write(left) or 0 :]
+    return isal_zlib.crc32(piece, checksum)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from scans.model.manifest import file_sha256
+from serving.intake.arrived import damaged_uploads
 from serving.models.cache import ModelCache
 from serving.observability.findings import Finding, Level
 from serving.queue.jobs import Job, Jobs, ScanNotFound
@@ -23,7 +24,7 @@ from serving.settings import SettingsError, read_settings
 from serving.storage import DataDamaged, Scratch, Store, open_store
 from serving.storage.contract import RESULT_DIR
 from serving.storage.database import Database
-from serving.storage.locations import database_url
+from serving.storage.locations import database_url, scratch_dir
 from serving.storage.sealed import RowDamaged
 
 Progress = Callable[[str], None]
@@ -43,19 +44,21 @@ def audit(*, repair: bool = False, progress: Progress = lambda what: None, **giv
             stack.enter_context(store.open(alone=False))
             database = Database(database_url(settings))
             database.open()
+            uploads = Scratch(scratch_dir(settings)).uploads_dir
         except (SettingsError, OSError) as error:
             yield Finding(
                 "store", Level.FAIL, str(error), "RICEFISH_STORE and RICEFISH_DATABASE_URL must be a server's."
             )
             return
         stack.callback(database.close)
-        yield from _StoreAudit(store, database, repair=repair, progress=progress).findings()
+        yield from _StoreAudit(store, database, uploads, repair=repair, progress=progress).findings()
 
 
 class _StoreAudit:
-    def __init__(self, store: Store, database: Database, *, repair: bool, progress: Progress) -> None:
+    def __init__(self, store: Store, database: Database, uploads: Path, *, repair: bool, progress: Progress) -> None:
         self._store = store
         self._database = database
+        self._uploads = uploads
         self._jobs = Jobs(database, owner="doctor")
         self._repair = repair
         self._progress = progress
@@ -72,7 +75,7 @@ class _StoreAudit:
             for finding in self._of_scan(scan_id):
                 damaged += 1
                 yield finding
-        for finding in (*self._of_models(), *self._without_row(stored)):
+        for finding in (*self._of_models(), *self._of_uploads(), *self._without_row(stored)):
             damaged += 1
             yield finding
         level = Level.FAIL if damaged else Level.OK
@@ -102,6 +105,12 @@ class _StoreAudit:
             yield Finding(f"scan {scan_id}, {name}", Level.FAIL, how, _advice(scan, job, name, lost=lost))
         if found and not lost and self._repair:
             self._jobs.remake(scan_id, "the stored result was found damaged; it is being made again")
+
+    def _of_uploads(self) -> Iterator[Finding]:
+        self._progress("uploads")
+        for upload_id in damaged_uploads(self._uploads):
+            found = "what is on the disk is not what arrived"
+            yield Finding(f"upload {upload_id}", Level.FAIL, found, "Nothing: its sender is told to begin it again.")
 
     def _without_row(self, scan_ids: Collection[str]) -> Iterator[Finding]:
         """Folders that are there since before the database was asked, and that it knows nothing of."""
