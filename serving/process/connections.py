@@ -44,10 +44,10 @@ class ConnectionLimits:
     """In which something has to be taken of an answer."""
 
 
-def limited(limits: ConnectionLimits) -> type[Connection]:
+def limited(limits: ConnectionLimits) -> type[BoundedConnection]:
     """The protocol of a server of these limits."""
 
-    class Limited(Connection):
+    class Limited(BoundedConnection):
         LIMITS = limits
 
     return Limited
@@ -65,7 +65,7 @@ def open_files(connections: int) -> int:
     return max(1, min(connections, (soft - _OTHER_FILES - _SPARE) // 2))
 
 
-class Connection(HttpToolsProtocol):
+class BoundedConnection(HttpToolsProtocol):
     """One connection, looked at once a second."""
 
     LIMITS: ClassVar[ConnectionLimits]
@@ -163,7 +163,7 @@ class Connection(HttpToolsProtocol):
         waiting = [
             (other.idle_since, id(other), other)
             for other in self.connections
-            if isinstance(other, Connection)
+            if isinstance(other, BoundedConnection)
             and other is not self
             and other.idle_since is not None
             and not other.transport.is_closing()
