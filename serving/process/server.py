@@ -19,7 +19,7 @@ from serving.auth.authentication import NoKeys
 from serving.models.served import ModelError
 from serving.observability import logs
 from serving.observability.tracing import TracingError
-from serving.process.connections import Connection, ConnectionLimits, limited, open_files
+from serving.process.connections import BoundedConnection, ConnectionLimits, limited, open_files
 from serving.protocol.errors import LoadRefused
 from serving.settings import Settings
 from serving.storage import StoreError
@@ -100,7 +100,7 @@ class _Server(uvicorn.Server):
         if counter % 10 == 0:
             now = asyncio.get_running_loop().time()
             for connection in list(self.server_state.connections):
-                if isinstance(connection, Connection):
+                if isinstance(connection, BoundedConnection):
                     connection.sweep(now)
         if self._told is not None:
             waited = time.monotonic() - self._told
