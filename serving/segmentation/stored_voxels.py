@@ -66,7 +66,7 @@ def open_voxels(store: Store, scan: Scan) -> Iterator[StoredVoxels]:
             raise _damaged(scan, str(error)) from error
         if (volume.shape, volume.dtype.name) != (scan.shape, scan.dtype):
             raise _damaged(scan, f"{volume.dtype.name} {volume.shape} where {scan.dtype} {scan.shape} was accepted")
-        if scan.copy_header not in (None, copy_header(path, scan.shape, scan.dtype)):
+        if scan.copy_header is not None and scan.copy_header != copy_header(path, scan.shape, scan.dtype):
             raise _damaged(scan, "its header is not the one that was written")
         yield StoredVoxels(scan, volume)
 
