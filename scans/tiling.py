@@ -25,6 +25,13 @@ Forward = Callable[[NDArray[Any]], NDArray[np.uint8]]
 
 STRIDE = 32
 """Pixels between places that are alike for a U-Net that halves its input five times."""
+HALO = 256
+"""Pixels around a tile that such a network is shown beside it."""
+
+
+def least_tile(halo: int = HALO, stride: int = STRIDE) -> int:
+    """Pixels of the smallest tile that holds more than its halo, wherever it begins; every larger one is valid, too."""
+    return 2 * (halo + stride)
 
 
 def segment(
@@ -134,8 +141,8 @@ def _check_request(dimensions: int, *, batch_size: int, tile: int | None, halo: 
         raise ValueError(f"halo is {halo} pixels; it must be 0 or more")
     if stride < 1:
         raise ValueError(f"stride is {stride} pixels; it must be at least 1")
-    if tile is not None and tile < 2 * (halo + stride):
+    if tile is not None and tile < least_tile(halo, stride):
         raise ValueError(
-            f"tile is {tile} pixels, halo {halo} and stride {stride}; "
-            f"a tile must be at least twice as wide as halo and stride together"
+            f"tile is {tile} pixels, halo {halo} and stride {stride}; a tile must be at least twice as wide as halo "
+            f"and stride together: {least_tile(halo, stride)} pixels"
         )

@@ -11,6 +11,8 @@ from typing import Any, Literal
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from scans.tiling import least_tile
+
 PREFIX = "RICEFISH_"
 S3_SCHEME = "s3://"
 
@@ -80,8 +82,9 @@ class Settings(BaseSettings):
     """Threads of inference on the CPU; 0: found by measuring."""
     batch_size: int = Field(default=0, ge=0)
     """Slices that go through the model at once; 0: found by measuring."""
-    tile: int | None = Field(default=None, ge=64)
-    """Slices longer or wider than this many pixels go through the model in tiles; None: only if memory runs out."""
+    tile: int | None = Field(default=None, ge=least_tile())
+    """Slices longer or wider than this many pixels go through the model in tiles; None: only if memory runs out. A tile
+    holds the halo that the network is shown around what is kept of it, and more."""
     slab_slices: int = Field(default=32, ge=1, le=256)
     """Slices read, segmented and written as one durable step, a power of two: memory, and work lost when killed."""
     quality_limit: float | None = Field(default=None, ge=0, le=1)
@@ -126,6 +129,12 @@ class Settings(BaseSettings):
     """Single slices of /v2 that may wait for the device of one process; more are refused with 429."""
     queue_slice_bytes: int = Field(default=4_000_000_000, ge=1)
     """Memory that those slices may take, as float32."""
+    slice_memory_bytes: int = Field(default=1_500_000_000, ge=1)
+    """Memory that single slices may take while they are computed on the CPU; larger ones go in tiles, and what cannot is
+    refused with 413."""
+    plain_model_seconds: float = Field(default=60.0, gt=0)
+    """That a plain model may compute for one request, or those that it computes together; then it is ended, and they are
+    answered with 503."""
     shadow: str = ""
     """A model that answers nobody yet, as `model` names one: it runs on scans whose answer is out, and how far it
     agrees is recorded. Empty: none."""

@@ -20,6 +20,7 @@ from serving.models.served import LoadedModel, Models
 from serving.models.webhooks import Webhook
 from serving.observability.observer import Observer
 from serving.observability.readiness import Readiness
+from serving.protocol.body_room import BodyRoom
 from serving.protocol.catalogue import ModelCatalogue
 from serving.protocol.shared_memory import Regions
 from serving.queue.janitor import Janitor
@@ -49,6 +50,8 @@ class Resources:
     """What /v2 offers."""
     regions: Regions
     """Shared memory in which tensors may lie."""
+    bodies: BodyRoom
+    """Room for the bodies of infer."""
     admission: Admission
     follower: Follower
     webhook: Webhook

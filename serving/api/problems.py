@@ -40,7 +40,7 @@ from serving.observability.probes import Unanswered
 from serving.observability.reasons import reason, without_paths
 from serving.parsing.malformed import TooLarge
 from serving.parsing.texts import sendable
-from serving.protocol.errors import InferenceRefused, LoadRefused, NotOffered, RegionRefused, UnknownModel
+from serving.protocol.errors import InferenceRefused, LoadRefused, NotOffered, RegionRefused, RunTooLong, UnknownModel
 from serving.queue.jobs import ScanNotFound, WrongState
 from serving.segmentation.results import SliceNotFound, UnknownFormat
 from serving.segmentation.stored_segmentation import ResultDamaged
@@ -113,6 +113,7 @@ PROBLEMS: Mapping[type[Exception], Problem] = {
     RegionRefused: Problem(400, "bad-region", "The shared memory cannot be used"),
     LoadRefused: Problem(400, "not-loaded", "The model is not loaded or unloaded"),
     RunFailed: Problem(422, "run-failed", "The model cannot be run on this"),
+    RunTooLong: Problem(503, "run-too-long", "The model was ended before it had answered"),
     OutOfDeviceMemory: Problem(507, "out-of-device-memory", "The slices do not fit the device"),
     ResultDamaged: Problem(503, "result-damaged", "The stored result is damaged; it is being made again", _WAIT),
     RowDamaged: Problem(503, "row-damaged", "The server's database is damaged"),

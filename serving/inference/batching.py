@@ -18,9 +18,10 @@ from numpy.typing import NDArray
 
 from scans.intensity import Window
 from serving.inference.backpressure import SliceRoom
-from serving.inference.memory_fallback import MemoryFallback, Network
+from serving.inference.memory_fallback import MemoryFallback, Network, padded_pixels
 from serving.inference.runtime.segmentation import window_rows
 from serving.inference.scheduling import ComputedBatch, ComputedCallback, Request, Scheduler, Urgency
+from serving.inference.slice_memory import SliceMemory
 from serving.observability.observer import Observer
 
 Answer = Future[NDArray[np.uint8]]
@@ -35,10 +36,12 @@ class Batcher:
         lanes: int,
         observer: Observer | None = None,
         room: SliceRoom | None = None,
+        memory: SliceMemory | None = None,
     ) -> None:
         """`lanes` is the most batches that any device computes at once. `observer` is told of each, before it is
-        answered. `room` is how many single slices may wait.
+        answered. `room` is how many single slices may wait, and `memory` what they may take while they are computed.
         """
+        self.memory = memory or SliceMemory()
         self._observer = observer or Observer()
         self.last_slice_seconds = -math.inf
         """When the last batch of single slices left the device, by `time.monotonic`."""
@@ -66,6 +69,7 @@ class Batcher:
         stream: str,
         merged_up_to: int = 1,
         halo: int = 0,
+        most_pixels: int | None = None,
         on_computed: ComputedCallback | None = None,
         counted: bool = True,
     ) -> Answer:
@@ -73,14 +77,24 @@ class Batcher:
 
         `window` is that of all slices, or one for each, float32 (N, 2).
         With urgency SLICE, requests are merged into batches of at most `merged_up_to` slices. `halo` is what tiles are
-        shown around them where a slice alone does not fit the device. `counted`: the observer is told of it. An answer
+        shown around them where a slice alone does not fit the device, or has more than `most_pixels`, which are as many
+        as go through the network at once. `counted`: the observer is told of it. An answer
         that was not begun can be cancelled at no cost. It holds OutOfDeviceMemory where nothing helped, and what the
         network raised. Raises RuntimeError once the queue is closed.
         """
         grey, rows = _grey(slices, urgency), _rows(window, len(slices))
         return self._queue(
             Request(
-                grey, rows, network, urgency, stream, merged_up_to, halo=halo, on_computed=on_computed, counted=counted
+                grey,
+                rows,
+                network,
+                urgency,
+                stream,
+                merged_up_to,
+                halo=halo,
+                most_pixels=most_pixels,
+                on_computed=on_computed,
+                counted=counted,
             )
         )
 
@@ -93,6 +107,7 @@ class Batcher:
         urgency: Urgency,
         stream: str,
         merged_up_to: int = 1,
+        most_pixels: int | None = None,
         on_computed: ComputedCallback | None = None,
     ) -> Future[tuple[NDArray[np.uint8], NDArray[np.float32]]]:
         """The same, for the segmentation together with its confidence, float32 (N, Y, X); merged with its like.
@@ -101,7 +116,17 @@ class Batcher:
         """
         grey, rows = _grey(slices, urgency), _rows(window, len(slices))
         return self._queue(
-            Request(grey, rows, network, urgency, stream, merged_up_to, confidence=True, on_computed=on_computed)
+            Request(
+                grey,
+                rows,
+                network,
+                urgency,
+                stream,
+                merged_up_to,
+                confidence=True,
+                most_pixels=most_pixels,
+                on_computed=on_computed,
+            )
         )
 
     def _queue(self, request: Request) -> Future[Any]:
@@ -192,9 +217,17 @@ class Batcher:
     ) -> tuple[NDArray[Any], ...]:
         first, began, failed = batch[0], time.perf_counter(), True
         try:
-            outputs = self._fallback.segment(
-                first.network, slices, windows, lane=lane, halo=first.halo, confidence=first.confidence
-            )
+            pixels = len(slices) * padded_pixels(*slices.shape[1:])
+            with self.memory.taken(pixels, most_pixels=first.most_pixels):
+                outputs = self._fallback.segment(
+                    first.network,
+                    slices,
+                    windows,
+                    lane=lane,
+                    halo=first.halo,
+                    confidence=first.confidence,
+                    most_pixels=first.most_pixels,
+                )
             failed = False
             return outputs
         finally:

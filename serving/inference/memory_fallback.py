@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 import weakref
+from collections.abc import Iterator
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from scans.tiling import segment_slab
+from scans.tiling import STRIDE, least_tile, segment_slab
 from serving.inference.runtime.memory import OutOfDeviceMemory
 from serving.observability import logs
 
@@ -52,13 +54,18 @@ class MemoryFallback:
         lane: int,
         halo: int,
         confidence: bool,
+        most_pixels: int | None = None,
     ) -> tuple[NDArray[Any], ...]:
         """(N, Y, X) slices and their windows (N, 2) -> segmentation, and confidence where it is asked for.
 
-        `halo` is what tiles are shown around them. Raises OutOfDeviceMemory where nothing helps.
+        `halo` is what tiles are shown around them. More than `most_pixels` do not go through the network at once, so
+        that memory need not run out first: where the system promises more than it has, it ends the process instead.
+        Raises OutOfDeviceMemory where nothing helps.
         """
         key = (id(network), slices.shape[1:], confidence)
         size = min(len(slices), self._fits.get(key, len(slices)))
+        if most_pixels is not None:
+            size = min(size, most_pixels // padded_pixels(*slices.shape[1:]))
         while size >= 1:
             try:
                 parts = [
@@ -78,7 +85,11 @@ class MemoryFallback:
                 logs.event("batch_too_large", error=error, next_slices=size)
         if confidence:
             raise OutOfDeviceMemory(slices[:1].shape, "the device, which has no tiles with confidence,")
-        pieces = [_tiled(network, slices[n : n + 1], windows[n : n + 1], lane, halo) for n in range(len(slices))]
+        side = None if most_pixels is None else math.isqrt(most_pixels) // STRIDE * STRIDE
+        pieces = [
+            _tiled(network, slices[n : n + 1], windows[n : n + 1], lane=lane, halo=halo, most_side=side)
+            for n in range(len(slices))
+        ]
         return (np.concatenate(pieces),)
 
 
@@ -90,11 +101,35 @@ def _whole(
     return (network.segment_rows(slices, windows, lane=lane),)
 
 
+def padded_pixels(height: int, width: int) -> int:
+    """Pixels of a slice once a network has made its sides multiples of its stride, as even a line of pixels is."""
+    return math.prod(-(-side // STRIDE) * STRIDE for side in (height, width))
+
+
+def tiles(longest: int, *, halo: int, most_side: int | None = None) -> Iterator[int]:
+    """Sides of the tiles in which a slice with such a longest side is tried: ever smaller, to the least valid one.
+
+    None where the slice is no larger than that. The first is no larger than `most_side`, if a valid one is not.
+    """
+    least = max(least_tile(halo), _LEAST_TILE)
+    tile = longest // 2 if most_side is None else min(longest - 1, most_side)
+    while tile > least:
+        yield tile
+        tile //= 2
+    if least < longest:
+        yield least
+
+
 def _tiled(
-    network: Network, piece: NDArray[np.float32], windows: NDArray[np.float32], lane: int, halo: int
+    network: Network,
+    piece: NDArray[np.float32],
+    windows: NDArray[np.float32],
+    *,
+    lane: int,
+    halo: int,
+    most_side: int | None,
 ) -> NDArray[np.uint8]:
-    tile = max(piece.shape[1:]) // 2
-    while tile > max(2 * halo, _LEAST_TILE):
+    for tile in tiles(max(piece.shape[1:]), halo=halo, most_side=most_side):
         try:
             return segment_slab(
                 piece,
@@ -107,5 +142,4 @@ def _tiled(
             )
         except OutOfDeviceMemory as error:
             logs.event("tile_too_large", error=error, tile=tile)
-            tile //= 2
     raise OutOfDeviceMemory(piece.shape, "the device, even in tiles,")

@@ -69,6 +69,8 @@ class Request:
     stream: str
     merged_up_to: int
     halo: int = 0
+    most_pixels: int | None = None
+    """That go through the network at once; None: as many as fit."""
     confidence: bool = False
     counted: bool = True
     on_computed: ComputedCallback | None = None
@@ -81,6 +83,7 @@ class Request:
             self.network is other.network
             and self.slices.shape[1:] == other.slices.shape[1:]
             and self.confidence == other.confidence
+            and self.most_pixels == other.most_pixels
         )
 
     def give(self, outputs: tuple[NDArray[Any], ...]) -> None:

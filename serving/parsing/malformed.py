@@ -10,7 +10,7 @@ Refusal = Callable[[str], Exception]
 _LONGEST_SHOWN = 100
 
 
-class TooLarge(ValueError):
+class TooLarge(Exception):
     """More was sent, or asked for, than is taken of its kind; the message states the limit."""
 
 

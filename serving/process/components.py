@@ -12,6 +12,7 @@ from typing import Protocol
 
 from serving.inference.backpressure import SliceRoom
 from serving.inference.batching import Batcher
+from serving.inference.slice_memory import SliceMemory
 from serving.inference.tuning import Tuner, TuningOverrides
 from serving.models.loader import in_turn
 from serving.models.served import LoadedModel, Models
@@ -137,7 +138,8 @@ def owner(settings: Settings) -> str:
 
 def _batcher(settings: Settings, telemetry: Telemetry) -> Batcher:
     room = SliceRoom(settings.queue_slices, settings.queue_slice_bytes)
-    return Batcher(lanes=max(os.cpu_count() or 1, _MOST_GPU_LANES), observer=telemetry, room=room)
+    memory = SliceMemory(settings.slice_memory_bytes)
+    return Batcher(lanes=max(os.cpu_count() or 1, _MOST_GPU_LANES), observer=telemetry, room=room, memory=memory)
 
 
 def _models(settings: Settings, store: Store, scratch: Scratch, batcher: Batcher) -> Models:

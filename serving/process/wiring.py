@@ -27,6 +27,7 @@ from serving.observability.readiness import Readiness, Threads
 from serving.observability.telemetry import Labels, Telemetry
 from serving.observability.tracing import Tracing
 from serving.process.components import Components, opened, owner, running
+from serving.protocol.body_room import BodyRoom
 from serving.protocol.catalogue import ModelCatalogue
 from serving.protocol.repository import Repository
 from serving.protocol.shared_memory import Regions
@@ -94,6 +95,7 @@ def server(settings: Settings, *, telemetry: Telemetry, tracing: Tracing) -> Ite
             auth=auth,
             catalogue=catalogue,
             regions=Regions(),
+            bodies=stack.enter_context(contextlib.closing(BodyRoom())),
             admission=admission,
             follower=follower,
             webhook=_webhook(settings, follower),
@@ -187,6 +189,7 @@ def _catalogue(components: Components) -> Iterator[ModelCatalogue]:
         threads=settings.threads,
         statistics=statistics,
         most_waiting=settings.queue_slices,
+        most_seconds=settings.plain_model_seconds,
     )
     with contextlib.closing(repository):
         repository.load_all()

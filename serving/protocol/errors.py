@@ -20,6 +20,10 @@ class NotOffered(NotImplementedError):
     """An extension of the protocol that this server does not have."""
 
 
+class RunTooLong(RuntimeError):
+    """A plain model that was ended before it had answered."""
+
+
 class RegionRefused(ValueError):
     """Shared memory that cannot be registered, or is not; the message names the region."""
 

@@ -7,7 +7,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,23 +15,28 @@ import numpy as np
 from numpy.typing import NDArray
 
 from serving.inference.backpressure import SlicesFull
-from serving.inference.runtime.plain import PlainRuntime
-from serving.protocol.errors import InferenceRefused
+from serving.inference.runtime.plain import PlainRuntime, Run, RunEnded
+from serving.protocol.errors import InferenceRefused, RunTooLong
 from serving.protocol.model_config import ModelConfig
 from serving.protocol.offered_model import TensorSpec
+from serving.protocol.run_limits import PlainThreads
 from serving.protocol.statistics import ModelStatistics, Timing
 from serving.protocol.tensors import InferenceRequest
 
 Arrays = Mapping[str, NDArray[Any]]
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class _Waiting:
     inputs: Arrays
     outputs: tuple[str, ...]
     timing: Timing
     answer: Future[Arrays] = field(default_factory=Future)
     asked: float = field(default_factory=time.perf_counter)
+    left: bool = False
+    """Nobody waits for the answer any more."""
+    batch: _Batch | None = None
+    """It is computed in; None while it waits."""
 
     @property
     def rows(self) -> int:
@@ -40,6 +45,12 @@ class _Waiting:
     def like(self, other: _Waiting) -> bool:
         shapes = {name: array.shape[1:] for name, array in self.inputs.items()}
         return self.outputs == other.outputs and shapes == {n: array.shape[1:] for n, array in other.inputs.items()}
+
+
+@dataclass(eq=False)
+class _Batch:
+    requests: list[_Waiting]
+    run: Run = field(default_factory=Run)
 
 
 class PlainModel:
@@ -55,7 +66,7 @@ class PlainModel:
         *,
         runtime: PlainRuntime,
         config: ModelConfig,
-        threads: ThreadPoolExecutor,
+        threads: PlainThreads,
         statistics: ModelStatistics,
         most_waiting: int,
     ) -> None:
@@ -76,7 +87,10 @@ class PlainModel:
         """That each took of the latest batch."""
 
     async def infer(self, request: InferenceRequest, timing: Timing) -> Arrays:
-        """In a thread of the pool. Raises InferenceRefused, RunFailed, SlicesFull."""
+        """In a thread of the pool; ended where nobody waits for it any more.
+
+        Raises InferenceRefused, RunFailed, RunTooLong, SlicesFull.
+        """
         arrays = {name: tensor.array for name, tensor in request.inputs.items()}
         self._check_batch(arrays)
         asked = _Waiting(arrays, tuple(request.outputs) or tuple(spec.name for spec in self.outputs), timing)
@@ -84,7 +98,20 @@ class PlainModel:
             self.check_room()
             self._waiting.append(asked)
         self._threads.submit(self._work)  # it may find that another thread has taken this request along
-        return await asyncio.wrap_future(asked.answer)
+        try:
+            return await asyncio.wrap_future(asked.answer)
+        except asyncio.CancelledError:
+            self._leave(asked)
+            raise
+
+    def _leave(self, asked: _Waiting) -> None:
+        """Ends what is computed for nobody but who has left."""
+        with self._lock:
+            asked.left = True
+            if asked in self._waiting:
+                self._waiting.remove(asked)
+            if asked.batch is not None and all(one.left for one in asked.batch.requests):
+                asked.batch.run.end()
 
     def check_room(self) -> None:
         """Raises SlicesFull where as many requests wait as may."""
@@ -110,17 +137,28 @@ class PlainModel:
     def _work(self) -> None:
         with self._lock:
             taken = self._take()
-        batch = [one for one in taken if one.answer.set_running_or_notify_cancel()]
-        if not batch:
+            begun = [one for one in taken if one.answer.set_running_or_notify_cancel() and not one.left]
+            batch = _Batch(begun)
+            for one in begun:
+                one.batch = batch
+        if not begun:
             return
         try:
-            answers = self._computed(batch)
+            with self._threads.limited(batch.run):
+                answers = self._computed(batch)
         except BaseException as error:
-            for one in batch:
-                one.answer.set_exception(error)
+            refusal = self._too_long() if isinstance(error, RunEnded) else error
+            for one in begun:
+                one.answer.set_exception(refusal)
             return
-        for one, answer in zip(batch, answers, strict=True):
+        for one, answer in zip(begun, answers, strict=True):
             one.answer.set_result(answer)
+
+    def _too_long(self) -> RunTooLong:
+        return RunTooLong(
+            f"model '{self.name}' was ended: it may compute for {self._threads.most_seconds:g} s "
+            "(RICEFISH_PLAIN_MODEL_SECONDS), and not beyond the end of the server"
+        )
 
     def _take(self) -> list[_Waiting]:
         if not self._waiting:
@@ -134,15 +172,15 @@ class PlainModel:
             batch.append(self._waiting.popleft())
         return batch
 
-    def _computed(self, batch: list[_Waiting]) -> list[Arrays]:
-        began = time.perf_counter()
+    def _computed(self, computed: _Batch) -> list[Arrays]:
+        began, batch = time.perf_counter(), computed.requests
         first = batch[0]
         whole = (
             first.inputs
             if len(batch) == 1
             else {name: np.concatenate([one.inputs[name] for one in batch]) for name in first.inputs}
         )
-        outputs = dict(zip(first.outputs, self._runtime.run(first.outputs, whole), strict=True))
+        outputs = dict(zip(first.outputs, self._runtime.run(first.outputs, whole, run=computed.run), strict=True))
         seconds = time.perf_counter() - began
         self._request_seconds = seconds / len(batch)
         rows = sum(one.rows for one in batch) if self.max_batch_size else 1

@@ -6,7 +6,6 @@ import logging
 import os
 import threading
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
@@ -19,6 +18,7 @@ from serving.protocol.config_text import ConfigTextError, Message, parse, parse_
 from serving.protocol.errors import LoadRefused, UnknownModel
 from serving.protocol.model_config import ConfigRefused, ModelConfig
 from serving.protocol.plain_model import PlainModel
+from serving.protocol.run_limits import PlainThreads
 from serving.protocol.statistics import Statistics
 
 CONFIG_FILE = "config.pbtxt"
@@ -40,11 +40,18 @@ class Repository:
     """Loads, keeps and drops plain models. Safe to use from any thread; a request ends on the version it began with."""
 
     def __init__(
-        self, folder: Path | None, *, device: Device, threads: int, statistics: Statistics, most_waiting: int
+        self,
+        folder: Path | None,
+        *,
+        device: Device,
+        threads: int,
+        statistics: Statistics,
+        most_waiting: int,
+        most_seconds: float,
     ) -> None:
         """Without a folder, there are none. `threads` are those of one request on the CPU; 0: all processors.
 
-        At most `most_waiting` requests wait for each model.
+        At most `most_waiting` requests wait for each model, and none is computed for longer than `most_seconds`.
         """
         self._most_waiting = most_waiting
         self._folder = folder
@@ -53,7 +60,7 @@ class Repository:
         self._statistics = statistics
         self._states: dict[str, RepositoryState] = {}
         self._changing = threading.Lock()
-        self._threads = ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="plain-model")
+        self._threads = PlainThreads(os.cpu_count() or 1, most_seconds=most_seconds)
 
     def load_all(self) -> None:
         """Loads whatever lies in the folder. Raises LoadRefused if there is no such folder; a bad model is logged."""
@@ -68,8 +75,8 @@ class Repository:
                 logs.event("plain_model_refused", level=logging.WARNING, model=name, error=error)
 
     def close(self) -> None:
-        """Ends the requests under way; those that wait are cancelled."""
-        self._threads.shutdown(wait=True, cancel_futures=True)
+        """Ends the requests under way; those that wait are not begun."""
+        self._threads.close()
 
     def find(self, name: str, version: str | None = None) -> PlainModel:
         """The model of that name and version; None: the highest. Raises UnknownModel."""

@@ -7,16 +7,19 @@ import itertools
 from collections.abc import Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from scans.tiling import HALO
 from serving.inference.batching import Batcher
 from serving.inference.runtime.session import CPU
 from serving.inference.scheduling import ComputedBatch, Urgency
 from serving.inference.tuning import LARGEST_BATCH
 from serving.models.served import LoadedModel
+from serving.protocol.answers import check_json_values
 from serving.protocol.datatypes import REAL
 from serving.protocol.errors import InferenceRefused
 from serving.protocol.offered_model import TensorSpec
@@ -75,7 +78,8 @@ class OfferedSegmentation:
         self.batcher.check_room()
 
     async def infer(self, request: InferenceRequest, timing: Timing) -> Mapping[str, NDArray[Any]]:
-        """Through the batching queue, in batches as large as the device likes them. Raises InferenceRefused."""
+        """Through the batching queue, in batches that the device likes. Raises InferenceRefused, TooLarge."""
+        self._check_answer(request)
         confident = not request.outputs.keys().isdisjoint({CONFIDENCE})
         stream = f"slices {next(_REQUESTS)}"
         slices = request.inputs["slices"].array
@@ -94,8 +98,17 @@ class OfferedSegmentation:
             outputs = {SEGMENTATION: _joined(segmentations), CONFIDENCE: _joined(confidences)}
         return {name: outputs[name] for name in request.outputs or (SEGMENTATION,)}
 
+    def _check_answer(self, request: InferenceRequest) -> None:
+        """Before it is computed, whether it can be sent as it is wanted."""
+        for output in request.outputs or (SEGMENTATION,):
+            if not request.is_binary(output) and output not in request.places:
+                check_json_values(request.inputs["slices"].array.size, output=output)
+
     def _submit(self, request: InferenceRequest, stream: str, confident: bool, timing: Timing) -> list[Future[Any]]:
         slices, windows = self._checked(request)
+        memory, runtime = self.batcher.memory, self.model.runtime
+        most_pixels = memory.most_pixels(runtime.pixel_bytes)
+        memory.check(*slices.shape[1:], most_pixels=most_pixels, whole=confident)
         self.batcher.check_room(slices)
         size = self.model.tuning.batch_size(*slices.shape[1:])
 
@@ -104,15 +117,16 @@ class OfferedSegmentation:
             if first:
                 self.statistics.executed(batch.seconds, rows=batch.slices)
 
-        submit = self.batcher.submit_with_confidence if confident else self.batcher.submit
+        submit = self.batcher.submit_with_confidence if confident else partial(self.batcher.submit, halo=HALO)
         return [
             submit(
                 slices[first : first + size],
                 window=windows[first : first + size],
-                network=self.model.runtime,
+                network=runtime,
                 urgency=Urgency.SLICE,
                 stream=stream,
                 merged_up_to=size,
+                most_pixels=most_pixels,
                 on_computed=on_computed,
             )
             for first in range(0, len(slices), size)

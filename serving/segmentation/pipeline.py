@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scans.geometry import Box
-from scans.tiling import segment_slab
+from scans.tiling import HALO, segment_slab
 from serving.inference.batching import Batcher
 from serving.inference.runtime.memory import OutOfDeviceMemory
 from serving.inference.scheduling import Urgency
@@ -41,9 +41,6 @@ from serving.storage import Scratch, Store
 
 _AHEAD = 1
 """Slabs that wait between two activities."""
-
-HALO = 256
-"""Pixels around a tile that the network is shown beside it."""
 
 URGENCY = {
     Priority.INTERACTIVE: Urgency.INTERACTIVE,

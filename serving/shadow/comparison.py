@@ -17,14 +17,13 @@ from numpy.typing import NDArray
 from sqlalchemy.exc import SQLAlchemyError
 
 from scans.intensity import Window
-from scans.tiling import segment_slab
+from scans.tiling import HALO, segment_slab
 from serving.inference.batching import Batcher
 from serving.inference.scheduling import Urgency
 from serving.models.served import LoadedModel
 from serving.observability import logs
 from serving.observability.reasons import reason
 from serving.queue.worker import Interrupted
-from serving.segmentation.pipeline import HALO
 from serving.segmentation.stored_segmentation import StoredSegmentation
 from serving.segmentation.stored_voxels import open_voxels
 from serving.shadow.agreement import Matching, OrganAgreement

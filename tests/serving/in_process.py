@@ -44,13 +44,20 @@ class App:
         return self._app.state.resources
 
     def ask(
-        self, method: str, target: bytes, *, headers: Headers | None = None, body: bytes = b"", seconds: float = 60
+        self,
+        method: str,
+        target: bytes,
+        *,
+        headers: Headers | None = None,
+        body: bytes = b"",
+        seconds: float = 60,
+        leaving: bool = False,
     ) -> Answered:
-        """`target` is the path and query as they would stand in a request line."""
-        asked = self._asked(method, target, headers or [], body)
+        """`target` is the path and query as they would stand in a request line; who is `leaving` sends and goes."""
+        asked = self._asked(method, target, headers or [], body, leaving=leaving)
         return asyncio.run_coroutine_threadsafe(asyncio.wait_for(asked, seconds), self._loop).result()
 
-    async def _asked(self, method: str, target: bytes, headers: Headers, body: bytes) -> Answered:
+    async def _asked(self, method: str, target: bytes, headers: Headers, body: bytes, *, leaving: bool) -> Answered:
         path, _, query = target.partition(b"?")
         scope = {
             "type": "http",
@@ -72,6 +79,8 @@ class App:
         async def receive() -> dict[str, Any]:
             if messages:
                 return messages.pop(0)
+            if leaving:
+                return {"type": "http.disconnect"}
             await asyncio.Event().wait()
             raise AssertionError
 

@@ -39,6 +39,30 @@ def identity(element: int) -> onnx.ModelProto:
     return _model([helper.make_node("Identity", ["INPUT"], ["OUTPUT"])], info[:1], info[1:])
 
 
+def endless() -> onnx.ModelProto:
+    """OUTPUT would be INPUT, (batch, 1), after more rounds of a loop than there is time for."""
+    flag = helper.make_tensor_value_info
+    body = helper.make_graph(
+        [helper.make_node("Identity", ["on"], ["still"]), helper.make_node("Identity", ["before"], ["after"])],
+        "round",
+        [
+            flag("number", TensorProto.INT64, []),
+            flag("on", TensorProto.BOOL, []),
+            flag("before", TensorProto.FLOAT, ["batch", 1]),
+        ],
+        [flag("still", TensorProto.BOOL, []), flag("after", TensorProto.FLOAT, ["batch", 1])],
+    )
+    rounds = helper.make_tensor("rounds", TensorProto.INT64, [], [2**62])
+    always = helper.make_tensor("always", TensorProto.BOOL, [], [True])
+    nodes = [
+        helper.make_node("Constant", [], ["most"], value=rounds),
+        helper.make_node("Constant", [], ["begin"], value=always),
+        helper.make_node("Loop", ["most", "begin", "INPUT"], ["OUTPUT"], body=body),
+    ]
+    info = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", 1]) for name in ("INPUT", "OUTPUT")]
+    return _model(nodes, info[:1], info[1:])
+
+
 def place(model: onnx.ModelProto, folder: Path, *, version: str | None = "1", config: str | None = None) -> Path:
     """Into a repository: FOLDER/VERSION/model.onnx, or FOLDER/model.onnx."""
     within = folder if version is None else folder / version

@@ -9,14 +9,18 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Mapping
+from functools import partial
+from typing import Any
 
 from fastapi import APIRouter, Request, Response
+from numpy.typing import NDArray
 from starlette.types import Receive, Scope, Send
 
-from serving.api.dependencies import resources_of
-from serving.intake.body import MOST_BODY_BYTES
+from serving.api.departure import unless_gone
+from serving.api.dependencies import Resources, resources_of
 from serving.parsing.quantities import whole_number
 from serving.protocol.answers import encode
+from serving.protocol.body_room import MOST_BODY_BYTES, Held
 from serving.protocol.compression import packed, unpacked, wanted
 from serving.protocol.errors import InferenceRefused
 from serving.protocol.offered_model import Offered, check
@@ -28,6 +32,9 @@ _LENGTH = "inference-header-content-length"
 _INLINE_BYTES = 1 << 18
 """Parsing and packing more than this is left to a thread, so that nobody else waits for it."""
 
+_INLINE_VALUES = 1 << 14
+"""And writing more values as JSON."""
+
 Headers = Mapping[bytes, bytes]
 
 router = APIRouter()
@@ -38,25 +45,23 @@ class Infer:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI."""
-        response = await self._answer(Request(scope, receive), dict(scope["headers"]))
-        await response(scope, receive, send)
-
-    async def _answer(self, request: Request, headers: Headers) -> Response:
-        began, path = time.perf_counter(), request.path_params
+        request = Request(scope, receive)
         resources = resources_of(request)
+        with resources.bodies.holding() as held:
+            response = await self._answer(request, resources, held, dict(scope["headers"]))
+            await response(scope, receive, send)
+
+    async def _answer(self, request: Request, resources: Resources, held: Held, headers: Headers) -> Response:
+        began, path = time.perf_counter(), request.path_params
         offered = resources.catalogue.find(path["name"], path.get("version"))
         try:
             offered.check_room()
-            body = await resources.intake.limited(request.stream())
-            if len(body) > _INLINE_BYTES or b"content-encoding" in headers or resources.regions.used:
-                wish = await asyncio.to_thread(_parsed, body, headers, offered, resources.regions)
-            else:
-                wish = _parsed(body, headers, offered, resources.regions)
+            body = await resources.intake.limited(held.counted(request.stream()))
+            wish = await _wish(body, headers, offered, resources)
             timing = Timing(compute_input=time.perf_counter() - began)
-            outputs = await offered.infer(wish, timing)
+            outputs = await unless_gone(request.receive, lambda: offered.infer(wish, timing))
             computed = time.perf_counter()
-            about = {"model_name": offered.name, "model_version": offered.version}
-            response = await _response(*encode(about, outputs, wish, regions=resources.regions), headers)
+            response = await _response(*await _encoded(outputs, offered, wish, resources), headers)
         except BaseException:
             offered.statistics.failed(time.perf_counter() - began)
             raise
@@ -70,15 +75,37 @@ for _path in ("/v2/models/{name}/infer", "/v2/models/{name}/versions/{version}/i
     router.add_route(_path, Infer(), methods=["POST"])  # type: ignore[arg-type]  # Starlette takes ASGI as well
 
 
+async def _wish(body: bytes, headers: Headers, offered: Offered, resources: Resources) -> InferenceRequest:
+    work = partial(_parsed, body, headers, offered, resources.regions)
+    in_json = _header_length(headers)
+    long = len(body) if in_json is None else min(in_json, len(body))
+    if long > _INLINE_BYTES or b"content-encoding" in headers:
+        return await resources.bodies.in_turn(work)
+    return await asyncio.to_thread(work) if resources.regions.used else work()
+
+
+async def _encoded(
+    outputs: Mapping[str, NDArray[Any]], offered: Offered, wish: InferenceRequest, resources: Resources
+) -> tuple[bytes, int | None]:
+    about = {"model_name": offered.name, "model_version": offered.version}
+    work = partial(encode, about, outputs, wish, regions=resources.regions)
+    if sum(array.size for name, array in outputs.items() if not wish.is_binary(name)) > _INLINE_VALUES:
+        return await resources.bodies.in_turn(work)
+    return work()
+
+
+def _header_length(headers: Headers) -> int | None:
+    stated = headers.get(_LENGTH.encode())
+    if stated is None:
+        return None
+    text = stated.decode("latin-1")
+    return whole_number(text, name="Inference-Header-Content-Length", refused=InferenceRefused)
+
+
 def _parsed(body: bytes, headers: Headers, offered: Offered, regions: Regions) -> InferenceRequest:
     coding = headers.get(b"content-encoding", b"").decode("latin-1").strip().lower()
     body = unpacked(body, coding, most_bytes=MOST_BODY_BYTES)
-    stated = headers.get(_LENGTH.encode())
-    length = None
-    if stated is not None:
-        text = stated.decode("latin-1")
-        length = whole_number(text, name="Inference-Header-Content-Length", refused=InferenceRefused)
-    wish = InferenceRequest.parse(body, header_length=length, model=offered.name, regions=regions)
+    wish = InferenceRequest.parse(body, header_length=_header_length(headers), model=offered.name, regions=regions)
     check(offered, wish)
     return wish
 

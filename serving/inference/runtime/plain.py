@@ -35,6 +35,26 @@ class RunFailed(RuntimeError):
     """A model that could not be run on what it was given; the message is ONNX Runtime's."""
 
 
+class RunEnded(RuntimeError):
+    """A run that was ended from outside, before it had answered."""
+
+
+class Run:
+    """One run of a model, which any thread may end; it stops before the next operation of the graph."""
+
+    def __init__(self) -> None:
+        self.options = onnxruntime.RunOptions()
+
+    @property
+    def ended(self) -> bool:
+        """Whether it was told to stop."""
+        return bool(self.options.terminate)
+
+    def end(self) -> None:
+        """Has it stop."""
+        self.options.terminate = True
+
+
 @dataclass(frozen=True)
 class Node:
     """An input or an output of a graph."""
@@ -72,11 +92,16 @@ class PlainRuntime:
         """Whether it runs there."""
         return bool(self.session.get_providers()[0] != CPU)
 
-    def run(self, outputs: Sequence[str], inputs: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:
-        """The outputs of these names. Raises RunFailed."""
+    def run(
+        self, outputs: Sequence[str], inputs: Mapping[str, NDArray[Any]], *, run: Run | None = None
+    ) -> list[NDArray[Any]]:
+        """The outputs of these names, by a run that can be ended. Raises RunFailed, RunEnded."""
+        run = run or Run()
         try:
-            answers: list[NDArray[Any]] = self.session.run(list(outputs), dict(inputs))
+            answers: list[NDArray[Any]] = self.session.run(list(outputs), dict(inputs), run.options)
         except Exception as error:  # ONNX Runtime's own exceptions share no base but this one
+            if run.ended:
+                raise RunEnded("the run was ended") from error
             raise RunFailed(f"onnx runtime error: {first_line(error)}") from error
         return answers
 

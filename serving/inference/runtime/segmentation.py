@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from scans.intensity import Window
 from serving.inference.runtime.binding import BoundSession
+from serving.inference.runtime.footprint import pixel_bytes
 from serving.inference.runtime.memory import out_of_memory_told
 from serving.inference.runtime.session import CPU, Device, cuda_devices, open_on_cpu, open_session
 
@@ -29,6 +30,8 @@ class Runtime:
     """The execution provider that the model runs on."""
     lanes: int
     """Batches that are best computed at once."""
+    pixel_bytes: int | None = None
+    """Of memory for each pixel that goes through it at once; None on a GPU, which says itself when it has no more."""
     _segmenting: onnxruntime.InferenceSession | None = None
     """Of the segmentation alone. On the CPU: it has the weights once more, and the memory of a GPU is dearer than the
     little that it would spare there."""
@@ -50,14 +53,14 @@ class Runtime:
         sessions = tuple(open_session(path, device=device, threads=threads, gpu=gpu) for gpu in places)
         provider = sessions[0].get_providers()[0]
         if provider == CPU:
-            return cls(sessions[:1], provider, lanes)
+            return cls(sessions[:1], provider, lanes, pixel_bytes(path))
         bound = tuple(BoundSession(session, "cuda", gpu) for session, gpu in zip(sessions, places, strict=True))
         return cls(sessions, provider, len(sessions), _bound=bound)
 
     @classmethod
     def _open_on_cpu(cls, path: Path, *, device: Device, threads: int, lanes: int) -> Runtime:
         segmenting, whole = open_on_cpu(path, device=device, threads=threads, often="segmentation")
-        return cls((whole,), whole.get_providers()[0], lanes, segmenting)
+        return cls((whole,), whole.get_providers()[0], lanes, pixel_bytes(path), segmenting)
 
     def segment(self, slices: NDArray[Any], window: Window) -> NDArray[np.uint8]:
         """Raw grey values (N, Y, X) of any real type -> class index of every pixel, uint8 (N, Y, X)."""

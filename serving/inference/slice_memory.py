@@ -1,0 +1,62 @@
+"""Slice memory: what single slices may take of the machine's while they are computed, known before they are begun."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from scans.tiling import HALO, STRIDE, least_tile
+from serving.inference.memory_fallback import padded_pixels
+from serving.parsing.malformed import TooLarge
+
+MOST_SLICE_PIXELS = 1 << 25
+"""Of one single slice, which is one piece of work: 8192 x 4096."""
+
+
+@dataclass(frozen=True)
+class SliceMemory:
+    """The memory of all single slices that a process computes at once. Safe to use from any thread."""
+
+    most_bytes: int = 1_500_000_000
+    _taken: list[float] = field(default_factory=lambda: [0.0])
+    """Share that is in use."""
+    _given_back: threading.Condition = field(default_factory=threading.Condition)
+
+    def most_pixels(self, pixel_bytes: int | None) -> int | None:
+        """That go at once through a network which takes so many bytes for each; None: as many as fit."""
+        return None if pixel_bytes is None else self.most_bytes // pixel_bytes
+
+    def check(self, height: int, width: int, *, most_pixels: int | None, whole: bool) -> None:
+        """Raises TooLarge where a slice can be computed neither whole nor, unless it has to be `whole`, in tiles."""
+        if height * width > MOST_SLICE_PIXELS:
+            raise TooLarge(
+                f"a slice of {height} x {width} pixels; at most {MOST_SLICE_PIXELS} pixels are taken in one slice: "
+                "post it to /v1/scans"
+            )
+        if most_pixels is None or padded_pixels(height, width) <= most_pixels:
+            return
+        side = least_tile(HALO, STRIDE)
+        if whole or most_pixels < side * side:
+            what = "with its confidence, which is not computed in tiles" if whole else "by this model"
+            raise TooLarge(
+                f"a slice of {height} x {width} pixels; at most {most_pixels} pixels are computed at once {what} "
+                "(RICEFISH_SLICE_MEMORY_BYTES)"
+            )
+
+    @contextmanager
+    def taken(self, pixels: int, *, most_pixels: int | None) -> Iterator[None]:
+        """Holds the memory for so many pixels at once, waiting until others have given theirs back."""
+        share = 0.0 if most_pixels is None else min(1.0, pixels / max(1, most_pixels))
+        with self._given_back:
+            self._given_back.wait_for(lambda: self._taken[0] + share <= 1.0 or self._taken[0] <= 0.0)
+            self._taken[0] += share
+        try:
+            yield
+        finally:
+            with self._given_back:
+                self._taken[0] = max(0.0, self._taken[0] - share)
+                if self._taken[0] < 1e-9:
+                    self._taken[0] = 0.0
+                self._given_back.notify_all()
