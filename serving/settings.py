@@ -130,11 +130,11 @@ class Settings(BaseSettings):
     queue_slice_bytes: int = Field(default=4_000_000_000, ge=1)
     """Memory that those slices may take, as float32."""
     slice_memory_bytes: int = Field(default=1_500_000_000, ge=1)
-    """Memory that single slices may take while they are computed on the CPU; larger ones go in tiles, and what cannot is
-    refused with 413."""
+    """Memory that single slices may take while they are computed on the CPU; larger ones go in tiles, and what cannot
+    is refused with 413."""
     plain_model_seconds: float = Field(default=60.0, gt=0)
-    """That a plain model may compute for one request, or those that it computes together; then it is ended, and they are
-    answered with 503."""
+    """That a plain model may compute for one request, or those that it computes together; then it is ended, and they
+    are answered with 503."""
     shadow: str = ""
     """A model that answers nobody yet, as `model` names one: it runs on scans whose answer is out, and how far it
     agrees is recorded. Empty: none."""

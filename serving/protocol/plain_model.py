@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from serving.inference.backpressure import SlicesFull
-from serving.inference.runtime.plain import PlainRuntime, Run, RunEnded
+from serving.inference.runtime.plain import PlainRuntime, PlainRun, RunEnded
 from serving.protocol.errors import InferenceRefused, RunTooLong
 from serving.protocol.model_config import ModelConfig
 from serving.protocol.offered_model import TensorSpec
@@ -50,7 +50,7 @@ class _Waiting:
 @dataclass(eq=False)
 class _Batch:
     requests: list[_Waiting]
-    run: Run = field(default_factory=Run)
+    run: PlainRun = field(default_factory=PlainRun)
 
 
 class PlainModel:

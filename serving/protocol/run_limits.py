@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from serving.inference.runtime.plain import Run
+from serving.inference.runtime.plain import PlainRun
 
 _LOOK_SECONDS = 0.25
 _CLOSING_SECONDS = 5.0
@@ -28,7 +28,7 @@ class PlainThreads:
         """Each run is ended after `most_seconds`."""
         self.most_seconds = most_seconds
         self._work: queue.SimpleQueue[Work | None] = queue.SimpleQueue()
-        self._runs: dict[Run, float] = {}
+        self._runs: dict[PlainRun, float] = {}
         """Those under way, and when they are to be ended, by `time.monotonic`."""
         self._changed = threading.Condition()
         self._closed = False
@@ -42,7 +42,7 @@ class PlainThreads:
         self._work.put(work)
 
     @contextmanager
-    def limited(self, run: Run) -> Iterator[None]:
+    def limited(self, run: PlainRun) -> Iterator[None]:
         """For the time that a run takes: it is ended after its seconds, or when all are."""
         with self._changed:
             if self._closed:

@@ -19,9 +19,10 @@ from serving.protocol.datatypes import BF16, DATATYPES, from_binary, from_json
 from serving.protocol.errors import InferenceRefused, NotOffered
 from serving.protocol.shared_memory import Regions, TensorLocation
 
-MOST_JSON_VALUES = 1 << 22
-"""Numbers or strings in the JSON of a request, and of an answer: a slice of 2048 x 2048 pixels. Binary is for more."""
-_LIMITS = DocumentLimits(most_bytes=96 << 20, most_values=MOST_JSON_VALUES, most_containers=1 << 18)
+MOST_JSON_VALUES = 1 << 21
+"""Numbers or strings in the JSON of a request, and of an answer: a slice of 1400 x 1400 pixels, say. Binary is for
+more, and the parser keeps everything else waiting for less than half a second."""
+_LIMITS = DocumentLimits(most_bytes=48 << 20, most_values=MOST_JSON_VALUES, most_containers=1 << 18)
 _MOST_TENSORS = 1024
 _MOST_SIDES, _LONGEST_SIDE = 32, 1 << 40
 _LONGEST_ID = 10_000

@@ -31,6 +31,10 @@ _DTYPES: Mapping[str, np.dtype[Any]] = {
 }
 
 
+_LARGE_BYTES = 16 << 20
+"""Of inputs: what a model took for more is given back, not kept for the next request."""
+
+
 class RunFailed(RuntimeError):
     """A model that could not be run on what it was given; the message is ONNX Runtime's."""
 
@@ -39,7 +43,7 @@ class RunEnded(RuntimeError):
     """A run that was ended from outside, before it had answered."""
 
 
-class Run:
+class PlainRun:
     """One run of a model, which any thread may end; it stops before the next operation of the graph."""
 
     def __init__(self) -> None:
@@ -93,10 +97,12 @@ class PlainRuntime:
         return bool(self.session.get_providers()[0] != CPU)
 
     def run(
-        self, outputs: Sequence[str], inputs: Mapping[str, NDArray[Any]], *, run: Run | None = None
+        self, outputs: Sequence[str], inputs: Mapping[str, NDArray[Any]], *, run: PlainRun | None = None
     ) -> list[NDArray[Any]]:
         """The outputs of these names, by a run that can be ended. Raises RunFailed, RunEnded."""
-        run = run or Run()
+        run = run or PlainRun()
+        if not self.on_gpu and sum(array.nbytes for array in inputs.values()) > _LARGE_BYTES:
+            run.options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
         try:
             answers: list[NDArray[Any]] = self.session.run(list(outputs), dict(inputs), run.options)
         except Exception as error:  # ONNX Runtime's own exceptions share no base but this one

@@ -118,7 +118,7 @@ def test_what_cannot_go_in_tiles_is_refused_with_the_limit(app: App) -> None:
     for answer, said in (
         (sliced(app, grey, "segmentation", "confidence"), "RICEFISH_SLICE_MEMORY_BYTES"),
         (sliced(app, np.zeros((1, 8192, 4097), np.uint8), "segmentation"), "33554432 pixels"),
-        (sliced(app, np.zeros((5, 1024, 1024), np.uint8)), "4194304 are answered in JSON"),
+        (sliced(app, np.zeros((5, 1024, 1024), np.uint8)), "2097152 are answered in JSON"),
     ):
         assert answer.status == 413 and said in answer.json()["error"], answer
 
