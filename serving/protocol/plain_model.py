@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from serving.inference.backpressure import SlicesFull
-from serving.inference.runtime.plain import PlainRuntime, PlainRun, RunEnded
+from serving.inference.runtime.plain import PlainRun, PlainRuntime, RunEnded
 from serving.protocol.errors import InferenceRefused, RunTooLong
 from serving.protocol.model_config import ModelConfig
 from serving.protocol.offered_model import TensorSpec
