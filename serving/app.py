@@ -33,6 +33,7 @@ from serving.observability.tracing import Tracing
 from serving.process import wiring
 from serving.process.components import owner
 from serving.settings import Settings
+from serving.storage import raised_by
 
 
 def create_app(settings: Settings) -> FastAPI:
@@ -75,7 +76,7 @@ def create_app(settings: Settings) -> FastAPI:
     for routes in (submission, scans, results, uploads, models, shadow, inference_protocol):
         app.include_router(routes.router)
     _guard(app, settings, telemetry, tracing)
-    problems.install(app)
+    problems.install(app, *raised_by(settings))
     access.document(app)
     return app
 

@@ -43,9 +43,11 @@ class SecurityHeaders:
         try:
             await self._app(scope, receive, with_headers)
         except Exception as error:
-            if not started:
-                await problems.answer(Request(scope), error)(scope, receive, with_headers)
-            raise
+            if started or not problems.is_foreseen(error):
+                if not started:
+                    await problems.answer(Request(scope), error)(scope, receive, with_headers)
+                raise
+            await problems.answer(Request(scope), error)(scope, receive, with_headers)
 
     def _complete(self, headers: MutableHeaders, path: str) -> None:
         headers.setdefault("x-content-type-options", "nosniff")

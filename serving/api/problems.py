@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -45,6 +44,7 @@ from serving.queue.jobs import ScanNotFound, WrongState
 from serving.segmentation.results import SliceNotFound, UnknownFormat
 from serving.segmentation.stored_segmentation import ResultDamaged
 from serving.segmentation.stored_voxels import ScanDamaged
+from serving.storage.failures import is_away, is_full
 from serving.storage.sealed import RowDamaged
 
 MEDIA_TYPE = "application/problem+json"
@@ -124,6 +124,7 @@ PROBLEMS: Mapping[type[Exception], Problem] = {
 }
 UNKNOWN_FORMAT = Problem(415, "unknown-format", "The file is of no accepted format")
 DISK_FULL = Problem(507, "disk-full", "The server's disk is full")
+NO_STORE = Problem(503, "no-store", "The server's store does not answer", _WAIT)
 NO_DATABASE = Problem(503, "no-database", "The server's database does not answer", _WAIT)
 NO_ANSWER = (SQLAlchemyError, Unanswered)
 """What is raised where the database does not answer."""
@@ -131,11 +132,13 @@ NOT_STORABLE = Problem(400, "bad-request", "The request holds what cannot be loo
 INTERNAL = Problem(500, "internal", "The server failed; its log says why")
 
 
-def install(app: FastAPI) -> None:
-    """Makes the app answer every error with a problem."""
+def install(app: FastAPI, *of_the_store: type[Exception]) -> None:
+    """Makes the app answer every error with a problem; `of_the_store` are those of its library."""
     for kind in PROBLEMS:
         app.add_exception_handler(kind, _domain)
     app.add_exception_handler(OSError, _system)
+    for raised in of_the_store:
+        app.add_exception_handler(raised, _system)
     app.add_exception_handler(SQLAlchemyError, _database)
     app.add_exception_handler(Unanswered, _database)
     app.add_exception_handler(RequestValidationError, _validation)
@@ -148,7 +151,14 @@ def answer(request: Request, error: Exception) -> Response:
     """The problem that an error is, for what stands outside of the routes."""
     if isinstance(error, tuple(PROBLEMS)):
         return _domain(request, error)
-    return _database(request, error) if isinstance(error, NO_ANSWER) else _unexpected(request, error)
+    if isinstance(error, NO_ANSWER):
+        return _database(request, error)
+    return _system(request, error) if is_away(error) else _unexpected(request, error)
+
+
+def is_foreseen(error: Exception) -> bool:
+    """True for what is answered with another status than 500."""
+    return isinstance(error, (*PROBLEMS, *NO_ANSWER)) or is_away(error)
 
 
 def _domain(request: Request, error: Exception) -> Response:
@@ -172,14 +182,19 @@ def _domain(request: Request, error: Exception) -> Response:
 
 
 def _system(request: Request, error: Exception) -> Response:
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+    if is_full(error):
+        logs.event("disk_full", level=logging.ERROR, error=reason(error))
         return _answer(request, DISK_FULL, "nothing was kept; free some space and try again")
-    return _unexpected(request, error)
+    logging.getLogger("ricefish").error("store_failed", exc_info=error)
+    return _answer(request, NO_STORE, "nothing that was accepted is lost; try again when the store answers")
 
 
 def _database(request: Request, error: Exception) -> Response:
     if isinstance(error, DataError):  # it answers, that it has no such value
         return _answer(request, NOT_STORABLE, reason(error))
+    if is_full(error):
+        logs.event("disk_full", level=logging.ERROR, error=reason(error))
+        return _answer(request, DISK_FULL, "the database has no room left; free some space and try again")
     if isinstance(error, OperationalError | PoolTimeout | Unanswered):  # it is away, as the log says once a request
         logs.event("database_failed", level=logging.ERROR, error=reason(error))
     else:

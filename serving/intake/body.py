@@ -83,7 +83,7 @@ class Received:
 
     def _write(self, piece: bytearray) -> None:
         self._digest.update(piece)
-        self.file.write(piece)
+        self.limits.write(self.file, piece)
 
 
 async def receive(stream: AsyncIterator[bytes], path: Path, *, limits: Limits, writing: ThreadPool) -> tuple[str, int]:

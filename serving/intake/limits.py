@@ -8,6 +8,7 @@ import os
 import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
@@ -61,6 +62,11 @@ class Limits:
         """Raises OSError (ENOSPC) if so many bytes more would fill the disk."""
         if shutil.disk_usage(self.folder).free < size + self._spare:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.folder))
+
+    def write(self, file: BinaryIO, piece: bytes | bytearray) -> None:
+        """Writes what has arrived of a file whose size may not have been known. Raises as `check_room` does."""
+        self.check_room(len(piece))
+        file.write(piece)
 
     def check_volume(self, shape: Triple, dtype: np.dtype[np.generic], *, name: str, copied: bool) -> None:
         """Raises as the others do, for what a file holds once it is unpacked and its segmentation is written.

@@ -239,7 +239,7 @@ class Uploads:
                     self._check_end(info, end)
                     if digest:
                         digest.update(piece)
-                    checksum = await self._writing.run(partial(_write_through, file, piece, checksum))
+                    checksum = await self._writing.run(partial(_write_through, file, piece, checksum, self.limits))
                 if digest and expected and digest.digest() != expected[1]:
                     size = end - offset
                     raise ChecksumMismatch(f"the {expected[0]} of the {size} bytes is not the one that was stated")
@@ -286,8 +286,9 @@ class Uploads:
         beside.replace(folder / INFO_FILE)
 
 
-def _write_through(file: FileIO, piece: bytes, checksum: int) -> int:
-    """Writes a piece; gives the checksum of all that has arrived with it."""
+def _write_through(file: FileIO, piece: bytes, checksum: int, limits: Limits) -> int:
+    """Writes a piece, where there is room for it; gives the checksum of all that has arrived with it."""
+    limits.check_room(len(piece))
     left = memoryview(piece)
     while left:
         left = left[file.write(left) or 0 :]

@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Protocol
 
 from serving.observability.probes import Probe
@@ -46,11 +47,19 @@ class Readiness:
         needed: Mapping[str, Callable[[], object]],
         threads: Mapping[str, Threads],
         model: Callable[[], object],
+        room: Mapping[str, Callable[[], object]] = MappingProxyType({}),
     ) -> None:
-        """`needed` and `model` raise what is wrong; of these, `model` is quick."""
+        """`needed`, `model` and `room` raise what is wrong; `model` is quick.
+
+        `room` is looked at where something needed answers: whether more can be written, which not all calls need.
+        """
         self._probes = {
             name: Probe(look, most_age_seconds=_AGE_SECONDS, limit_seconds=_LIMIT_SECONDS)
             for name, look in needed.items()
+        }
+        self._room = {
+            name: Probe(look, most_age_seconds=_AGE_SECONDS, limit_seconds=_LIMIT_SECONDS)
+            for name, look in room.items()
         }
         self._threads = threads
         self._model = model
@@ -70,7 +79,7 @@ class Readiness:
 
     async def checks(self) -> list[Check]:
         """Whether work can be taken."""
-        asked = [_checked(name, probe.ask_async()) for name, probe in self._probes.items()]
+        asked = [_checked(name, self._well(name)) for name in self._probes]
         stopping = "the server was told to stop" if self.draining else None
         return [
             Check("accepting", not self.draining, 0.0, stopping),
@@ -78,6 +87,11 @@ class Readiness:
             *self.alive(),
             *await asyncio.gather(*asked),
         ]
+
+    async def _well(self, name: str) -> None:
+        await self._probes[name].ask_async()
+        if name in self._room:
+            await self._room[name].ask_async()
 
     async def _has_model(self) -> None:
         self._model()

@@ -137,6 +137,7 @@ def _uploads(components: Components, pools: Pools) -> Uploads:
     expiry_seconds = settings.upload_expiry_hours * 3600
     uploads = Uploads(scratch.uploads_dir, limits=limits, expiry_seconds=expiry_seconds, writing=pools.writing)
     uploads.expire(starting=True)
+    janitor.also(components.database.keep_reserve, name="reserve")
     janitor.also(uploads.expire, name="uploads")
     janitor.sweep(starting=True, alone=components.alone)
     janitor.also(lambda: components.models.prune(components.jobs.needed_models()), name="models")
@@ -224,6 +225,10 @@ def _readiness(components: Components, follower: Follower) -> Readiness:
         },
         threads=threads,
         model=lambda: models.current if components.settings.references else None,
+        room={
+            "database": components.database.check_room,
+            "scratch": lambda: Limits(components.scratch.root, None).check_room(0),
+        },
     )
 
 

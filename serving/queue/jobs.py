@@ -9,6 +9,7 @@ import contextlib
 import copy
 import math
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from functools import partial
 from typing import Any, get_args
 
 from sqlalchemy import Select, and_, delete, func, insert, or_, select, true, update
@@ -210,7 +211,8 @@ class Jobs:
 
     def remove(self, scan_id: str) -> None:
         """Cancels a scan and hides it; the files go next, then `forget`. Raises ScanNotFound."""
-        self._move(scan_id, _SHOWN, to="deleted", done="deleted", owner=None)
+        hide = partial(self._move, scan_id, _SHOWN, to="deleted", done="deleted", owner=None)
+        self._database.even_if_full(hide)
 
     def forget(self, scan_ids: Iterable[str]) -> None:
         """Drops the rows of removed scans, whose files are gone."""

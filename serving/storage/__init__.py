@@ -28,8 +28,18 @@ __all__ = [
     "Store",
     "StoreError",
     "open_store",
+    "raised_by",
     "sync",
 ]
+
+
+def raised_by(settings: Settings) -> tuple[type[Exception], ...]:
+    """What the library of a store that is elsewhere raises, beside OSError."""
+    if not settings.store.startswith(S3_SCHEME):
+        return ()
+    from botocore.exceptions import BotoCoreError, ClientError  # type: ignore[import-untyped]  # noqa: PLC0415  as below
+
+    return BotoCoreError, ClientError
 
 
 def open_store(settings: Settings, scratch: Scratch) -> Store:

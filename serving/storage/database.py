@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import math
+import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from pathlib import Path
 
 from sqlalchemy import (
     URL,
@@ -29,15 +33,19 @@ from sqlalchemy import (
     make_url,
     select,
 )
-from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.engine.interfaces import DBAPIConnection, ExceptionContext
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 from sqlalchemy.pool import ConnectionPoolEntry
 from sqlalchemy.schema import CreateColumn
 
 from serving.observability.reasons import first_line
+from serving.storage.failures import is_full
+from serving.storage.reserve import Reserve
 
 _READS = "ricefish_reads"
 _BUSY_SECONDS = 60
+_FULL_SECONDS = 30.0
+"""How long it counts that something could not be written for want of room."""
 
 STATES = ("arriving", "queued", "running", "succeeded", "failed", "cancelled", "deleted")
 """Of a scan."""
@@ -165,6 +173,10 @@ class Database:
             self._engine, self._unhurried = postgresql.engine(self.url), postgresql.unhurried
         else:
             self._engine = _sqlite(self.url)
+        file = None if self.shared else self.url.database
+        self._reserve = Reserve(Path(f"{file}-reserve")) if file and file != ":memory:" else None
+        self._full_at = -math.inf
+        event.listen(self._engine, "handle_error", self._failed)
         self._reading = self._engine.execution_options(isolation_level="AUTOCOMMIT", **{_READS: True})
 
     @property
@@ -182,6 +194,7 @@ class Database:
                 _complete(connection)
         except SQLAlchemyError as error:
             raise DatabaseError(f"the database {self.name} cannot be used: {first_line(error)}") from error
+        self.keep_reserve()
 
     def close(self) -> None:
         """Gives all connections back."""
@@ -214,6 +227,29 @@ class Database:
         """Ids of all scans that have a row, be they arriving or removed."""
         with self.reading() as connection:
             return set(connection.scalars(select(scans.c.id)))
+
+    def check_room(self) -> None:
+        """Raises OSError (ENOSPC) where there was no room for something to be written a moment ago."""
+        if time.monotonic() - self._full_at < _FULL_SECONDS:
+            raise OSError(errno.ENOSPC, "the database's disk is full")
+
+    def even_if_full(self, write: Callable[[], None]) -> None:
+        """Writes what makes room: where there is none, on that which was kept for it. Raises SQLAlchemyError."""
+        try:
+            write()
+        except SQLAlchemyError as error:
+            if self._reserve is None or not is_full(error) or not self._reserve.release():
+                raise
+            write()
+
+    def keep_reserve(self) -> None:
+        """Keeps room for `even_if_full`, where there is some."""
+        if self._reserve is not None:
+            self._reserve.keep()
+
+    def _failed(self, context: ExceptionContext) -> None:
+        if is_full(context.original_exception):
+            self._full_at = time.monotonic()
 
     @property
     def now(self) -> ColumnElement[float]:
