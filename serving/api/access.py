@@ -16,7 +16,7 @@ from serving.api import problems
 from serving.auth.authentication import Auth, NotAllowed, NotAuthenticated
 from serving.auth.identity import IDENTITY, Scope
 from serving.auth.keys import Key
-from serving.auth.origin import ForeignOrigin, Origins
+from serving.auth.origin import ForeignOrigin, Origins, came_by_network
 from serving.auth.quotas import QuotaExceeded
 from serving.parsing.quantities import optional_number
 
@@ -128,9 +128,9 @@ class Access:
         if not identity.may(*wanted):
             raise NotAllowed(f"this key has not the scope {' or '.join(sorted(wanted))}")
         scope[IDENTITY] = identity
-        if key is None:
+        if key is None and came_by_network(scope.get("client")):
             self._origins.check(scope["method"], headers)
-        else:
+        if key is not None:
             auth.quotas.take_request(key)
             length = optional_number(headers.get("content-length"))
             if length is not None or "transfer-encoding" in headers:

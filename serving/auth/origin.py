@@ -58,6 +58,11 @@ class Origins:
         return frozenset(_name(name) for name in self.named)
 
 
+def came_by_network(client: tuple[str, int] | None) -> bool:
+    """False for what no browser can have sent: over a socket that is a file, or within this process."""
+    return client is not None and _is_address(client[0])
+
+
 def is_loopback(host: str) -> bool:
     """True if only this machine reaches what listens there."""
     if host == "localhost":

@@ -12,6 +12,7 @@ if TYPE_CHECKING:  # it is there for type checkers alone
     from python_multipart.multipart import MultipartCallbacks
 
 _MOST_FIELD_BYTES = 10_000
+_MOST_PARTS = 100
 
 
 class FormRefused(ValueError):
@@ -30,6 +31,7 @@ class Form:
     _name: str = ""
     _in_file: bool = False
     _ended: bool = False
+    _parts: int = 0
     _pieces: list[bytes] = field(default_factory=list)
     _field: bytearray = field(default_factory=bytearray)
 
@@ -78,6 +80,9 @@ class Form:
         self._headers.clear()
         self._field.clear()
         self._in_file = False
+        self._parts += 1
+        if self._parts > _MOST_PARTS:
+            raise FormRefused(f"the form has more than {_MOST_PARTS} parts; a scan's has one file and a few fields")
 
     def _header_field(self, data: bytes, start: int, end: int) -> None:
         self._header_name += data[start:end]

@@ -184,3 +184,17 @@ def test_requests_under_way_leave_room_for_health_checks_alone(server: RunningSe
         alive(server)
         assert httpx.get(f"{server.url}/v1/scans", timeout=10, trust_env=False).status_code == 503
     server.until(lambda: httpx.get(f"{server.url}/v1/scans", trust_env=False).status_code == 200)
+
+
+def test_a_form_has_an_end(server: RunningServer) -> None:
+    """Too many parts, a field that is too long, and a header of a part that is: 400."""
+    part = 'Content-Disposition: form-data; name="n{}"\r\n'
+    bodies = (
+        "".join(f"--x\r\n{part.format(number)}\r\nv\r\n" for number in range(150)),
+        f"--x\r\n{part.format(0)}\r\n" + "v" * 20_000,
+        f"--x\r\n{part.format(0)}X-A: " + "v" * 20_000,
+        f"--x\r\n{part.format(0)}" + "X-A: v\r\n" * 50,
+    )
+    for body in bodies:
+        answer = server.http.post(f"{server.url}/v1/scans", content=body, headers={"Content-Type": FORM})
+        assert (answer.status_code, answer.json()["type"]) == (400, "urn:ricefish:problem:bad-form"), answer.text
