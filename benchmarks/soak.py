@@ -23,8 +23,9 @@ import statistics
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -40,11 +41,9 @@ from benchmarks.traffic import Ledger, Lost, Traffic
 from harness import servers
 from harness.postgresql import postgresql_database
 from scans.formats import create_volume
-from scans.geometry import Frame, Spacing
+from scans.geometry import Frame, Spacing, Triple
 
 FILES = 4
-_SHAPE = (48, 160, 160)
-"""z, y, x: about two seconds of work, so that most kills hit something."""
 _PATIENCE_SECONDS = 30.0
 """Clients are to be disturbed, not shut out: while one has waited for so long, nothing is killed until it is
 answered. A process that lives and does not answer it within two minutes is a fault."""
@@ -55,7 +54,24 @@ _SCANS_BETWEEN = 2.0
 and shows nothing."""
 
 
-def soak(*, kills: int, workers: int, seed: int, console: Console, model: Path | None = None) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Pace:
+    """How fast kills follow each other, and upon what."""
+
+    shape: Triple = (48, 160, 160)
+    """Of the scans, z, y, x: about two seconds of work, so that most kills hit something."""
+    most_seconds: float | None = None
+    """The longest time between kills; None: as the scans need it."""
+    process: Callable[[servers.Process], servers.Process] = lambda process: process
+    """How a server or worker is run; this one: as a user runs it."""
+
+
+_ORDINARY = Pace()
+
+
+def soak(
+    *, kills: int, workers: int, seed: int, console: Console, model: Path | None = None, pace: Pace = _ORDINARY
+) -> dict[str, Any]:
     """One long disturbance of a server with that model, or a very small one; gives what happened. Raises Lost."""
     with ExitStack() as stack:
         folder = Path(
@@ -64,14 +80,16 @@ def soak(*, kills: int, workers: int, seed: int, console: Console, model: Path |
         stack.callback(_keep_logs, folder)
         database = stack.enter_context(postgresql_database()) if workers else None
         model = model or write_model(folder / "model", "tiny")
-        files = [_write_file(folder / f"fish_{number}.nii", number) for number in range(FILES)]
-        processes = _processes(folder, model, workers=workers, database=database)
+        files = [_write_file(folder / f"fish_{number}.nii", number, pace.shape) for number in range(FILES)]
+        processes = [pace.process(one) for one in _processes(folder, model, workers=workers, database=database)]
         for process in processes:
             process.start()
             stack.callback(process.kill)
         url = processes[0].url
         expected, scan_seconds = zip(*(_undisturbed(url, file) for file in files), strict=True)
-        most_seconds = max(_LEAST_MOST_SECONDS_BETWEEN, _SCANS_BETWEEN * statistics.median(scan_seconds))
+        most_seconds = pace.most_seconds or max(
+            _LEAST_MOST_SECONDS_BETWEEN, _SCANS_BETWEEN * statistics.median(scan_seconds)
+        )
         ledger = Ledger()
         traffic = Traffic(url, files, ledger, seed)
         began = time.monotonic()
@@ -117,9 +135,9 @@ def _processes(folder: Path, model: Path, *, workers: int, database: str | None)
     return processes + [servers.worker(folder, name=f"worker-{n}", store=store, **common) for n in range(workers)]
 
 
-def _write_file(path: Path, number: int) -> Path:
-    grey = np.random.default_rng(number).integers(0, 4000, _SHAPE).astype(np.uint16)
-    with create_volume(path, shape=_SHAPE, dtype=np.uint16, frame=Frame.from_lps(Spacing(0.2, 0.1, 0.1))) as writer:
+def _write_file(path: Path, number: int, shape: Triple) -> Path:
+    grey = np.random.default_rng(number).integers(0, 4000, shape).astype(np.uint16)
+    with create_volume(path, shape=shape, dtype=np.uint16, frame=Frame.from_lps(Spacing(0.2, 0.1, 0.1))) as writer:
         writer.write(grey)
     return path
 
@@ -181,6 +199,8 @@ def _check(url: str, ledger: Ledger, expected: Sequence[tuple[str, ...]]) -> Cou
     states = Counter[str]()
     with httpx.Client(base_url=url, timeout=120, trust_env=False) as http:
         for scan_id, number in ledger.accepted.items():
+            if ledger.fetched.get(scan_id, expected[number][-1]) != expected[number][-1]:
+                raise Lost(f"{scan_id} was handed out with other bytes than an undisturbed run has")
             if scan_id in ledger.removed:
                 if http.get(f"/v1/scans/{scan_id}").status_code != 404:
                     raise Lost(f"{scan_id} was removed and is still there")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import random
 import threading
 import time
@@ -29,6 +30,8 @@ class Ledger:
     accepted: dict[str, int] = field(default_factory=dict)
     cancelled: set[str] = field(default_factory=set)
     removed: set[str] = field(default_factory=set)
+    fetched: dict[str, str] = field(default_factory=dict)
+    """SHA-256 of results that came whole, as OME-Zarr."""
     counts: Counter[str] = field(default_factory=Counter)
     faults: list[str] = field(default_factory=list)
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -65,7 +68,12 @@ class Traffic:
 
     def threads(self) -> list[threading.Thread]:
         """One per client; they run until `stopping` is set."""
-        clients: list[Callable[[random.Random, httpx.Client], None]] = [self.post, self.upload, self.disturb]
+        clients: list[Callable[[random.Random, httpx.Client], None]] = [
+            self.post,
+            self.upload,
+            self.fetch,
+            self.disturb,
+        ]
         return [threading.Thread(target=self._run, args=(n, one)) for n, one in enumerate(clients)]
 
     def _run(self, number: int, client: Callable[[random.Random, httpx.Client], None]) -> None:
@@ -115,6 +123,22 @@ class Traffic:
         if answer.status_code not in (200, 202):
             raise Lost(f"an upload was refused: {answer.status_code} {answer.text}")
         self.ledger.add(answer.json()["id"], number, how="uploaded")
+
+    def fetch(self, generator: random.Random, http: httpx.Client) -> None:
+        """Fetches a result once; a transfer that breaks off, and a scan that is not finished, give none."""
+        scan_id = self.ledger.pick(generator)
+        if scan_id is None:
+            return
+        try:
+            answer = http.get(f"/v1/scans/{scan_id}/segmentation", params={"format": "ome-zarr"})
+        except httpx.HTTPError:
+            self.ledger.counts["fetches cut off"] += 1
+            return
+        if answer.is_success:
+            self.ledger.fetched[scan_id] = hashlib.sha256(answer.content).hexdigest()
+            self.ledger.counts["fetched"] += 1
+        elif answer.status_code >= 500 and answer.status_code != 503:
+            raise Lost(f"a result was answered with {answer.status_code} {answer.text}")
 
     def disturb(self, generator: random.Random, http: httpx.Client) -> None:
         """Cancels or removes a scan in whatever state it is. Raises Lost."""

@@ -11,6 +11,7 @@ import threading
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import IO, Protocol
 
 import httpx
 
@@ -26,6 +27,36 @@ class DidNotStart(RuntimeError):
     """A process that ended before it was ready; the message holds the end of its log."""
 
 
+class Running(Protocol):
+    """What is asked of a running process: as `subprocess.Popen` does it."""
+
+    @property
+    def pid(self) -> int:
+        """Of the process."""
+        ...
+
+    @property
+    def stdout(self) -> IO[str] | None:
+        """What it says."""
+        ...
+
+    def poll(self) -> int | None:
+        """The exit status; None while it runs."""
+        ...
+
+    def wait(self, timeout: float | None = None) -> int:
+        """The exit status, once there is one. Raises subprocess.TimeoutExpired."""
+        ...
+
+    def send_signal(self, sig: int) -> None:
+        """Sends a signal."""
+        ...
+
+    def kill(self) -> None:
+        """Sends SIGKILL."""
+        ...
+
+
 @dataclass
 class Process:
     """`ricefish serve` or `ricefish worker`, with its settings; the same ones at every start."""
@@ -39,7 +70,7 @@ class Process:
     """That it works in; None: ours."""
     url: str = ""
     """Of a server; a worker has none."""
-    running: subprocess.Popen[str] | None = None
+    running: Running | None = None
     _lock: threading.RLock = field(default_factory=threading.RLock)
 
     @property
@@ -56,15 +87,7 @@ class Process:
         """
         self.log.parent.mkdir(parents=True, exist_ok=True)
         with self._lock, self.log.open("a") as log:
-            self.running = subprocess.Popen(
-                [*RICEFISH, *self.command],
-                env={**_surroundings(), **{f"RICEFISH_{key.upper()}": value for key, value in self._given().items()}},
-                cwd=self.folder,
-                stdout=subprocess.PIPE,
-                stderr=log,
-                text=True,
-                start_new_session=True,
-            )
+            self.running = self.launched(log)
             said = self._first_line()
         if not said:
             status = self._close()
@@ -75,6 +98,23 @@ class Process:
         address = re.search(r"https?://\S+", said)
         self.url = address.group() if address else ""
         return self
+
+    def launched(self, log: IO[str]) -> Running:
+        """A new process that says on `stdout` when it works, and logs there."""
+        return subprocess.Popen(
+            [*RICEFISH, *self.command],
+            env=self.environment(),
+            cwd=self.folder,
+            stdout=subprocess.PIPE,
+            stderr=log,
+            text=True,
+            start_new_session=True,
+        )
+
+    def environment(self) -> dict[str, str]:
+        """Of the process: ours, but for what is Ricefish's; that comes from its settings."""
+        given = {**self.settings, "port": self.url.rpartition(":")[2] or "0"}
+        return {**_surroundings(), **{f"RICEFISH_{key.upper()}": value for key, value in given.items()}}
 
     def send(self, number: signal.Signals) -> None:
         """Sends a signal."""
@@ -107,9 +147,6 @@ class Process:
     def peak_bytes(self) -> int:
         """The most memory that the process has had at once (VmHWM)."""
         return _status_bytes(self.pid, "VmHWM")
-
-    def _given(self) -> dict[str, str]:
-        return {**self.settings, "port": self.url.rpartition(":")[2] or "0"}
 
     def _first_line(self) -> str:
         assert self.running is not None  # noqa: S101 - it was just started

@@ -16,9 +16,9 @@ import httpx
 
 from harness import servers
 from harness.postgresql import new_postgresql_database
+from harness.stoppable import Stoppable
 from serving.auth.keys import Keys
 from serving.storage.database import Database
-from tests.serving.databases import Stoppable
 from tests.serving.intake.test_ways_in import nifti
 
 FILES = [nifti(number, (24, 40, 48)) for number in range(2)]

@@ -22,8 +22,8 @@ from numpy.typing import NDArray
 
 from harness import servers
 from harness.offline import run_offline
+from harness.stoppable import Stoppable, stoppable_postgresql
 from scans.intensity import Window
-from tests.serving.databases import Stoppable, stoppable_postgresql
 from tests.serving.loads import load
 from tests.serving.models import write_model
 from tests.serving.registries import CHAMPION, RegistryServer, SmallRegistry, free_port

@@ -16,9 +16,9 @@ import numpy as np
 import pytest
 
 from harness.postgresql import new_postgresql_database
+from harness.stoppable import Stoppable, stoppable_postgresql
 from serving.observability.probes import Probe, Unanswered
 from tests.serving.conftest import AFFINE, Example
-from tests.serving.databases import Stoppable, stoppable_postgresql
 from tests.serving.models import write_model
 from tests.serving.running import RunningServer
 

@@ -15,6 +15,7 @@ from fastapi.testclient import TestClient
 from sqlalchemy.exc import OperationalError
 
 from harness import servers
+from harness.stoppable import Stoppable, stoppable_postgresql
 from serving.app import create_app
 from serving.auth.authentication import OUTAGE_SECONDS, Auth, NotAuthenticated
 from serving.auth.identity import ANYONE
@@ -22,7 +23,6 @@ from serving.auth.keys import Key, Keys
 from serving.queue.jobs import Jobs
 from serving.settings import Settings
 from serving.storage.database import Database
-from tests.serving.databases import Stoppable, stoppable_postgresql
 from tests.serving.models import write_model
 from tests.serving.sites import BOUND_SECONDS, FILES, Site, a_site
 

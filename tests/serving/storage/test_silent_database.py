@@ -6,9 +6,9 @@ import pytest
 from sqlalchemy.exc import OperationalError
 
 from harness.postgresql import new_postgresql_database
+from harness.stoppable import stoppable_postgresql
 from serving.storage import postgresql
 from serving.storage.database import Database
-from tests.serving.databases import stoppable_postgresql
 
 pytestmark = pytest.mark.process
 
