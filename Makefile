@@ -28,7 +28,7 @@ export ORT_DISABLE_TELEMETRY := 1
 export HF_HUB_OFFLINE := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help setup demo check test compose-test image-test lint style format serve mlflow repro bench bench-peers bench-capacity \
+.PHONY: help setup demo check test attack compose-test image-test lint style format serve mlflow repro bench bench-peers bench-capacity \
 	bench-resume bench-soak bench-swaps bench-workers bench-seeds bench-recipe bench-drift sbom audit deps graph wheel lock clean
 
 help:  ## show this list
@@ -48,6 +48,9 @@ check: style  ## what one runs after each edit: style and every test that starts
 
 test: setup  ## every test but those of compose-test and image-test; ARGS go to pytest
 	@pytest -n auto --dist loadfile --no-loadscope-reorder $(ARGS)
+
+attack: setup  ## attack readers, servers and stores, on the loopback (minutes; ARGS=--long: about an hour)
+	@python -m attack $(ARGS)
 
 compose-test: setup  ## run compose.yaml without an engine, on Linux as root, and disturb it (30 minutes)
 	@pytest -m compose tests/deploy $(ARGS)

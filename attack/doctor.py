@@ -1,0 +1,59 @@
+"""Doctor: what `ricefish doctor --store` says of a store, and whether it names a damage."""
+
+from __future__ import annotations
+
+import subprocess
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from attack.forked import ForkedProcess
+
+_SECONDS = 120.0
+
+
+@dataclass(frozen=True)
+class Examination:
+    """What it printed, and how it ended."""
+
+    said: str
+    status: int
+    """0: nothing is wrong; 1: something is; others: it did not get so far."""
+
+    def names(self, path: PurePosixPath) -> bool:
+        """Whether it says that something is wrong, and where: the file, or the scan, model or upload that it is of."""
+        return self.status == 1 and any(name in self.said for name in _names(path))
+
+    def verdict(self, path: PurePosixPath) -> str:
+        """In a word or two."""
+        if self.names(path):
+            return "names it"
+        return {0: "sees nothing", 1: "names something else"}.get(self.status, "does not work")
+
+
+def examine(store: Path) -> Examination:
+    """Has a store looked at that nobody serves."""
+    with tempfile.TemporaryDirectory() as folder:
+        process = ForkedProcess(("doctor", "--store", "--json"), {"store": str(store)}, Path(folder) / "log")
+        with process.log.open("a", encoding="utf-8") as log:
+            running = process.launched(log)
+        said = running.stdout.read() if running.stdout else ""
+        try:
+            status = running.wait(_SECONDS)
+        except subprocess.TimeoutExpired:
+            running.kill()
+            status = running.wait()
+        if running.stdout:
+            running.stdout.close()
+        return Examination(said + process.log.read_text(encoding="utf-8", errors="replace"), status)
+
+
+def _names(path: PurePosixPath) -> list[str]:
+    parts = path.parts
+    if parts[0] == "scans":
+        return [str(path), parts[1]]
+    if parts[0] == "models":
+        return [str(path), *(part for part in parts[1:] if len(PurePosixPath(part).stem) >= 32)]
+    if "uploads" in parts:
+        return [str(path), parts[parts.index("uploads") + 1]]
+    return [str(path), path.name]

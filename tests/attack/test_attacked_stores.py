@@ -1,0 +1,55 @@
+"""Damaged stores and strange calls: a few of each here, hundreds and thousands by `make attack ARGS=--long`."""
+
+from __future__ import annotations
+
+from pathlib import Path, PurePosixPath
+
+import pytest
+
+from attack import calls, integrity
+from attack.specimens import BROKEN, REFUSED
+from attack.tally import Arena, Tally
+from tests.serving.models import write_model
+
+pytestmark = pytest.mark.process
+
+
+@pytest.fixture(scope="session")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_model(tmp_path_factory.mktemp("attacked-model"))
+
+
+def arena(folder: Path, model: Path) -> Arena:
+    place = folder / "arena"
+    place.mkdir()
+    return Arena(place, folder / "kept", 1, model, lambda line: None)
+
+
+def test_a_damaged_store_hands_out_nothing_wrong(tmp_path: Path, model: Path) -> None:
+    """Bits of some files are flipped, and some files are gone: answers are right, or refused."""
+    other = write_model(tmp_path / "other", thresholds=(0.3, 0.6))
+    tally = integrity.attack(arena(tmp_path, model), flips=4, removals=2, other_model=other)
+    assert tally.counts["places"] == 6
+    wrong = [one for one in tally.findings if not one.what.startswith("doctor")]
+    assert [f"{finding.what} ({finding.repeat})" for finding in wrong] == []
+    assert tally.counts["answers: right"]
+
+
+def test_generated_calls_have_documented_answers(tmp_path: Path, model: Path) -> None:
+    """By everybody: no 5xx but 503 and 507, nothing without a valid key, nothing of others."""
+    tally = calls.attack(arena(tmp_path, model), calls=60)
+    assert tally.counts["calls"] == 60
+    assert [f"{finding.what} ({finding.repeat})" for finding in tally.findings] == []
+
+
+def test_what_is_wrong_is_a_finding() -> None:
+    """An answer that is another, and a 500; one that is refused or broken off is none."""
+    damage = integrity.Damage(PurePosixPath("scans/1/segmentation.ome.zarr/0/c/0/0/0"), 3)
+    answers = {"a": "other", "b": f"{REFUSED}: 500", "c": f"{REFUSED}: 503", "d": f"{BROKEN}: ReadError", "e": "true"}
+    tally = Tally("integrity")
+    integrity._judge(tally, damage, "a scan", truth=dict.fromkeys(answers, "true"), found=answers, repeat="so")
+    assert [one.what for one in tally.findings] == [
+        "other a of a scan, shard damaged",
+        "500 for b of a scan, shard damaged",
+    ]
+    assert dict(tally.counts) == {"answers: refused": 1, "answers: broken off": 1, "answers: right": 1}
