@@ -208,24 +208,23 @@ class Uploads:
         """
         await self._writing.run(partial(self._info, upload_id))
         await self._end_writer(upload_id)
-        info, present = await self._writing.run(partial(self.get, upload_id))
-        if present != offset:
-            raise OffsetConflict(f"Upload-Offset is {offset}; {present} bytes have arrived")
         writer = asyncio.current_task()
         if writer is not None:
             self._writers[upload_id] = writer
         try:
+            info, present = await self._writing.run(partial(self.get, upload_id))
+            if present != offset:
+                raise OffsetConflict(f"Upload-Offset is {offset}; {present} bytes have arrived")
             return await self._write(info, body, offset=offset, expected=stated_checksum(checksum))
         finally:
             if self._writers.get(upload_id) is writer:
                 del self._writers[upload_id]
 
     async def _end_writer(self, upload_id: str) -> None:
-        writer = self._writers.get(upload_id)
-        if writer is not None and writer is not asyncio.current_task():
+        """Returns when there is none; several that wait for one end each other, and the last of them writes."""
+        while (writer := self._writers.get(upload_id)) is not None and not writer.done():
             writer.cancel()
-            with contextlib.suppress(asyncio.CancelledError, Exception):
-                await asyncio.wait({writer})
+            await asyncio.wait({writer})
 
     async def _write(
         self, info: UploadInfo, body: AsyncIterator[bytes], *, offset: int, expected: tuple[str, bytes] | None

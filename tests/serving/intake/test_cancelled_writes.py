@@ -94,3 +94,27 @@ def test_the_event_loop_waits_for_no_fsync(tmp_path: Path, monkeypatch: pytest.M
 
     assert asyncio.run(meanwhile()) == 3
     pool.close()
+
+
+def test_two_parts_at_once_are_not_mixed(tmp_path: Path) -> None:
+    """Three clients go on with one upload at the same offset: one of them writes, the others hear of it."""
+    pool = ThreadPool("upload-writer", threads=4)
+    uploads = Uploads(tmp_path, limits=Limits(tmp_path, None), expiry_seconds=1e6, writing=pool)
+    upload_id = uploads.create(length=6, metadata="").id
+
+    async def body(letter: bytes) -> AsyncIterator[bytes]:
+        for _ in range(3):
+            await asyncio.sleep(0)
+            yield letter
+
+    async def together() -> list[int | BaseException]:
+        parts = [
+            asyncio.create_task(uploads.append(upload_id, body(letter), offset=0)) for letter in (b"a", b"b", b"c")
+        ]
+        return await asyncio.gather(*parts, return_exceptions=True)
+
+    answers = asyncio.run(together())
+    pool.close()
+    content = uploads.data(upload_id).read_bytes()
+    assert len([one for one in answers if one == 3]) <= 1, answers
+    assert len(content) <= 3 and len(set(content)) <= 1, content
