@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 import re
 import signal
 import subprocess
@@ -86,9 +87,8 @@ def _metric(server: RunningServer, name: str) -> float:
 
 def _doctor(server: RunningServer) -> tuple[int, dict[str, Any]]:
     command = [sys.executable, "-m", "ricefish", "doctor", "--json", "--model", CHAMPION]
-    done = subprocess.run(
-        [*command, "--store", str(server.store), "--scan-gb", "0"], capture_output=True, text=True, check=False
-    )
+    environment = {**os.environ, "RICEFISH_STORE": str(server.store)}
+    done = subprocess.run([*command, "--scan-gb", "0"], capture_output=True, text=True, check=False, env=environment)
     return done.returncode, {finding["name"]: finding for finding in json.loads(done.stdout)["findings"]}
 
 
