@@ -69,7 +69,9 @@ def test_the_compressors_of_zarr_2_are_read(name, tmp_path):
 
 @pytest.mark.parametrize("shards", [None, (8, 16, 16)])
 @pytest.mark.parametrize(
-    "codec", [zarr.codecs.BloscCodec(), zarr.codecs.ZstdCodec(), zarr.codecs.GzipCodec(), None], ids=str
+    "codec",
+    [zarr.codecs.BloscCodec(), zarr.codecs.ZstdCodec(), zarr.codecs.GzipCodec(), None],
+    ids=lambda codec: type(codec).__name__,
 )
 def test_the_codecs_of_zarr_3_are_read(codec, shards, tmp_path):
     """In shards or not, packed by zarr itself."""
