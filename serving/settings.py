@@ -107,6 +107,13 @@ class Settings(BaseSettings):
     checks are answered and all else is refused with 503."""
     upload_expiry_hours: float = Field(default=48.0, gt=0)
     """A resumable upload that was not continued for this long is removed."""
+    readers: int = Field(default=4, ge=0)
+    """Processes in which uploads are read before they are accepted, started as they are needed; 0: the server reads
+    them itself, and the next two hold nothing."""
+    reader_memory_bytes: int = Field(default=2_000_000_000, ge=1 << 28)
+    """Memory that reading an upload may take, about three times its largest slice; more is a bad file."""
+    reader_stall_seconds: float = Field(default=60.0, gt=0)
+    """An upload of which no further slices could be read for this long is a bad file."""
     source_roots: tuple[Path, ...] = ()
     """Folders from which `source.uri` may name files, as a JSON list."""
     source_buckets: tuple[str, ...] = ()

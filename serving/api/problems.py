@@ -28,6 +28,7 @@ from serving.intake.arrived import UploadDamaged
 from serving.intake.body import DigestMismatch, DigestUnreadable, UploadStalled
 from serving.intake.limits import UploadTooLarge
 from serving.intake.multipart import FormRefused
+from serving.intake.reader_pool import ReaderFailed
 from serving.intake.refusals import AcceptanceUnderWay, KeyReused, RequestRefused
 from serving.intake.sources import SourceRefused
 from serving.intake.tus import ChecksumMismatch, OffsetConflict, UploadIncomplete, UploadNotFound
@@ -118,6 +119,7 @@ PROBLEMS: Mapping[type[Exception], Problem] = {
     ResultDamaged: Problem(503, "result-damaged", "The stored result is damaged; it is being made again", _WAIT),
     RowDamaged: Problem(503, "row-damaged", "The server's database is damaged"),
     ScanDamaged: Problem(503, "scan-damaged", "The stored scan is damaged; it has to be sent again"),
+    ReaderFailed: Problem(503, "no-reader", "The file could not be read just now", _WAIT),
     NotFinished: Problem(409, "not-finished", "The scan is not finished", _WAIT),
     NoResult: Problem(409, "no-result", "The scan has no result"),
     NotReady: Problem(503, "not-ready", "The server is not ready", _WAIT),

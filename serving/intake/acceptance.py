@@ -19,8 +19,9 @@ from serving.intake.deferred_writes import DeferredWrites
 from serving.intake.limits import Limits
 from serving.intake.parameters import Parameters
 from serving.intake.pools import LIGHT_VOXELS
+from serving.intake.reader_pool import ReaderPool
 from serving.intake.refusals import AcceptanceUnderWay, KeyReused
-from serving.intake.verification import departures, verify
+from serving.intake.verification import departures
 from serving.models.served import LoadedModel, Models
 from serving.observability import logs
 from serving.observability.observer import Observer
@@ -53,6 +54,7 @@ class Acceptance:
         models: Models,
         jobs: Jobs,
         limits: Limits,
+        readers: ReaderPool,
         owner_voxels: int,
         slab_slices: int,
         tracing: Tracing,
@@ -65,6 +67,7 @@ class Acceptance:
         self._models = models
         self._jobs = jobs
         self._limits = limits
+        self._readers = readers
         self._owner_voxels = owner_voxels
         self._slab_slices = slab_slices
         self._tracing = tracing
@@ -117,7 +120,7 @@ class Acceptance:
         if (known := self._known(upload, parameters, model.identity.key)) is not None:
             return Accepted(known, known=True)
         source = incoming / SOURCE_DIR / upload.filename
-        found = verify(
+        found = self._readers.verify(
             source,
             spacing=upload.spacing,
             rule=model.manifest.intensity,

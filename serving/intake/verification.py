@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -52,11 +52,19 @@ def _slab_slices(shape: Triple, dtype: np.dtype[Any], *, most: int) -> int:
 
 
 def verify(
-    path: Path, *, spacing: Spacing | None, rule: IntensityRule, copy: Path, limits: Limits, most_slices: int
+    path: Path,
+    *,
+    spacing: Spacing | None,
+    rule: IntensityRule,
+    copy: Path,
+    limits: Limits,
+    most_slices: int,
+    progress: Callable[[], None] = lambda: None,
 ) -> Verified:
     """Reads every slice of a file once, slab by slab, and samples its grey values on the way, as `rule.window` would.
 
     The slabs, of `most_slices` at most, are those in which it will be segmented, and the checksum of each is noted.
+    `progress` is called after each.
     A file whose slabs cannot be read alone, such as a compressed NIfTI, is written to `copy` as it is decoded, so that
     it never has to be decoded again. Raises FormatError for every fault, SpacingMissing where a spacing is needed,
     UploadTooLarge and OSError (ENOSPC) for a volume that is too large unpacked.
@@ -72,6 +80,7 @@ def verify(
             start, stop = box.start[0], box.stop[0]
             rows += [slab[z - start, ::step, ::step].flatten() for z in _multiples(step, start, stop)]
             checksums.append(voxels_crc32(slab))
+            progress()
             if writer:
                 writer.write(slab)
         sample = np.concatenate(rows)

@@ -17,6 +17,7 @@ from serving.intake.acceptance import Acceptance
 from serving.intake.admission import Admission, QueueLimits
 from serving.intake.limits import Limits
 from serving.intake.pools import Pools
+from serving.intake.reader_pool import ReaderPool
 from serving.intake.reception import Intake
 from serving.intake.sources import Sources
 from serving.intake.tus import Uploads
@@ -78,7 +79,8 @@ def server(settings: Settings, *, telemetry: Telemetry, tracing: Tracing) -> Ite
         stack.enter_context(running(components, components.janitor, components.worker, follower))
         stack.enter_context(components.shadow.published())
         admission = _admission(components)
-        acceptance = _acceptance(components, uploads.limits)
+        readers = stack.enter_context(contextlib.closing(_readers(settings)))
+        acceptance = _acceptance(components, uploads.limits, readers)
         intake = _intake(components, acceptance, admission, uploads, pools)
         components.janitor.also(acceptance.deferred_writes.retry, name="deferred")
         yield Resources(
@@ -145,12 +147,21 @@ def _uploads(components: Components, pools: Pools) -> Uploads:
     return uploads
 
 
-def _acceptance(components: Components, limits: Limits) -> Acceptance:
+def _readers(settings: Settings) -> ReaderPool:
+    return ReaderPool(
+        most=settings.readers,
+        memory_bytes=settings.reader_memory_bytes,
+        stall_seconds=settings.reader_stall_seconds,
+    )
+
+
+def _acceptance(components: Components, limits: Limits, readers: ReaderPool) -> Acceptance:
     return Acceptance(
         store=components.store,
         models=components.models,
         jobs=components.jobs,
         limits=limits,
+        readers=readers,
         owner_voxels=components.settings.owner_voxels,
         slab_slices=components.settings.slab_slices,
         tracing=components.tracing,

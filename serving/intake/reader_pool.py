@@ -1,0 +1,188 @@
+"""Reader pool: the processes that uploads are verified in, started when they are needed and used again.
+
+A file that takes more memory than a reader may have, that gets stuck, or that makes its reader crash is a bad file; the
+server goes on. What was verified is read in the server later, where each slab is compared with its checksum.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext, suppress
+from multiprocessing import Pipe
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+from scans.formats import FormatError
+from serving.intake import reader_process
+from serving.intake.limits import Limits
+from serving.intake.verification import Verified, verify
+
+_LONGEST_ANSWER = 64 << 20
+_START_SECONDS = 120.0
+_ENVIRONMENT = ("PATH", "HOME", "LANG", "TZ", "TMPDIR", "LD_LIBRARY_PATH", "VIRTUAL_ENV")
+"""What a reader is told of the server's environment: no keys, no addresses."""
+_FEW_THREADS = {
+    "OMP_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+    "MALLOC_ARENA_MAX": "2",
+}
+"""Stacks and arenas of threads would count as the file's memory."""
+
+
+class ReaderFailed(RuntimeError):
+    """A reader could not be started, or the server is stopping."""
+
+
+class ReaderPool:
+    """Verifies files in processes of their own. Safe to use from any thread; waits while all readers are at work."""
+
+    def __init__(self, *, most: int, memory_bytes: int, stall_seconds: float) -> None:
+        """At most so many processes, each with so many bytes beyond what it has when idle.
+
+        One that does not get on for `stall_seconds` is ended. With none, files are read in this process, and no limit
+        holds.
+        """
+        self._most = most
+        self._memory_bytes = memory_bytes
+        self._stall_seconds = stall_seconds
+        self._places = threading.BoundedSemaphore(max(most, 1))
+        self._heavy_places = threading.BoundedSemaphore(max(most - 1, 1))
+        self._lock = threading.Lock()
+        self._idle: list[_Reader] = []
+        self._all: set[_Reader] = set()
+        self._closed = False
+
+    def verify(self, path: Path, *, limits: Limits, **asked: Any) -> Verified:
+        """What `verification.verify` gives for the same, and raises.
+
+        Where there are several readers, one is kept for volumes that `limits` allow to be light only.
+
+        Raises FormatError, too, for a file that takes too much memory or time, or ends its reader, and ReaderFailed.
+        """
+        if not self._most:
+            return verify(path, limits=limits, **asked)
+        with self._heavy_places if limits.light_voxels is None else nullcontext(), self._reader() as reader:
+            answer = reader.ask({"path": path, "limits": limits, **asked}, path)
+        return reader_process.outcome(answer, path, memory_bytes=self._memory_bytes)
+
+    def close(self) -> None:
+        """Ends every reader, whatever it is doing."""
+        with self._lock:
+            self._closed = True
+            readers, self._idle = list(self._all), []
+        for reader in readers:
+            reader.end()
+
+    @contextmanager
+    def _reader(self) -> Iterator[_Reader]:
+        with self._places:
+            reader = self._take()
+            try:
+                yield reader
+            except BaseException:
+                self._drop(reader)
+                if self._closed:
+                    raise ReaderFailed("the server is stopping") from None
+                raise
+            with self._lock:
+                self._idle.append(reader)
+
+    def _take(self) -> _Reader:
+        while True:
+            with self._lock:
+                if self._closed:
+                    raise ReaderFailed("the server is stopping")
+                reader = self._idle.pop() if self._idle else None
+            if reader is None:
+                reader = _Reader(self._memory_bytes, self._stall_seconds)
+                with self._lock:
+                    self._all.add(reader)
+                return reader
+            if reader.alive:
+                return reader
+            self._drop(reader)
+
+    def _drop(self, reader: _Reader) -> None:
+        reader.end()
+        with self._lock:
+            self._all.discard(reader)
+
+
+class _Reader:
+    """One process, and the pipe to it."""
+
+    def __init__(self, memory_bytes: int, stall_seconds: float) -> None:
+        """Returns when it is ready. Raises ReaderFailed."""
+        self._stall_seconds = stall_seconds
+        self._pipe, theirs = Pipe()
+        with theirs:
+            self._process = _started(theirs, memory_bytes)
+        try:
+            ready = self._pipe.poll(_START_SECONDS) and self._pipe.recv_bytes(len(reader_process.READY))
+        except (EOFError, OSError):
+            ready = False
+        if not ready:
+            self.end()
+            raise ReaderFailed(f"a reader did not start (exit status {self._process.returncode})")
+
+    @property
+    def alive(self) -> bool:
+        """Whether it waits for a file: it ends by itself where one has left it with little memory."""
+        return self._process.poll() is None and not self._pipe.poll()
+
+    def ask(self, asked: dict[str, Any], path: Path) -> bytes:
+        """The answer for one file. Raises FormatError if it never comes."""
+        try:
+            self._pipe.send_bytes(pickle.dumps(asked))
+            while self._pipe.poll(self._stall_seconds):
+                message = self._pipe.recv_bytes(_LONGEST_ANSWER)
+                if message != reader_process.GOES_ON:
+                    return message
+        except (EOFError, OSError):
+            raise FormatError(path, f"the file could not be read: it {self._ending()}", _READABLE) from None
+        stuck = f"the file could not be read: nothing of it came for {self._stall_seconds:g} seconds"
+        raise FormatError(path, stuck, _READABLE)
+
+    def _ending(self) -> str:
+        try:
+            status = self._process.wait(timeout=5)
+        except subprocess.TimeoutExpired:
+            return "said what no reader says"
+        if status >= 0:
+            return f"ended its reader with status {status}"
+        return f"crashed its reader ({signal.Signals(-status).name})"
+
+    def end(self) -> None:
+        """At once, and waits until it has."""
+        with suppress(OSError):
+            self._process.kill()
+        self._process.wait()
+        if self._process.stdin is not None:
+            self._process.stdin.close()
+        self._pipe.close()
+
+
+_READABLE = "a file whose slices can be read one after another; its format may be damaged in a way that is not known"
+
+
+def _started(theirs: Connection, memory_bytes: int) -> subprocess.Popen[bytes]:
+    environment = {name: value for name in _ENVIRONMENT if (value := os.environ.get(name)) is not None}
+    search = os.pathsep.join(os.path.abspath(entry) for entry in sys.path)  # noqa: PTH100 - '' is this folder
+    command = [sys.executable, "-P", "-m", reader_process.__name__, str(theirs.fileno()), str(memory_bytes)]
+    return subprocess.Popen(
+        command,
+        env={**environment, **_FEW_THREADS, "PYTHONPATH": search},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        pass_fds=(theirs.fileno(),),
+        start_new_session=True,
+    )
