@@ -55,7 +55,7 @@ class BandedSource:
         return self.source.dtype
 
     def read(self, start: int, stop: int) -> NDArray[Any]:
-        """Slices [start, stop), a (stop - start, Y, X) array; a view of the band where they lie in it."""
+        """Slices [start, stop), a (stop - start, Y, X) array that is the caller's own."""
         if start % self.thickness == 0 and (stop % self.thickness == 0 or stop == self.shape[0]):
             return self.source.read(start, stop)
         pieces = []
@@ -65,7 +65,7 @@ class BandedSource:
             end = min(stop, first + self.thickness)
             pieces.append(self._whole(first)[at - first : end - first])
             at = end
-        return pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
+        return np.concatenate(pieces)
 
     def _whole(self, first: int) -> NDArray[Any]:
         if self._band is None or self._start != first:

@@ -63,7 +63,7 @@ def open_dicom(entries: Entries, names: list[str]) -> Opened:
 def _read_slice(entries: Entries, name: str) -> _Slice | None:
     with entries.stream(name) as file:
         require_readable_syntax(entries.path, name, file.read(META_BYTES))
-    with entries.stream(name) as file:
+        file.seek(0)
         header = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=_TAGS)
     if "Rows" not in header or "Columns" not in header:
         return None

@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pydicom
 from pydicom.encaps import generate_frames
+from pydicom.valuerep import EXPLICIT_VR_LENGTH_32
 
 from scans.formats.codestreams import stated_size
 from scans.formats.errors import FormatError
 
-META_BYTES = 1 << 14
+META_BYTES = 1 << 12
 """As many as the part of a file has that names its transfer syntax."""
 _META_AT = 132
-_LONG_LENGTHS = (b"OB", b"OW", b"OF", b"SQ", b"UT", b"UN", b"UC", b"UR")
 _PREFIX = "1.2.840.10008.1.2"
 _SYNTAXES = frozenset(
     _PREFIX + ending
@@ -28,25 +28,31 @@ _ACCEPTED = "plain DICOM (Explicit VR Little Endian: `dcmconv +te`), RLE, JPEG, 
 
 
 def require_readable_syntax(path: Path, name: str, start: bytes) -> None:
-    """Raises FormatError where the file's beginning names a transfer syntax that is not read.
+    """Raises FormatError where the file's beginning names a transfer syntax that is not read, or hides which it has.
 
     A deflated file is one of them: all of it would be unpacked, whatever it holds, for its header alone.
     """
     syntax = _transfer_syntax(start)
-    if syntax is not None and syntax not in _SYNTAXES:
+    if syntax is None:
+        raise FormatError(path, f"{name} does not name its transfer syntax where DICOM files do", _ACCEPTED)
+    if syntax and syntax not in _SYNTAXES:
         raise FormatError(path, f"{name} is in transfer syntax {_NAMES.get(syntax, syntax)}", _ACCEPTED)
 
 
 def _transfer_syntax(start: bytes) -> str | None:
-    at = _META_AT
-    while start[at : at + 2] == b"\x02\x00" and at + 12 <= len(start):
-        long = start[at + 4 : at + 6] in _LONG_LENGTHS
-        length = int.from_bytes(start[at + 8 : at + 12] if long else start[at + 6 : at + 8], "little")
+    """As pydicom will find it: the last in group 2, empty where there is none. None where that cannot be told."""
+    at, found = _META_AT, ""
+    while start[at : at + 2] == b"\x02\x00":
+        kind = start[at + 4 : at + 6].decode("latin-1")
+        if not (kind.isascii() and kind.isalpha() and kind.isupper()):
+            return None
+        long = kind in EXPLICIT_VR_LENGTH_32
         value = at + (12 if long else 8)
+        length = int.from_bytes(start[at + 8 : value] if long else start[at + 6 : value], "little")
         if start[at + 2 : at + 4] == b"\x10\x00":
-            return start[value : value + min(length, 64)].decode("ascii", "replace").strip("\0 ")
+            found = start[value : value + length].decode("latin-1").strip("\0 ")[:64]
         at = value + length
-    return None
+    return found if at + 2 <= len(start) else None
 
 
 def require_stated_size(content: pydicom.Dataset, size: tuple[int, int]) -> None:

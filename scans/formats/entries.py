@@ -72,7 +72,13 @@ class FolderEntries:
         """The file, to be closed."""
         return (self.path / name).open("rb")
 
-    open = stream
+    def open(self, name: str) -> BinaryIO:
+        """The file, to be closed. Raises FormatError for one that is larger than a slice may be."""
+        file = self.stream(name)
+        if (size := os.fstat(file.fileno()).st_size) > LARGEST_ENTRY:
+            file.close()
+            raise FormatError(self.path / name, f"a slice of {size} bytes", f"files of at most {LARGEST_ENTRY} bytes")
+        return file
 
 
 @dataclass(frozen=True)

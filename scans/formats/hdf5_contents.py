@@ -67,6 +67,7 @@ def require_sensible_chunks(path: Path, data: h5py.Dataset) -> None:
             raise FormatError(path, f"data set {data.name} packed with the filter {name}", _ACCEPTED)
     if data.chunks is None:
         return
+    packed = properties.get_nfilters() > 0
     size, whole = math.prod(data.chunks) * data.dtype.itemsize, math.prod(data.shape) * data.dtype.itemsize
     if size > _LARGEST_CHUNK:
         raise FormatError(path, f"chunks of {size} bytes {data.chunks}", "chunks of at most 1 GiB")
@@ -74,6 +75,7 @@ def require_sensible_chunks(path: Path, data: h5py.Dataset) -> None:
         raise FormatError(path, f"chunks of {data.chunks} in data of {data.shape}", "chunks no larger than that")
     most = size + size // 8 + 4096
     oversized: list[int] = []
-    data.id.chunk_iter(lambda chunk: oversized.append(chunk.size) if chunk.size > most else None)
+    if packed:
+        data.id.chunk_iter(lambda chunk: oversized.append(chunk.size) if chunk.size > most else None)
     if oversized:
         raise FormatError(path, f"a chunk of {size} bytes that is stored in {oversized[0]}", WHOLE_FILE)

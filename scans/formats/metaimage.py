@@ -5,6 +5,7 @@ Lengths are mm unless the header names another unit.
 
 from __future__ import annotations
 
+import math
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -66,7 +67,7 @@ def _source(path: Path, header: TextHeader, shape: Triple, stack: ExitStack) -> 
         data_path, offset = data_file(path, name), 0
     skip = header.number("headersize", 0)
     if skip == -1:
-        skip = data_path.stat().st_size - int(np.prod(shape)) * stored.itemsize - offset
+        skip = data_path.stat().st_size - math.prod(shape) * stored.itemsize - offset
     decoder = open_zlib if _true(header.get("compresseddata", "False")) else None
     return Layout(data_path, shape, stored, offset=offset, skip=skip, decoder=decoder).open(stack)
 

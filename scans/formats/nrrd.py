@@ -5,6 +5,7 @@ Lengths are mm unless the header names a unit. Directions in a space that is not
 
 from __future__ import annotations
 
+import math
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -102,7 +103,7 @@ def _source(path: Path, header: TextHeader, shape: Triple, stack: ExitStack) -> 
     if name := header.get("data file", header.get("datafile")):
         data_path, offset = data_file(path, name), 0
     if skip == -1:
-        skip = data_path.stat().st_size - int(np.prod(shape)) * stored.itemsize - offset
+        skip = data_path.stat().st_size - math.prod(shape) * stored.itemsize - offset
     layout = Layout(data_path, shape, stored, offset=offset, skip=skip, decoder=_DECODERS[encoding])
     return layout.open(stack)
 

@@ -6,6 +6,7 @@ Axes t and c are dropped where their size is 1. The translation is taken as the 
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Collection
 from contextlib import ExitStack
@@ -33,6 +34,9 @@ OME_ZARR = "an OME-Zarr image, version 0.4 or 0.5"
 
 _METADATA = ("zarr.json", ".zgroup", ".zarray", ".zattrs", ".zmetadata")
 _LARGEST_METADATA = 4 << 20
+_USUALLY_AT_ONCE = 10
+_AT_ONCE_BYTES = 512 << 20
+"""Of chunks that are unpacked at the same time."""
 _MOST_GROUPS = 1000
 """In a group that is no image itself, and is searched for one."""
 
@@ -179,4 +183,8 @@ class _ZarrSource:
 
     def read(self, start: int, stop: int) -> NDArray[Any]:
         index = tuple(slice(start, stop) if axis == self.axes[0] else slice(None) for axis in range(self.array.ndim))
-        return np.asarray(self.array[index]).reshape(stop - start, *self.shape[1:])
+        chunk = math.prod(self.array.chunks) * self.array.dtype.itemsize
+        if chunk * _USUALLY_AT_ONCE <= _AT_ONCE_BYTES:
+            return np.asarray(self.array[index]).reshape(stop - start, *self.shape[1:])
+        with zarr.config.set({"async.concurrency": max(1, _AT_ONCE_BYTES // chunk)}):
+            return np.asarray(self.array[index]).reshape(stop - start, *self.shape[1:])

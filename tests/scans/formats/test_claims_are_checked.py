@@ -172,6 +172,24 @@ def test_a_deflated_dicom_slice_is_refused_by_name(tmp_path, dicom_slice):
         read(path)
 
 
+@pytest.mark.parametrize("how", ["behind a long element", "named twice", "without kinds"])
+def test_a_deflated_dicom_slice_cannot_hide_it(how, tmp_path, dicom_slice):
+    """Whichever way pydicom would find it, what is not clear is refused unread."""
+    content = dicom_slice(tmp_path / "a.dcm", VOXELS[0]).read_bytes()
+    deflated = b"1.2.840.10008.1.2.1.99"
+    element = b"\x02\x00\x10\x00" + b"UI" + struct.pack("<H", len(deflated)) + deflated
+    group = {
+        "behind a long element": b"\x02\x00\x01\x00OB\0\0" + struct.pack("<I", 9000) + bytes(9000) + element,
+        "named twice": element.replace(deflated, b"1.2.840.10008.1.2.1\0\0\0") + element,
+        "without kinds": b"\x02\x00\x10\x00" + struct.pack("<I", len(deflated)) + deflated,
+    }[how]
+    packed = zlib.compressobj(wbits=-15)
+    body = packed.compress(bytes(64 << 20)) + packed.flush()
+    (tmp_path / "a.dcm").write_bytes(content[:132] + group + body)
+    with pytest.raises(FormatError, match="transfer syntax"):
+        read(tmp_path / "a.dcm")
+
+
 @pytest.mark.parametrize("claim", [None, 60_000])
 def test_a_dicom_picture_of_another_size_than_the_slice_is_refused(claim, tmp_path, dicom_slice):
     """A JPEG 2000 stream of 32 x 32 is read, and refused where it says 60,000 x 60,000."""
