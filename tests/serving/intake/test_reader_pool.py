@@ -200,7 +200,7 @@ def test_closing_the_pool_ends_readers_at_work(others: set[int], tmp_path: Path)
 
 def test_over_http_a_file_that_takes_too_much_memory_is_refused(model_dir: Path, tmp_path: Path) -> None:
     """422, and the server takes the next one."""
-    server = RunningServer(tmp_path, model_dir, reader_memory_bytes=MEMORY).start()
+    server = RunningServer(tmp_path, model_dir, reader_memory_bytes=MEMORY, voxels_per_byte=1e9).start()
     try:
         answer = server.post(large(tmp_path / "large.h5"), "large.h5", spacing="1,1,1")
         assert answer.status_code == 422
