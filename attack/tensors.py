@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import httpx
@@ -21,7 +21,7 @@ _NUMBERS: tuple[Any, ...] = (
     -1, 0, 1, 2**31, 2**53, 2**63, 10**30, 1.5, "1", None, True, [], {}, 1e308, float("nan"), float("inf")
 )  # fmt: skip
 _TYPES = ("BYTES", "BOOL", "FP64", "INT8", "UINT64", "FP16", "", "fp32", "\ud800", 7, None)
-Request = tuple[str, bytes, dict[str, str]]
+Request = tuple[str, bytes, Mapping[str, str | bytes]]
 """What it is, the body, and its headers."""
 
 
@@ -54,15 +54,16 @@ def attack(arena: Arena, *, requests: int) -> Tally:
 def _send(tally: Tally, arena: Arena, http: httpx.Client, model: str, request: Request) -> None:
     what, body, headers = request
     tally.count("requests")
+    sent = [(name.encode(), value if isinstance(value, bytes) else value.encode()) for name, value in headers.items()]
     try:
-        status: int | str = http.post(f"/v2/models/{model}/infer", content=body, headers=headers).status_code
+        status: int | str = http.post(f"/v2/models/{model}/infer", content=body, headers=sent).status_code
     except httpx.TimeoutException:
         status = f"no answer in {_SECONDS:.0f} s"
     except httpx.HTTPError as error:
         status = type(error).__name__
     tally.count(f"status {status}")
     if isinstance(status, str) or (status >= 500 and status not in _UNAVAILABLE):
-        path = arena.keep(f"tensor-{tally.counts['requests']}", json.dumps(headers).encode() + b"\n" + body[:1_000_000])
+        path = arena.keep(f"tensor-{tally.counts['requests']}", repr(headers).encode() + b"\n" + body[:1_000_000])
         tally.find(f"{status} for {what}", str(path))
 
 
@@ -72,11 +73,11 @@ def _request(_: str, changes: dict[str, Any], *, pixels: tuple[int, int] = (16, 
     return {"inputs": [{**slices, **changes}, window]}
 
 
-def _plain(document: Any) -> tuple[bytes, dict[str, str]]:
+def _plain(document: Any) -> tuple[bytes, dict[str, str | bytes]]:
     return json.dumps(document).encode(), {"Content-Type": "application/json"}
 
 
-def _binary(document: Any, content: bytes, *, stated: str | None = None) -> tuple[bytes, dict[str, str]]:
+def _binary(document: Any, content: bytes, *, stated: str | None = None) -> tuple[bytes, dict[str, str | bytes]]:
     said = json.dumps(document).encode()
     length = str(len(said)) if stated is None else stated
     return said + content, {"Inference-Header-Content-Length": length, "Content-Type": "application/octet-stream"}
@@ -101,7 +102,7 @@ def _named() -> Iterator[Request]:
     yield "no body", b"", {}
     yield "a lone surrogate", b'{"id":"\\ud800","inputs":[]}', {}
     for stated in ("-1", "0", "9" * 5000, "1e3", "٣", "99999999"):
-        headers = {"Inference-Header-Content-Length": stated.encode().decode("latin-1")}
+        headers = {"Inference-Header-Content-Length": stated.encode()}
         yield f"a header of {stated[:10]} bytes", _binary(_sliced([1, 4, 4], 32), bytes(32))[0], headers
     yield "a gzip of something else", b"\x1f\x8bxxxx", {"Content-Encoding": "gzip"}
     yield "ten thousand inputs", *_plain({"inputs": [_request("", {})["inputs"][0]] * 10_000})
