@@ -46,8 +46,8 @@ def test_an_owner_may_have_so_many_voxels_waiting(jobs: Jobs) -> None:
     ada.cancel(ended.id)
     assert queued(ada).shape == (10, 4, 4)
     acceptance = Acceptance(
-        store=nothing, models=nothing, jobs=jobs, limits=nothing, owner_voxels=200, slab_slices=32, tracing=nothing,
-        observer=nothing,
+        store=nothing, models=nothing, jobs=jobs, limits=nothing, readers=nothing, owner_voxels=200, slab_slices=32,
+        tracing=nothing, observer=nothing,
     )  # fmt: skip
     acceptance.using(ada).check_owner(40)
     with pytest.raises(QueueFull, match="RICEFISH_OWNER_VOXELS"):
