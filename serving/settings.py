@@ -139,6 +139,9 @@ class Settings(BaseSettings):
     slice_memory_bytes: int = Field(default=1_500_000_000, ge=1)
     """Memory that single slices may take while they are computed on the CPU; larger ones go in tiles, and what cannot
     is refused with 413."""
+    scan_memory_bytes: int | None = Field(default=None, ge=1)
+    """Memory that the batches of scans may take at once on the CPU: slices of more go in tiles; None: a quarter of the
+    machine's."""
     plain_model_seconds: float = Field(default=60.0, gt=0)
     """That a plain model may compute for one request, or those that it computes together; then it is ended, and they
     are answered with 503."""

@@ -218,7 +218,8 @@ class Batcher:
         first, began, failed = batch[0], time.perf_counter(), True
         try:
             pixels = len(slices) * padded_pixels(*slices.shape[1:])
-            with self.memory.taken(pixels, most_pixels=first.most_pixels):
+            limit = first.most_pixels if first.urgency is Urgency.SLICE else None
+            with self.memory.taken(pixels, most_pixels=limit):
                 outputs = self._fallback.segment(
                     first.network,
                     slices,

@@ -1,11 +1,13 @@
-"""Slice memory: what single slices may take of the machine's while they are computed, known before they are begun."""
+"""Slice memory: what slices may take of the machine's while they are computed, known before they are begun."""
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from scans.tiling import HALO, STRIDE, least_tile
 from serving.inference.memory_fallback import padded_pixels
@@ -14,12 +16,27 @@ from serving.parsing.malformed import TooLarge
 MOST_SLICE_PIXELS = 1 << 25
 """Of one single slice, which is one piece of work: 8192 x 4096."""
 
+_LEAST_SCAN_PIXELS = 1 << 20
+_CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")
+
+
+def machine_bytes() -> int:
+    """Memory of this machine, or of the container that this process is in, where that has a limit."""
+    physical = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    try:
+        return min(physical, int(_CGROUP_LIMIT.read_text(encoding="ascii")))
+    except (OSError, ValueError):  # no such file, or "max"
+        return physical
+
 
 @dataclass(frozen=True)
 class SliceMemory:
-    """The memory of all single slices that a process computes at once. Safe to use from any thread."""
+    """The memory of what a process computes at once: single slices, batches of scans. Safe to use from any thread."""
 
     most_bytes: int = 1_500_000_000
+    """What single slices may take."""
+    scan_bytes: int | None = None
+    """What the batches of scans may take at once; None: a quarter of the machine's."""
     _taken: list[float] = field(default_factory=lambda: [0.0])
     """Share that is in use."""
     _given_back: threading.Condition = field(default_factory=threading.Condition)
@@ -27,6 +44,16 @@ class SliceMemory:
     def most_pixels(self, pixel_bytes: int | None) -> int | None:
         """That go at once through a network which takes so many bytes for each; None: as many as fit."""
         return None if pixel_bytes is None else self.most_bytes // pixel_bytes
+
+    def scan_pixels(self, pixel_bytes: int | None, *, lanes: int, batch_pixels: int) -> int | None:
+        """That go through a network at once for a scan, in each of its lanes; None: as many as fit.
+
+        Never fewer than in the batches that it was tuned for, nor than a slice of 1024 x 1024 pixels has.
+        """
+        if pixel_bytes is None:
+            return None
+        share = (self.scan_bytes or machine_bytes() // 4) // lanes
+        return max(share // pixel_bytes, batch_pixels, _LEAST_SCAN_PIXELS)
 
     def check(self, height: int, width: int, *, most_pixels: int | None, whole: bool) -> None:
         """Raises TooLarge where a slice can be computed neither whole nor, unless it has to be `whole`, in tiles."""

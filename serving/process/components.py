@@ -138,7 +138,7 @@ def owner(settings: Settings) -> str:
 
 def _batcher(settings: Settings, telemetry: Telemetry) -> Batcher:
     room = SliceRoom(settings.queue_slices, settings.queue_slice_bytes)
-    memory = SliceMemory(settings.slice_memory_bytes)
+    memory = SliceMemory(settings.slice_memory_bytes, settings.scan_memory_bytes)
     return Batcher(lanes=max(os.cpu_count() or 1, _MOST_GPU_LANES), observer=telemetry, room=room, memory=memory)
 
 

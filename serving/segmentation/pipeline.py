@@ -162,6 +162,9 @@ class _Inference:
         self._batch_size = batch_size
         self._tile = tile
         self._watch = watch
+        self._most_pixels = batcher.memory.scan_pixels(
+            model.runtime.pixel_bytes, lanes=model.runtime.lanes, batch_pixels=model.tuning.batch_pixels
+        )
         self._scan: Scan = run.lease.scan
 
     def of(self, slabs: Iterable[Slab]) -> Iterator[SegmentedSlab]:
@@ -233,6 +236,7 @@ class _Inference:
                 network=self._model.runtime,
                 urgency=URGENCY[self._run.lease.priority],
                 stream=self._scan.id,
+                most_pixels=self._most_pixels,
             )
 
 

@@ -112,13 +112,15 @@ class Comparer:
         comparison.check()
         while not self._idle():
             comparison.rest()
+        runtime, batch = comparison.model.runtime, comparison.model.tuning.batch_pixels
         asked: Future[NDArray[np.uint8]] = self._batcher.submit(
             slices,
             window=window,
-            network=comparison.model.runtime,
+            network=runtime,
             urgency=Urgency.SHADOW,
             stream=f"shadow {comparison.lease.scan.id}",
             halo=HALO,
+            most_pixels=self._batcher.memory.scan_pixels(runtime.pixel_bytes, lanes=runtime.lanes, batch_pixels=batch),
         )
         try:
             while True:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import gzip
+import io
 import json
+import time
 import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tifffile
 from onnx import TensorProto
 
 from harness.offline import run_offline
@@ -127,6 +130,38 @@ def test_a_line_of_pixels_weighs_what_a_network_makes_of_it(app: App) -> None:
     """A slice of 40,000 x 1 pixels is padded to 32 times as many, which are not computed at once."""
     assert sliced(app, np.zeros((1, 40_000, 1), np.uint8), "segmentation").status == 200
     assert sliced(app, np.zeros((1, 40_000, 1), np.uint8), "segmentation", "confidence").status == 413
+
+
+def organs_of(app: App, scan: bytes) -> list[int]:
+    """Voxels of each, once it is finished."""
+    here = app.ask("POST", b"/v1/scans?filename=a.tif&spacing=1,1,1", body=scan).json()["links"]["self"]
+    while app.ask("GET", here.encode()).json()["state"] in ("queued", "running"):
+        time.sleep(0.05)
+    return [organ["voxels"] for organ in app.ask("GET", f"{here}/organs".encode()).json()["organs"]]
+
+
+def test_a_scan_whose_slices_would_take_more_goes_in_tiles(app: App, tmp_path: Path, model_dir: Path) -> None:
+    """Of 1500 x 1100 pixels, where no more than 1024 x 1024 may go through at once: as if they went as a whole."""
+    file = io.BytesIO()
+    tifffile.imwrite(file, np.tile(np.arange(100, dtype=np.uint8), (2, 1500, 11)), photometric="minisblack")
+    shapes: list[tuple[int, ...]] = []
+    with running_app(tmp_path, model_dir, scan_memory_bytes=1) as small:
+        runtime = small.resources.models.current.runtime
+        object.__setattr__(runtime, "_segmenting", Watched(runtime._segmenting, shapes))
+        assert organs_of(small, file.getvalue()) == organs_of(app, file.getvalue())
+    assert shapes and max(n * y * x for n, y, x in shapes) <= 1024 * 1024
+
+
+class Watched:
+    """A session, and the shapes that it was run on."""
+
+    def __init__(self, session: Any, shapes: list[tuple[int, ...]]) -> None:
+        self._session = session
+        self._shapes = shapes
+
+    def run(self, outputs: Any, feed: Any) -> Any:
+        self._shapes.append(feed["slices"].shape)
+        return self._session.run(outputs, feed)
 
 
 def test_a_model_too_heavy_for_the_smallest_tile_is_not_tried(tmp_path: Path, model_dir: Path) -> None:
