@@ -169,7 +169,7 @@ REFUSED: dict[str, Call] = {
 
 
 @pytest.fixture(scope="module")
-def app(tmp_path_factory: pytest.TempPathFactory, model_dir: Path) -> Iterator[App]:
+def app(tmp_path_factory: pytest.TempPathFactory, model_dir: Path, processes: None) -> Iterator[App]:
     folder = tmp_path_factory.mktemp("malformed")
     for name, model, config in (
         ("simple", add_sub(), SIMPLE_CONFIG),

@@ -140,6 +140,7 @@ def organs_of(app: App, scan: bytes) -> list[int]:
     return [organ["voxels"] for organ in app.ask("GET", f"{here}/organs".encode()).json()["organs"]]
 
 
+@pytest.mark.process
 def test_a_scan_whose_slices_would_take_more_goes_in_tiles(app: App, tmp_path: Path, model_dir: Path) -> None:
     """Of 1500 x 1100 pixels, where no more than 1024 x 1024 may go through at once: as if they went as a whole."""
     file = io.BytesIO()
