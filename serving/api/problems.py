@@ -46,7 +46,7 @@ from serving.segmentation.results import SliceNotFound, UnknownFormat
 from serving.segmentation.stored_segmentation import ResultDamaged
 from serving.segmentation.stored_voxels import ScanDamaged
 from serving.storage.failures import is_away, is_full
-from serving.storage.sealed import RowDamaged
+from serving.storage.sealed import NoteDamaged
 
 MEDIA_TYPE = "application/problem+json"
 RETRY_SECONDS = 2
@@ -117,7 +117,7 @@ PROBLEMS: Mapping[type[Exception], Problem] = {
     RunTooLong: Problem(503, "run-too-long", "The model was ended before it had answered"),
     OutOfDeviceMemory: Problem(507, "out-of-device-memory", "The slices do not fit the device"),
     ResultDamaged: Problem(503, "result-damaged", "The stored result is damaged; it is being made again", _WAIT),
-    RowDamaged: Problem(503, "row-damaged", "The server's database is damaged"),
+    NoteDamaged: Problem(503, "row-damaged", "The server's database is damaged"),
     ScanDamaged: Problem(503, "scan-damaged", "The stored scan is damaged; it has to be sent again"),
     ReaderFailed: Problem(503, "no-reader", "The file could not be read just now", _WAIT),
     NotFinished: Problem(409, "not-finished", "The scan is not finished", _WAIT),

@@ -12,7 +12,7 @@ from pathlib import Path
 from isal import isal_zlib
 
 from serving.storage import sync
-from serving.storage.sealed import RowDamaged, sealed, unsealed
+from serving.storage.sealed import NoteDamaged, sealed, unsealed
 
 INFO_FILE = "upload.json"
 DATA_FILE = "data"
@@ -62,7 +62,7 @@ def damaged_uploads(uploads: Path) -> Iterator[str]:
         try:
             unsealed((folder / INFO_FILE).read_text(encoding="utf-8"), of=f"upload {folder.name}")
             check(folder, folder / DATA_FILE)
-        except (UploadDamaged, RowDamaged, OSError, ValueError):
+        except (UploadDamaged, NoteDamaged, OSError, ValueError):
             if folder.is_dir():  # else it has become a scan meanwhile
                 yield folder.name
 
@@ -74,7 +74,7 @@ def _read(folder: Path) -> tuple[int, int]:
         return content["size"], content["crc32"]
     except FileNotFoundError:
         return 0, 0
-    except (RowDamaged, ValueError) as error:
+    except (NoteDamaged, ValueError) as error:
         raise UploadDamaged(folder.name) from error
 
 

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import json
 import time
 import uuid
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from serving.models.loaded_model import ModelIdentity
 from serving.models.registry import SCHEME, RegisteredVersion
-from serving.storage import sync
-from serving.storage.contract import checksum
+from serving.storage import DataDamaged, sync
+from serving.storage.sealed import sealed, unsealed
 
 _SCHEMA = 1
 _HISTORY = 8
@@ -48,10 +46,9 @@ class Note:
     def write(self, path: Path) -> None:
         """Durably, as a whole or not at all."""
         content = {"schema": _SCHEMA, **dataclasses.asdict(self)}
-        content["checksum"] = _checksum(content)
         beside = path.with_name(f"{path.name}.{uuid.uuid4().hex}.part")
         try:
-            beside.write_text(json.dumps(content, indent=1), encoding="utf-8")
+            beside.write_text(sealed(content), encoding="utf-8")
             sync(beside)
             beside.replace(path)
         finally:
@@ -62,22 +59,18 @@ class Note:
     def read(cls, path: Path) -> Note | None:
         """From a file that `write` wrote; None if it is not there, or cannot be understood."""
         try:
-            content = json.loads(path.read_text(encoding="utf-8"))
-            if content["schema"] != _SCHEMA or content.pop("checksum", None) not in (None, _checksum(content)):
+            content = unsealed(path.read_text(encoding="utf-8"), of=path.name)
+            if content["schema"] != _SCHEMA:
                 return None
             versions = tuple(_kept(version) for version in content["versions"])
             return cls(str(content["reference"]), versions, float(content["confirmed_seconds"])) if versions else None
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, DataDamaged, ValueError, KeyError, TypeError):
             return None
 
     @staticmethod
     def filename(reference: str) -> str:
         """Of the note of a reference."""
         return f"{hashlib.sha256(reference.encode()).hexdigest()[:32]}.json"
-
-
-def _checksum(content: dict[str, Any]) -> str:
-    return checksum(json.dumps(content, sort_keys=True).encode())
 
 
 def is_registered(reference: str) -> bool:

@@ -20,7 +20,7 @@ from serving.queue.scan import Scan
 from serving.queue.state import Priority, warnings_text
 from serving.storage.database import Database, scans
 from serving.storage.fenced_table import Fence, FencedRows, FencedTable, LeaseLost
-from serving.storage.sealed import RowDamaged, sealed, unsealed
+from serving.storage.sealed import NoteDamaged, sealed, unsealed
 
 MOST_STARTS = 50
 """A scan that was begun so often without finishing one more slab takes its process down each time: it fails."""
@@ -112,7 +112,7 @@ class Leases:
             logs.event("scan_taken_over", scan=row.id, slab=row.slabs_done, before=row.owner)
         try:
             return _lease(row)
-        except RowDamaged as damaged:
+        except NoteDamaged as damaged:
             self._rows.fail(Fence(row.id, row.epoch + 1, name=f"scan {row.id}"), str(damaged))
             logs.event("scan_failed", level=logging.ERROR, scan=row.id, error=damaged)
             return None

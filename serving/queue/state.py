@@ -15,7 +15,7 @@ from scans.model.drift import Departure
 from scans.model.judgement import Judgement
 from serving.observability import logs
 from serving.queue.scan import Scan
-from serving.storage.sealed import RowDamaged, sealed, unsealed
+from serving.storage.sealed import NoteDamaged, sealed, unsealed
 
 Read = TypeVar("Read")
 State = Literal["queued", "running", "succeeded", "failed", "cancelled"]
@@ -64,12 +64,12 @@ class Job:
 
 
 def scan_of(row: Row[Any]) -> Scan:
-    """From a row of the table of scans, with its id and content. Raises RowDamaged."""
+    """From a row of the table of scans, with its id and content. Raises NoteDamaged."""
     return Scan.from_dict(unsealed(row.content, of=f"scan {row.id}"))
 
 
 def scan_and_job(row: Row[Any]) -> tuple[Scan, Job]:
-    """All that a row of the table of scans says. Raises RowDamaged."""
+    """All that a row of the table of scans says. Raises NoteDamaged."""
     return scan_of(row), job_of(row)
 
 
@@ -78,12 +78,12 @@ def each_whole(rows: Iterable[Row[Any]], read: Callable[[Row[Any]], Read]) -> It
     for row in rows:
         try:
             yield read(row)
-        except RowDamaged as damaged:
+        except NoteDamaged as damaged:
             logs.event("row_damaged", level=logging.ERROR, scan=row.id, error=damaged)
 
 
 def job_of(row: Row[Any]) -> Job:
-    """From a row of the table of scans. Raises RowDamaged."""
+    """From a row of the table of scans. Raises NoteDamaged."""
     whole = row.state == "succeeded" and row.statistics
     of = f"scan {row.id}"
     return Job(

@@ -22,7 +22,7 @@ from serving.shadow.agreement import OrganAgreement
 from serving.shadow.sampling import is_sampled
 from serving.storage.database import Database, scans, shadows
 from serving.storage.fenced_table import Fence, FencedRows, FencedTable
-from serving.storage.sealed import RowDamaged, sealed, unsealed
+from serving.storage.sealed import NoteDamaged, sealed, unsealed
 
 MOST_STARTS = 3
 """A comparison that was begun so often without one more slab counted is given up."""
@@ -100,7 +100,7 @@ class ShadowQueue:
             return None
         try:
             return _lease(row)
-        except RowDamaged as damaged:
+        except NoteDamaged as damaged:
             self._rows.fail(Fence(row.id, row.epoch + 1, name=f"the comparison of scan {row.scan_id}"), str(damaged))
             logs.event("shadow_given_up", level=logging.ERROR, scan=row.scan_id, error=damaged)
             return None

@@ -1,4 +1,4 @@
-"""Sealed columns: JSON in the database with a checksum behind it. Neither database notices a flipped bit in a row."""
+"""Sealed notes: JSON with a checksum behind it, in small files and in rows of the database, which looks at no bits."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ _SEAL = " #"
 _DIGITS = 8
 
 
-class RowDamaged(DataDamaged):
-    """A row of the database is not what was written there."""
+class NoteDamaged(DataDamaged):
+    """A row of the database, or a small file, is not what was written there."""
 
 
 def sealed(content: Any) -> str:
@@ -24,7 +24,7 @@ def sealed(content: Any) -> str:
 
 
 def unsealed(text: str, *, of: str) -> Any:
-    """What was sealed; what an earlier version wrote has no seal. Raises RowDamaged, naming what it is `of`."""
+    """What was sealed; what an earlier version wrote has no seal. Raises NoteDamaged, naming what it is `of`."""
     content, separator, seal = text.rpartition(_SEAL)
     try:
         if separator and len(seal) == _DIGITS:
@@ -33,7 +33,9 @@ def unsealed(text: str, *, of: str) -> Any:
             return json.loads(content)
         return json.loads(text)
     except ValueError as error:
-        raise RowDamaged(f"the database's row of {of} is damaged: {error}; restore the database") from error
+        raise NoteDamaged(
+            f"what was noted of {of} is damaged: {error}; restore the database from its backup"
+        ) from error
 
 
 def _crc32(text: str) -> str:

@@ -25,7 +25,7 @@ from serving.storage import DataDamaged, Scratch, Store, open_store
 from serving.storage.contract import RESULT_DIR
 from serving.storage.database import Database
 from serving.storage.locations import database_url, scratch_dir
-from serving.storage.sealed import RowDamaged
+from serving.storage.sealed import NoteDamaged
 
 Progress = Callable[[str], None]
 """Told what is looked at."""
@@ -96,7 +96,7 @@ class _StoreAudit:
             scan, job = self._jobs.get(scan_id)
         except ScanNotFound:
             return
-        except RowDamaged as damaged:
+        except NoteDamaged as damaged:
             yield Finding(f"scan {scan_id}, its row", Level.FAIL, str(damaged), "Restore the database from its backup.")
             return
         self._models.add(scan.model.key)

@@ -126,7 +126,7 @@ def test_it_is_refused_before_a_byte_of_it_is_read(serve: Serve) -> None:
     def answered() -> bytes:
         with socket.create_connection((host, int(port)), timeout=20) as connection:
             connection.sendall(
-                b"POST /v1/scans?filename=a.nii HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999\r\n"
+                b"POST /v1/scans?filename=a.nii HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99999999\r\n"
                 b"Expect: 100-continue\r\nConnection: close\r\n\r\n"
             )
             return connection.recv(4096)

@@ -7,7 +7,7 @@ from sqlalchemy import update
 
 from serving.queue.jobs import Jobs, Priority
 from serving.storage.database import Database, scans
-from serving.storage.sealed import RowDamaged, sealed, unsealed
+from serving.storage.sealed import NoteDamaged, sealed, unsealed
 from tests.serving.queues import commit, leases, queued
 
 COLUMNS = ("content", "statistics", "judgement", "checksums", "warnings")
@@ -35,7 +35,7 @@ def test_a_damaged_row_is_refused_and_left_out_of_lists(database: Database, jobs
     """Whichever column it is; the other scans are there, and it can be removed."""
     damaged, whole = _succeeded(database, jobs), _succeeded(database, jobs)
     _flip(database, damaged, column)
-    with pytest.raises(RowDamaged, match=damaged):
+    with pytest.raises(NoteDamaged, match=damaged):
         jobs.get(damaged)
     assert [scan.id for scan, _ in jobs.page(limit=10)] == [whole]
     jobs.remove(damaged)
@@ -59,7 +59,7 @@ def test_every_flipped_bit_of_a_sealed_text_is_found() -> None:
     for place, character in enumerate(text):
         for bit in range(7):
             flipped = f"{text[:place]}{chr(ord(character) ^ 1 << bit)}{text[place + 1 :]}"
-            with pytest.raises(RowDamaged):
+            with pytest.raises(NoteDamaged):
                 unsealed(flipped, of="a")
 
 
