@@ -62,7 +62,7 @@ def test_a_sound_installation_passes(tmp_path: Path, model: Path) -> None:
     assert "fsync" in findings["store"]["found"] and "commit" in findings["database"]["found"]
     assert "0.0 s" in findings["clock"]["found"]
     left = {path.name for path in (tmp_path / "store").rglob("*")}
-    assert left == {"scans", "arriving", "deleted", "models", "jobs.sqlite"}
+    assert left == {"scans", "arriving", "deleted", "models", "jobs.sqlite", "jobs.sqlite-reserve"}
     command = [sys.executable, "-m", "ricefish", "doctor", "--model", str(model), str(tmp_path / "store")]
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "COLUMNS": "200"}
     shown = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, check=False).stdout

@@ -128,6 +128,7 @@ def test_a_server_without_keys_stays_open_in_an_outage(tmp_path: Path, monkeypat
     database.close()
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("cut_off", ["reserve", "enqueue"])
 def test_an_acceptance_that_was_cut_off_is_no_obstacle(
     tmp_path: Path, model_dir: Path, monkeypatch: pytest.MonkeyPatch, cut_off: str
