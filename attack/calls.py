@@ -26,8 +26,7 @@ from harness import servers
 from serving.auth.keys import Keys
 from serving.storage.database import Database
 
-DOCUMENTED = (501, 503, 507)
-"""501: an extension of the protocol that a server says it does not have."""
+DOCUMENTED = (503, 507)
 _SECONDS = 20.0
 _NAME = re.compile(r"\W+")
 
