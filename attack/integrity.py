@@ -71,9 +71,11 @@ class Site:
     """Of that file, by the model that is served afterwards."""
 
     def files(self) -> list[PurePosixPath]:
-        """What is stored, in order; locks hold nothing."""
+        """What is stored, in order; locks, and the room that the database keeps on the disk, hold nothing."""
         paths = (path.relative_to(self.store) for path in self.store.rglob("*") if path.is_file())
-        return sorted(PurePosixPath(path) for path in paths if path.name != ".lock")
+        return sorted(
+            PurePosixPath(path) for path in paths if path.name != ".lock" and path.suffix != ".sqlite-reserve"
+        )
 
 
 def attack(arena: Arena, *, flips: int, removals: int | None = None, other_model: Path) -> Tally:
@@ -120,7 +122,7 @@ def kind(path: PurePosixPath) -> str:
 
 
 def _server(folder: Path, model: Path, **settings: object) -> ForkedProcess:
-    common = {"threads": 1, "batch_size": 4, "slab_slices": 2, "lease_seconds": 1}
+    common = {"threads": 1, "batch_size": 4, "slab_slices": 2, "lease_seconds": 1, "attempts": 2}
     return ForkedProcess.of(servers.server(folder, model=model, **{**common, **settings}))
 
 

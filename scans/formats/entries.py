@@ -10,7 +10,7 @@ import os
 import zipfile
 from contextlib import ExitStack
 from dataclasses import dataclass
-from io import BytesIO
+from io import BufferedReader, BytesIO, FileIO
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO, Protocol
 
@@ -51,6 +51,16 @@ class Entries(Protocol):
         ...
 
 
+class _BoundedFile(BufferedReader):
+    """A file that makes no room for more bytes than it has: lengths in headers claim gigabytes."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        if size is None or size < 0:
+            return super().read()
+        left = os.fstat(self.fileno()).st_size - self.tell()
+        return super().read(max(0, min(size, left)))
+
+
 @dataclass(frozen=True)
 class FolderEntries:
     """The files of a folder and of those inside it; links to other folders are not followed."""
@@ -70,7 +80,7 @@ class FolderEntries:
 
     def stream(self, name: str) -> BinaryIO:
         """The file, to be closed."""
-        return (self.path / name).open("rb")
+        return _BoundedFile(FileIO(self.path / name))
 
     def open(self, name: str) -> BinaryIO:
         """The file, to be closed. Raises FormatError for one that is larger than a slice may be."""

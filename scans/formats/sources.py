@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 from scans.formats.errors import GREY_VALUES, ONE_VOLUME, FormatError, SpacingMissing, guarded
 from scans.geometry import Frame, Spacing, Triple
 
+MOST_SLICES = 1 << 20
+"""Of a volume; a damaged header often announces more, and a file that leaves out empty chunks has any number."""
 LARGEST_SLICE = 1 << 30
 """Bytes of the largest slice that is read; a damaged header often announces a larger one."""
 
@@ -72,6 +74,8 @@ class CheckedVoxels:
             raise FormatError(
                 path, f"empty: {_product(shape)} voxels (z, y, x)", f"{ONE_VOLUME}, none of them of size 0"
             )
+        if shape[0] > MOST_SLICES:
+            raise FormatError(path, f"damaged, or {shape[0]} slices", f"at most {MOST_SLICES} slices")
         dtype = native_dtype(path, source.dtype)
         if (size := shape[1] * shape[2] * max(dtype.itemsize, source.dtype.itemsize)) > LARGEST_SLICE:
             raise FormatError(path, f"damaged, or slices of {size} bytes ({_product(shape)} voxels)", "slices of 1 GiB")

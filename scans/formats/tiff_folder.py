@@ -53,7 +53,8 @@ def _require_no_gap(entries: Entries, names: list[str]) -> None:
         )
 
 
-def _read_slice(entries: Entries, name: str) -> NDArray[Any]:
+def _read_slice(entries: Entries, name: str, *, size: tuple[int, int] | None = None) -> NDArray[Any]:
+    """The pixels, (Y, X), of a file of one page, which has that `size`; None: the first slice, of any."""
     path = entries.path / name
     with entries.open(name) as file:
         pages = count_pages(path, file)
@@ -63,6 +64,8 @@ def _read_slice(entries: Entries, name: str) -> NDArray[Any]:
                 raise FormatError(path, f"{pages} pages in a folder of slices", "one page in each file")
             if len(page.shape) != 2:
                 raise FormatError(path, f"a colour picture, {page.axes} of {page.shape}", GREY_VALUES)
+            if size is not None and page.shape != size:  # before it is unpacked
+                raise FormatError(path, f"{page.shape} pixels, the first slice {size}", "slices of one size and type")
             return read_page(path, page, page.shape)
 
 
@@ -76,9 +79,9 @@ class _SliceSource:
     def read(self, start: int, stop: int) -> NDArray[Any]:
         slab = np.empty((stop - start, *self.shape[1:]), self.dtype)
         for out, name in zip(slab, self.names[start:stop], strict=True):
-            pixels = _read_slice(self.entries, name)
-            if pixels.shape != out.shape or pixels.dtype != self.dtype:
-                found = f"{pixels.shape} {pixels.dtype}, the first slice {out.shape} {self.dtype}"
+            pixels = _read_slice(self.entries, name, size=self.shape[1:])
+            if pixels.dtype != self.dtype:
+                found = f"{pixels.dtype}, the first slice {self.dtype}"
                 raise FormatError(self.entries.path / name, found, "slices of one size and type")
             out[...] = pixels
         return slab

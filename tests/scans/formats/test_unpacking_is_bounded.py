@@ -9,6 +9,7 @@ import zlib
 import numcodecs
 import numpy as np
 import pytest
+import tifffile
 import zarr
 
 from scans.formats import FormatError, open_volume, verify
@@ -166,3 +167,35 @@ def test_an_archive_packed_otherwise_is_refused_by_name(method, tmp_path):
     with zipfile.ZipFile(tmp_path / "a.zip", "w", method) as archive:
         archive.writestr("slice_0.tif", BOMB)
     refused(tmp_path / "a.zip", r"compression (BZIP2|LZMA).*zip it again", MM)
+
+
+def test_more_slices_than_a_volume_has_are_refused(tmp_path):
+    """Chunks that are not there read as 0, so that there is no end of them."""
+    path = ome_zarr(tmp_path / "a.zarr")
+    about = json.loads((path / "0" / ".zarray").read_text())
+    (path / "0" / ".zarray").write_text(json.dumps({**about, "shape": [10**20, *about["shape"][1:]]}))
+    refused(path, "slices")
+
+
+def test_a_later_slice_of_another_size_is_not_unpacked(tmp_path):
+    """Its header claims gigabytes; the first slice says how large it may be."""
+    for number in range(3):
+        tifffile.imwrite(tmp_path / f"slice_{number}.tif", np.full((14, 18), number, np.uint16))
+    with tifffile.TiffFile(tmp_path / "slice_2.tif", mode="r+") as tiff:
+        tiff.pages[0].tags["ImageLength"].overwrite(20_000_000)
+    refused(tmp_path, "slices of one size", spacing=MM)
+
+
+def test_a_length_beyond_the_file_takes_no_memory(tmp_path, dicom_slice):
+    """The last element of a DICOM file claims 4 GB."""
+    path = dicom_slice(tmp_path / "a.dcm", np.zeros((14, 18), np.int16))
+    element = b"\xe0\x7f\x11\x00OB\0\0" + (0xF0000000).to_bytes(4, "little")
+    path.write_bytes(path.read_bytes() + element)
+    tracemalloc.start()
+    try:
+        with open_volume(path, spacing=Spacing(2, 0.5, 0.5)) as volume:
+            volume.read()
+    except FormatError:
+        pass
+    assert tracemalloc.get_traced_memory()[1] < 100e6
+    tracemalloc.stop()
