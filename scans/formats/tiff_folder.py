@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,17 @@ from scans.geometry import Triple
 
 _MOST_DIGITS = 18
 """Of the number of a slice; what is longer is a date or an identifier."""
+
+
+@dataclass(frozen=True)
+class _Form:
+    """What all slices of a volume have in common."""
+
+    size: tuple[int, ...]
+    dtype: np.dtype[Any]
+
+    def __str__(self) -> str:
+        return f"{self.size} {self.dtype}"
 
 
 def open_tiff_slices(entries: Entries, names: list[str]) -> Opened:
@@ -53,8 +64,8 @@ def _require_no_gap(entries: Entries, names: list[str]) -> None:
         )
 
 
-def _read_slice(entries: Entries, name: str, *, size: tuple[int, int] | None = None) -> NDArray[Any]:
-    """The pixels, (Y, X), of a file of one page, which has that `size`; None: the first slice, of any."""
+def _read_slice(entries: Entries, name: str, *, like: _Form | None = None) -> NDArray[Any]:
+    """The pixels, (Y, X), of a file of one page, which has to be `like` the first slice; None: it is the first."""
     path = entries.path / name
     with entries.open(name) as file:
         pages = count_pages(path, file)
@@ -64,9 +75,16 @@ def _read_slice(entries: Entries, name: str, *, size: tuple[int, int] | None = N
                 raise FormatError(path, f"{pages} pages in a folder of slices", "one page in each file")
             if len(page.shape) != 2:
                 raise FormatError(path, f"a colour picture, {page.axes} of {page.shape}", GREY_VALUES)
-            if size is not None and page.shape != size:  # before it is unpacked
-                raise FormatError(path, f"{page.shape} pixels, the first slice {size}", "slices of one size and type")
-            return read_page(path, page, page.shape)
+            if like is not None and page.shape != like.size:  # before it is unpacked
+                raise _another_form(path, _Form(page.shape, page.dtype or np.dtype(bool)), like)
+            pixels = read_page(path, page, page.shape)
+    if like is not None and pixels.dtype != like.dtype:
+        raise _another_form(path, _Form(pixels.shape, pixels.dtype), like)
+    return pixels
+
+
+def _another_form(path: Path, found: _Form, first: _Form) -> FormatError:
+    return FormatError(path, f"{found}, the first slice {first}", "slices of one size and type")
 
 
 @dataclass(frozen=True)
@@ -77,11 +95,8 @@ class _SliceSource:
     dtype: np.dtype[Any]
 
     def read(self, start: int, stop: int) -> NDArray[Any]:
+        first = _Form(self.shape[1:], self.dtype)
         slab = np.empty((stop - start, *self.shape[1:]), self.dtype)
         for out, name in zip(slab, self.names[start:stop], strict=True):
-            pixels = _read_slice(self.entries, name, size=self.shape[1:])
-            if pixels.dtype != self.dtype:
-                found = f"{pixels.dtype}, the first slice {self.dtype}"
-                raise FormatError(self.entries.path / name, found, "slices of one size and type")
-            out[...] = pixels
+            out[...] = _read_slice(self.entries, name, like=first)
         return slab

@@ -132,7 +132,7 @@ def test_it_is_refused_before_a_byte_of_it_is_read(serve: Serve) -> None:
             return connection.recv(4096)
 
     assert answered().startswith(b"HTTP/1.1 100 ")
-    fill(server, 1)
+    server.until(lambda: server.post(nifti(1), "1.nii").status_code == 202)  # once it is seen to have gone
     assert answered().startswith(b"HTTP/1.1 429 ")
 
 

@@ -21,7 +21,7 @@ SLICES = 30
 
 @pytest.fixture(scope="module")
 def slow_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_model(tmp_path_factory.mktemp("slow_model"), rounds=30)
+    return write_model(tmp_path_factory.mktemp("slow_model"), rounds=50)
 
 
 @pytest.fixture(scope="module")
@@ -53,9 +53,10 @@ def _voxels(server: RunningServer, scan_id: str, path: Path) -> np.ndarray:
 
 def test_a_scan_under_way_can_be_removed(slow_server: RunningServer, scan_file: Path) -> None:
     """DELETE ends it at the next slab, leaves nothing, and the scan that waits behind it gets its turn."""
-    scan_id = _begun(slow_server, scan_file)
+    scan_id = slow_server.post(scan_file, "fish.nii.gz").json()["id"]
     waiting = slow_server.post(scan_file, "next.nii.gz").json()
     assert waiting["state"] == "queued"
+    slow_server.until(lambda: len(slow_server.slabs_logged(scan_id)) >= 5)
     early = slow_server.get(f"/v1/scans/{scan_id}/segmentation")
     assert early.status_code == 409
     assert int(early.headers["retry-after"]) > 0
