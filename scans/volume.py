@@ -73,6 +73,8 @@ class Volume:
 
     voxels: Voxels
     frame: Frame
+    notes: tuple[str, ...] = ()
+    """What whoever brought it should know of how it was read, a sentence each."""
 
     @classmethod
     def from_array(cls, array: NDArray[Any], spacing: Spacing | Frame) -> Volume:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from importlib.metadata import version
 from pathlib import Path
@@ -29,6 +30,9 @@ def main(
     show_version: Annotated[bool, typer.Option("--version", help="Print the version and exit.", is_eager=True)] = False,
 ) -> None:
     """Organ segmentation of tomography scans of fish."""
+    for stream in (sys.stdout, sys.stderr):  # a terminal or pipe in another encoding shows what it can
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     if show_version:
         print(version("ricefish"))
         raise typer.Exit

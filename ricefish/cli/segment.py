@@ -40,7 +40,7 @@ def segment(
 ) -> list[OrganRow]:
     """Sends a file or folder, waits, fetches the segmentation; gives the organs.
 
-    Draws bars on a terminal's stderr, where warnings go too.
+    Draws bars on a terminal's stderr, where notes and warnings go too.
 
     Raises RicefishError if the server refuses or the scan does not succeed, ValueError for a suffix of `out` that is
     no format, before anything is sent.
@@ -52,6 +52,8 @@ def segment(
         scan = client.submit(
             path, spacing=spacing, priority=priority, fresh=fresh, model=model, version=version, report=report
         )
+    for note in scan.notes:
+        console.print(f"note: {note}", markup=False, highlight=False, soft_wrap=True)
     status = _follow(client, scan, console=console)
     if status.state != "succeeded":
         raise RicefishError(f"{path}: the scan {status.state}: {status.error or 'somebody deleted or cancelled it'}")

@@ -56,6 +56,8 @@ class ScanStatus:
     """Name and, from a registry, version."""
     warnings: tuple[str, ...] = ()
     """How the scan is unlike what the model has seen, a sentence each."""
+    notes: tuple[str, ...] = ()
+    """What to know of how the file was read, a sentence each."""
 
     @property
     def ended(self) -> bool:
@@ -253,6 +255,7 @@ def _status(content: dict[str, Any]) -> ScanStatus:
         error=content["error"],
         model=f"{model['name']} {model['version'] or ''}".strip(),
         warnings=tuple(_sentence(warning) for warning in content.get("warnings", ())),
+        notes=tuple(content.get("notes", ())),
     )
 
 

@@ -7,6 +7,8 @@ import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from scans.formats.file_names import readable
+
 PIECE_BYTES = 1 << 20
 
 Report = Callable[[int], None]
@@ -14,8 +16,8 @@ Report = Callable[[int], None]
 
 
 def upload_name(path: Path) -> str:
-    """The name to send a file or folder under."""
-    return f"{path.name}.zip" if path.is_dir() else path.name
+    """The name to send a file or folder under, as UTF-8 can say it."""
+    return readable(f"{path.name}.zip" if path.is_dir() else path.name)
 
 
 def upload_bytes(path: Path) -> int:
@@ -56,7 +58,7 @@ def _zipped(folder: Path) -> Iterator[bytes]:
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
         for file in sorted(file for file in folder.rglob("*") if file.is_file()):
             name = file.relative_to(folder.parent if folder.name else folder).as_posix()
-            entry = zipfile.ZipInfo(name)
+            entry = zipfile.ZipInfo(readable(name))
             with file.open("rb") as source, archive.open(entry, "w", force_zip64=True) as target:
                 while piece := source.read(PIECE_BYTES):
                     target.write(piece)

@@ -94,7 +94,8 @@ def upload_state(identity: UploadIdentity) -> Iterator[UploadState]:
 
     Raises UploadUnderWay. Where no state can be written, it lasts as long as the process.
     """
-    name = hashlib.sha256("\0".join(map(str, asdict(identity).values())).encode()).hexdigest()
+    said = "\0".join(map(str, asdict(identity).values()))
+    name = hashlib.sha256(said.encode("utf-8", "backslashreplace")).hexdigest()  # a disk may hold names in Latin-1
     path = state_folder() / f"{name[:32]}.json"
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)

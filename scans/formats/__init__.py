@@ -54,7 +54,7 @@ def open_volume(path: Path, *, spacing: Spacing | None = None) -> Iterator[Volum
             opened = reader_of(path)(path, stack)
             voxels = CheckedVoxels.of(path, opened.source)
             frame = frame_of(path, opened, spacing)
-        yield Volume(voxels, frame)
+        yield Volume(voxels, frame, opened.notes)
 
 
 @contextmanager

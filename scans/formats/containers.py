@@ -35,7 +35,8 @@ def _open_folder(path: Path) -> Opened:
 
 def _open_archive(path: Path, stack: ExitStack) -> Opened:
     entries = ZipEntries.of(path, stack)
-    roots = [name for name in entries.archive.namelist() if name.rpartition("/")[2] in _ZARR_MARKERS]
+    names = [member.filename for member in entries.members.values()]
+    roots = [name for name in names if name.rpartition("/")[2] in _ZARR_MARKERS]
     if roots:
         from scans.formats.ome_zarr import open_ome_zarr_zip
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import zipfile
+from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from io import BufferedReader, BytesIO, FileIO
@@ -15,13 +16,23 @@ from pathlib import Path, PurePosixPath
 from typing import BinaryIO, Protocol
 
 from scans.formats.errors import FormatError
+from scans.formats.file_names import entry_name
 from scans.formats.numbered_names import natural_key
 
 LARGEST_ENTRY = 1 << 30
 """Bytes of the largest slice or compressed chunk that is taken from an archive."""
 
 MOST_ENTRIES = 1 << 20
-_COMPRESSIONS = {1: "Shrink", 6: "Implode", 9: "Deflate64", 12: "BZIP2", 14: "LZMA", 93: "Zstandard", 95: "XZ"}
+_AES = 99
+_COMPRESSIONS = {
+    1: "Shrink", 2: "Reduce", 3: "Reduce", 4: "Reduce", 5: "Reduce", 6: "Implode", 9: "Deflate64", 10: "PKWARE DCL",
+    12: "BZIP2", 14: "LZMA", 16: "IBM CMPSC", 18: "IBM TERSE", 19: "IBM LZ77", 20: "Zstandard", 93: "Zstandard",
+    94: "MP3", 95: "XZ", 96: "JPEG", 97: "WavPack", 98: "PPMd",
+}  # fmt: skip
+_ZIP_AGAIN = (
+    "a zip packed with Deflate, or not packed; zip it again with `zip -r NEW.zip FOLDER` or "
+    "`7z a -tzip -mm=Deflate NEW.zip FOLDER`"
+)
 
 LONGEST_NAME = 1024
 """Characters of the longest name of a file in a folder or archive."""
@@ -98,6 +109,8 @@ class ZipEntries:
     path: Path
     names: tuple[str, ...]
     archive: zipfile.ZipFile
+    members: Mapping[str, zipfile.ZipInfo]
+    """Every entry by its name in NFC, side files among them."""
 
     @classmethod
     def of(cls, path: Path, stack: ExitStack) -> ZipEntries:
@@ -107,34 +120,38 @@ class ZipEntries:
         of zipfile's that remain unpack a few kilobytes to hundreds of megabytes before they can be stopped.
         """
         archive = stack.enter_context(zipfile.ZipFile(path))
-        members = [member for member in archive.infolist() if not member.is_dir()]
-        if len(members) > MOST_ENTRIES:
-            raise FormatError(path, f"an archive of {len(members)} entries", f"at most {MOST_ENTRIES} entries")
-        for member in members:
-            _require_name_inside(path, member.filename)
-            if member.flag_bits & 1:
-                raise FormatError(path, f"an archive whose entry {member.filename!r} is encrypted", "an open archive")
-            if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-                name = _COMPRESSIONS.get(member.compress_type, f"number {member.compress_type}")
-                found = f"an archive whose entry {member.filename!r} is packed with compression {name}"
-                raise FormatError(path, found, "an archive packed with Deflate, or not packed: zip it again so")
-        return cls(path, _useful([member.filename for member in members]), archive)
+        if (count := len(archive.infolist())) > MOST_ENTRIES:
+            raise FormatError(path, f"an archive of {count} entries", f"at most {MOST_ENTRIES} entries")
+        members = {entry_name(member): member for member in archive.infolist() if not member.is_dir()}
+        for name, member in members.items():
+            _require_name_inside(path, name)
+            _require_readable(path, name, member)
+        return cls(path, _useful(list(members)), archive, members)
 
     def stream(self, name: str) -> BinaryIO:
         """The entry as it is unpacked, to be closed."""
-        return self.archive.open(name)  # type: ignore[return-value]
+        return self.archive.open(self.members[name])  # type: ignore[return-value]
 
     def open(self, name: str) -> BinaryIO:
         """The entry, unpacked in memory. Raises FormatError for one that is too large for that."""
         self.require_bounded(name)
-        return BytesIO(self.archive.read(name))
+        return BytesIO(self.archive.read(self.members[name]))
 
     def require_bounded(self, name: str, *, most: int | None = None) -> None:
         """Raises FormatError for an entry that takes more memory than a slice or a chunk may, or than `most` bytes."""
-        size, limit = self.archive.getinfo(name).file_size, LARGEST_ENTRY if most is None else most
+        size, limit = self.members[name].file_size, LARGEST_ENTRY if most is None else most
         if size > limit:
             found = f"an archive whose entry {name!r} unpacks to {size} bytes"
             raise FormatError(self.path, found, f"entries of at most {limit} bytes there")
+
+
+def _require_readable(path: Path, name: str, member: zipfile.ZipInfo) -> None:
+    if member.flag_bits & 1 or member.compress_type == _AES:
+        kind = "encrypted with AES" if member.compress_type == _AES else "encrypted"
+        raise FormatError(path, f"its entry {name!r} is {kind}", "a zip without a password: zip it again without one")
+    if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        kind = _COMPRESSIONS.get(member.compress_type, f"number {member.compress_type}")
+        raise FormatError(path, f"compression {kind} is not supported (entry {name!r})", _ZIP_AGAIN)
 
 
 def _require_name_inside(path: Path, name: str) -> None:

@@ -50,10 +50,11 @@ def open_ome_zarr(path: Path) -> Opened:
 
 
 def open_ome_zarr_zip(entries: ZipEntries, root: str, stack: ExitStack) -> Opened:
-    """An OME-Zarr in an archive, below `root`."""
+    """An OME-Zarr in an archive, below `root`, which is a name as zipfile has it."""
     below = set()
-    for name in entries.archive.namelist():
-        entries.require_bounded(name, most=_LARGEST_METADATA if name.rpartition("/")[2] in _METADATA else None)
+    for known, member in entries.members.items():
+        name = member.filename
+        entries.require_bounded(known, most=_LARGEST_METADATA if name.rpartition("/")[2] in _METADATA else None)
         if name.startswith(f"{root}/" if root else ""):
             below.add(name[len(root) :].lstrip("/").partition("/")[0])
     store = ZipStore(entries.path, mode="r")

@@ -49,6 +49,8 @@ class Opened:
     """None where the file states no spacing."""
     without_spacing: str = "the file states no voxel spacing"
     """Why there is no frame, for SpacingMissing."""
+    notes: tuple[str, ...] = ()
+    """What whoever brought the file should know of how it was read, a sentence each: files that were passed over."""
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ import difflib
 from collections import Counter
 from collections.abc import Iterator
 from typing import Annotated, Any
+from urllib.parse import unquote_to_bytes
 
 from fastapi import Request
 from fastapi.dependencies.models import Dependant
@@ -19,6 +20,7 @@ from pydantic import BaseModel, BeforeValidator
 
 from serving.intake.parameters import FLAGS, parse_flag
 from serving.intake.refusals import RequestRefused
+from serving.parsing.malformed import shown
 
 PAST_CACHES = "_"
 """A parameter of any value, which no call looks at."""
@@ -27,7 +29,8 @@ _SHOWN_CHARACTERS = 60
 
 
 async def known_query(request: Request) -> None:
-    """A dependency of every route. Raises RequestRefused for a name that the route does not know, or that comes twice.
+    """A dependency of every route. Raises RequestRefused for a name that the route does not know, or that comes twice,
+    and for text that is not UTF-8.
 
     Routes that are bare ASGI applications have no dependencies, and look at no query.
     """
@@ -36,15 +39,29 @@ async def known_query(request: Request) -> None:
     route, path = request.scope.get("route"), request.scope["path"]
     if not isinstance(route, APIRoute) or path == _FREE or path.startswith(f"{_FREE}/"):
         return
+    _require_utf8(request.scope["query_string"])
     known = sorted(set(_names(route.dependant)))
     for name, times in Counter(name for name, _ in request.query_params.multi_items()).items():
         if name == PAST_CACHES:
             continue
-        shown = name[:_SHOWN_CHARACTERS]
+        field = name[:_SHOWN_CHARACTERS]
         if name not in known:
-            raise RequestRefused(f"this call has no parameter {shown!r}; {_hint(shown, known)}", field=shown)
+            raise RequestRefused(f"this call has no parameter {field!r}; {_hint(field, known)}", field=field)
         if times > 1:
-            raise RequestRefused(f"{shown} is given {times} times; give it once", field=shown)
+            raise RequestRefused(f"{field} is given {times} times; give it once", field=field)
+
+
+def _require_utf8(query: bytes) -> None:
+    for part in query.split(b"&"):
+        name, _, value = part.partition(b"=")
+        try:
+            unquote_to_bytes(value).decode("utf-8")
+        except UnicodeDecodeError:
+            field = name.decode("ascii", "replace")[:_SHOWN_CHARACTERS]
+            raise RequestRefused(
+                f"{field} is {shown(value)}, which is not UTF-8; write it as UTF-8, such as Gr%C3%B6%C3%9Fe.nii",
+                field=field,
+            ) from None
 
 
 def _names(dependant: Dependant) -> Iterator[str]:

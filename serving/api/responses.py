@@ -55,6 +55,7 @@ def scan_response(scan: Scan, job: Job) -> ScanResponse:
         model=model_response(scan),
         flagged=bool(job.warnings),
         warnings=[WarningResponse(**warning.to_dict()) for warning in job.warnings],
+        notes=[without_paths(note) for note in scan.notes],
         quality=quality_response(scan, job),
         links=Links(
             self=here,

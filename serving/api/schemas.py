@@ -179,6 +179,7 @@ class ScanResponse(BaseModel):
         description="How the scan is unlike what the model has seen: grey values and spacing once it is accepted, "
         "its segmentation once it has succeeded."
     )
+    notes: list[str] = Field(description="What to know of how the file was read, such as files that were passed over.")
     quality: QualityResponse | None = Field(
         description="Of a finished scan; null before, and where the model has no Quality Classifier."
     )

@@ -147,6 +147,7 @@ class Acceptance:
             traceparent=self._tracing.traceparent(),
             good_threshold=None if model.quality is None else model.quality.threshold,
             warnings=tuple(departures(found, model.manifest)),
+            notes=found.notes,
         )
         accepted = self._store_and_queue(incoming, scan, parameters)
         for departure in () if accepted.known else scan.warnings:

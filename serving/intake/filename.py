@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import PurePosixPath
 
+from scans.formats.file_names import readable
 from serving.intake.refusals import RequestRefused
 from serving.parsing.malformed import shown
 
@@ -14,10 +15,11 @@ _WITHOUT_CONTROLS = dict.fromkeys((*range(32), 127))
 
 
 def safe_filename(filename: str) -> str:
-    """The last component of what the sender calls the file. Raises RequestRefused if nothing usable is left."""
+    """The last component of what the sender calls the file, in NFC. Raises RequestRefused if nothing usable is left."""
     if len(filename) > _LONGEST_PATH:
         raise RequestRefused(f"filename has {len(filename)} characters; at most {_LONGEST_PATH}", field="filename")
     name = PurePosixPath(filename.replace("\\", "/")).name.translate(_WITHOUT_CONTROLS).strip()
+    name = readable(name)
     if not name or set(name) == {"."}:
         raise RequestRefused(
             f"filename is {shown(filename)}; it must be a file's name, such as fish.nii.gz", field="filename"

@@ -1,18 +1,29 @@
-"""Multipart forms, streamed: fields are kept, the file goes on as it comes, however large it is."""
+"""Multipart forms, streamed: fields are kept, the file goes on as it comes, however large it is.
+
+Names and fields are UTF-8, as browsers, curl and HTTP libraries write them; what is not is refused, rather than kept
+under a name that nobody gave it.
+"""
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+from urllib.parse import unquote_to_bytes
 
 from python_multipart.multipart import MultipartParser, parse_options_header
+
+from serving.parsing.malformed import shown
 
 if TYPE_CHECKING:  # it is there for type checkers alone
     from python_multipart.multipart import MultipartCallbacks
 
 _MOST_FIELD_BYTES = 10_000
 _MOST_PARTS = 100
+_QUOTED = re.compile(r'"(?:[^"\\]|\\.)*(?:"|$)')
+_EXTENDED = re.compile(r";\s*filename\*\s*=\s*([\w-]+)'[^']*'([^;\s]*)", re.IGNORECASE)
+"""The other way to write a name, RFC 5987: filename*=UTF-8''Gr%C3%B6%C3%9Fe.nii."""
 
 
 class FormRefused(ValueError):
@@ -91,17 +102,21 @@ class Form:
         self._header_value += data[start:end]
 
     def _header_ends(self) -> None:
-        self._headers[self._header_name.decode("latin-1").lower()] = self._header_value.decode("utf-8", "replace")
+        self._headers[self._header_name.decode("latin-1").lower()] = self._header_value.decode("latin-1")
         self._header_name = self._header_value = b""
 
     def _headers_finished(self) -> None:
-        _, options = parse_options_header(self._headers.get("content-disposition"))
-        self._name = options.get(b"name", b"").decode("utf-8", "replace")
-        if b"filename" not in options:
+        stated = self._headers.get("content-disposition", "")
+        _, options = parse_options_header(stated)
+        self._name = _text(options.get(b"name", b""), name=f"the name of the form's part {self._parts}")
+        extended = _EXTENDED.search(_QUOTED.sub('""', stated))
+        if b"filename" not in options and extended is None:
             return
         if self.filename is not None:
             raise FormRefused("the form holds several files; send a series as one zip of its files")
-        self.filename = options[b"filename"].decode("utf-8", "replace")
+        self.filename = (
+            _extended_name(extended) if extended else _text(options[b"filename"], name="the form's filename")
+        )
         self._in_file = True
 
     def _data(self, data: bytes, start: int, end: int) -> None:
@@ -116,7 +131,22 @@ class Form:
         if not self._in_file:
             if self._name in self.fields:
                 raise FormRefused(f"the form's field {self._name[:40]!r} comes twice; give it once")
-            self.fields[self._name] = self._field.decode("utf-8", "replace")
+            self.fields[self._name] = _text(bytes(self._field), name=f"the form's field {self._name[:40]!r}")
 
     def _ends(self) -> None:
         self._ended = True
+
+
+def _extended_name(found: re.Match[str]) -> str:
+    charset, written = found.groups()
+    if charset.lower() not in ("utf-8", "iso-8859-1"):
+        raise FormRefused(f"the form's filename* is in {charset[:40]!r}; write it in UTF-8")
+    content = unquote_to_bytes(written)
+    return content.decode("latin-1") if charset.lower() != "utf-8" else _text(content, name="the form's filename*")
+
+
+def _text(content: bytes, *, name: str) -> str:
+    try:
+        return content.decode("utf-8")
+    except UnicodeDecodeError:
+        raise FormRefused(f"{name} is {shown(content)}, which is not UTF-8; write names in UTF-8") from None

@@ -58,7 +58,7 @@ class Source:
             target = folder / self.name / file.name if self.is_folder else folder / self.name
             target.parent.mkdir(parents=True, exist_ok=True)
             if self.is_folder:
-                digest.update(f"{file.name}\0{file.size}\0".encode())
+                digest.update(os.fsencode(file.name) + f"\0{file.size}\0".encode())
             self._copy(file, target, digest.update)
         return digest.hexdigest()
 
@@ -90,7 +90,7 @@ class Sources:
         if parts.query or parts.fragment or parts.username or "\0" in unquote(uri):
             raise self._refusal(uri)
         if parts.scheme == "file" and parts.netloc in ("", "localhost"):
-            return self._local(uri, Path(unquote(parts.path)))
+            return self._local(uri, Path(unquote(parts.path, errors="surrogateescape")))
         if parts.scheme == "s3" and parts.netloc in self.buckets:
             return self._object(uri, parts.netloc, unquote(parts.path).strip("/"))
         raise self._refusal(uri)

@@ -41,6 +41,8 @@ class Verified:
     """Of the plain copy that was written, to be used in the file's place, the checksum of what is before its voxels;
     None where there is none.
     """
+    notes: tuple[str, ...] = ()
+    """What the sender should know of how the file was read."""
 
 
 def _slab_slices(shape: Triple, dtype: np.dtype[Any], *, most: int) -> int:
@@ -95,6 +97,7 @@ def verify(
             slab_slices=depth,
             voxels_crc32=tuple(checksums),
             copy_header=None,
+            notes=volume.notes,
         )
     return replace(verified, copy_header=copy_header(copy, verified.shape, verified.dtype)) if copied else verified
 

@@ -60,6 +60,8 @@ class Scan:
     """Checksum of what stands before the voxels in a plain copy of them; None where `volume` is the file itself."""
     warnings: tuple[Departure, ...] = ()
     """How the file is unlike what the model has seen, found while it was verified."""
+    notes: tuple[str, ...] = ()
+    """What the sender should know of how the file was read, a sentence each."""
 
     @property
     def boxes(self) -> list[Box]:
@@ -74,7 +76,9 @@ class Scan:
         for name in ("traceparent", "good_threshold", "copy_header"):
             if content[name] is None:
                 del content[name]
-        del content["warnings"]
+        del content["warnings"], content["notes"]
+        if self.notes:
+            content["notes"] = list(self.notes)
         if self.warnings:
             content["warnings"] = [warning.to_dict() for warning in self.warnings]
         content["upload"] = {**vars(self.upload), "spacing": self.upload.spacing and list(self.upload.spacing)}
@@ -99,6 +103,7 @@ class Scan:
                 "model": ModelIdentity(**content["model"]),
                 "organs": OrganMap.from_mapping(content["organs"]),
                 "voxels_crc32": tuple(content.get("voxels_crc32", ())),
+                "notes": tuple(content.get("notes", ())),
                 "warnings": tuple(Departure(**warning) for warning in content.get("warnings", ())),
             }
         )

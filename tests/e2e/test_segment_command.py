@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import os
 import subprocess
 import sys
 import zipfile
@@ -11,6 +13,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
+import tifffile
 
 from harness.offline import run_offline
 from ricefish.client.client import Client, RicefishError
@@ -126,3 +129,31 @@ def test_the_client_knows_every_format_of_the_server() -> None:
         **{".nii.gz": "nii.gz", ".nrrd": "nrrd", ".seg.nrrd": "nrrd", ".tif": "tif", ".tiff": "tif"},
         **{".ome.zarr": "ome-zarr", ".ome.zarr.zip": "ome-zarr"},
     }
+
+
+def test_a_folder_and_an_answer_in_another_alphabet(server: RunningServer, tmp_path: Path) -> None:
+    """A folder whose files a disk holds in Latin-1 is sent; a terminal in ASCII shows what it can."""
+    folder = tmp_path / "Größe"
+    folder.mkdir()
+    for number in range(3):
+        name = os.fsdecode(b"\xf6_%d.tif" % number)
+        (folder / name).write_bytes(_tiff(np.full((20, 10), number * 100, np.uint8)))
+    out = tmp_path / "organs.nii.gz"
+    command = [sys.executable, "-m", "ricefish", "segment", str(folder), "-o", str(out), "--server", server.url]
+    ended = subprocess.run(
+        [*command, "--spacing", "1,1,1"],
+        capture_output=True,
+        timeout=120,
+        check=False,
+        env={**os.environ, "PYTHONIOENCODING": "ascii"},
+    )
+    assert ended.returncode == 0, ended.stderr
+    assert b"volume mm\\xb3" in ended.stdout
+    scan = server.get("/v1/scans").json()["scans"][0]
+    assert (scan["filename"], scan["shape"]) == ("Größe.zip", [3, 20, 10])
+
+
+def _tiff(plane: np.ndarray) -> bytes:
+    file = io.BytesIO()
+    tifffile.imwrite(file, plane)
+    return file.getvalue()

@@ -128,6 +128,7 @@ def _raw_volumes(raw: RawData, *, share: float, seed: int, out: Path) -> list[Pr
                 stored[scan] = store_volume(
                     out, volume_id=scan.id, image=image, labels=labels, classes=raw.organs.classes
                 )
+            _tell_notes(raw, scan, image, labels)
         except FormatError as error:
             problems.append(f"{raw.source(error.path)}: {error.detail}")
         except RawDataError as error:
@@ -148,6 +149,14 @@ def _raw_volumes(raw: RawData, *, share: float, seed: int, out: Path) -> list[Pr
         )
         for scan, volume in stored.items()
     ]
+
+
+def _tell_notes(raw: RawData, scan: RawScan, image: Volume, labels: Volume | None) -> None:
+    """Logs what to know of how a scan's files were read."""
+    for path, volume in ((scan.image, image), (scan.labels, labels)):
+        if path is not None and volume is not None:
+            for note in volume.notes:
+                logger.warning("%s: %s", raw.source(path), note)
 
 
 def _label_problems(raw: RawData, scan: RawScan, volume: StoredVolume) -> Iterator[str]:
