@@ -85,8 +85,10 @@ class _Case:
                 self.tally.find(f"{status} for {name} while {self.fault}", self.fault)
         for question, answer in specimens.ask(http, scan_id).items():
             self.tally.count("requests")
-            if answer != truth[question] and not answer.startswith((specimens.REFUSED, specimens.BROKEN)):
-                self.tally.find(f"other {question or 'description'} while {self.fault}", self.fault)
+            if isinstance(answer, bytes):
+                if answer != truth[question]:
+                    self.tally.find(f"other {question or 'description'} while {self.fault}", self.fault)
+                continue
             code = answer.rpartition(" ")[2]
             if answer.startswith(specimens.REFUSED) and code.startswith("5") and int(code) not in _UNAVAILABLE:
                 self.tally.find(f"{code} for {question or 'the scan'} while {self.fault}", self.fault)

@@ -170,7 +170,7 @@ def _one(tally: Tally, arena: Arena, site: Site, damage: Damage, model: Path) ->
         tally.find(f"doctor does not name a damaged {kind(damage.path)}", repeat)
     try:
         with _served(_server(folder, model)) as http:
-            _compare(tally, site, http, damage, repeat)
+            _compare(tally, arena, site, http, damage, repeat=repeat)
     except servers.DidNotStart:
         tally.count("the server refused to start")
         if kind(damage.path) in ("shard", "source", "voxels.nii"):
@@ -190,9 +190,9 @@ def _dump(store: Path) -> list[str] | None:
         return None
 
 
-def _compare(tally: Tally, site: Site, http: httpx.Client, damage: Damage, repeat: str) -> None:
+def _compare(tally: Tally, arena: Arena, site: Site, http: httpx.Client, damage: Damage, *, repeat: str) -> None:
     for scan_id, truth in site.finished.items():
-        _judge(tally, damage, _PRESENT, truth=truth, found=specimens.ask(http, scan_id), repeat=repeat)
+        _judge(tally, arena, damage, _PRESENT, truth=truth, found=specimens.ask(http, scan_id), repeat=repeat)
     later: dict[str, tuple[str | None, Answers]] = {
         _QUEUED: (site.queued, site.truth),
         _UPLOADED: (specimens.take_upload(http, site.uploaded, _FILES[0]), site.truth_now),
@@ -208,19 +208,30 @@ def _compare(tally: Tally, site: Site, http: httpx.Client, damage: Damage, repea
             continue
         tally.count(f"{which}: {state or 'refused'}")
         if state == "succeeded":
-            _judge(tally, damage, which, truth=then, found=specimens.ask(http, taken), repeat=repeat)
+            _judge(tally, arena, damage, which, truth=then, found=specimens.ask(http, taken), repeat=repeat)
 
 
-def _judge(tally: Tally, damage: Damage, which: str, *, truth: Answers, found: Answers, repeat: str) -> None:
+def _judge(
+    tally: Tally, arena: Arena, damage: Damage, which: str, *, truth: Answers, found: Answers, repeat: str
+) -> None:
     for question, answer in found.items():
-        status = answer.rpartition(" ")[2]
         if answer == truth[question]:
             tally.count("answers: right")
-        elif answer.startswith(specimens.BROKEN):
+            continue
+        if isinstance(answer, bytes):
+            kept = arena.keep(f"integrity-{tally.found}-found", answer)
+            arena.keep(f"integrity-{tally.found}-true", _bytes(truth[question]))
+            what = f"other {question or 'description'} of {which}, {kind(damage.path)} damaged"
+            tally.find(what, f"{repeat}; {kept.name}")
+            continue
+        status = answer.rpartition(" ")[2]
+        if answer.startswith(specimens.BROKEN):
             tally.count("answers: broken off")
         elif answer.startswith(specimens.REFUSED) and (status.startswith("4") or status in _UNAVAILABLE):
             tally.count("answers: refused")
-        elif answer.startswith(specimens.REFUSED):
-            tally.find(f"{status} for {question or 'the scan'} of {which}, {kind(damage.path)} damaged", repeat)
         else:
-            tally.find(f"other {question or 'description'} of {which}, {kind(damage.path)} damaged", repeat)
+            tally.find(f"{status} for {question or 'the scan'} of {which}, {kind(damage.path)} damaged", repeat)
+
+
+def _bytes(answer: bytes | str) -> bytes:
+    return answer if isinstance(answer, bytes) else answer.encode()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import time
 from collections.abc import Mapping
@@ -14,8 +13,8 @@ import numpy as np
 from scans.formats import create_volume
 from scans.geometry import Frame, Spacing
 
-Answers = Mapping[str, str]
-"""What was asked -> a digest of the answer, or how it was refused: REFUSED or BROKEN and why."""
+Answers = Mapping[str, bytes | str]
+"""What was asked -> the answer, the scan's id left out; or how it was refused: REFUSED or BROKEN and why."""
 REFUSED, BROKEN = "refused", "broken"
 
 _QUESTIONS = (
@@ -89,15 +88,14 @@ def ask(http: httpx.Client, scan_id: str) -> Answers:
     return {question: _answer(http, scan_id, question) for question in _QUESTIONS}
 
 
-def _answer(http: httpx.Client, scan_id: str, question: str) -> str:
+def _answer(http: httpx.Client, scan_id: str, question: str) -> bytes | str:
     try:
         answer = http.get(f"/v1/scans/{scan_id}/{question}".rstrip("/"))
     except httpx.HTTPError as error:
         return f"{BROKEN}: {type(error).__name__}"
     if not answer.is_success:
         return f"{REFUSED}: {answer.status_code}"
-    content = answer.content.replace(scan_id.encode(), b"ID")
     if not question:
         description = answer.json()
-        content = json.dumps([description[name] for name in _LASTING], sort_keys=True).encode()
-    return hashlib.sha256(content).hexdigest()
+        return json.dumps([description[name] for name in _LASTING], sort_keys=True).encode()
+    return answer.content.replace(scan_id.encode(), b"ID")

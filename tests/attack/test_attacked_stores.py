@@ -42,14 +42,20 @@ def test_generated_calls_have_documented_answers(tmp_path: Path, model: Path) ->
     assert [f"{finding.what} ({finding.repeat})" for finding in tally.findings] == []
 
 
-def test_what_is_wrong_is_a_finding() -> None:
-    """An answer that is another, and a 500; one that is refused or broken off is none."""
+def test_what_is_wrong_is_a_finding(tmp_path: Path) -> None:
+    """An answer that is another, which is kept, and a 500; one that is refused or broken off is none."""
     damage = integrity.Damage(PurePosixPath("scans/1/segmentation.ome.zarr/0/c/0/0/0"), 3)
-    answers = {"a": "other", "b": f"{REFUSED}: 500", "c": f"{REFUSED}: 503", "d": f"{BROKEN}: ReadError", "e": "true"}
+    answers = {"a": b"other", "b": f"{REFUSED}: 500", "c": f"{REFUSED}: 503", "d": f"{BROKEN}: ReadError", "e": b"true"}
     tally = Tally("integrity")
-    integrity._judge(tally, damage, "a scan", truth=dict.fromkeys(answers, "true"), found=answers, repeat="so")
+    truth = dict.fromkeys(answers, b"true")
+    place = arena(tmp_path, tmp_path)
+    integrity._judge(tally, place, damage, "a scan", truth=truth, found=answers, repeat="so")
     assert [one.what for one in tally.findings] == [
         "other a of a scan, shard damaged",
         "500 for b of a scan, shard damaged",
     ]
     assert dict(tally.counts) == {"answers: refused": 1, "answers: broken off": 1, "answers: right": 1}
+    assert {file.name: file.read_bytes() for file in place.kept.iterdir()} == {
+        "integrity-0-found": b"other",
+        "integrity-0-true": b"true",
+    }

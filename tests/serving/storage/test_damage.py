@@ -183,7 +183,7 @@ def test_the_doctor_names_every_damaged_file_and_has_results_made_again(stored: 
 
 
 def _slow_client() -> httpx.Client:
-    """Takes in little ahead of what it reads; the rest of an answer of several MB is not made before it is asked for."""
+    """Takes in little ahead of what it reads; most of several MB is not made before it is asked for."""
     little = (socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 16)
     return httpx.Client(transport=httpx.HTTPTransport(socket_options=[little]), timeout=60)
 
