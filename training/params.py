@@ -1,4 +1,5 @@
-"""params.yaml, parsed once and frozen. A key that is unknown, missing or of the wrong type is an error naming it.
+"""params.yaml, parsed once and frozen. A key that is unknown or missing, or a value of another type or out of the range
+that stands beside its field, is an error naming it.
 
 The file holds values that profiles share, and for each profile what is different in it. What the stages that train
 share stands once, beside their sections: see `Training` and `Supervised`.
@@ -10,10 +11,11 @@ import dataclasses
 import typing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated
 
 from scans.precision import Precision
 from training.profiles import ParamsError, Stated, parse, read_profile, spread
+from training.ranges import Batch, Count, Name, Number, Percent, ProperShare, Range, Rate, Share, Side, Weight
 
 PARAMS_FILE = Path("params.yaml")
 RESOLVED_FILE = Path("params.resolved.yaml")
@@ -24,12 +26,12 @@ RESOLVED_FILE = Path("params.resolved.yaml")
 class Schedule:
     """How long and how fast a network is trained, with Adam."""
 
-    epochs: int
-    steps_per_epoch: int
+    epochs: Number
+    steps_per_epoch: Count
     """Optimiser steps in an epoch; 0: as many as there are slices to learn from, divided by the batch size."""
-    batch_size: int
+    batch_size: Batch
     """Patches in a step, over all processes."""
-    learning_rate: float
+    learning_rate: Rate
     """Adam's; the peak where `one_cycle`."""
     one_cycle: bool
     """Warm up and anneal over the whole training (Smith 2018); false: constant, as in the paper."""
@@ -39,11 +41,11 @@ class Schedule:
 class Sampling:
     """Which patches of which slices are learnt from."""
 
-    crop: int
+    crop: Side
     """Side of a patch in pixels."""
-    organ_share: float
+    organ_share: Share
     """Share of the patches that are centred on an organ, drawn evenly among organs; the rest fall anywhere."""
-    cache_megabytes: int
+    cache_megabytes: Count
     """Decoded slices kept in memory, per process."""
 
 
@@ -51,18 +53,18 @@ class Sampling:
 class Augmentation:
     """Random changes to a patch and its labels; a 0 switches each off."""
 
-    mirror_y: float
-    mirror_x: float
+    mirror_y: Share
+    mirror_x: Share
     """Probability of a reflection along the axis; organs named left_X and right_X then trade places."""
-    rotation_degrees: float
+    rotation_degrees: Annotated[float, Range(0, 180)]
     """Greatest rotation, either way."""
-    scale: float
+    scale: Annotated[float, Range(0, 1, open_above=True)]
     """Greatest change of size, as a share."""
-    contrast: float
+    contrast: Share
     """Greatest change of contrast, as a share."""
-    brightness: float
+    brightness: Share
     """Greatest shift of normalised grey values."""
-    noise: float
+    noise: Share
     """Greatest standard deviation of added noise, in normalised grey values."""
 
 
@@ -70,7 +72,7 @@ class Augmentation:
 class Training:
     """What every stage that trains has; keys beside the sections of params.yaml, or in a stage's own."""
 
-    workers: int
+    workers: Annotated[int, Range(0, 1024)]
     """Processes that prepare batches; 0: in the training process."""
     schedule: Schedule
     augmentation: Augmentation
@@ -80,7 +82,7 @@ class Training:
 class Supervised(Training):
     """What a stage that trains a segmentation network has as well."""
 
-    dice_weight: float
+    dice_weight: Weight
     """Weight of a Dice term beside the cross-entropy; 0 as in the paper."""
     sampling: Sampling
 
@@ -89,16 +91,28 @@ class Supervised(Training):
 class Phantoms:
     """Synthetic fish to make; all 0: none, the raw folder holds real volumes."""
 
-    labelled: int
+    labelled: Count
     """Fish with labels to train on, all from the first beam time."""
-    unlabelled: int
+    unlabelled: Count
     """Fish without labels, from the three beam times in turn."""
-    validation: int
+    validation: Count
     """Held-out fish with labels, from the three beam times in turn."""
-    depth: int
-    height: int
-    width: int
+    depth: Side
+    height: Side
+    width: Side
     """Voxels along z, y, x."""
+
+    def __post_init__(self) -> None:
+        if any(self.wanted) and not (self.labelled and self.validation):
+            raise ValueError(
+                f"it asks for {self.labelled} labelled and {self.validation} validation fish; at least one of each is "
+                "needed, or none of any kind to read raw_dir"
+            )
+
+    @property
+    def wanted(self) -> tuple[int, int, int]:
+        """How many of each kind, in the order of the fields."""
+        return self.labelled, self.unlabelled, self.validation
 
 
 @dataclass(frozen=True)
@@ -108,26 +122,31 @@ class Prepare:
     raw_dir: Path
     """organs.yaml, labelled/images/*, labelled/labels/*, unlabelled/images/* or unlabelled/EXPERIMENT/*; the key
     `raw_dir` at the top of params.yaml."""
-    labelled_volumes: int
+    labelled_volumes: Count
     """Training volumes whose labels are used (Table 1: 2, 7, 12, 23); 0: all."""
-    validation_share: float
+    validation_share: ProperShare
     """Share of the labelled volumes that is held out, 0..1."""
     calibrated: bool
     """Grey values mean the same in every scan (CT): one window, from the labelled organs of the training volumes.
     False: each volume has a window of its own."""
-    lower_percentile: float
-    upper_percentile: float
+    lower_percentile: Percent
+    upper_percentile: Percent
     """Percentiles, 0..100, of the grey values that become 0 and 1."""
     phantoms: Phantoms
+
+    def __post_init__(self) -> None:
+        lower, upper = self.lower_percentile, self.upper_percentile
+        if lower >= upper:
+            raise ValueError(f"lower_percentile is {lower!r} and upper_percentile {upper!r}; the lower must be less")
 
 
 @dataclass(frozen=True)
 class TrainTeacher(Supervised):
     """Stage train_teacher."""
 
-    encoder: str
+    encoder: Name
     """Name of a segmentation-models-pytorch encoder."""
-    encoder_depth: int
+    encoder_depth: Annotated[int, Range(3, 5)]
     """Times that the encoder halves its input, 3 to 5."""
 
 
@@ -135,7 +154,7 @@ class TrainTeacher(Supervised):
 class PseudoLabel:
     """Stage pseudo_label."""
 
-    batch_size: int
+    batch_size: Batch
     """Slices in a forward pass."""
 
 
@@ -143,13 +162,13 @@ class PseudoLabel:
 class LabelQuality(Supervised):
     """Stage label_quality: good and bad examples for the Quality Classifier, cross-fitted where nobody reviewed any."""
 
-    slices: int
+    slices: Annotated[int, Range(2, 10_000_000)]
     """Examples to make, about."""
-    good_iou: float
+    good_iou: Share
     """A predicted slice with at least this mean IoU over its organs is good, 0..1."""
-    folds: int
+    folds: Annotated[int, Range(2, 1000)]
     """Parts of the labelled training volumes; each is predicted by a Teacher trained on the others."""
-    corrupted_share: float
+    corrupted_share: Share
     """Share of further examples whose masks are true labels, damaged on purpose."""
 
 
@@ -157,9 +176,9 @@ class LabelQuality(Supervised):
 class TrainClassifier(Training):
     """Stage train_classifier."""
 
-    held_out_share: float
+    held_out_share: ProperShare
     """Share of the examples, by whole volumes, that measure the classifier and never train it."""
-    side: int
+    side: Side
     """Slices and masks are resized to this many pixels a side."""
 
 
@@ -169,7 +188,7 @@ class Refine:
 
     quality_classifier: bool
     """False: every pseudo-label is kept (Table 2)."""
-    threshold: float
+    threshold: Share
     """Least probability of being good, 0..1."""
 
 
@@ -183,11 +202,11 @@ class TrainStudent(Supervised):
     """Add the pixel-wise distillation term (eq. 3, 4)."""
     teacher_checkpoint: bool
     """Start from the Teacher's weights; false: from new ones."""
-    alpha: float
+    alpha: Share
     """Weight of the distillation term, 0..1 (eq. 4)."""
-    temperature: float
+    temperature: Annotated[float, Range(0, 1000, open_below=True)]
     """tau, which softens both sides of the distillation term (eq. 3)."""
-    labelled_share: float
+    labelled_share: Share
     """Share of the patches that come from labelled volumes; 0: in proportion to the number of slices."""
 
 
@@ -195,8 +214,8 @@ class TrainStudent(Supervised):
 class Evaluate:
     """Stage evaluate."""
 
-    batch_size: int
-    figure_slices: int
+    batch_size: Batch
+    figure_slices: Annotated[int, Range(1, 100)]
     """Slices in the overlay figure."""
 
 
@@ -204,23 +223,23 @@ class Evaluate:
 class Export:
     """Stage export."""
 
-    name: str
+    name: Name
     """The name that the model says of itself."""
-    agreement_slices: int
+    agreement_slices: Number
     """Real slices on which ONNX and torch are compared."""
-    most_disagreement: float
+    most_disagreement: Share
     """Greatest share of a slice's pixels that may differ, 0..1."""
     precisions: tuple[Precision, ...]
     """Variants in fewer bits to make and to check: int8, float16."""
-    precision_slices: int
+    precision_slices: Number
     """Labelled validation slices that a variant is checked on."""
-    calibration_slices: int
+    calibration_slices: Number
     """Training slices that int8 takes its scales from."""
-    seen_slices: int
+    seen_slices: Number
     """Slices of a volume, at most, on which is measured what the model answers to scans like those it has seen."""
-    greatest_precision_loss: float
+    greatest_precision_loss: Share
     """How much lower than in float32 the mean Dice of a variant that is kept may be."""
-    greatest_precision_organ_loss: float
+    greatest_precision_organ_loss: Share
     """How much lower any organ's Dice may be."""
 
 
@@ -228,11 +247,11 @@ class Export:
 class Register:
     """Stage register, and the gate of `ricefish models promote`."""
 
-    model: str
+    model: Name
     """Name in the MLflow registry."""
-    greatest_mean_loss: float
+    greatest_mean_loss: Share
     """How much lower than the champion's the mean Dice may be."""
-    greatest_organ_loss: float
+    greatest_organ_loss: Share
     """How much lower than the champion's any organ's Dice may be."""
 
 
@@ -240,7 +259,7 @@ class Register:
 class Params:
     """The values of one profile that are in force, in each section all that its stage has."""
 
-    seed: int
+    seed: Annotated[int, Range(0, 2**32 - 1)]
     prepare: Prepare
     train_teacher: TrainTeacher
     pseudo_label: PseudoLabel
@@ -270,25 +289,3 @@ def _with_raw_dir(values: Stated, raw_dir: Stated) -> Stated:
         raise ParamsError(f"{wrong.where} is unknown; raw_dir stands beside `profile`")
     prepare = Stated({**section.value, "raw_dir": raw_dir}, section.where)
     return Stated({**values.value, "prepare": prepare}, values.where)
-
-
-def to_dict(section: Any, prefix: str = "") -> dict[str, Any]:
-    """A section as plain values for logging, those of its sections under `section.key`."""
-    flat: dict[str, Any] = {}
-    for key, value in vars(section).items():
-        plain = str(value) if isinstance(value, Path) else value
-        flat |= to_dict(value, f"{prefix}{key}.") if dataclasses.is_dataclass(value) else {prefix + key: plain}
-    return flat
-
-
-def to_tree(section: Any) -> dict[str, Any]:
-    """A section as plain values for YAML, its sections as dictionaries."""
-    tree: dict[str, Any] = {}
-    for key, value in vars(section).items():
-        if dataclasses.is_dataclass(value):
-            tree[key] = to_tree(value)
-        elif isinstance(value, tuple):
-            tree[key] = list(value)
-        else:
-            tree[key] = str(value) if isinstance(value, Path) else value
-    return tree

@@ -1,4 +1,5 @@
-"""Reading of params.yaml: which profile is active, what it inherits, and plain values that become frozen sections.
+"""Reading of params.yaml: which profile is active, what it inherits, and plain values that become frozen sections, and
+plain values again.
 
 Every value keeps the address at which it stands in the file, so that one that does not fit is refused by it.
 """
@@ -73,7 +74,7 @@ def read_profile(path: Path) -> Profile:
     """The active profile over all that it is based on. Raises ParamsError that names the file, or the key at fault."""
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
+    except (OSError, yaml.YAMLError, ValueError) as error:
         raise ParamsError(f"{path.absolute()} cannot be read as YAML: {error}") from error
     if not isinstance(content, Mapping) or not set(_SWITCHES) <= set(content):
         raise ParamsError(f"{path} must hold the keys {', '.join(_SWITCHES)}")
@@ -124,21 +125,26 @@ def parse(kind: Any, stated: Stated, where: str = "") -> Any:
 
     `where` is the address at which a key that is missing might stand.
     """
+    if typing.get_origin(kind) is typing.Annotated:
+        return _within(kind, stated)
     if isinstance(kind, type) and dataclasses.is_dataclass(kind):
         return _parse_section(kind, stated, where)
     if typing.get_origin(kind) is tuple:
         return _parse_list(typing.get_args(kind)[0], stated)
-    value = stated.plain()
+    return _parse_plain(kind, stated.plain(), stated.where)
+
+
+def _parse_plain(kind: Any, value: Any, where: str) -> Any:
     if typing.get_origin(kind) is typing.Literal:
         if value not in typing.get_args(kind):
-            raise ParamsError(f"{stated.where} is {value!r}; expected {' or '.join(typing.get_args(kind))}")
+            raise ParamsError(f"{where} is {value!r}; expected {' or '.join(typing.get_args(kind))}")
         return value
     if kind is Path and isinstance(value, str | Path):
         return Path(value)
     if kind is float and (type(value) is int or (isinstance(value, str) and _EXPONENT.fullmatch(value))):
-        return float(value)
+        return _as_float(value, where)
     if type(value) is not kind:
-        raise ParamsError(f"{stated.where} is {value!r}; expected {kind.__name__}")
+        raise ParamsError(f"{where} is {value!r}; expected {kind.__name__}")
     return value
 
 
@@ -146,17 +152,63 @@ def _parse_list(kind: Any, stated: Stated) -> tuple[Any, ...]:
     if not isinstance(stated.value, list):
         raise ParamsError(f"{stated.where} is {stated.plain()!r}; expected a list")
     entries = (Stated(entry, f"{stated.where}[{position}]") for position, entry in enumerate(stated.value))
-    return tuple(parse(kind, entry) for entry in entries)
+    parsed = tuple(parse(kind, entry) for entry in entries)
+    if len(set(parsed)) < len(parsed):
+        raise ParamsError(f"{stated.where} is {stated.value!r}; expected each entry once")
+    return parsed
+
+
+def _within(kind: Any, stated: Stated) -> Any:
+    """A value that keeps to all that is stated beside its type. Raises ParamsError that names the bound."""
+    plain, *bounds = typing.get_args(kind)
+    value = parse(plain, stated)
+    for bound in bounds:
+        if not bound.holds(value):
+            raise ParamsError(f"{stated.where} is {value!r}; expected {bound}")
+    return value
+
+
+def _as_float(value: int | str, where: str) -> float:
+    try:
+        return float(value)
+    except OverflowError:
+        raise ParamsError(f"{where} is a number of {len(str(value))} digits; expected one that is finite") from None
 
 
 def _parse_section(kind: Any, stated: Stated, where: str) -> Any:
     if not stated.is_section:
         raise ParamsError(f"{stated.where} is {stated.value!r}; expected a section")
-    hints = typing.get_type_hints(kind)
+    hints = typing.get_type_hints(kind, include_extras=True)
     for key, inner in stated.value.items():
         if key not in hints:
             raise ParamsError(f"{inner.where} is unknown; {where or 'params.yaml'} has {', '.join(hints)}")
     for key in hints:
         if key not in stated.value:
             raise ParamsError(f"{where}.{key} is missing".lstrip("."))
-    return kind(**{key: parse(hint, stated.value[key], f"{where}.{key}".lstrip(".")) for key, hint in hints.items()})
+    values = {key: parse(hint, stated.value[key], f"{where}.{key}".lstrip(".")) for key, hint in hints.items()}
+    try:
+        return kind(**values)
+    except ValueError as error:  # of values each of which is right, and which do not go together
+        raise ParamsError(f"{where}: {error}") from None
+
+
+def to_dict(section: Any, prefix: str = "") -> dict[str, Any]:
+    """A section as plain values for logging, those of its sections under `section.key`."""
+    flat: dict[str, Any] = {}
+    for key, value in vars(section).items():
+        plain = str(value) if isinstance(value, Path) else value
+        flat |= to_dict(value, f"{prefix}{key}.") if dataclasses.is_dataclass(value) else {prefix + key: plain}
+    return flat
+
+
+def to_tree(section: Any) -> dict[str, Any]:
+    """A section as plain values for YAML, its sections as dictionaries."""
+    tree: dict[str, Any] = {}
+    for key, value in vars(section).items():
+        if dataclasses.is_dataclass(value):
+            tree[key] = to_tree(value)
+        elif isinstance(value, tuple):
+            tree[key] = list(value)
+        else:
+            tree[key] = str(value) if isinstance(value, Path) else value
+    return tree

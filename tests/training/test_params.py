@@ -3,14 +3,15 @@
 import copy
 import dataclasses
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from training.params import Params, Phantoms, load_params, to_dict
-from training.profiles import ParamsError
+from training.params import Params, Phantoms, load_params
+from training.profiles import ParamsError, to_dict
 from training.stages.resolve import resolve
 
 PARAMS = Path(__file__).resolve().parents[2] / "params.yaml"
@@ -49,7 +50,8 @@ def test_a_profile_states_nothing_that_it_would_inherit(tmp_path: Path) -> None:
             for key in keys[:-1]:
                 section = section[key]
             del section[keys[-1]]
-            assert load(tmp_path, changed) != in_force, f"profiles.{profile}.{'.'.join(keys)} says nothing new"
+            with suppress(ParamsError):  # values that go together only as they are
+                assert load(tmp_path, changed) != in_force, f"profiles.{profile}.{'.'.join(keys)} says nothing new"
 
 
 def _leaves(section: dict[str, Any]) -> Iterator[tuple[str, ...]]:

@@ -64,7 +64,7 @@ def prepare(params: Params, out: Path = PREPARED_DIR) -> Catalogue:
     out.mkdir(parents=True)
     try:
         wanted = section.phantoms
-        if wanted.labelled or wanted.validation or wanted.unlabelled:
+        if any(wanted.wanted):
             organs = OrganMap.from_yaml(section.raw_dir / "organs.yaml")
             volumes = _phantoms(wanted, seed=params.seed, organs=organs, out=out)
         else:
@@ -82,11 +82,6 @@ def prepare(params: Params, out: Path = PREPARED_DIR) -> Catalogue:
 
 def _phantoms(wanted: Phantoms, *, seed: int, organs: OrganMap, out: Path) -> list[Prepared]:
     """Makes the synthetic fish; each has a number of its own, whatever the number of the others."""
-    if not (wanted.labelled and wanted.validation):
-        raise ValueError(
-            f"prepare.phantoms asks for {wanted.labelled} labelled and {wanted.validation} validation fish; "
-            "at least one of each is needed, or none of any kind to read raw_dir"
-        )
     drawn = tuple(label.name.lower() for label in Label)
     if organs.names != drawn:
         raise ValueError(

@@ -6,7 +6,8 @@ import logging
 
 import yaml
 
-from training.params import PARAMS_FILE, RESOLVED_FILE, load_params, to_tree
+from training.params import PARAMS_FILE, RESOLVED_FILE, load_params
+from training.profiles import to_tree
 
 HEADER = f"# The values in force, which stage resolve writes; change them in {PARAMS_FILE}.\n"
 

@@ -26,7 +26,8 @@ from training.learning.networks import ClassifierArchitecture, QualityClassifier
 from training.learning.processes import Processes
 from training.learning.resume import RESUME_DIR, ResumeFile, fingerprint
 from training.learning.run_training import run_training
-from training.params import Params, TrainClassifier, to_dict
+from training.params import Params, TrainClassifier
+from training.profiles import to_dict
 from training.quality.batches import QualityBatch, QualityBatches, ResizedExamples
 from training.quality.examples import EXAMPLES_DIR, Example, MaskReader, read_examples
 from training.quality.held_out import HeldOutSplit, hold_out

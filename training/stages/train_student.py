@@ -25,7 +25,8 @@ from training.learning.processes import Processes
 from training.learning.resume import RESUME_DIR, ResumeFile, fingerprint
 from training.learning.run_training import run_training, trained
 from training.learning.sampling import Batch, PatchBatches, Pool, in_proportion, labelled_pool, refined_pool
-from training.params import Params, TrainStudent, to_dict
+from training.params import Params, TrainStudent
+from training.profiles import to_dict
 from training.run_stage import Report
 
 EPOCHS = Path("plots/train_student.csv")

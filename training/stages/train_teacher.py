@@ -13,7 +13,8 @@ from training.learning.networks import Architecture
 from training.learning.processes import Processes
 from training.learning.run_training import run_training, trained
 from training.learning.supervised import Teaching
-from training.params import Params, TrainTeacher, to_dict
+from training.params import Params, TrainTeacher
+from training.profiles import to_dict
 from training.run_stage import Report
 
 EPOCHS = Path("plots/train_teacher.csv")

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from scans.tracking import DATABASE_FILE, TRACKING_URI, set_up_client, tracking_uri
-from training.params import to_dict
+from training.profiles import to_dict
 from training.tracking import provenance
 from training.tracking.local_store import alone, quiet
 

@@ -103,14 +103,6 @@ def test_the_same_seed_gives_the_same_data_set_and_another_seed_another(tmp_path
     assert first.data_sha256 != other.data_sha256
 
 
-def test_fish_without_validation_are_refused(tmp_path: Path):
-    """The message names the parameter; nothing is left behind."""
-    none = dataclasses.replace(FISH, validation=0)
-    with pytest.raises(ValueError, match=r"prepare\.phantoms asks for 3 labelled and 0 validation fish"):
-        prepare(params(REPOSITORY / "data/phantom", phantoms=none), tmp_path / "out")
-    assert not (tmp_path / "out").exists()
-
-
 def test_raw_scans_keep_their_voxels_types_and_frames(raw_dir: Path, tmp_path: Path):
     """Grey values, labels, affine and experiment come through; so does where each scan was read from."""
     out = tmp_path / "out"
