@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -95,6 +95,27 @@ class Box:
 
 
 @dataclass(frozen=True)
+class NiftiForms:
+    """The two places that a NIfTI header states, with what programs choose between them by: lengths in mm.
+
+    They may differ, and each program has its own order of preference. So they are carried as they are.
+    """
+
+    qform_code: int
+    """0: programs pass over the quaternion."""
+    sform_code: int
+    """0: programs pass over the rows."""
+    pixdim: tuple[float, float, float, float]
+    """1 or -1 (the handedness of the quaternion's axes), then the voxel's sides along x, y, z."""
+    quaternion: tuple[float, float, float]
+    """b, c, d; a is what makes its length 1."""
+    offset: tuple[float, float, float]
+    """Where the quaternion's first voxel lies, x, y, z, RAS+."""
+    rows: tuple[tuple[float, ...], ...]
+    """3 x 4: index x, y, z, 1 to RAS+, where `sform_code` is not 0."""
+
+
+@dataclass(frozen=True)
 class Frame:
     """Where voxels lie in space: an affine from voxel index (x, y, z, 1) to NIfTI's world (RAS+, mm).
 
@@ -104,6 +125,8 @@ class Frame:
 
     affine: tuple[tuple[float, ...], ...]
     """4 x 4, rows; the order is x, y, z as in NIfTI, the world RAS+."""
+    nifti: NiftiForms | None = field(default=None, compare=False)
+    """Of a scan that came as NIfTI, what its header says; the affine is what nibabel makes of it."""
 
     def __post_init__(self) -> None:
         matrix = self.matrix
@@ -168,6 +191,13 @@ class Frame:
         axes = (_LPS_FROM_RAS @ self.matrix)[:3, :3]
         unit: NDArray[np.float64] = axes / np.linalg.norm(axes, axis=0)
         return unit
+
+    @property
+    def shear_degrees(self) -> float:
+        """By how much the angle between two axes differs from a right angle, for the two where it does most."""
+        unit = self.direction
+        cosines = (abs(float(unit[:, a] @ unit[:, b])) for a, b in ((0, 1), (0, 2), (1, 2)))
+        return math.degrees(math.asin(min(1.0, max(cosines))))
 
     def world_mm(self, index: tuple[float, float, float]) -> tuple[float, float, float]:
         """World position (x, y, z in mm, RAS+) of a voxel index given as z, y, x; fractions are allowed."""

@@ -1,13 +1,15 @@
 """NIfTI-1 and NIfTI-2 (.nii, .nii.gz), read slab by slab.
 
 The affine is the one that nibabel reports: sform where its code is set, else qform, else the voxel sizes alone with the
-origin in the middle. Files in micrometres or metres are brought to mm; no unit means mm, as everywhere in practice.
+origin in the middle. Both forms and their codes stay with it, for programs that choose otherwise. Files in micrometres
+or metres are brought to mm; no unit means mm, as everywhere in practice.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -21,12 +23,14 @@ from numpy.typing import NDArray
 from scans.formats.errors import GREY_VALUES, ONE_VOLUME, WHOLE_FILE, FormatError
 from scans.formats.sources import Opened
 from scans.formats.streams import Layout, Scale, gzip_start
-from scans.geometry import Frame, Triple
+from scans.geometry import Frame, NiftiForms, Triple
 
 _HEADER_BYTES = 540
 """As many as the longer of the two headers has."""
 
 _MM_PER_UNIT = {0: 1.0, 1: 1000.0, 2: 1.0, 3: 0.001}
+_ROUNDING = 3e-7
+"""By which the quaternion may be longer than 1, as its parts are float32."""
 _AXES = ("x", "y", "z", "t", "5th", "6th", "7th")
 
 
@@ -107,6 +111,7 @@ def _scale(path: Path, header: Any) -> Scale | None:
 
 
 def _frame(header: Any) -> Frame | None:
+    refused = False
     for affine in _affines(header):
         if affine is None:
             continue
@@ -114,10 +119,33 @@ def _frame(header: Any) -> Frame | None:
         if factor != 1.0:
             affine[:3] *= factor
         try:
-            return Frame.from_affine(affine)
+            frame = Frame.from_affine(affine)
         except ValueError:
+            refused = True
             continue
+        return frame if refused else replace(frame, nifti=_forms(header, factor))
     return None
+
+
+def _forms(header: Any, factor: float) -> NiftiForms | None:
+    """What the header states, in mm; None where it holds what no program can use."""
+    handedness, *sides = (float(value) for value in header["pixdim"][:4])
+    b, c, d = (float(header[f"quatern_{part}"]) for part in "bcd")
+    offset = [float(header[f"qoffset_{axis}"]) for axis in "xyz"]
+    rows = header.get_sform()[:3]
+    usable = np.isfinite([handedness, *sides, b, c, d, *offset]).all() and np.isfinite(rows).all()
+    if not usable or min(sides) <= 0 or b * b + c * c + d * d > 1 + _ROUNDING:
+        return None
+    x, y, z = (side * factor for side in sides)
+    ox, oy, oz = (place * factor for place in offset)
+    return NiftiForms(
+        qform_code=max(0, int(header["qform_code"])),
+        sform_code=max(0, int(header["sform_code"])),
+        pixdim=(-1.0 if handedness == -1 else 1.0, x, y, z),
+        quaternion=(b, c, d),
+        offset=(ox, oy, oz),
+        rows=tuple(tuple(row) for row in (rows * factor).tolist()),
+    )
 
 
 def _affines(header: Any) -> Iterator[NDArray[np.float64] | None]:

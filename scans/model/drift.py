@@ -14,12 +14,14 @@ from typing import Any, Literal, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from scans.geometry import Spacing
+from scans.geometry import Frame, Spacing
 from scans.intensity import Window
 from scans.measures.statistics import OrganStatistics
 from scans.model.distances import Point, place_distance, quantile_distance, size_distance, window_distance
 
-Code = Literal["spacing", "grey_range", "grey_distribution", "confidence", "organ_sizes", "organ_places", "quality"]
+Code = Literal[
+    "spacing", "shear", "grey_range", "grey_distribution", "confidence", "organ_sizes", "organ_places", "quality"
+]
 
 QUANTILES = 32
 """Of the normalised grey values of a volume: at 1/64, 3/64, ..., 63/64."""
@@ -39,12 +41,14 @@ _LEAST_LIMITS: Mapping[Code, float] = {
     "quality": 0.1,
 }
 """No limit is stricter, however alike the volumes are."""
+MOST_SHEAR_DEGREES = 0.1
+"""Of a scan whose axes are called rectangular: over 500 voxels it amounts to one."""
 Value = TypeVar("Value")
 
 
 @dataclass(frozen=True)
 class Departure:
-    """One way in which a scan is unlike what the model has seen."""
+    """One way in which a scan is unlike what the model has seen, or its place unlike what all programs know."""
 
     code: Code
     message: str
@@ -191,6 +195,19 @@ def spacing_departures(
             f"the model has seen no volume with such a spacing along {' and '.join(outside)}",
             found=", ".join(f"{mm:g}" for mm in found) + " mm (z, y, x)",
             expected=", ".join(f"{least:g} to {greatest:g}" for least, greatest in seen) + " mm",
+        )
+
+
+def shear_departures(frame: Frame) -> Iterator[Departure]:
+    """Where the axes are not at right angles, so that not every format can say where the result lies."""
+    if frame.shear_degrees > MOST_SHEAR_DEGREES:
+        yield Departure(
+            "shear",
+            f"the axes are {frame.shear_degrees:.2g} degrees off right angles, as of a tilted gantry: nrrd keeps that; "
+            "of nii.gz, ITK (Slicer, ITK-SNAP) sees the nearest place at right angles, nibabel the true one; "
+            "ome-zarr and tif cannot state it",
+            found=f"{frame.shear_degrees:.2g} degrees off",
+            expected="axes at right angles",
         )
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from scans.formats import SlabWriter, create_volume, open_volume
 from scans.geometry import Frame, Spacing, Triple
 from scans.intensity import IntensityRule, Window, stride
-from scans.model.drift import Departure, grey_quantiles, spacing_departures
+from scans.model.drift import Departure, grey_quantiles, shear_departures, spacing_departures
 from scans.model.manifest import ModelManifest
 from scans.volume import Volume, voxels_crc32
 from serving.intake.limits import Limits
@@ -111,7 +111,8 @@ def _multiples(step: int, start: int, stop: int) -> range:
 
 
 def departures(found: Verified, manifest: ModelManifest) -> Iterator[Departure]:
-    """How a file is unlike what a model has seen in training."""
+    """How a file is unlike what a model has seen in training, and its place unlike what every format can state."""
     yield from spacing_departures(found.frame.spacing, manifest.spacing_mm)
+    yield from shear_departures(found.frame)
     if (seen := manifest.seen) is not None:
         yield from seen.grey_values(found.window, found.quantiles)

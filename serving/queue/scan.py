@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from scans.geometry import Box, Frame, Spacing, Triple
+from scans.geometry import Box, Frame, NiftiForms, Spacing, Triple
 from scans.intensity import Window
 from scans.model.drift import Departure
 from scans.organs import OrganMap
@@ -83,6 +83,8 @@ class Scan:
             content["warnings"] = [warning.to_dict() for warning in self.warnings]
         content["upload"] = {**vars(self.upload), "spacing": self.upload.spacing and list(self.upload.spacing)}
         content["frame"] = self.frame.affine
+        if self.frame.nifti is not None:
+            content["nifti"] = dataclasses.asdict(self.frame.nifti)
         content["window"] = dataclasses.asdict(self.window)
         content["model"] = dataclasses.asdict(self.model)
         content["organs"] = self.organs.to_mapping()
@@ -93,12 +95,15 @@ class Scan:
         """From what `to_dict` gave, through JSON."""
         upload = content["upload"]
         z, y, x = content["shape"]
+        frame = Frame.from_affine(np.array(content["frame"]))
+        if "nifti" in content:
+            frame = dataclasses.replace(frame, nifti=_forms(content["nifti"]))
         return cls(
             **{
-                **content,
+                **{name: value for name, value in content.items() if name != "nifti"},
                 "upload": Upload(**{**upload, "spacing": upload["spacing"] and Spacing(*upload["spacing"])}),
                 "shape": (z, y, x),
-                "frame": Frame.from_affine(np.array(content["frame"])),
+                "frame": frame,
                 "window": Window(**content["window"]),
                 "model": ModelIdentity(**content["model"]),
                 "organs": OrganMap.from_mapping(content["organs"]),
@@ -107,3 +112,8 @@ class Scan:
                 "warnings": tuple(Departure(**warning) for warning in content.get("warnings", ())),
             }
         )
+
+
+def _forms(content: Mapping[str, Any]) -> NiftiForms:
+    listed: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in content.items()}
+    return NiftiForms(**{**listed, "rows": tuple(tuple(row) for row in content["rows"])})

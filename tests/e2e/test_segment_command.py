@@ -13,6 +13,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
+import SimpleITK as sitk  # noqa: N813 - its customary name
 import tifffile
 
 from harness.offline import run_offline
@@ -61,6 +62,29 @@ def test_a_real_scan_comes_back_as_the_model_gives_it_offline(
     image = nib.load(out)
     np.testing.assert_array_equal(image.affine, nib.load(source).affine)
     np.testing.assert_array_equal(np.asarray(image.dataobj).T, expected)
+
+
+def test_a_tilted_scan_gets_a_warning_and_a_nifti_that_itk_opens(server: RunningServer, tmp_path: Path) -> None:
+    """The warning names the format that keeps the shear; NRRD, as ITK reads it, lies where the scan lies."""
+    tilted = np.diag([-0.01, -0.01, 0.01, 1.0])
+    tilted[1, 2] = 0.003
+    scan = np.random.default_rng(3).integers(0, 1000, (16, 16, 6)).astype(np.int16)
+    nib.save(nib.Nifti1Image(scan, tilted), tmp_path / "tilted.nii")
+    for out in ("out.nii.gz", "out.seg.nrrd"):
+        ended = _ricefish("segment", str(tmp_path / "tilted.nii"), "-o", str(tmp_path / out), "--server", server.url)
+        assert ended.returncode == 0, ended.stderr
+        assert (
+            "warning: the axes are 17 degrees off right angles, as of a tilted gantry: nrrd keeps that" in ended.stderr
+        )
+    np.testing.assert_allclose(nib.load(tmp_path / "out.nii.gz").affine, tilted, rtol=1e-6)
+    axes = np.reshape(sitk.ReadImage(str(tmp_path / "out.nii.gz")).GetDirection(), (3, 3))
+    np.testing.assert_allclose(axes @ axes.T, np.eye(3), atol=1e-6)
+    sheared = sitk.ReadImage(str(tmp_path / "out.seg.nrrd"))
+    np.testing.assert_allclose(
+        np.reshape(sheared.GetDirection(), (3, 3)) * sheared.GetSpacing(),
+        np.diag([-1, -1, 1]) @ tilted[:3, :3],
+        atol=1e-8,
+    )
 
 
 @pytest.mark.parametrize(

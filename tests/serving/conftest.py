@@ -17,7 +17,9 @@ from serving.storage.database import Database
 from tests.serving.models import write_model
 from tests.serving.running import RunningServer
 
-AFFINE = np.array([[-0.5, 0.1, 0, 3], [0, 0.75, 0, -2], [0, 0, 1.5, 7], [0, 0, 0, 1]], dtype=np.float32)
+AFFINE = np.diag([-0.5, np.hypot(0.1, 0.75), 1.5, 1.0]).astype(np.float32)
+AFFINE[:3, 3] = (3, -2, 7)
+AFFINE[:2, :2] = np.array([[0.75, 0.1], [-0.1, 0.75]]) / np.hypot(0.1, 0.75) @ AFFINE[:2, :2]
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,7 @@ def model_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def example(tmp_path_factory: pytest.TempPathFactory) -> Example:
-    """11 slices of 24 x 17 pixels, skewed axes, one patient's left to the array's right."""
+    """11 slices of 24 x 17 pixels, turned axes, one patient's left to the array's right."""
     grey = np.random.default_rng(7).integers(-1000, 1000, (11, 24, 17)).astype(np.int16)
     path = tmp_path_factory.mktemp("scan") / "fish_7.nii.gz"
     nib.save(nib.Nifti1Image(grey.T, AFFINE), path)

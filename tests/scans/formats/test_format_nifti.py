@@ -1,6 +1,5 @@
-"""NIfTI: affines to the last bit, units, scaling, both versions, both byte orders, bounded memory."""
+"""NIfTI: spacing, scaling, both versions, both byte orders, bounded memory."""
 
-import gzip
 import tempfile
 import tracemalloc
 import zlib
@@ -10,111 +9,12 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
-import SimpleITK as sitk  # noqa: N813 - its customary name
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.spatial.transform import Rotation
 
 from scans.formats import FormatError, SpacingMissing, create_volume, open_volume, verify
 from scans.geometry import Frame, Spacing
-
-VOXELS = np.arange(24, dtype=np.int16).reshape(4, 3, 2)
-"""x, y, z, as nibabel has it."""
-
-
-def save(path, array=VOXELS, affine=None, **fields):
-    image = nib.Nifti1Image(array, np.diag([1.0, 2.0, 3.0, 1.0]) if affine is None else affine)
-    for name, value in fields.items():
-        image.header[name] = value
-    image.to_filename(path)
-    if fields:
-        patch(path, fields, image.header)
-    return path
-
-
-def patch(path, fields, header):
-    """nibabel puts some fields right as it saves; this puts them as they were asked for."""
-    content = bytearray(path.read_bytes() if path.suffix == ".nii" else gzip.decompress(path.read_bytes()))
-    for name, value in fields.items():
-        kind, offset = header.template_dtype.fields[name][:2]
-        raw = np.asarray(value, kind.base).tobytes()
-        content[offset : offset + len(raw)] = raw
-    path.write_bytes(bytes(content) if path.suffix == ".nii" else gzip.compress(content))
-
-
-def copy(source, target):
-    with (
-        open_volume(source) as volume,
-        create_volume(target, shape=volume.shape, dtype=volume.dtype, frame=volume.frame) as writer,
-    ):
-        for _, slab in volume.slabs(1):
-            writer.write(slab)
-    return nib.load(target)
-
-
-def affines():
-    angles = st.tuples(*[st.floats(-3.0, 3.0, width=32)] * 3)
-    numbers = st.tuples(*[st.floats(0.125, 8.0, width=32)] * 3, *[st.floats(-500.0, 500.0, width=32)] * 3)
-    return st.builds(_affine, angles, numbers, st.booleans())
-
-
-def _affine(angles, numbers, mirrored):
-    affine = np.eye(4)
-    affine[:3, :3] = Rotation.from_euler("xyz", angles).as_matrix() * numbers[:3]
-    affine[:3, 3] = numbers[3:]
-    if mirrored:
-        affine[:, 0] *= -1
-    return affine.astype(np.float32).astype(np.float64)
-
-
-@settings(max_examples=30, deadline=None)
-@given(affine=affines(), how=st.sampled_from(["sform", "qform", "both", "neither"]))
-def test_the_affine_survives_bit_for_bit(affine, how):
-    """However a file states its affine, nibabel reports the very same one for what is written back."""
-    with tempfile.TemporaryDirectory() as folder:
-        source, target = Path(folder, "a.nii"), Path(folder, "b.nii.gz")
-        image = nib.Nifti1Image(VOXELS, None)
-        image.header.set_sform(affine, code=2 if how in ("sform", "both") else 0)
-        image.header.set_qform(affine, code=1 if how in ("qform", "both") else 0)
-        image.header.set_xyzt_units("mm")
-        nib.save(nib.Nifti1Image(VOXELS, None, image.header), source)
-        before, after = nib.load(source), copy(source, target)
-        np.testing.assert_array_equal(after.affine, before.affine)
-        np.testing.assert_array_equal(after.dataobj, before.dataobj)
-
-
-def test_sform_and_qform_are_both_set_and_agree(tmp_path):
-    """A rigid affine is written both ways, so that readers that know only one find it."""
-    turn = np.eye(4)
-    turn[:3, :3] = Rotation.from_euler("z", 30, degrees=True).as_matrix() * (0.01, 2, 30)
-    turn[:3, 3] = (500.1, -300.2, 0.3)
-    written = copy(save(tmp_path / "a.nii", affine=turn), tmp_path / "b.nii")
-    sform, sform_code = written.get_sform(coded=True)
-    qform, qform_code = written.get_qform(coded=True)
-    assert (int(sform_code), int(qform_code)) == (2, 2)
-    np.testing.assert_allclose(qform, sform, atol=1e-5)
-    assert written.header.get_xyzt_units()[0] == "mm"
-
-
-def test_a_skewed_affine_has_no_qform(tmp_path):
-    """Gantry tilt cannot be told as a rotation: a qform would be a lie."""
-    skewed = np.diag([1.0, 1.0, 2.0, 1.0])
-    skewed[1, 2] = 0.5
-    written = copy(save(tmp_path / "a.nii", affine=skewed), tmp_path / "b.nii")
-    np.testing.assert_array_equal(written.affine, skewed)
-    assert int(written.header["qform_code"]) == 0
-
-
-@pytest.mark.parametrize(("unit", "factor"), [("micron", 0.001), ("meter", 1000.0), ("mm", 1.0), ("unknown", 1.0)])
-def test_units_become_mm_at_the_same_place(unit, factor, tmp_path):
-    """A file in micrometres or metres comes back in mm, where a reader that knows units already saw it."""
-    image = nib.Nifti1Image(VOXELS, np.array([[2.0, 0, 0, 8], [0, 4, 0, 16], [0, 0, 8, 32], [0, 0, 0, 1]]))
-    image.header.set_xyzt_units(unit)
-    image.to_filename(tmp_path / "a.nii")
-    written = copy(tmp_path / "a.nii", tmp_path / "b.nii")
-    np.testing.assert_allclose(written.affine, np.diag([factor] * 3 + [1.0]) @ image.affine, rtol=1e-6)
-    before, after = (sitk.ReadImage(str(tmp_path / name)) for name in ("a.nii", "b.nii"))
-    np.testing.assert_allclose(after.GetSpacing(), before.GetSpacing(), rtol=1e-6)
+from tests.scans.formats.nifti_files import VOXELS, save
 
 
 def test_voxel_sizes_alone_are_enough(tmp_path):

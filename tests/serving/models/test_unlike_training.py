@@ -18,6 +18,9 @@ from tests.serving.conftest import Example
 from tests.serving.models import write_model
 from tests.serving.running import RunningServer
 
+TILTED = np.array([[0.5, 0, 0, 0], [0, 0.75, 0.375, 0], [0, 0, np.sqrt(1.5**2 - 0.375**2), 0], [0, 0, 0, 1]])
+"""Spacing as of the example; each slice lies half a pixel beside the one below it."""
+
 
 def with_seen(folder: Path, example: Example) -> Path:
     """A model that has seen four volumes like the example: its grey values, organs and confidence, spacing aside."""
@@ -52,6 +55,7 @@ def test_an_ordinary_scan_gets_no_warning(knowing: RunningServer, example: Examp
         (lambda grey: grey * 3, None, {"grey_range"}),
         (lambda grey: np.where(grey < 400, -1000, grey), None, {"grey_distribution", "organ_sizes"}),
         (lambda grey: grey, np.diag([3.0, 0.75, 1.5, 1.0]), {"spacing", "organ_sizes"}),
+        (lambda grey: grey, TILTED, {"shear"}),
         (lambda grey: np.where(grey < 995, -1000, grey), None, {"grey_distribution", "organ_sizes"}),
     ],
 )
@@ -71,7 +75,7 @@ def test_what_is_unlike_the_training_is_said_of_a_scan(
     )
     accepted = knowing.post(path, "other.nii.gz").json()
     at_once = {warning["code"] for warning in accepted["warnings"]}
-    assert at_once == expected & {"grey_range", "grey_distribution", "spacing"}
+    assert at_once == expected & {"grey_range", "grey_distribution", "spacing", "shear"}
     knowing.until_ended(accepted["id"])
     ended = knowing.get(f"/v1/scans/{accepted['id']}").json()
     assert {warning["code"] for warning in ended["warnings"]} == expected
