@@ -64,6 +64,9 @@ def segment(  # noqa: PLR0917 - typer passes options by name
             "--version", metavar="VERSION", help="Version of the model, if that is served; else the present one."
         ),
     ] = None,
+    dataset: Annotated[
+        str | None, typer.Option(help="Name of the data set in an HDF5 file, or array in a Zarr, that holds several.")
+    ] = None,
     resume_above: Annotated[
         float, typer.Option(min=0, metavar="MB", help="A larger file goes on where it stopped when it is sent again.")
     ] = 64.0,
@@ -87,7 +90,15 @@ def segment(  # noqa: PLR0917 - typer passes options by name
         where = Spacing(*parts) if parts else None
         with Client(server, key=key, resumable_bytes=round(resume_above * 1e6)) as client:
             rows = run(
-                client, file, out, spacing=where, priority=priority, fresh=fresh, model=model, version=model_version
+                client,
+                file,
+                out,
+                spacing=where,
+                priority=priority,
+                fresh=fresh,
+                model=model,
+                version=model_version,
+                dataset=dataset,
             )
     except (RicefishError, OSError, ValueError, httpx.InvalidURL) as error:
         _fail(error)

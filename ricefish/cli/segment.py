@@ -37,6 +37,7 @@ def segment(
     fresh: bool = False,
     model: str | None = None,
     version: str | None = None,
+    dataset: str | None = None,
 ) -> list[OrganRow]:
     """Sends a file or folder, waits, fetches the segmentation; gives the organs.
 
@@ -50,7 +51,14 @@ def segment(
     with Progress(*_bytes_columns(), console=console, disable=not console.is_terminal) as bar:
         report = _sending_bar(bar, path)
         scan = client.submit(
-            path, spacing=spacing, priority=priority, fresh=fresh, model=model, version=version, report=report
+            path,
+            spacing=spacing,
+            priority=priority,
+            fresh=fresh,
+            model=model,
+            version=version,
+            dataset=dataset,
+            report=report,
         )
     for note in scan.notes:
         console.print(f"note: {note}", markup=False, highlight=False, soft_wrap=True)

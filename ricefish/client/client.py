@@ -105,12 +105,14 @@ class Client:
         fresh: bool = False,
         model: str | None = None,
         version: str | None = None,
+        dataset: str | None = None,
         report: Report | None = None,
     ) -> ScanStatus:
         """Sends a file, or a folder (DICOM or TIFF series, OME-Zarr), and returns when the server has accepted it.
 
         `spacing` is for files that do not state theirs; `fresh` segments anew what was segmented before; `model` and
-        its `version` are among those that the server serves, None: its default. `report` is called with the bytes sent
+        its `version` are among those that the server serves, None: its default. `dataset` names one of several volumes
+        in an HDF5 file or a Zarr. `report` is called with the bytes sent
         so far, those of an earlier call that broke off among them: a large file goes on where that one stopped, in
         another process too. A server whose queue is full is asked again when it says so, for a day. Raises
         RicefishError with the server's reason if it refuses,
@@ -118,7 +120,7 @@ class Client:
         """
         if not path.exists():
             raise FileNotFoundError(f"{path} does not exist")
-        options = SubmissionOptions(upload_name(path), spacing, priority, fresh, model, version)
+        options = SubmissionOptions(upload_name(path), spacing, priority, fresh, model, version, dataset)
         answer = None
         if path.is_file() and path.stat().st_size > self._resumable_bytes:
             patience = self._patience_seconds

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -26,6 +27,8 @@ class SubmissionOptions:
     """Name of the model; None: the server's default one."""
     version: str | None = None
     """Version of that model; None: the present one."""
+    dataset: str | None = None
+    """Name of the data set in an HDF5 file, or of the array in a Zarr, that holds several."""
 
     def __post_init__(self) -> None:
         if self.priority not in get_args(Priority):
@@ -45,12 +48,16 @@ class SubmissionOptions:
             content["model"] = self.model
         if self.version is not None:
             content["version"] = self.version
+        if self.dataset is not None:
+            content["dataset"] = self.dataset
         return content
 
     def key(self, upload_id: str) -> str:
         """The Idempotency-Key of an upload that is asked for as this: asked for differently, it is another scan."""
         said = self.content
         key = f"upload {upload_id} spacing={said.get('spacing', '')} fresh={self.fresh}"
+        if self.dataset is not None:
+            key += f" dataset={hashlib.sha256(self.dataset.encode()).hexdigest()[:32]}"
         if self.model is None and self.version is None:
             return key
         return f"{key} model={self.model or ''} version={self.version or ''}"

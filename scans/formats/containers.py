@@ -15,8 +15,11 @@ _ZARR_MARKERS = ("zarr.json", ".zgroup", ".zattrs")
 """Files that make a folder a Zarr group."""
 
 
-def open_container(path: Path, stack: ExitStack) -> Opened:
-    """The volume in a folder or archive. Raises FormatError where there is none, or parts of several."""
+def open_container(path: Path, stack: ExitStack, dataset: str | None = None) -> Opened:
+    """The volume in a folder or archive; of a Zarr, the array of that name where one is given.
+
+    Raises FormatError where there is none, or parts of several.
+    """
     return _open_folder(path) if path.is_dir() else _open_archive(path, stack)
 
 

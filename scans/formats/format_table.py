@@ -47,6 +47,8 @@ class Format:
     """Whether the reader takes a file that is packed with gzip as a whole."""
     folders: bool = False
     """Whether the reader takes folders."""
+    datasets: bool = False
+    """Whether the reader takes `dataset`, the name of one of several volumes in a file."""
     writers: Mapping[str, str] = field(default_factory=dict)
     """For each suffix that can be written: (target, stack) -> FormatWriter."""
     streamed: bool = False
@@ -97,6 +99,7 @@ FORMATS: tuple[Format, ...] = (
         suffixes=(".h5", ".hdf5"),
         signature=rb"\x89HDF\r\n\x1a\n",
         reader="hdf5.open_hdf5",
+        datasets=True,
         writers={".h5": "hdf5_writing.create_hdf5"},
     ),
     Format(
@@ -114,6 +117,7 @@ FORMATS: tuple[Format, ...] = (
         signature=rb"PK(\x03\x04|\x05\x06)",
         reader="containers.open_container",
         folders=True,
+        datasets=True,
     ),
     Format(accepted="", suffixes=(".dcm",), signature=rb".{128}DICM", reader="containers.open_slice"),
 )

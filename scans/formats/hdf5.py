@@ -1,4 +1,4 @@
-"""HDF5: the one data set of three axes, read slab by slab.
+"""HDF5: a data set of three axes, read slab by slab.
 
 Spacing comes from the data set's attributes: `element_size_um` (z, y, x in micrometres, as ilastik and Fiji write it),
 or `spacing` with a `unit`. `affine` (4 x 4, voxel index x, y, z to RAS+ mm), which Ricefish writes, places it as well.
@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 
 from scans.formats.banded import BandedSource
 from scans.formats.errors import FormatError
-from scans.formats.hdf5_contents import data_sets, require_sensible_chunks
+from scans.formats.hdf5_choice import chosen_data_set, leading_axes
+from scans.formats.hdf5_contents import require_sensible_chunks
 from scans.formats.sources import Opened
 from scans.formats.textheader import to_mm
 from scans.geometry import Frame, Spacing, Triple
@@ -25,35 +26,20 @@ from scans.geometry import Frame, Spacing, Triple
 _CACHE_BYTES = 64 << 20
 
 
-def open_hdf5(path: Path, stack: ExitStack) -> Opened:
-    """An HDF5 file with a single volume. Raises FormatError that lists the data sets where there is not just one."""
+def open_hdf5(path: Path, stack: ExitStack, dataset: str | None = None) -> Opened:
+    """An HDF5 file with a volume, the data set of that name where one is given.
+
+    Raises FormatError that lists the data sets where there is none of that name, or where it cannot be told which.
+    """
     file = stack.enter_context(h5py.File(path, "r", rdcc_nbytes=_CACHE_BYTES))
-    found = data_sets(path, file)
-    volumes = [data for data in found if data.shape is not None and _leading_axes(data.shape) is not None]
-    if len(volumes) != 1:
-        candidates = volumes or [data for data in found if data.shape is not None]
-        raise FormatError(path, _listed(candidates, volumes), "HDF5 with one data set of axes z, y, x")
-    data = volumes[0]
+    data, notes = chosen_data_set(path, file, dataset)
     if data.is_virtual or data.external:
         raise FormatError(path, f"data set {data.name} lies in other files", "voxels in the file itself")
-    leading = _leading_axes(data.shape) or 0
+    leading = leading_axes(data.shape) or 0
     require_sensible_chunks(path, data)
     source = BandedSource.of(path, _Hdf5Source(data, leading), depth=data.chunks[leading] if data.chunks else 1)
-    return Opened(source, _frame(path, data), f"data set {data.name} has no attribute element_size_um")
-
-
-def _leading_axes(sizes: tuple[int, ...]) -> int | None:
-    """How many axes of size 1 stand before z, y, x; others may follow. None where three axes are not all there is."""
-    trailing = 0
-    while len(sizes) - trailing > 3 and sizes[-1 - trailing] == 1:
-        trailing += 1
-    leading = len(sizes) - trailing - 3
-    return leading if leading >= 0 and set(sizes[:leading]) <= {1} else None
-
-
-def _listed(candidates: list[h5py.Dataset], volumes: list[h5py.Dataset]) -> str:
-    listed = ", ".join(f"{data.name} {' x '.join(str(n) for n in data.shape)} {data.dtype}" for data in candidates[:8])
-    return f"{len(volumes)} data sets of three axes: {listed or 'the file is empty'}"
+    without_spacing = f"data set {data.name} has no attribute element_size_um"
+    return Opened(source, _frame(path, data), without_spacing, notes)
 
 
 def _frame(path: Path, data: h5py.Dataset) -> Frame | None:

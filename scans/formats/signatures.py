@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from scans.formats.errors import FormatError
-from scans.formats.format_table import ACCEPTED, FORMATS, Reader, reader
+from scans.formats.format_table import ACCEPTED, FORMATS, Format, Reader, reader
+from scans.formats.sources import Opened
 from scans.formats.streams import gzip_start
 
 _START_BYTES = 540
 """As many as the longest header has that says what a file is."""
 _GZIP = b"\x1f\x8b"
+
+_NAMED = "the name of a data set for HDF5 and Zarr, and none for other files"
 
 _KNOWN = {
     b"\x89PNG": "a PNG picture",
@@ -26,10 +31,23 @@ _KNOWN = {
 }
 
 
-def reader_of(path: Path) -> Reader:
-    """The reader for a file or folder. Raises FormatError that says what the first bytes are."""
+def reader_of(path: Path, *, dataset: str | None = None) -> Reader:
+    """The reader for a file or folder, or for a data set in it that is named.
+
+    Raises FormatError that says what the first bytes are, and for a name where the format has none.
+    """
+    known = _format_of(path)
+    if dataset is None:
+        return reader(known)
+    if not known.datasets:
+        raise FormatError(path, f"a data set is named, {dataset[:80]!r}, in a file that has no names in it", _NAMED)
+    of_several: Callable[..., Opened] = reader(known)
+    return partial(of_several, dataset=dataset)
+
+
+def _format_of(path: Path) -> Format:
     if path.is_dir():
-        return next(reader(known) for known in FORMATS if known.folders)
+        return next(known for known in FORMATS if known.folders)
     start = _start(path)
     if not start:
         raise FormatError(path, "empty: the file has 0 bytes", ACCEPTED)
@@ -38,7 +56,7 @@ def reader_of(path: Path) -> Reader:
         start = gzip_start(path, _START_BYTES)
     for known in FORMATS:
         if known.signature and re.match(known.signature, start, re.DOTALL) and (known.gzipped or not packed):
-            return reader(known)
+            return known
     described = _described(start)
     raise FormatError(path, f"gzip of {described}" if packed else f"an unknown format: {described}", ACCEPTED)
 

@@ -24,6 +24,11 @@ class ScanParameters(BaseModel, extra="forbid"):
     fresh: Flag = Field(default=False, description="Segment it even if the same file was segmented with this model.")
     model: str | None = Field(default=None, description="Name of a served model; the default one else.", min_length=1)
     version: str | None = Field(default=None, description="Its version, if it is served; its present one else.")
+    dataset: str | None = Field(
+        default=None,
+        description="Name of the data set in an HDF5 file, or of the array in a Zarr, that holds several.",
+        min_length=1,
+    )
     sha256: str | None = Field(
         default=None, pattern="^[0-9a-fA-F]{64}$", description="Of the file; it is refused if it arrives as another."
     )

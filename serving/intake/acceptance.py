@@ -93,7 +93,10 @@ class Acceptance:
         if parameters.fresh or parameters.sha256 is None:
             return False
         model, sha256 = self._models.find(parameters.model, parameters.version), parameters.sha256.lower()
-        return self._jobs.find(sha256=sha256, spacing=parameters.spacing, model_key=model.identity.key) is not None
+        found = self._jobs.find(
+            sha256=sha256, spacing=parameters.spacing, dataset=parameters.dataset, model_key=model.identity.key
+        )
+        return found is not None
 
     def check_owner(self, voxels: int) -> None:
         """Raises QueueFull where so many voxels more would be too many for their owner; alone, any number may be."""
@@ -123,6 +126,7 @@ class Acceptance:
         found = self._readers.verify(
             source,
             spacing=upload.spacing,
+            dataset=upload.dataset,
             rule=model.manifest.intensity,
             copy=incoming / WORKING_COPY,
             limits=self._limits.of_scan(upload.bytes, light_voxels=LIGHT_VOXELS if light else None),
@@ -160,7 +164,9 @@ class Acceptance:
             return _same(known, upload, parameters)
         if parameters.fresh:
             return None
-        same = self._jobs.find(sha256=upload.sha256, spacing=upload.spacing, model_key=model_key)
+        same = self._jobs.find(
+            sha256=upload.sha256, spacing=upload.spacing, dataset=upload.dataset, model_key=model_key
+        )
         if same is not None and parameters.key is not None:
             self._jobs.add_key(parameters.key, same.id)
         return same
@@ -196,9 +202,10 @@ def upload_key(upload_id: str) -> str:
 
 def _same(scan: Scan, upload: Upload, parameters: Parameters) -> Scan:
     model_fits = parameters.model in (None, scan.model.name) and parameters.version in (None, scan.model.shown_version)
-    if (scan.upload.sha256, scan.upload.spacing) != (upload.sha256, upload.spacing) or not model_fits:
+    theirs = (scan.upload.sha256, scan.upload.spacing, scan.upload.dataset)
+    if theirs != (upload.sha256, upload.spacing, upload.dataset) or not model_fits:
         raise KeyReused(
-            f"this Idempotency-Key already stands for scan {scan.id}, whose file, spacing or model is another; "
-            f"use a new key for a new scan"
+            f"this Idempotency-Key already stands for scan {scan.id}, whose file, spacing, dataset or model is "
+            "another; use a new key for a new scan"
         )
     return scan

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Container
 from dataclasses import dataclass, replace
+from functools import partial
 
 from scans.geometry import Spacing
 from serving.intake.filename import safe_filename
@@ -11,10 +12,14 @@ from serving.intake.multipart import Form
 from serving.intake.refusals import RequestRefused
 from serving.parsing.malformed import shown
 from serving.parsing.quantities import real_number
+from serving.parsing.texts import checked_name
 from serving.queue.jobs import Priority
+from serving.queue.scan import Upload
 
 FLAGS = {"true": True, "1": True, "on": True, "yes": True, "false": False, "0": False, "off": False, "no": False}
 """Every way to say yes or no."""
+
+_FIELDS = frozenset({"filename", "spacing", "priority", "fresh", "sha256", "model", "version", "dataset"})
 
 
 @dataclass(frozen=True)
@@ -35,6 +40,8 @@ class Parameters:
     """Name of the model to segment it with; None: the default one's."""
     version: str | None = None
     """Version of that model; None: the present one."""
+    dataset: str | None = None
+    """Which data set of the file is the scan; None: the one that there is."""
 
     @property
     def safe_filename(self) -> str:
@@ -42,6 +49,10 @@ class Parameters:
         if self.filename is None:
             raise RequestRefused("filename is missing; give the file's name, such as fish.nii.gz", field="filename")
         return safe_filename(self.filename)
+
+    def upload(self, name: str, *, sha256: str, size: int) -> Upload:
+        """The file that has arrived under a name, with what is said of it."""
+        return Upload(name, sha256, size, spacing=self.spacing, dataset=self.dataset)
 
     def stating(self, sha256: str | None) -> Parameters:
         """The same with the SHA-256 that a header states, if it does."""
@@ -54,7 +65,7 @@ def parameters_in_form(form: Form, parameters: Parameters, *, stated: Container[
     Raises RequestRefused for an unknown field.
     """
     fields = form.fields
-    unknown = sorted(set(fields) - {"filename", "spacing", "priority", "fresh", "sha256", "model", "version"})
+    unknown = sorted(set(fields) - _FIELDS)
     if unknown:
         raise RequestRefused(f"the form's field {unknown[0]!r} is unknown", field=unknown[0])
     priority = parse_priority(fields["priority"]) if "priority" in fields else None
@@ -68,6 +79,7 @@ def parameters_in_form(form: Form, parameters: Parameters, *, stated: Container[
         sha256=parameters.sha256 or fields.get("sha256"),
         model=parameters.model or fields.get("model") or None,
         version=parameters.version or fields.get("version") or None,
+        dataset=parameters.dataset or parse_dataset(fields.get("dataset")),
     )
 
 
@@ -100,3 +112,10 @@ def parse_spacing(text: str | None) -> Spacing | None:
         raise RequestRefused(
             f"spacing is {shown(text)}; give z,y,x in mm, such as 0.01,0.005,0.005: {reason}", field="spacing"
         ) from None
+
+
+def parse_dataset(text: str | None) -> str | None:
+    """The name of a data set, None for none. Raises RequestRefused for one that cannot be a name."""
+    if not text:
+        return None
+    return checked_name(text, name="dataset", refused=partial(RequestRefused, field="dataset"))

@@ -105,7 +105,7 @@ class Intake:
             parameters = parameters_in_form(form, parameters, stated=stated)
             check_digest(upload.sha256, parameters.sha256, name=parameters.safe_filename)
             (incoming / SOURCE_DIR / "form").rename(incoming / SOURCE_DIR / parameters.safe_filename)
-            upload = replace(upload, filename=parameters.safe_filename, spacing=parameters.spacing)
+            upload = parameters.upload(parameters.safe_filename, sha256=upload.sha256, size=upload.bytes)
             model = self._models.find(parameters.model, parameters.version)
             return await self._accept(incoming, upload, parameters, model)
 
@@ -156,7 +156,7 @@ class Intake:
             path = incoming / SOURCE_DIR / name
             sha256 = await hashing.run_in_turn(lambda: file_sha256(path), owner=self._owner)
             check_digest(sha256, parameters.sha256, name=name)
-            upload = Upload(filename=name, sha256=sha256, bytes=size, spacing=parameters.spacing)
+            upload = parameters.upload(name, sha256=sha256, size=size)
             return await self._accept(incoming, upload, parameters, model)
 
     async def fetch(self, uri: str, parameters: Parameters) -> Scan:
@@ -171,7 +171,7 @@ class Intake:
             async with self._incoming() as incoming:
                 fetch = partial(_fetched, source, incoming / SOURCE_DIR, name=name, stated=parameters.sha256)
                 sha256 = await fetching.run_in_turn(fetch, owner=self._owner)
-                upload = Upload(filename=name, sha256=sha256, bytes=source.size, spacing=parameters.spacing)
+                upload = parameters.upload(name, sha256=sha256, size=source.size)
                 return await self._accept(incoming, upload, parameters, model)
 
     async def limited(self, body: AsyncIterator[bytes], *, most_bytes: int = MOST_BODY_BYTES) -> bytes:
@@ -209,7 +209,7 @@ class Intake:
             raise RequestRefused(f"{name}: the body is empty; send the file itself as the body", field="body")
         check_digest(sha256, parameters.sha256, name=name)
         logs.event("upload_received", file=name, bytes=size, sha256=sha256[:12])
-        return Upload(filename=name, sha256=sha256, bytes=size, spacing=parameters.spacing)
+        return parameters.upload(name, sha256=sha256, size=size)
 
     async def _accept(self, incoming: Path, upload: Upload, parameters: Parameters, model: LoadedModel) -> Scan:
         """A small scan beside the large ones; what a file of any size holds is looked at first."""

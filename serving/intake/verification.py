@@ -57,6 +57,7 @@ def verify(
     path: Path,
     *,
     spacing: Spacing | None,
+    dataset: str | None = None,
     rule: IntensityRule,
     copy: Path,
     limits: Limits,
@@ -72,7 +73,7 @@ def verify(
     UploadTooLarge and OSError (ENOSPC) for a volume that is too large unpacked.
     """
     with ExitStack() as stack:
-        volume = stack.enter_context(open_volume(path, spacing=spacing))
+        volume = stack.enter_context(open_volume(path, spacing=spacing, dataset=dataset))
         copied = not volume.random_access
         limits.check_volume(volume.shape, volume.dtype, name=path.name, copied=copied)
         writer = stack.enter_context(_writer(copy, volume)) if copied else None

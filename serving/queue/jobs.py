@@ -131,7 +131,7 @@ class Jobs:
         with contextlib.suppress(IntegrityError), self._database.writing() as connection:
             connection.execute(insert(keys).values(key=self._identity.own_key(key), scan_id=scan_id))
 
-    def find(self, *, sha256: str, spacing: Spacing | None, model_key: str) -> Scan | None:
+    def find(self, *, sha256: str, spacing: Spacing | None, model_key: str, dataset: str | None = None) -> Scan | None:
         """The owner's oldest scan of the same bytes, read in the same way, with the same model, that has not failed."""
         query: Select[Any] = select(scans.c.id, scans.c.content).where(
             scans.c.sha256 == sha256,
@@ -141,7 +141,8 @@ class Jobs:
         )
         with self._database.reading() as connection:
             found = list(each_whole(connection.execute(query.order_by(scans.c.created)), scan_of))
-        return next((scan for scan in found if scan.upload.spacing == spacing), None)
+        asked = (spacing, dataset)
+        return next((scan for scan in found if (scan.upload.spacing, scan.upload.dataset) == asked), None)
 
     def scan(self, scan_id: str) -> Scan:
         """The scan of that id. Raises ScanNotFound."""

@@ -26,6 +26,8 @@ class Upload:
     bytes: int
     spacing: Spacing | None
     """As given beside the file, in mm; None where the file's own counts."""
+    dataset: str | None = None
+    """Which of several volumes in the file it is, as named beside it."""
 
 
 @dataclass(frozen=True)

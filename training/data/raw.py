@@ -6,12 +6,14 @@
     unlabelled/images/*          scans without labels, or
     unlabelled/EXPERIMENT/*      the same, by beam time or facility
     spacing.yaml                 z, y, x in mm: only for files that do not state their spacing
+    datasets.yaml                which data set is the volume, by file: only for HDF5 and Zarr that hold several
 
 A scan is a file of any accepted format, or a folder that holds a TIFF or DICOM series. Hidden files are passed over.
 """
 
 from __future__ import annotations
 
+import fnmatch
 import itertools
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
@@ -30,6 +32,7 @@ from scans.volume import Volume
 FRAME_TOLERANCE_VOXELS = 0.1
 """Labels and image may lie this far apart at any corner, in steps of the smallest spacing."""
 SPACING_FILE = "spacing.yaml"
+DATASETS_FILE = "datasets.yaml"
 
 _DETACHED_VOXELS = (".raw", ".zraw", ".raw.gz")
 """What a MetaImage or NRRD header has beside it."""
@@ -65,6 +68,8 @@ class RawData:
     organs: OrganMap
     spacing: Spacing | None
     """From spacing.yaml."""
+    datasets: Mapping[str, str]
+    """From datasets.yaml: pattern of paths to the name of a data set; the first that fits counts."""
     scans: tuple[RawScan, ...]
     problems: tuple[str, ...]
     """Why it cannot be used."""
@@ -72,6 +77,11 @@ class RawData:
     def source(self, path: Path) -> str:
         """A path as people who know the folder call it."""
         return path.relative_to(self.raw_dir).as_posix()
+
+    def dataset(self, path: Path) -> str | None:
+        """Which data set of a file is the volume; None where nothing is said of it."""
+        name = self.source(path)
+        return next((data for pattern, data in self.datasets.items() if fnmatch.fnmatchcase(name, pattern)), None)
 
     @contextmanager
     def open(self, scan: RawScan) -> Iterator[tuple[Volume, Volume | None]]:
@@ -86,9 +96,10 @@ class RawData:
                 yield image, None
                 return
             try:
-                labels = stack.enter_context(open_volume(scan.labels))
+                labels = stack.enter_context(open_volume(scan.labels, dataset=self.dataset(scan.labels)))
             except SpacingMissing:
-                unplaced = stack.enter_context(open_volume(scan.labels, spacing=image.spacing))
+                dataset = self.dataset(scan.labels)
+                unplaced = stack.enter_context(open_volume(scan.labels, spacing=image.spacing, dataset=dataset))
                 labels = Volume(unplaced.voxels, image.frame)
             problem = _mismatch(image, labels)
             if problem:
@@ -97,16 +108,17 @@ class RawData:
 
     @contextmanager
     def _opened(self, path: Path) -> Iterator[Volume]:
+        dataset = self.dataset(path)
         with ExitStack() as stack:
             try:
-                volume = stack.enter_context(open_volume(path))
+                volume = stack.enter_context(open_volume(path, dataset=dataset))
             except SpacingMissing as error:
                 if self.spacing is None:
                     expected = (
                         f"a file {SPACING_FILE} beside organs.yaml, such as {{z: 0.01, y: 0.005, x: 0.005}}, in mm"
                     )
                     raise FormatError(path, error.found, expected) from None
-                volume = stack.enter_context(open_volume(path, spacing=self.spacing))
+                volume = stack.enter_context(open_volume(path, spacing=self.spacing, dataset=dataset))
             yield volume
 
 
@@ -131,7 +143,15 @@ def discover(raw_dir: Path) -> RawData:
         problems.append(
             f"labelled/ holds {len(labelled)} scans with labels; it takes two, one to learn from and one to hold out"
         )
-    return RawData(raw_dir, organs, _spacing(raw_dir), (*labelled, *unlabelled), tuple(problems))
+    datasets = _datasets(raw_dir)
+    paths = [scan.image.relative_to(raw_dir).as_posix() for scan in (*labelled, *unlabelled)]
+    paths += [scan.labels.relative_to(raw_dir).as_posix() for scan in labelled if scan.labels]
+    problems += [
+        f"{DATASETS_FILE} names {pattern}, as no scan or label is called; expected paths such as labelled/images/*.h5"
+        for pattern in datasets
+        if not fnmatch.filter(paths, pattern)
+    ]
+    return RawData(raw_dir, organs, _spacing(raw_dir), datasets, (*labelled, *unlabelled), tuple(problems))
 
 
 def _labelled(raw_dir: Path) -> tuple[list[RawScan], list[str]]:
@@ -195,8 +215,22 @@ def _spacing(raw_dir: Path) -> Spacing | None:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
         return Spacing(z=float(content["z"]), y=float(content["y"]), x=float(content["x"]))
     except (yaml.YAMLError, UnicodeDecodeError, KeyError, TypeError, ValueError) as error:
-        problem = f"{SPACING_FILE}: {error}; expected {{z: 0.01, y: 0.005, x: 0.005}}, in mm"
+        problem = f"{SPACING_FILE}: {' '.join(str(error).split())}; expected {{z: 0.01, y: 0.005, x: 0.005}}, in mm"
         raise RawDataError(raw_dir, [problem]) from error
+
+
+def _datasets(raw_dir: Path) -> Mapping[str, str]:
+    path = raw_dir / DATASETS_FILE
+    if not path.exists():
+        return {}
+    expected = "expected a line for each pattern of paths, such as labelled/images/*: /exchange/data"
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise RawDataError(raw_dir, [f"{DATASETS_FILE}: {' '.join(str(error).split())}; {expected}"]) from error
+    if not isinstance(content, dict) or not all(isinstance(text, str) for pair in content.items() for text in pair):
+        raise RawDataError(raw_dir, [f"{DATASETS_FILE} is no list of names; {expected}"])
+    return content
 
 
 def _mismatch(image: Volume, labels: Volume) -> str:

@@ -15,7 +15,7 @@ from serving.api.problems import MEDIA_TYPE
 from serving.api.responses import scan_response
 from serving.api.schemas import ProblemResponse, ScanParameters, ScanRequest, ScanResponse
 from serving.intake.body import stated_sha256
-from serving.intake.parameters import Parameters, parse_priority, parse_spacing
+from serving.intake.parameters import Parameters, parse_dataset, parse_priority, parse_spacing
 from serving.intake.refusals import RequestRefused
 from serving.parsing.quantities import optional_number
 from serving.parsing.texts import checked_name
@@ -110,4 +110,5 @@ def _parameters(stated: ScanParameters, *, key: str | None) -> Parameters:
         sha256=stated.sha256,
         model=stated.model,
         version=stated.version,
+        dataset=parse_dataset(stated.dataset),
     )

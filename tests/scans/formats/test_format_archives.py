@@ -133,8 +133,8 @@ def test_hdf5_with_two_volumes_lists_them(tmp_path):
     with pytest.raises(SpacingMissing, match="element_size_um"), open_volume(tmp_path / "a.h5"):
         pass
     with h5py.File(tmp_path / "a.h5", "a") as file:
-        file["exchange/data_dark"] = VOXELS[:1]
-    with pytest.raises(FormatError, match=r"2 data sets.*/exchange/data 3 x 4 x 5 uint16, /exchange/data_dark"):
+        file["exchange/data_2"] = VOXELS[:1]
+    with pytest.raises(FormatError, match=r"2 data sets.*/exchange/data 3 x 4 x 5 uint16, /exchange/data_2"):
         open_volume(tmp_path / "a.h5").__enter__()
 
 

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 import tifffile
@@ -186,3 +187,31 @@ def test_a_spacing_file_that_says_no_spacing_is_refused(raw_dir: Path, content: 
     (raw_dir / "spacing.yaml").write_text(content)
     with pytest.raises(RawDataError, match=r"spacing\.yaml: .*; expected \{z: 0\.01, y: 0\.005, x: 0\.005\}, in mm"):
         discover(raw_dir)
+
+
+def test_datasets_yaml_says_which_volume_of_a_file_is_meant(raw_dir: Path):
+    """By patterns of paths, the first that fits; what fits no file, and what is no list, is told."""
+    path = raw_dir / "unlabelled/spring/c.h5"
+    path.parent.mkdir(parents=True)
+    with h5py.File(path, "w") as file:
+        for name, value in (("raw", 1), ("filtered", 2)):
+            data = file.create_dataset(name, data=np.full(SHAPE, value, np.uint8))
+            data.attrs["element_size_um"] = (3.0, 2.0, 1.0)
+    raw = discover(raw_dir)
+    with pytest.raises(FormatError, match=r"a line in datasets\.yaml"), raw.open(raw.scans[-1]):
+        pass
+    said = raw_dir / "datasets.yaml"
+    said.write_text("unlabelled/spring/*: filtered\nunlabelled/*: raw\n")
+    raw = discover(raw_dir)
+    assert raw.problems == ()
+    with raw.open(raw.scans[-1]) as (image, _):
+        assert image.read().max() == 2
+    said.write_text("unlabelled/autumn/*: raw\n")
+    assert discover(raw_dir).problems == (
+        "datasets.yaml names unlabelled/autumn/*, as no scan or label is called; expected paths such as "
+        "labelled/images/*.h5",
+    )
+    for content in ("raw", "a: [1]", "{a"):
+        said.write_text(content)
+        with pytest.raises(RawDataError, match=r"datasets\.yaml.*expected a line for each pattern"):
+            discover(raw_dir)
