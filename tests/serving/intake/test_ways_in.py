@@ -10,14 +10,11 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
-import h5py
 import httpx
 import nibabel as nib
 import numpy as np
 import pytest
 
-from ricefish.client.client import Client
-from scans.geometry import Spacing
 from tests.serving.running import RunningServer
 
 
@@ -274,29 +271,3 @@ def test_a_full_disk_loses_nothing(small_disk: Path, model_dir: Path) -> None:
     after = server.post(nifti(3), "a.nii")
     assert server.until_ended(after.json()["id"])["state"] == "succeeded"
     assert server.end() == 0
-
-
-def test_a_data_set_can_be_named_in_every_way(own_server: RunningServer, root: Path, tmp_path: Path) -> None:
-    """In query, form and JSON; each is another scan, and a file without such names is refused."""
-    path = root / "two.h5"
-    with h5py.File(path, "w") as file:
-        for name, slices in (("raw", 5), ("filtered", 6)):
-            file[name] = np.arange(slices * 200, dtype=np.int16).reshape(slices, 20, 10)
-    said = {"spacing": "1,1,1", "dataset": "raw"}
-    http, url = own_server.http, f"{own_server.url}/v1/scans"
-    unnamed = http.post(url, content=path.read_bytes(), params={"filename": "two.h5", "spacing": "1,1,1"})
-    assert (unnamed.status_code, "dataset=/filtered over HTTP" in unnamed.json()["detail"]) == (422, True)
-    answers = [
-        http.post(url, content=path.read_bytes(), params={"filename": "two.h5", **said}),
-        http.post(url, data=said, files={"scan": ("two.h5", path.read_bytes())}),
-        http.post(url, json={"source": {"uri": path.as_uri()}, **said}),
-    ]
-    assert [answer.json()["shape"] for answer in answers] == [[5, 20, 10]] * 3
-    assert len({answer.json()["id"] for answer in answers}) == 1
-    other = http.post(url, json={"source": {"uri": path.as_uri()}, **said, "dataset": "/filtered"})
-    assert other.json()["shape"] == [6, 20, 10]
-    assert own_server.until_ended(other.json()["id"])["state"] == "succeeded"
-    refused = own_server.post(nifti(41), "a.nii", dataset="raw")
-    assert (refused.status_code, "a data set is named, 'raw'" in refused.json()["detail"]) == (422, True)
-    with Client(own_server.url) as client:
-        assert client.submit(path, spacing=Spacing(1, 1, 1), dataset="filtered", fresh=True).slices_total == 6
