@@ -26,9 +26,9 @@ def address(question: str, environment: Mapping[str, str]) -> str:
     """
     if question not in _PATHS:
         raise ValueError(f"{question!r} cannot be asked; give one of {', '.join(_PATHS)}")
-    host = environment.get("RICEFISH_HOST", "127.0.0.1")
+    host = environment.get("RICEFISH_HOST") or "127.0.0.1"
     host = _EVERYWHERE.get(host, f"[{host}]" if ":" in host else host)
-    scheme, port = "http", environment.get("RICEFISH_PORT", "8000")
+    scheme, port = "http", environment.get("RICEFISH_PORT") or "8000"
     if question == "metrics":
         port = environment.get("RICEFISH_METRICS_PORT", "")
         if not port:

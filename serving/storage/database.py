@@ -159,8 +159,10 @@ class Database:
     def __init__(self, url: str) -> None:
         try:
             self.url = make_url(url)
-        except ArgumentError as error:
-            raise DatabaseError(f"RICEFISH_DATABASE_URL: {error}") from None
+        except (ArgumentError, ValueError):  # the latter of a port
+            raise DatabaseError(
+                "RICEFISH_DATABASE_URL is no address; expected sqlite:///PATH or postgresql://USER@HOST/NAME"
+            ) from None
         kind = self.url.get_backend_name()
         if kind not in ("sqlite", "postgresql"):
             raise DatabaseError(f"the database {self.name} is neither sqlite:///PATH nor postgresql://USER@HOST/NAME")
