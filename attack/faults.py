@@ -5,7 +5,6 @@ While something is wrong, answers are right, or 4xx, 503 or 507; once it is mend
 
 from __future__ import annotations
 
-import ctypes.util
 import os
 import shutil
 import subprocess
@@ -39,7 +38,7 @@ class Skipped(RuntimeError):
 class _Case:
     tally: Tally
     arena: Arena
-    process: ForkedProcess
+    process: servers.Process
     fault: str
 
     def run(self, broken: Callable[[], AbstractContextManager[None]]) -> None:
@@ -214,13 +213,47 @@ def _database_gone(tally: Tally, arena: Arena, name: str) -> None:
         _Case(tally, arena, process, name).run(partial(stopped, database))
 
 
-def _clock_jumps(tally: Tally, arena: Arena, name: str) -> None:
-    library = ctypes.util.find_library("faketime") or next(
-        (str(path) for path in Path("/usr/lib").rglob("libfaketimeMT.so.1")), None
-    )
-    if library is None:
-        raise Skipped("libfaketime is not installed")
-    raise Skipped("a forked process keeps its clock")
+@dataclass
+class _FakedClock(servers.Process):
+    """A process whose clock a file moves; a forked one would keep that of its parent."""
+
+    @property
+    def offset(self) -> Path:
+        """The file, with an offset as libfaketime reads it."""
+        return self.log.with_name("clock")
+
+    def environment(self) -> dict[str, str]:
+        """With the library that moves the clock; what is timed by the monotonic clock goes on."""
+        faked = {
+            "LD_PRELOAD": _faketime(),
+            "FAKETIME_TIMESTAMP_FILE": str(self.offset),
+            "FAKETIME_NO_CACHE": "1",
+            "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+        }
+        return {**super().environment(), **faked}
+
+
+def _faketime() -> str:
+    for library in Path("/usr/lib").rglob("libfaketimeMT.so.1"):
+        return str(library)
+    raise Skipped("libfaketime is not installed")
+
+
+def _clock_jumps(offset: str, tally: Tally, arena: Arena, name: str) -> None:
+    like = _process(arena)
+    process = _FakedClock(like.command, like.settings, like.log, like.folder)
+    process.log.parent.mkdir(parents=True, exist_ok=True)
+    process.offset.write_text("+0\n", encoding="utf-8")
+
+    @contextmanager
+    def moved() -> Iterator[None]:
+        process.offset.write_text(f"{offset}\n", encoding="utf-8")
+        try:
+            yield
+        finally:
+            process.offset.write_text("+0\n", encoding="utf-8")
+
+    _Case(tally, arena, process, name).run(moved)
 
 
 _FAULTS: Mapping[str, Callable[[Tally, Arena, str], None]] = {
@@ -228,5 +261,6 @@ _FAULTS: Mapping[str, Callable[[Tally, Arena, str], None]] = {
     "the store is read-only": _read_only,
     "the store is gone": _store_gone,
     "the database is gone": _database_gone,
-    "the clock jumps": _clock_jumps,
+    "the clock is three days ahead": partial(_clock_jumps, "+3d"),
+    "the clock is a day behind": partial(_clock_jumps, "-1d"),
 }
