@@ -96,11 +96,13 @@ class Box:
 
 @dataclass(frozen=True)
 class NiftiForms:
-    """The two places that a NIfTI header states, with what programs choose between them by: lengths in mm.
+    """The two places that a NIfTI header states, with what programs choose between them by: lengths in its unit.
 
     They may differ, and each program has its own order of preference. So they are carried as they are.
     """
 
+    unit: str
+    """The symbol of its unit: mm, um or m. Some programs go by it, others do not."""
     qform_code: int
     """0: programs pass over the quaternion."""
     sform_code: int
@@ -116,6 +118,16 @@ class NiftiForms:
 
 
 @dataclass(frozen=True)
+class StatedUnits:
+    """The units in which a scan's file has its lengths, for results that programs lay over it number by number."""
+
+    symbols: tuple[str, str, str]
+    """Of the world's x, y and z axes: "um"."""
+    kept_in: str
+    """The formats that programs show so: a result in one of them has the same units, in any other mm."""
+
+
+@dataclass(frozen=True)
 class Frame:
     """Where voxels lie in space: an affine from voxel index (x, y, z, 1) to NIfTI's world (RAS+, mm).
 
@@ -127,6 +139,8 @@ class Frame:
     """4 x 4, rows; the order is x, y, z as in NIfTI, the world RAS+."""
     nifti: NiftiForms | None = field(default=None, compare=False)
     """Of a scan that came as NIfTI, what its header says; the affine is what nibabel makes of it."""
+    units: StatedUnits | None = field(default=None, compare=False)
+    """Those of the file that it comes from, where it is not in mm; the affine is in mm in any case."""
 
     def __post_init__(self) -> None:
         matrix = self.matrix
@@ -145,9 +159,9 @@ class Frame:
         Spacing(*(float(length) for length in reversed(lengths)))
 
     @classmethod
-    def from_affine(cls, matrix: NDArray[np.floating]) -> Frame:
+    def from_affine(cls, matrix: NDArray[np.floating], *, units: StatedUnits | None = None) -> Frame:
         """From a 4 x 4 array, index (x, y, z, 1) to RAS+ mm. Raises ValueError if it is singular or not finite."""
-        return cls(tuple(tuple(float(v) for v in row) for row in np.asarray(matrix)))
+        return cls(tuple(tuple(float(v) for v in row) for row in np.asarray(matrix)), units=units)
 
     @classmethod
     def from_lps(
@@ -155,13 +169,15 @@ class Frame:
         spacing: Spacing,
         origin: tuple[float, float, float] = (0.0, 0.0, 0.0),
         direction: NDArray[np.floating] | None = None,
+        *,
+        units: StatedUnits | None = None,
     ) -> Frame:
         """From ITK's terms: origin (x, y, z) in mm and direction (3 x 3, columns are the x, y, z axes), both LPS+."""
         matrix = np.eye(4)
         axes = np.eye(3) if direction is None else np.asarray(direction, dtype=float)
         matrix[:3, :3] = axes * np.array([spacing.x, spacing.y, spacing.z])
         matrix[:3, 3] = origin
-        return cls.from_affine(_LPS_FROM_RAS @ matrix)
+        return cls.from_affine(_LPS_FROM_RAS @ matrix, units=units)
 
     @property
     def matrix(self) -> NDArray[np.float64]:
@@ -173,6 +189,10 @@ class Frame:
         """Length of each axis' step in mm."""
         x, y, z = np.linalg.norm(self.matrix[:3, :3], axis=0)
         return Spacing(z=float(z), y=float(y), x=float(x))
+
+    def units_in(self, formats: str) -> tuple[str, str, str]:
+        """The units of x, y and z in which a result is written in these formats."""
+        return self.units.symbols if self.units and self.units.kept_in == formats else ("mm", "mm", "mm")
 
     @property
     def voxel_mm3(self) -> float:

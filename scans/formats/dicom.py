@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -56,8 +57,8 @@ def open_dicom(entries: Entries, names: list[str]) -> Opened:
     _require_one_series(entries, slices)
     slices.sort(key=lambda one: one.place.height)
     check_steps(entries.path, [(one.name, one.place) for one in slices])
-    frame = frame_of_slices([one.place for one in slices])
-    return Opened(_DicomSource(entries, tuple(slices)), frame, "the DICOM slices state no PixelSpacing or distance")
+    places = [one.place for one in slices]
+    return Opened.placed(_DicomSource(entries, tuple(slices)), partial(frame_of_slices, places))
 
 
 def _read_slice(entries: Entries, name: str) -> _Slice | None:

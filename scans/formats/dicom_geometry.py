@@ -9,7 +9,8 @@ import numpy as np
 import pydicom
 from numpy.typing import NDArray
 
-from scans.formats.errors import FormatError
+from scans.formats.errors import FormatError, NoSpacing
+from scans.formats.sources import placed_frame
 from scans.geometry import Frame, Spacing
 
 EVEN = "slices at even distances, none missing and none twice"
@@ -86,18 +87,21 @@ def check_steps(path: Path, slices: list[tuple[str, SlicePlace]]) -> None:
         raise FormatError(path, f"{names[int(off.argmax())]} is shifted sideways by {off.max():.6g} mm", EVEN)
 
 
-def frame_of_slices(places: list[SlicePlace]) -> Frame | None:
-    """The frame of slices in order; None where the files state no pixel spacing, or for one slice no depth."""
+def frame_of_slices(places: list[SlicePlace]) -> Frame:
+    """The frame of slices in order. Raises NoSpacing where they state no pixel spacing, or for one slice no depth."""
     first, last = places[0], places[-1]
     if first.pixel_mm is None:
-        return None
+        raise NoSpacing("the DICOM slices state no PixelSpacing")
     if len(places) > 1:
         step = (np.array(last.position) - np.array(first.position)) / (len(places) - 1)
     elif first.depth_mm:
         step = first.normal * first.depth_mm
     else:
-        return None
+        raise NoSpacing("the DICOM slice states neither SliceThickness nor a distance to the next one")
     length = float(np.linalg.norm(step))
-    row_mm, column_mm = first.pixel_mm
+    y, x = first.pixel_mm
     direction = np.transpose([first.axes[:3], first.axes[3:], step / length])
-    return Frame.from_lps(Spacing(z=length, y=row_mm, x=column_mm), first.position, direction)
+    return placed_frame(
+        f"PixelSpacing {y:.6g}, {x:.6g}",
+        lambda: Frame.from_lps(Spacing(z=length, y=y, x=x), first.position, direction),
+    )

@@ -57,6 +57,10 @@ class SpacingMissing(FormatError):
         )
 
 
+class NoSpacing(Exception):
+    """Raised where a header's lengths say nothing, with what is there instead; a given spacing cures it."""
+
+
 @contextmanager
 def guarded(path: Path, doing: str) -> Iterator[None]:
     """Whatever a library raises inside becomes a FormatError that says so.

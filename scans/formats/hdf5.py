@@ -1,13 +1,15 @@
 """HDF5: a data set of three axes, read slab by slab.
 
 Spacing comes from the data set's attributes: `element_size_um` (z, y, x in micrometres, as ilastik and Fiji write it),
-or `spacing` with a `unit`. `affine` (4 x 4, voxel index x, y, z to RAS+ mm), which Ricefish writes, places it as well.
+or `spacing`, `element_size`, `voxel_size` or `resolution` with `unit` or `units`, one for all axes or one each.
+`affine` (4 x 4, voxel index x, y, z to RAS+ mm), which Ricefish writes, places it as well.
 """
 
 from __future__ import annotations
 
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +18,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scans.formats.banded import BandedSource
-from scans.formats.errors import FormatError
+from scans.formats.errors import FormatError, NoSpacing
 from scans.formats.hdf5_choice import chosen_data_set, leading_axes
 from scans.formats.hdf5_contents import require_sensible_chunks
-from scans.formats.sources import Opened
-from scans.formats.textheader import to_mm
+from scans.formats.sources import Opened, placed_frame
+from scans.formats.units import unit_of
 from scans.geometry import Frame, Spacing, Triple
 
 _CACHE_BYTES = 64 << 20
+_SIZES = {"element_size_um": "um", "element_size": "", "spacing": "", "voxel_size": "", "resolution": ""}
+"""Attributes that hold the spacing, and their unit; empty: it stands in `unit` or `units`."""
 
 
 def open_hdf5(path: Path, stack: ExitStack, dataset: str | None = None) -> Opened:
@@ -38,32 +42,44 @@ def open_hdf5(path: Path, stack: ExitStack, dataset: str | None = None) -> Opene
     leading = leading_axes(data.shape) or 0
     require_sensible_chunks(path, data)
     source = BandedSource.of(path, _Hdf5Source(data, leading), depth=data.chunks[leading] if data.chunks else 1)
-    without_spacing = f"data set {data.name} has no attribute element_size_um"
-    return Opened(source, _frame(path, data), without_spacing, notes)
+    return Opened.placed(source, partial(_frame, data), notes)
 
 
-def _frame(path: Path, data: h5py.Dataset) -> Frame | None:
-    spacing = _spacing(path, data)
+def _frame(data: h5py.Dataset) -> Frame:
     affine = data.attrs.get("affine")
-    if affine is not None and np.shape(affine) == (4, 4):
-        written = Frame.from_affine(np.asarray(affine))
-        if spacing is None or np.allclose(list(written.spacing), list(spacing), rtol=1e-4):
-            return written
-    return Frame.from_lps(spacing) if spacing else None
+    written = Frame.from_affine(np.asarray(affine)) if np.shape(affine) == (4, 4) else None
+    try:
+        sized = _sized(data)
+    except NoSpacing:
+        if written is None:
+            raise
+        return written
+    agree = written and np.allclose(list(written.spacing), list(sized.spacing), rtol=1e-4)
+    return written if written and agree else sized
 
 
-def _spacing(path: Path, data: h5py.Dataset) -> Spacing | None:
-    for name, unit in (("element_size_um", "um"), ("spacing", data.attrs.get("unit", data.attrs.get("units")))):
+def _sized(data: h5py.Dataset) -> Frame:
+    """The frame of the first attribute that states z, y, x and their unit. Raises NoSpacing."""
+    for name, unit in _SIZES.items():
         values = data.attrs.get(name)
-        if values is None or unit is None or np.shape(values) != (3,):
+        stated = unit or data.attrs.get("unit", data.attrs.get("units"))
+        if np.shape(values) != (3,) or stated is None:
             continue
-        text = unit.decode("utf-8") if isinstance(unit, bytes) else str(unit)
-        z, y, x = (float(value) * to_mm(path, text) for value in values)
-        try:
-            return Spacing(z, y, x)
-        except ValueError:
-            return None
-    return None
+        units = [unit_of(text) for text in _texts(stated)]
+        z, y, x = (float(value) * one.mm for value, one in zip(values, units, strict=True))
+        what = f"data set {data.name}: {name} {', '.join(f'{value:.6g}' for value in values)}"
+        return placed_frame(what, partial(_along_axes, z, y, x))
+    raise NoSpacing(f"data set {data.name} has no attribute element_size_um, or spacing with a unit")
+
+
+def _along_axes(z: float, y: float, x: float) -> Frame:
+    return Frame.from_lps(Spacing(z, y, x))
+
+
+def _texts(stated: Any) -> list[str]:
+    """A unit for each of three axes, of an attribute that holds one or three."""
+    found = [one.decode("utf-8", "replace") if isinstance(one, bytes) else str(one) for one in np.ravel(stated)]
+    return found * 3 if len(found) == 1 else found[:3] if len(found) >= 3 else [""] * 3
 
 
 @dataclass(frozen=True)

@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import math
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-from scans.formats.errors import GREY_VALUES, ONE_VOLUME, WHOLE_FILE, FormatError
-from scans.formats.sources import Opened
+from scans.formats.errors import GREY_VALUES, ONE_VOLUME, WHOLE_FILE, FormatError, NoSpacing
+from scans.formats.sources import Opened, placed_frame
 from scans.formats.streams import FlatSource, Layout, open_zlib
-from scans.formats.textheader import TextHeader, data_file, read_text_header, to_mm
+from scans.formats.textheader import TextHeader, data_file, kept, read_text_header
+from scans.formats.units import LengthUnit, unit_of
 from scans.geometry import Frame, Spacing, Triple
 
 _TYPES = {
@@ -51,7 +53,7 @@ def open_metaimage(path: Path, stack: ExitStack) -> Opened:
         raise FormatError(path, f"{len(sizes)} axes: {named}, channels {channels}", ONE_VOLUME)
     x, y, z = sizes[:3]
     source = _source(path, header, (z, y, x), stack)
-    return Opened(source, _frame(path, header, len(sizes)), "the MetaImage header has no usable ElementSpacing")
+    return Opened.placed(source, partial(_frame, header, len(sizes)))
 
 
 def _source(path: Path, header: TextHeader, shape: Triple, stack: ExitStack) -> FlatSource:
@@ -72,23 +74,30 @@ def _source(path: Path, header: TextHeader, shape: Triple, stack: ExitStack) -> 
     return Layout(data_path, shape, stored, offset=offset, skip=skip, decoder=decoder).open(stack)
 
 
-def _frame(path: Path, header: TextHeader, axes: int) -> Frame | None:
-    steps = header.decimals(_first(header, "elementspacing", "elementsize"))
-    if not steps:
-        return None
-    unit = to_mm(path, header.get("distanceunits", "mm"))
-    x, y, z = (value * unit for value in steps[:3])
+def _frame(header: TextHeader, axes: int) -> Frame:
+    field = _first(header, "elementspacing", "elementsize")
+    if not (steps := header.decimals(field)):
+        raise NoSpacing("the MetaImage header has no ElementSpacing")
+    units = _units(header)
+    x, y, z = (value * unit.mm for value, unit in zip(steps[:3], units, strict=True))
     places = header.decimals(_first(header, "offset", "position", "origin")) or [0.0, 0.0, 0.0]
-    ox, oy, oz = (value * unit for value in places[:3])
+    ox, oy, oz = (value * unit.mm for value, unit in zip(places[:3], units, strict=True))
     cosines = header.decimals(_first(header, "transformmatrix", "rotation", "orientation"))
     direction = np.eye(3)
     if cosines:
         rows = np.array(cosines).reshape(axes, axes)
         direction = rows[:3, :3].T
-    try:
-        return Frame.from_lps(Spacing(z=z, y=y, x=x), (ox, oy, oz), direction)
-    except ValueError:
-        return None
+    what = f"the MetaImage header's {field} {header.get(field)!r}"
+
+    def frame() -> Frame:
+        return Frame.from_lps(Spacing(z=z, y=y, x=x), (ox, oy, oz), direction, units=kept(units))
+
+    return placed_frame(what, frame)
+
+
+def _units(header: TextHeader) -> list[LengthUnit]:
+    """Of x, y and z: one for all, as the format has it; mm where the header names none."""
+    return [unit_of(header.get("distanceunits", "mm"))] * 3
 
 
 def _first(header: TextHeader, *keys: str) -> str:

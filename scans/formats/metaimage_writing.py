@@ -10,13 +10,17 @@ from typing import Any
 
 from scans.formats.flat_writing import FlatWriter
 from scans.formats.metaimage import TYPE_NAMES
+from scans.formats.textheader import TEXT_HEADERS
+from scans.formats.units import MM, UNITS, LengthUnit, in_unit
 from scans.formats.writing import FormatWriter, Target
+from scans.geometry import Frame
 
 
 def create_metaimage(target: Target, stack: ExitStack) -> FormatWriter:
     """A .mha file."""
     x, y, z = target.shape[::-1]
-    spacing, frame = target.frame.spacing, target.frame
+    frame, unit = target.frame, _unit(target.frame)
+    spacing = [in_unit(length, unit) for length in (frame.spacing.x, frame.spacing.y, frame.spacing.z)]
     lines = [
         "ObjectType = Image",
         "NDims = 3",
@@ -24,9 +28,10 @@ def create_metaimage(target: Target, stack: ExitStack) -> FormatWriter:
         "BinaryDataByteOrderMSB = False",
         "CompressedData = False",
         f"TransformMatrix = {_numbers(frame.direction.T.ravel())}",
-        f"Offset = {_numbers(frame.origin)}",
+        f"Offset = {_numbers([in_unit(length, unit) for length in frame.origin])}",
         "CenterOfRotation = 0 0 0",
-        f"ElementSpacing = {_numbers((spacing.x, spacing.y, spacing.z))}",
+        f"ElementSpacing = {_numbers(spacing)}",
+        f"DistanceUnits = {unit.symbol}",
         f"DimSize = {x} {y} {z}",
         f"ElementType = {TYPE_NAMES[target.dtype.str[1:]]}",
         "ElementDataFile = LOCAL\n",
@@ -34,6 +39,12 @@ def create_metaimage(target: Target, stack: ExitStack) -> FormatWriter:
     file = target.output(stack)
     file.write("\n".join(lines).encode("ascii"))
     return FlatWriter(file)
+
+
+def _unit(frame: Frame) -> LengthUnit:
+    """The unit of the scan, if it is one for all axes: the format knows no other."""
+    symbols = set(frame.units_in(TEXT_HEADERS))
+    return UNITS[symbols.pop()] if len(symbols) == 1 else MM
 
 
 def _numbers(values: Any) -> str:

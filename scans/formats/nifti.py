@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -20,15 +21,17 @@ from nibabel.nifti2 import Nifti2Header
 from nibabel.spatialimages import HeaderDataError
 from numpy.typing import NDArray
 
-from scans.formats.errors import GREY_VALUES, ONE_VOLUME, WHOLE_FILE, FormatError
+from scans.formats.errors import GREY_VALUES, ONE_VOLUME, WHOLE_FILE, FormatError, NoSpacing
 from scans.formats.sources import Opened
 from scans.formats.streams import Layout, Scale, gzip_start
+from scans.formats.units import MM, UNITS, LengthUnit
 from scans.geometry import Frame, NiftiForms, Triple
 
 _HEADER_BYTES = 540
 """As many as the longer of the two headers has."""
 
-_MM_PER_UNIT = {0: 1.0, 1: 1000.0, 2: 1.0, 3: 0.001}
+_UNITS = {0: MM, 1: UNITS["m"], 2: MM, 3: UNITS["um"]}
+"""By their codes; 0, which says nothing, is mm in practice."""
 _ROUNDING = 3e-7
 """By which the quaternion may be longer than 1, as its parts are float32."""
 _AXES = ("x", "y", "z", "t", "5th", "6th", "7th")
@@ -46,9 +49,7 @@ def open_nifti(path: Path, stack: ExitStack) -> Opened:
         scale=_scale(path, header),
         decoder=decoder,
     )
-    return Opened(
-        layout.open(stack), _frame(header), "the header has neither an affine nor usable voxel sizes (pixdim)"
-    )
+    return Opened.placed(layout.open(stack), partial(_frame, header))
 
 
 def _header(path: Path) -> tuple[Any, Callable[[BinaryIO], Any] | None]:
@@ -110,25 +111,27 @@ def _scale(path: Path, header: Any) -> Scale | None:
     return Scale(slope, intercept)
 
 
-def _frame(header: Any) -> Frame | None:
-    refused = False
+def _frame(header: Any) -> Frame:
+    code, refused = int(header["xyzt_units"]) & 7, False
+    if code not in _UNITS:
+        raise NoSpacing(f"the NIfTI header's unit of length has the number {code}, which the format does not have")
+    unit = _UNITS[code]
     for affine in _affines(header):
         if affine is None:
             continue
-        factor = _MM_PER_UNIT.get(int(header["xyzt_units"]) & 7, 1.0)
-        if factor != 1.0:
-            affine[:3] *= factor
+        if unit is not MM:
+            affine[:3] *= unit.mm
         try:
             frame = Frame.from_affine(affine)
         except ValueError:
             refused = True
             continue
-        return frame if refused else replace(frame, nifti=_forms(header, factor))
-    return None
+        return frame if refused else replace(frame, nifti=_forms(header, unit))
+    raise NoSpacing("the header has neither an affine nor usable voxel sizes (pixdim)")
 
 
-def _forms(header: Any, factor: float) -> NiftiForms | None:
-    """What the header states, in mm; None where it holds what no program can use."""
+def _forms(header: Any, unit: LengthUnit) -> NiftiForms | None:
+    """What the header states; None where it holds what no program can use."""
     handedness, *sides = (float(value) for value in header["pixdim"][:4])
     b, c, d = (float(header[f"quatern_{part}"]) for part in "bcd")
     offset = [float(header[f"qoffset_{axis}"]) for axis in "xyz"]
@@ -136,15 +139,16 @@ def _forms(header: Any, factor: float) -> NiftiForms | None:
     usable = np.isfinite([handedness, *sides, b, c, d, *offset]).all() and np.isfinite(rows).all()
     if not usable or min(sides) <= 0 or b * b + c * c + d * d > 1 + _ROUNDING:
         return None
-    x, y, z = (side * factor for side in sides)
-    ox, oy, oz = (place * factor for place in offset)
+    x, y, z = sides
+    ox, oy, oz = offset
     return NiftiForms(
+        unit=unit.symbol,
         qform_code=max(0, int(header["qform_code"])),
         sform_code=max(0, int(header["sform_code"])),
         pixdim=(-1.0 if handedness == -1 else 1.0, x, y, z),
         quaternion=(b, c, d),
         offset=(ox, oy, oz),
-        rows=tuple(tuple(row) for row in (rows * factor).tolist()),
+        rows=tuple(tuple(row) for row in rows.tolist()),
     )
 
 

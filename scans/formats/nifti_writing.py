@@ -3,7 +3,8 @@
 A scan that came as NIfTI has its qform, its sform and their codes again, bit for bit: whichever of them a program goes
 by, the result lies on the scan. What came otherwise has its affine as sform, and as qform too. Axes that are not at
 right angles, which a qform cannot state, have the nearest that are: ITK refuses a file without one, and nibabel, which
-goes by the sform, sees the shear. Files are always in mm: what came in micrometres goes out at the same place, in mm.
+goes by the sform, sees the shear. A NIfTI in micrometres or metres has a result in them, so that it lies
+on its scan for nibabel, which reads no unit, too; every other is in mm.
 """
 
 from __future__ import annotations
@@ -15,10 +16,12 @@ from nibabel.nifti1 import Nifti1Header
 from nibabel.nifti2 import Nifti2Header
 
 from scans.formats.flat_writing import FlatWriter, GzipWriter
+from scans.formats.units import UNITS
 from scans.formats.writing import FormatWriter, Target
 from scans.geometry import Frame, NiftiForms
 
 _ALIGNED = 2
+_UNIT_NAMES = {"mm": "mm", "um": "micron", "m": "meter"}
 _LARGEST_NIFTI1_AXIS = 32767
 _MOST_SHEAR_DEGREES = 0.005
 """That ITK takes for rounding in an sform."""
@@ -43,7 +46,7 @@ def _nifti_header(target: Target) -> bytes:
     header: Any = kind(endianness="<")
     header.set_data_shape(target.shape[::-1])
     header.set_data_dtype(target.dtype)
-    header.set_xyzt_units("mm")
+    header.set_xyzt_units(_UNIT_NAMES[target.frame.nifti.unit if target.frame.nifti else "mm"])
     header["vox_offset"] = header.single_vox_offset
     header["scl_slope"], header["scl_inter"] = 1, 0
     header["magic"] = header.single_magic
@@ -63,7 +66,9 @@ def _place(header: Any, frame: Frame) -> None:
         return
     _carry(header, frame.nifti)
     if frame.shear_degrees > _MOST_SHEAR_DEGREES and not header["qform_code"]:
-        header.set_qform(frame.matrix, code=int(header["sform_code"]))
+        affine = frame.matrix
+        affine[:3] /= UNITS[frame.nifti.unit].mm
+        header.set_qform(affine, code=int(header["sform_code"]))
 
 
 def _carry(header: Any, forms: NiftiForms) -> None:

@@ -1,12 +1,14 @@
 """NRRD (.nrrd, .seg.nrrd, .nhdr), read slab by slab. The voxels may be raw or gzip.
 
-Lengths are mm unless the header names a unit. Directions in a space that is not named are taken as LPS, as ITK does.
+Lengths are mm unless the header names units, one for each axis. Directions in a space that is not named are taken as
+LPS, as ITK does.
 """
 
 from __future__ import annotations
 
 import math
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +16,11 @@ import numpy as np
 from isal import igzip
 from numpy.typing import NDArray
 
-from scans.formats.errors import GREY_VALUES, ONE_VOLUME, WHOLE_FILE, FormatError
-from scans.formats.sources import Opened
+from scans.formats.errors import GREY_VALUES, ONE_VOLUME, WHOLE_FILE, FormatError, NoSpacing
+from scans.formats.sources import Opened, placed_frame
 from scans.formats.streams import FlatSource, Layout
-from scans.formats.textheader import TextHeader, data_file, read_text_header, to_mm
+from scans.formats.textheader import TextHeader, data_file, kept, read_text_header
+from scans.formats.units import MM, LengthUnit, unit_of
 from scans.geometry import Frame, Triple
 
 _TYPES = {
@@ -61,8 +64,7 @@ def open_nrrd(path: Path, stack: ExitStack) -> Opened:
     header = read_text_header(path, file, separator=":", ends_with_blank_line=True)
     axes = _axes(path, header)
     x, y, z = (header.numbers("sizes")[axis] for axis in axes)
-    source = _source(path, header, (z, y, x), stack)
-    return Opened(source, _frame(path, header, axes), "the NRRD header has neither space directions nor spacings")
+    return Opened.placed(_source(path, header, (z, y, x), stack), partial(_frame, path, header, axes))
 
 
 def _axes(path: Path, header: TextHeader) -> list[int]:
@@ -108,26 +110,24 @@ def _source(path: Path, header: TextHeader, shape: Triple, stack: ExitStack) -> 
     return layout.open(stack)
 
 
-def _frame(path: Path, header: TextHeader, axes: list[int]) -> Frame | None:
+def _frame(path: Path, header: TextHeader, axes: list[int]) -> Frame:
     vectors = _vectors(header)
     matrix = np.eye(4)
     spatial = [vectors[axis] for axis in axes] if vectors else []
     directions = [_in_space("space directions", vector) for vector in spatial if vector is not None]
     if len(directions) == 3:
+        field, units = "space directions", _units(path, header.get("space units"), [0, 1, 2])
         matrix[:3, :3] = np.transpose(directions)
         if origin := header.get("space origin"):
             matrix[:3, 3] = _vector(path, origin)[:3]
-        matrix[:3] *= _unit(path, header.get("space units"))
     elif steps := header.decimals("spacings"):
+        field, units = "spacings", _units(path, header.get("units"), axes)
         matrix[:3, :3] = np.diag([steps[axis] for axis in axes])
-        matrix[:3] *= _unit(path, header.get("units"))
     else:
-        return None
+        raise NoSpacing("the NRRD header has neither space directions nor spacings")
+    matrix[:3] *= np.array([[unit.mm] for unit in units])
     flip = np.diag([*_RAS_FROM.get(header.get("space", "").lower(), (-1, -1, 1)), 1.0])
-    try:
-        return Frame.from_affine(flip @ matrix)
-    except ValueError:
-        return None
+    return placed_frame(field, lambda: Frame.from_affine(flip @ matrix, units=kept(units)))
 
 
 def _vectors(header: TextHeader) -> list[NDArray[np.float64] | None] | None:
@@ -164,12 +164,13 @@ def _in_space(text: str, vector: NDArray[np.float64]) -> NDArray[np.float64]:
     return vector[:3]
 
 
-def _unit(path: Path, text: str) -> float:
+def _units(path: Path, text: str, axes: list[int]) -> list[LengthUnit]:
+    """The units of three of the axes; mm where the header has none, as everywhere in practice. Raises NoSpacing."""
     if len(text) > _LONGEST_VECTOR or text.count('"') % 2:
         raise FormatError(path, f"damaged: units are {text[:80]!r}", 'a name for each axis, such as "mm" "mm" "mm"')
+    if not text:
+        return [MM] * 3
     named = text.split('"')[1::2] if '"' in text else text.split()
-    units = {unit for unit in named if unit not in ("", "???", "none")}
-    factors = {to_mm(path, unit) for unit in units} or {1.0}
-    if len(factors) > 1:
-        raise FormatError(path, f"axes in different units: {', '.join(sorted(units))}", "one unit for all axes")
-    return factors.pop()
+    if len(named) <= max(axes):
+        raise FormatError(path, f"damaged: {len(named)} units, {text[:80]!r}", 'a name for each axis: "mm" "mm" "mm"')
+    return [unit_of(named[axis]) for axis in axes]

@@ -1,6 +1,8 @@
 """NRRD (.nrrd), and with organs Slicer's segmentation (.seg.nrrd): the same voxels, with names and colours.
 
-A .nrrd that is given organs carries them too: Slicer opens it as a label map or, renamed, as a segmentation.
+Lengths are in the units of the scan where its file was such a header, else in mm: ITK, and so Slicer, lays numbers over
+numbers and reads no unit. A .nrrd that is given organs carries them too: Slicer opens it as a label map or, renamed, as
+a segmentation.
 """
 
 from __future__ import annotations
@@ -9,6 +11,8 @@ from contextlib import ExitStack
 
 from scans.formats.flat_writing import GzipWriter
 from scans.formats.nrrd import type_name
+from scans.formats.textheader import TEXT_HEADERS, numbers_in
+from scans.formats.units import UNITS, LengthUnit
 from scans.formats.writing import FormatWriter, Target
 from scans.geometry import Frame
 from scans.organs import OrganMap
@@ -25,7 +29,8 @@ def create_nrrd(target: Target, stack: ExitStack) -> FormatWriter:
 
 def _lines(target: Target) -> list[str]:
     z, y, x = target.shape
-    directions, origin = _place(target.frame)
+    units = [UNITS[symbol] for symbol in target.frame.units_in(TEXT_HEADERS)]
+    directions, origin = _place(target.frame, units)
     lines = [
         "NRRD0005",
         f"type: {type_name(target.dtype)}",
@@ -35,7 +40,7 @@ def _lines(target: Target) -> list[str]:
         f"space directions: {directions}",
         "kinds: domain domain domain",
         "encoding: gzip",
-        'space units: "mm" "mm" "mm"',
+        "space units: " + " ".join(f'"{unit.symbol}"' for unit in units),
         f"space origin: {origin}",
     ]
     if target.dtype.itemsize > 1:
@@ -43,10 +48,10 @@ def _lines(target: Target) -> list[str]:
     return lines + (_segments(target.organs, extent=f"0 {x - 1} 0 {y - 1} 0 {z - 1}") if target.organs else [])
 
 
-def _place(frame: Frame) -> tuple[str, str]:
+def _place(frame: Frame, units: list[LengthUnit]) -> tuple[str, str]:
     def vector(column: int) -> str:
-        values = (repr(sign * row[column]) for sign, row in zip(_LPS_FROM_RAS, frame.affine, strict=False))
-        return f"({','.join(values)})"
+        lps_mm = [sign * row[column] for sign, row in zip(_LPS_FROM_RAS, frame.affine, strict=False)]
+        return f"({','.join(map(repr, numbers_in(units, lps_mm)))})"
 
     return f"{vector(0)} {vector(1)} {vector(2)}", vector(3)
 

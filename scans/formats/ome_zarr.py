@@ -10,7 +10,8 @@ import math
 import os
 from collections.abc import Collection
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +25,12 @@ from zarr.storage import LocalStore, ZipStore
 
 from scans.formats.banded import BandedSource
 from scans.formats.entries import LARGEST_ENTRY, ZipEntries
-from scans.formats.errors import ONE_VOLUME, FormatError
-from scans.formats.sources import Opened, native_dtype
-from scans.formats.textheader import to_mm
+from scans.formats.errors import ONE_VOLUME, FormatError, NoSpacing
+from scans.formats.ome_zarr_pyramid import OME_ZARR_UNITS
+from scans.formats.sources import Opened, native_dtype, placed_frame
+from scans.formats.units import unit_of
 from scans.formats.zarr_codecs import bounded
-from scans.geometry import Frame, Spacing, Triple
+from scans.geometry import Frame, Spacing, StatedUnits, Triple
 
 OME_ZARR = "an OME-Zarr image, version 0.4 or 0.5"
 
@@ -87,9 +89,8 @@ def _open(path: Path, group: zarr.Group, below: Collection[str]) -> Opened:
     axes = _spatial_axes(path, multiscale, array)
     native_dtype(path, np.dtype(array.dtype))
     array = bounded(path, array)
-    frame = _frame(path, image, multiscale, axes)
     source = BandedSource.of(path, _ZarrSource(array, tuple(axes)), depth=array.chunks[axes[0]])
-    return Opened(source, frame, "the OME-Zarr axes state no unit of length")
+    return Opened.placed(source, partial(_frame, path, image, multiscale, axes))
 
 
 def _image_group(path: Path, group: zarr.Group, below: Collection[str]) -> zarr.Group:
@@ -138,11 +139,26 @@ def _spatial_axes(path: Path, multiscale: Multiscale, array: zarr.Array[Any]) ->
     return spatial
 
 
-def _frame(path: Path, group: zarr.Group, multiscale: Multiscale, axes: list[int]) -> Frame | None:
-    units = [multiscale.axes[axis].unit for axis in axes]
-    if not all(units):
-        return None
-    factors = np.array([to_mm(path, str(unit)) for unit in units])
+def _frame(path: Path, group: zarr.Group, multiscale: Multiscale, axes: list[int]) -> Frame:
+    named = [multiscale.axes[axis].unit for axis in axes]
+    if not all(named):
+        raise NoSpacing("the OME-Zarr axes state no unit of length")
+    units = [unit_of(str(name)) for name in named]
+    factors = np.array([unit.mm for unit in units])
+    scale, shift = _transformed(path, multiscale)
+    z, y, x = (float(value) for value in shift[axes] * factors)
+    symbols = (units[2].symbol, units[1].symbol, units[0].symbol)
+    kept = None if set(symbols) == {"mm"} else StatedUnits(symbols, OME_ZARR_UNITS)
+
+    def frame() -> Frame:
+        spacing = Spacing(*(float(value) for value in scale[axes] * factors))
+        return replace(_written(group, spacing) or Frame.from_lps(spacing, (x, y, z)), units=kept)
+
+    return placed_frame("the scale of the OME-Zarr's coordinateTransformations", frame)
+
+
+def _transformed(path: Path, multiscale: Multiscale) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The scale and the translation of each axis at full resolution, in the axis' unit."""
     scale, shift = np.ones(len(multiscale.axes)), np.zeros(len(multiscale.axes))
     steps = [*multiscale.datasets[0].coordinateTransformations, *(multiscale.coordinateTransformations or ())]
     for step in steps:
@@ -154,9 +170,7 @@ def _frame(path: Path, group: zarr.Group, multiscale: Multiscale, axes: list[int
             raise FormatError(
                 path, "a coordinate transformation that is stored elsewhere", "scale and translation as numbers"
             )
-    spacing = Spacing(*(float(value) for value in scale[axes] * factors))
-    z, y, x = (float(value) for value in shift[axes] * factors)
-    return _written(group, spacing) or Frame.from_lps(spacing, (x, y, z))
+    return scale, shift
 
 
 def _written(group: zarr.Group, spacing: Spacing) -> Frame | None:

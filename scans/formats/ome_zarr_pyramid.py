@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from scans.formats.units import UNITS, in_unit
 from scans.geometry import Frame, Triple
 from scans.organs import OrganMap
 
@@ -27,6 +28,8 @@ _SMALLEST_LEVEL = 128
 """Levels are added until no axis is longer, at most five in all."""
 _MOST_LEVELS = 5
 _ZSTD_LEVEL = 1
+OME_ZARR_UNITS = "ome-zarr"
+"""What the format is to a result that keeps the units of its scan."""
 
 
 @dataclass(frozen=True)
@@ -154,18 +157,20 @@ def _level_count(shape: Triple) -> int:
 def _attributes(levels: int, frame: Frame, organs: OrganMap | None) -> dict[str, Any]:
     from ome_zarr_models.v05.image_label import ImageLabelAttrs  # noqa: PLC0415  as in create
 
-    origin = [float(value) for value in reversed(frame.origin)]
+    units = [UNITS[symbol] for symbol in reversed(frame.units_in(OME_ZARR_UNITS))]
+    origin = [in_unit(value, unit) for value, unit in zip(reversed(frame.origin), units, strict=True)]
+    steps = [in_unit(value, unit) for value, unit in zip(frame.spacing, units, strict=True)]
     datasets = [
         {
             "path": str(level),
             "coordinateTransformations": [
-                {"type": "scale", "scale": [step * 2**level for step in frame.spacing]},
+                {"type": "scale", "scale": [step * 2**level for step in steps]},
                 {"type": "translation", "translation": origin},
             ],
         }
         for level in range(levels)
     ]
-    axes = [{"name": name, "type": "space", "unit": "millimeter"} for name in "zyx"]
+    axes = [{"name": name, "type": "space", "unit": unit.word} for name, unit in zip("zyx", units, strict=True)]
     ome: dict[str, Any] = {
         "version": "0.5",
         "multiscales": [{"name": "volume", "axes": axes, "datasets": datasets, "type": "stride"}],

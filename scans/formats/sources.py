@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -10,7 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from scans.formats.errors import GREY_VALUES, ONE_VOLUME, FormatError, SpacingMissing, guarded
+from scans.formats.errors import GREY_VALUES, ONE_VOLUME, FormatError, NoSpacing, SpacingMissing, guarded
 from scans.geometry import Frame, Spacing, Triple
 
 MOST_SLICES = 1 << 20
@@ -51,6 +52,22 @@ class Opened:
     """Why there is no frame, for SpacingMissing."""
     notes: tuple[str, ...] = ()
     """What whoever brought the file should know of how it was read, a sentence each: files that were passed over."""
+
+    @classmethod
+    def placed(cls, source: VoxelSource, frame: Callable[[], Frame], notes: tuple[str, ...] = ()) -> Opened:
+        """With the frame that `frame` makes of the header; without one, and the reason, where it raises NoSpacing."""
+        try:
+            return cls(source, frame(), notes=notes)
+        except NoSpacing as none:
+            return cls(source, None, str(none), notes)
+
+
+def placed_frame(what: str, make: Callable[[], Frame]) -> Frame:
+    """A frame of numbers that a file calls `what`. Raises NoSpacing where they are 0, negative or beyond all bounds."""
+    try:
+        return make()
+    except ValueError as error:
+        raise NoSpacing(f"{what} cannot be used: {error}") from error
 
 
 @dataclass(frozen=True)

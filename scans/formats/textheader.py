@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import BinaryIO
 
 from scans.formats.errors import WHOLE_FILE, FormatError
+from scans.formats.units import LengthUnit, in_unit
+from scans.geometry import StatedUnits
+
+TEXT_HEADERS = "nrrd, metaimage"
+"""What these formats are to a result that keeps the units of its scan."""
 
 _LONGEST_HEADER = 1 << 20
 _MOST_WORDS = 256
 """Of a field that holds numbers or names of axes: a 16 x 16 matrix has as many."""
 _LONGEST_WORD = 64
-_MM = {
-    "mm": 1.0, "millimeter": 1.0, "millimetre": 1.0,
-    "cm": 10.0, "centimeter": 10.0, "centimetre": 10.0,
-    "m": 1000.0, "meter": 1000.0, "metre": 1000.0,
-    "um": 1e-3, "µm": 1e-3, "μm": 1e-3, "micron": 1e-3, "microns": 1e-3, "micrometer": 1e-3, "micrometre": 1e-3,
-    "nm": 1e-6, "nanometer": 1e-6, "nanometre": 1e-6, "angstrom": 1e-7, "å": 1e-7, "picometer": 1e-9, "pm": 1e-9,
-    "inch": 25.4, "in": 25.4, "foot": 304.8, "yard": 914.4,
-}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -109,9 +107,12 @@ def data_file(path: Path, name: str) -> Path:
     return found
 
 
-def to_mm(path: Path, unit: str) -> float:
-    """How many mm a unit of length is. Raises FormatError for one that is not known."""
-    factor = _MM.get(unit.strip().lower())
-    if factor is None:
-        raise FormatError(path, f"lengths in {unit!r}", "lengths in mm, um, nm, cm, m or inch")
-    return factor
+def kept(units: Sequence[LengthUnit]) -> StatedUnits | None:
+    """Units of x, y and z in a header of this kind, which ITK does not read: results have the same. None: all mm."""
+    x, y, z = (unit.symbol for unit in units)
+    return None if {x, y, z} == {"mm"} else StatedUnits((x, y, z), TEXT_HEADERS)
+
+
+def numbers_in(units: Sequence[LengthUnit], vector_mm: Sequence[float]) -> list[float]:
+    """A vector of the world, x, y, z in mm, in the units of the axes."""
+    return [in_unit(value, unit) for value, unit in zip(vector_mm, units, strict=True)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from scans.formats.sources import Opened, VoxelSource
 from scans.formats.streams import Layout
 from scans.formats.tiff_compression import require_decodable
 from scans.formats.tiff_pages import count_pages
-from scans.formats.tiff_spacing import NO_SPACING, frame_of_tiff, require_short_description
+from scans.formats.tiff_spacing import frame_of_tiff, require_short_description
 from scans.geometry import Triple
 
 _STACK_AXES = "ZIQ"
@@ -37,7 +38,7 @@ def open_tiff(path: Path, stack: ExitStack) -> Opened:
         raise FormatError(path, f"{len(tiff.series)} images of different size or type: {listed}", ONE_VOLUME)
     series = tiff.series[0]
     shape = _shape(path, series)
-    return Opened(_source(path, tiff, shape, stack), frame_of_tiff(path, tiff), NO_SPACING)
+    return Opened.placed(_source(path, tiff, shape, stack), partial(frame_of_tiff, tiff))
 
 
 def _shape(path: Path, series: tifffile.TiffPageSeries) -> Triple:

@@ -7,17 +7,21 @@ together with ImageJ's unit and spacing.
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import tifffile
 
-from scans.formats.errors import FormatError
-from scans.formats.textheader import to_mm
-from scans.geometry import Frame, Spacing
+from scans.formats.errors import FormatError, NoSpacing
+from scans.formats.sources import placed_frame
+from scans.formats.units import LengthUnit, unit_of
+from scans.geometry import Frame, Spacing, StatedUnits
 
 NO_SPACING = "the TIFF file states no voxel size with a unit (ImageJ's unit and spacing, or OME's PhysicalSize)"
+TIFF = "tiff"
+"""What the format is to a result that keeps the units of its scan."""
 AFFINE_KEY = "ricefish_affine"
 """The line of the description that holds the 4 x 4 affine, JSON, voxel index (x, y, z, 1) to RAS+ mm."""
 
@@ -29,19 +33,22 @@ _LONGEST_PREFIX = 64
 _LONGEST_TAG = 8192
 _AFTER_NAME = ("", ">", " ", "\t", "\r", "\n", "/")
 
-_NO_UNIT = {"", "pixel", "pixels", "reference frame", "none"}
+_Length = tuple[float, LengthUnit]
 
 
-def frame_of_tiff(path: Path, tiff: tifffile.TiffFile) -> Frame | None:
-    """The frame that the first page describes; None where it states no voxel size."""
+def frame_of_tiff(tiff: tifffile.TiffFile) -> Frame:
+    """The frame that the first page describes. Raises NoSpacing where it states no voxel size."""
     description = str(getattr(tiff.pages.first, "description", ""))
-    spacing = _ome(path, description) if "<OME" in description else _imagej(path, tiff)
-    if spacing is None:
-        return None
+    lengths = _ome(description) if "<OME" in description else _imagej(tiff)
+    spacing_mm = [abs(value) * unit.mm for value, unit in lengths]
+    stated = ", ".join(f"{value:.6g} {unit.symbol}" for value, unit in lengths)
+    spacing = placed_frame(f"the voxel size {stated} (z, y, x)", lambda: Frame.from_lps(Spacing(*spacing_mm)))
+    z, y, x = (unit.symbol for _, unit in lengths)
+    units = None if {x, y, z} == {"mm"} else StatedUnits((x, y, z), TIFF)
     written = _affine(description)
-    if written and np.allclose(list(written.spacing), list(spacing), rtol=1e-4):
-        return written
-    return Frame.from_lps(spacing)
+    if written and np.allclose(list(written.spacing), spacing_mm, rtol=1e-4):
+        return replace(written, units=units)
+    return replace(spacing, units=units)
 
 
 def require_short_description(path: Path, tiff: tifffile.TiffFile) -> None:
@@ -58,15 +65,15 @@ def _affine(description: str) -> Frame | None:
     return Frame.from_affine(np.array(json.loads(line))) if found and len(line) <= _LONGEST_LINE else None
 
 
-def _ome(path: Path, description: str) -> Spacing | None:
+def _ome(description: str) -> list[_Length]:
     fields = _attributes(_pixels(description))
     lengths = []
     for axis in "ZYX":
         size, unit = fields.get(f"PhysicalSize{axis}"), fields.get(f"PhysicalSize{axis}Unit", "um")
-        if size is None or unit.replace("&#181;", "µ").lower() in _NO_UNIT:
-            return None
-        lengths.append(float(size) * to_mm(path, unit.replace("&#181;", "µ")))
-    return _spacing(*lengths)
+        if size is None:
+            raise NoSpacing(f"the OME metadata states no PhysicalSize{axis}")
+        lengths.append((float(size), unit_of(unit)))
+    return lengths
 
 
 def _pixels(description: str) -> str:
@@ -92,23 +99,16 @@ def _attributes(tag: str) -> dict[str, str]:
     }
 
 
-def _imagej(path: Path, tiff: tifffile.TiffFile) -> Spacing | None:
+def _imagej(tiff: tifffile.TiffFile) -> list[_Length]:
     fields: dict[str, Any] = tiff.imagej_metadata or {}
-    unit, depth = str(fields.get("unit", "")), fields.get("spacing")
-    unit = unit.replace("\\u00B5", "µ").strip()
-    if unit.lower() in _NO_UNIT or depth is None:
-        return None
-    factor = to_mm(path, unit)
+    depth = fields.get("spacing")
+    if depth is None or not any(name in fields for name in ("unit", "xunit", "yunit", "zunit")):
+        raise NoSpacing(NO_SPACING)
+    common = str(fields.get("unit", fields.get("xunit", "")))
+    units = [unit_of(str(fields.get(f"{axis}unit", common))) for axis in "zyx"]
     tags = tiff.pages.first.tags
     per_unit = [tags.valueof(name) for name in ("YResolution", "XResolution")]
     if any(not value or not value[0] or not value[1] for value in per_unit):
-        return None
-    y, x = (denominator / numerator * factor for numerator, denominator in per_unit)
-    return _spacing(abs(float(depth)) * factor, y, x)
-
-
-def _spacing(z: float, y: float, x: float) -> Spacing | None:
-    try:
-        return Spacing(z, y, x)
-    except ValueError:
-        return None
+        raise NoSpacing("the TIFF file states no XResolution and YResolution, or 0")
+    y, x = (denominator / numerator for numerator, denominator in per_unit)
+    return list(zip((float(depth), y, x), units, strict=True))

@@ -1,4 +1,5 @@
-"""TIFF, one page per slice, deflated; voxel size as ImageJ states it, in mm. BigTIFF where 4 GB might not do.
+"""TIFF, one page per slice, deflated; voxel size as ImageJ states it, in the units of the scan where
+it was a TIFF, else in mm. BigTIFF where 4 GB might not do.
 
 Written from front to back: a page's pixels, then its directory. A directory says where the next one is, which depends
 on how small the next page's pixels become; so the writer is one compressed page ahead of what it writes.
@@ -18,7 +19,8 @@ from isal import isal_zlib
 from numpy.typing import NDArray
 
 from scans.formats.flat_writing import DEFLATE_LEVEL
-from scans.formats.tiff_spacing import AFFINE_KEY
+from scans.formats.tiff_spacing import AFFINE_KEY, TIFF
+from scans.formats.units import UNITS, in_unit
 from scans.formats.writing import FormatWriter, Target
 
 _MOST = 2**32 - 1
@@ -128,6 +130,7 @@ class _PageWriter:
 def create_tiff(target: Target, stack: ExitStack) -> FormatWriter:
     """A .tif file that ImageJ, Fiji and napari open as one stack with its voxel size."""
     depth, height, width = target.shape
+    x_unit, y_unit, _ = (UNITS[symbol] for symbol in target.frame.units_in(TIFF))
     spacing = target.frame.spacing
     common: list[Tag] = [
         (256, _LONG, width),
@@ -137,8 +140,8 @@ def create_tiff(target: Target, stack: ExitStack) -> FormatWriter:
         (262, _SHORT, 1),  # 0 is black
         (277, _SHORT, 1),
         (278, _LONG, height),
-        (282, _RATIONAL, _per_mm(spacing.x)),
-        (283, _RATIONAL, _per_mm(spacing.y)),
+        (282, _RATIONAL, _per_unit(in_unit(spacing.x, x_unit))),
+        (283, _RATIONAL, _per_unit(in_unit(spacing.y, y_unit))),
         (296, _SHORT, 1),  # the unit is in the description
         (305, _ASCII, "Ricefish"),
         (339, _SHORT, _SAMPLE_FORMATS[target.dtype.kind]),
@@ -156,15 +159,18 @@ def _even(offset: int) -> int:
 
 def _description(target: Target) -> str:
     depth = target.shape[0]
-    lines = ["ImageJ=1.54f", f"images={depth}", f"slices={depth}", "unit=mm", f"spacing={target.frame.spacing.z!r}"]
+    x, y, z = target.frame.units_in(TIFF)
+    lines = ["ImageJ=1.54f", f"images={depth}", f"slices={depth}", f"unit={x}"]
+    lines += [f"{axis}unit={unit}" for axis, unit in (("y", y), ("z", z)) if unit != x]
+    lines += [f"spacing={in_unit(target.frame.spacing.z, UNITS[z])!r}"]
     lines += ["loop=false", f"{AFFINE_KEY}={json.dumps([list(row) for row in target.frame.affine])}"]
     if target.organs:
         lines += [f"label_{organ.index}={organ.name}" for organ in target.organs.organs]
     return "\n".join(lines) + "\n"
 
 
-def _per_mm(spacing: float) -> tuple[int, int]:
-    """Pixels per mm as a fraction of two 32-bit numbers, to nine digits."""
+def _per_unit(spacing: float) -> tuple[int, int]:
+    """Pixels per unit of length as a fraction of two 32-bit numbers, to nine digits."""
     rate = 1 / Fraction(spacing)
     nearest = rate.limit_denominator(max(1, int(_MOST / max(1.0, float(rate))) - 1))
     return (nearest.numerator, nearest.denominator) if nearest else (1, round(spacing))

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from scans.geometry import Box, Frame, NiftiForms, Spacing, Triple
+from scans.geometry import Box, Frame, NiftiForms, Spacing, StatedUnits, Triple
 from scans.intensity import Window
 from scans.model.drift import Departure
 from scans.organs import OrganMap
@@ -87,6 +87,8 @@ class Scan:
         content["frame"] = self.frame.affine
         if self.frame.nifti is not None:
             content["nifti"] = dataclasses.asdict(self.frame.nifti)
+        if self.frame.units:
+            content["units"] = dataclasses.asdict(self.frame.units)
         content["window"] = dataclasses.asdict(self.window)
         content["model"] = dataclasses.asdict(self.model)
         content["organs"] = self.organs.to_mapping()
@@ -97,12 +99,12 @@ class Scan:
         """From what `to_dict` gave, through JSON."""
         upload = content["upload"]
         z, y, x = content["shape"]
-        frame = Frame.from_affine(np.array(content["frame"]))
+        frame = Frame.from_affine(np.array(content["frame"]), units=_units(content.get("units")))
         if "nifti" in content:
             frame = dataclasses.replace(frame, nifti=_forms(content["nifti"]))
         return cls(
             **{
-                **{name: value for name, value in content.items() if name != "nifti"},
+                **{name: value for name, value in content.items() if name not in ("nifti", "units")},
                 "upload": Upload(**{**upload, "spacing": upload["spacing"] and Spacing(*upload["spacing"])}),
                 "shape": (z, y, x),
                 "frame": frame,
@@ -119,3 +121,10 @@ class Scan:
 def _forms(content: Mapping[str, Any]) -> NiftiForms:
     listed: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in content.items()}
     return NiftiForms(**{**listed, "rows": tuple(tuple(row) for row in content["rows"])})
+
+
+def _units(content: Mapping[str, Any] | None) -> StatedUnits | None:
+    if content is None:
+        return None
+    x, y, z = content["symbols"]
+    return StatedUnits((x, y, z), content["kept_in"])

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
+from scans.formats import open_volume
 from tests.scans.formats.nifti_files import VOXELS, copy, in_nrrd, save
 
 
@@ -90,14 +91,13 @@ def test_a_result_lies_on_its_scan_whichever_form_a_program_goes_by(tmp_path, qf
     image.header.set_xyzt_units(unit)
     nib.save(nib.Nifti1Image(VOXELS, None, image.header), tmp_path / "a.nii")
     before, after = nib.load(tmp_path / "a.nii"), copy(tmp_path / "a.nii", tmp_path / "b.nii.gz")
-    in_mm = np.diag([1.0 if unit == "mm" else 1e-3] * 3 + [1.0])
-    np.testing.assert_allclose(after.affine, in_mm @ before.affine, rtol=1e-6)
+    np.testing.assert_array_equal(after.affine, before.affine)
     for form in ("get_qform", "get_sform"):
         expected, code = getattr(before, form)(coded=True)
         found, found_code = getattr(after, form)(coded=True)
         assert found_code == code
         if code:
-            np.testing.assert_allclose(found, in_mm @ expected, rtol=1e-6)
+            np.testing.assert_array_equal(found, expected)
     scan, result = (sitk.ReadImage(str(tmp_path / name)) for name in ("a.nii", "b.nii.gz"))
     np.testing.assert_allclose(result.GetOrigin(), scan.GetOrigin(), rtol=1e-6)
     np.testing.assert_allclose(result.GetSpacing(), scan.GetSpacing(), rtol=1e-6)
@@ -105,12 +105,19 @@ def test_a_result_lies_on_its_scan_whichever_form_a_program_goes_by(tmp_path, qf
 
 
 @pytest.mark.parametrize(("unit", "factor"), [("micron", 0.001), ("meter", 1000.0), ("mm", 1.0), ("unknown", 1.0)])
-def test_units_become_mm_at_the_same_place(unit, factor, tmp_path):
-    """A file in micrometres or metres comes back in mm, where a reader that knows units already saw it."""
+def test_a_unit_is_kept_and_the_place_too(unit, factor, tmp_path):
+    """A file in micrometres or metres comes back so: at one place for ITK, which reads units, and for nibabel.
+
+    Between the two its lengths are mm.
+    """
     image = nib.Nifti1Image(VOXELS, np.array([[2.0, 0, 0, 8], [0, 4, 0, 16], [0, 0, 8, 32], [0, 0, 0, 1]]))
     image.header.set_xyzt_units(unit)
     image.to_filename(tmp_path / "a.nii")
+    with open_volume(tmp_path / "a.nii") as volume:
+        np.testing.assert_allclose(volume.frame.affine, np.diag([factor] * 3 + [1.0]) @ image.affine)
     written = copy(tmp_path / "a.nii", tmp_path / "b.nii")
-    np.testing.assert_allclose(written.affine, np.diag([factor] * 3 + [1.0]) @ image.affine, rtol=1e-6)
+    np.testing.assert_array_equal(written.affine, image.affine)
+    assert written.header.get_xyzt_units()[0] == ("mm" if unit == "unknown" else unit)
     before, after = (sitk.ReadImage(str(tmp_path / name)) for name in ("a.nii", "b.nii"))
-    np.testing.assert_allclose(after.GetSpacing(), before.GetSpacing(), rtol=1e-6)
+    np.testing.assert_array_equal(after.GetSpacing(), before.GetSpacing())
+    np.testing.assert_array_equal(after.GetOrigin(), before.GetOrigin())
