@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from scans.geometry import Spacing
+from scans.geometry import Frame, Spacing, StatedUnits
 from serving.queue.jobs import Jobs, Priority, ScanNotFound, WrongState
 from serving.queue.leases import MOST_STARTS, Lease, Leases
 from serving.queue.scan import Upload
@@ -17,8 +17,10 @@ from tests.serving.queues import JUDGEMENT, STATISTICS, WARNING, commit, leases,
 
 def test_what_was_put_in_comes_out(database: Database, jobs: Jobs) -> None:
     """The lease holds the very scan, and its job says how far it is until it ends."""
-    scan = queued(jobs, upload=Upload("fish.nii", "ab" * 32, 10, Spacing(0.1, 0.2, 0.3)))
+    frame = Frame.from_lps(Spacing(1, 1, 1), units=StatedUnits(("um", "um", "mm"), "nrrd, metaimage"))
+    scan = queued(jobs, upload=Upload("fish.nii", "ab" * 32, 10, Spacing(0.1, 0.2, 0.3)), frame=frame)
     assert jobs.get(scan.id) == (scan, jobs.get(scan.id)[1])
+    assert jobs.get(scan.id)[0].frame.units == frame.units
     assert jobs.get(scan.id)[1].state == "queued"
     worker = leases(database, "a")
     lease = worker.take(Priority.NORMAL)
