@@ -75,6 +75,7 @@ SMALLEST: Mapping[str, Any] = {
     "epochs": 1,
     "height": 64,
     "labelled": 3,
+    "least_mean_dice": 0.0,
     "slices": 60,
     "steps_per_epoch": 8,
     "unlabelled": 3,

@@ -15,7 +15,7 @@ from typing import Annotated
 
 from scans.precision import Precision
 from training.profiles import ParamsError, Stated, parse, read_profile, spread
-from training.ranges import Batch, Count, Name, Number, Percent, ProperShare, Range, Rate, Share, Side, Weight
+from training.ranges import Batch, Count, Name, Number, OptionalName, ProperShare, Range, Share, Side, Weight
 
 PARAMS_FILE = Path("params.yaml")
 RESOLVED_FILE = Path("params.resolved.yaml")
@@ -31,7 +31,7 @@ class Schedule:
     """Optimiser steps in an epoch; 0: as many as there are slices to learn from, divided by the batch size."""
     batch_size: Batch
     """Patches in a step, over all processes."""
-    learning_rate: Rate
+    learning_rate: Annotated[float, Range(0, 1, open_below=True)]
     """Adam's; the peak where `one_cycle`."""
     one_cycle: bool
     """Warm up and anneal over the whole training (Smith 2018); false: constant, as in the paper."""
@@ -122,6 +122,8 @@ class Prepare:
     raw_dir: Path
     """organs.yaml, labelled/images/*, labelled/labels/*, unlabelled/images/* or unlabelled/EXPERIMENT/*; the key
     `raw_dir` at the top of params.yaml."""
+    data_set: OptionalName
+    """What models call the data that they are of, however these grow; "": as the raw folder is called."""
     labelled_volumes: Count
     """Training volumes whose labels are used (Table 1: 2, 7, 12, 23); 0: all."""
     validation_share: ProperShare
@@ -129,8 +131,8 @@ class Prepare:
     calibrated: bool
     """Grey values mean the same in every scan (CT): one window, from the labelled organs of the training volumes.
     False: each volume has a window of its own."""
-    lower_percentile: Percent
-    upper_percentile: Percent
+    lower_percentile: Annotated[float, Range(0, 100)]
+    upper_percentile: Annotated[float, Range(0, 100)]
     """Percentiles, 0..100, of the grey values that become 0 and 1."""
     phantoms: Phantoms
 
@@ -249,6 +251,8 @@ class Register:
 
     model: Name
     """Name in the MLflow registry."""
+    least_mean_dice: Share
+    """No model whose mean Dice is lower becomes champion, be it the first."""
     greatest_mean_loss: Share
     """How much lower than the champion's the mean Dice may be."""
     greatest_organ_loss: Share

@@ -45,22 +45,23 @@ class Range:
 class PlainName:
     """Text that may stand in an address, a file's name or a registry."""
 
+    optional: bool = False
+    """It may be left empty."""
+
     def holds(self, value: str) -> bool:
         """True for letters, digits, `.`, `_` and `-`, up to 100 of them."""
-        return _NAME.fullmatch(value) is not None
+        return _NAME.fullmatch(value) is not None or (self.optional and not value)
 
     def __str__(self) -> str:
-        return "a name of letters, digits, '.', '_' and '-', which begins with a letter or digit"
+        or_nothing = ", or nothing" if self.optional else ""
+        return f"a name of letters, digits, '.', '_' and '-', which begins with a letter or digit{or_nothing}"
 
 
 Share = Annotated[float, Range(0, 1)]
 """A part of a whole, or a figure such as Dice."""
 ProperShare = Annotated[float, Range(0, 1, open_below=True, open_above=True)]
 """Neither nothing nor all."""
-Percent = Annotated[float, Range(0, 100)]
 Weight = Annotated[float, Range(0, 1000)]
-Rate = Annotated[float, Range(0, 1, open_below=True)]
-"""Of learning."""
 Count = Annotated[int, Range(0, 10_000_000)]
 """How many; 0 has a meaning of its own."""
 Number = Annotated[int, Range(1, 10_000_000)]
@@ -69,3 +70,4 @@ Batch = Annotated[int, Range(1, 65_536)]
 Side = Annotated[int, Range(8, 8192)]
 """Pixels or voxels."""
 Name = Annotated[str, PlainName()]
+OptionalName = Annotated[str, PlainName(optional=True)]

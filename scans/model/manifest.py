@@ -72,6 +72,8 @@ class ModelManifest:
     intensity_range: tuple[float, float]
     """Least lower and greatest upper window end seen in training, in grey values."""
     golden: Golden
+    data_set: str = ""
+    """What those volumes are called together, however they grow; "": not said."""
     slice_axis: int = 0
     """The axis of (Z, Y, X) across which slices are taken."""
     metrics: Mapping[str, float] = field(default_factory=dict)
@@ -221,6 +223,7 @@ _PARSERS: Mapping[str, Callable[[Any], Any]] = {
     "intensity": _intensity,
     "model_sha256": _exactly(str),
     "data_sha256": _exactly(str),
+    "data_set": _exactly(str),
     "spacing_mm": _spacings,
     "intensity_range": _pair,
     "golden": golden_from,

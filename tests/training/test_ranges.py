@@ -150,6 +150,8 @@ def test_the_ends_of_a_range_are_inside(parameter: Parameter) -> None:
 def test_a_name_that_no_file_or_registry_could_have_is_refused(text: str) -> None:
     """For each parameter that is text."""
     for parameter in TEXTS:
+        if not text and parameter.address == "prepare.data_set":
+            continue  # as the raw folder is called
         with pytest.raises(ParamsError, match=rf"^{re.escape(parameter.address)} is .*expected a name"):
             load(parameter, text)
 

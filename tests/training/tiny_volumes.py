@@ -42,7 +42,9 @@ def write_volume(
 
 
 def write_catalogue(folder: Path, *records: VolumeRecord) -> Catalogue:
-    catalogue = Catalogue(ORGANS, IntensityRule(0.0, 100.0), records, data_sha256="of the test's volumes")
+    catalogue = Catalogue(
+        ORGANS, IntensityRule(0.0, 100.0), records, data_sha256="of the test's volumes", data_set="tiny"
+    )
     catalogue.write(folder)
     return catalogue
 

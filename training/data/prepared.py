@@ -75,6 +75,8 @@ class Catalogue:
     volumes: tuple[VolumeRecord, ...]
     data_sha256: str
     """Hash over the volumes' hashes, splits and organs."""
+    data_set: str = ""
+    """What the data set is called, however it grows."""
 
     def split(self, split: Split) -> tuple[VolumeRecord, ...]:
         """The volumes of one split, in order of id."""
@@ -86,6 +88,7 @@ class Catalogue:
             "organs": self.organs.to_mapping(),
             "intensity": asdict(self.intensity),
             "data_sha256": self.data_sha256,
+            "data_set": self.data_set,
             "volumes": [asdict(volume) for volume in self.volumes],
         }
         (folder / VOLUMES_FILE).write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
@@ -101,6 +104,7 @@ class Catalogue:
             intensity=IntensityRule(rule["lower_percentile"], rule["upper_percentile"], fixed),
             volumes=tuple(_record(volume) for volume in content["volumes"]),
             data_sha256=content["data_sha256"],
+            data_set=content["data_set"],
         )
 
 

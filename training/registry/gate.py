@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from scans.measures.metrics import VolumeScores, summarise
+from scans.measures.metrics import Summary, VolumeScores, summarise
 from scans.organs import OrganMap
 from training.params import Register
 
@@ -30,6 +30,8 @@ class Row:
     """Dice, 0..1; None: absent from every volume and every answer."""
     allowed_loss: float
     """How much lower than the champion's the candidate's may be."""
+    least: float = 0.0
+    """What the candidate's has to reach, whatever the champion's is."""
 
     @property
     def change(self) -> float | None:
@@ -40,8 +42,26 @@ class Row:
 
     @property
     def holds(self) -> bool:
-        """True unless the candidate loses more than is allowed."""
-        return self.change is None or self.change >= -self.allowed_loss - ROUNDING
+        """True unless the candidate loses more than is allowed, or is below what is asked of all."""
+        return self.reaches and (self.change is None or self.change >= -self.allowed_loss - ROUNDING)
+
+    @property
+    def reaches(self) -> bool:
+        """True unless the candidate is below what is asked of all."""
+        return (self.candidate or 0.0) >= self.least - ROUNDING
+
+    @property
+    def failure(self) -> str:
+        """What does not hold, as a sentence."""
+        what = "mean Dice" if self.figure == "mean" else f"Dice of {self.figure}"
+        if not self.reaches:
+            return (
+                f"{what} is {self.candidate or 0.0:.4f}; no model below {self.least:g} becomes champion "
+                f"(register.least_mean_dice in params.yaml)"
+            )
+        return (
+            f"{what} falls from {self.champion:.4f} to {self.candidate:.4f}; a loss of {self.allowed_loss:g} is allowed"
+        )
 
 
 @dataclass(frozen=True)
@@ -50,7 +70,7 @@ class Verdict:
 
     rows: tuple[Row, ...]
     volumes: int
-    """Validation volumes that both were scored on."""
+    """Validation volumes that the candidate, and the champion where there is one, were scored on."""
 
     @property
     def passed(self) -> bool:
@@ -60,34 +80,40 @@ class Verdict:
     @property
     def failures(self) -> tuple[str, ...]:
         """A sentence for each condition that does not hold."""
-        return tuple(
-            f"{'mean Dice' if row.figure == 'mean' else f'Dice of {row.figure}'} falls from {row.champion:.4f} to "
-            f"{row.candidate:.4f}; a loss of {row.allowed_loss:g} is allowed"
-            for row in self.rows
-            if not row.holds
-        )
+        return tuple(row.failure for row in self.rows if not row.holds)
 
 
 def judge(
-    candidate: Mapping[str, VolumeScores], champion: Mapping[str, VolumeScores], *, organs: OrganMap, limits: Register
+    candidate: Mapping[str, VolumeScores],
+    champion: Mapping[str, VolumeScores] | None,
+    *,
+    organs: OrganMap,
+    limits: Register,
 ) -> Verdict:
-    """Compares Dice over the same volumes: mean, and each organ's.
+    """What is asked of every champion, and Dice of both over the same volumes: mean, and each organ's.
 
-    Raises GateError if the two were not scored on the same volumes and organs.
+    `champion` is None where there is none. Raises GateError if the two were not scored on the same volumes and organs.
     """
-    if set(candidate) != set(champion):
+    if champion is not None and set(candidate) != set(champion):
         raise GateError(
             f"the candidate was scored on {', '.join(sorted(candidate)) or 'nothing'}, "
             f"the champion on {', '.join(sorted(champion)) or 'nothing'}; the gate needs the same volumes"
         )
+    ours = _summary(candidate, organs)
+    theirs = None if champion is None else _summary(champion, organs)
+    mean = None if theirs is None else theirs.mean_dice
+    rows = [Row("mean", ours.mean_dice, mean, limits.greatest_mean_loss, least=limits.least_mean_dice)]
+    for name in organs.names:
+        before = None if theirs is None else theirs.dice[name]
+        rows.append(Row(name, ours.dice[name], before, limits.greatest_organ_loss))
+    return Verdict(tuple(rows), volumes=len(candidate))
+
+
+def _summary(scores: Mapping[str, VolumeScores], organs: OrganMap) -> Summary:
     try:
-        ours = summarise([candidate[volume_id] for volume_id in sorted(candidate)], organs)
-        theirs = summarise([champion[volume_id] for volume_id in sorted(champion)], organs)
+        return summarise([scores[volume_id] for volume_id in sorted(scores)], organs)
     except ValueError as error:
         raise GateError(str(error)) from error
-    rows = [Row("mean", ours.mean_dice, theirs.mean_dice, limits.greatest_mean_loss)]
-    rows += [Row(name, ours.dice[name], theirs.dice[name], limits.greatest_organ_loss) for name in organs.names]
-    return Verdict(tuple(rows), volumes=len(candidate))
 
 
 def volume_scores(evaluation: Mapping[str, Any]) -> dict[str, VolumeScores]:

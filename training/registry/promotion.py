@@ -23,7 +23,7 @@ class Promotion:
     before: Version | None
     """The champion until then; None: there was none."""
     verdict: Verdict | None
-    """None where there was nothing to compare with, or no way to."""
+    """None where the version is the champion already, or there was no way to tell."""
     failures: tuple[str, ...]
     """Why the gate says no."""
     promoted: bool
@@ -45,7 +45,7 @@ def promote(registry: Registry, number: int | None, *, limits: Register, force: 
     before = registry.at(CHAMPION)
     verdict: Verdict | None = None
     failures: tuple[str, ...] = ()
-    if before is not None and before.number != version.number:
+    if before is None or before.number != version.number:
         try:
             verdict = weigh(registry, version, before, limits=limits)
             failures = verdict.failures
@@ -68,15 +68,19 @@ def _shadow(version: Version, champion: Version | None) -> str | None:
     return agreement.sentence(name=version.name, champion=None if champion is None else str(champion.number))
 
 
-def weigh(registry: Registry, candidate: Version, champion: Version, *, limits: Register) -> Verdict:
-    """What the gate says of making `candidate` the champion instead of `champion`.
+def weigh(registry: Registry, candidate: Version, champion: Version | None, *, limits: Register) -> Verdict:
+    """What the gate says of making `candidate` the champion instead of `champion`, or the first.
 
     Where the champion was validated on the same data, its stored scores are taken; else its ONNX file is run on the
-    validation volumes in data/prepared, which must be those of the candidate. Raises GateError where that cannot be.
+    validation volumes in data/prepared, which must be those of the candidate. Raises GateError where that cannot be,
+    ModelRegistryError where the candidate has no evaluation.
     """
     with TemporaryDirectory() as temporary:
         folder = Path(temporary)
         ours = ModelManifest.read(registry.fetch(candidate, folder / "candidate"))
+        if champion is None:
+            scores = volume_scores(registry.evaluation(candidate, folder / "candidate_scores"))
+            return judge(scores, None, organs=ours.organs, limits=limits)
         theirs = registry.fetch(champion, folder / "champion")
         organs = ModelManifest.read(theirs).organs
         if organs.names != ours.organs.names:

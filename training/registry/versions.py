@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import shutil
 from collections.abc import Mapping
@@ -74,13 +75,15 @@ class Registry:
         """A version of the exported Student with its Quality Classifier, as the candidate.
 
         The same pair of ONNX files is registered once: another time only the candidate and the evaluation move.
-        `run_id` is the run that registers. Raises ModelRegistryError where what was stored is not what was exported.
+        `run_id` is the run that registers. Raises ModelRegistryError where the name is that of models of other data or
+        organs, before anything is registered, and where what was stored is not what was exported.
         """
         manifests = ModelManifest.read(student), ModelManifest.read(quality)
         manifests[0].verify(student)
         manifests[1].verify(quality)
-        self._ensure()
         tags = _tags(*manifests)
+        self._check_belongs(tags)
+        self._ensure()
         version = next((v for v in self.versions() if _is_same(v, tags)), None)
         if version is None:
             version = self._create(student, quality, manifest=manifests[0], tags=tags, run_id=run_id)
@@ -88,6 +91,16 @@ class Registry:
         self._tag(version, evaluation_run=run_id)
         self._client.set_registered_model_alias(self.name, CANDIDATE, str(version.number))
         return self.version(version.number)
+
+    def _check_belongs(self, tags: Mapping[str, str]) -> None:
+        """Whoever follows a name expects the organs of one kind of scan: what is of others has a name of its own."""
+        for version, tag in itertools.product(self.versions(), ("data_set", "organs")):
+            if tags[tag] and version.tags.get(tag, tags[tag]) not in {"", tags[tag]}:
+                raise ModelRegistryError(
+                    f"{version} is of the {tag.replace('_', ' ')} {version.tags[tag]}, this model of {tags[tag]}; "
+                    f"register it under a name of its own, which is register.model in params.yaml, or, where the data "
+                    f"are the same, give them the same name by prepare.data_set"
+                )
 
     def _create(
         self, student: Path, quality: Path, *, manifest: ModelManifest, tags: Mapping[str, str], run_id: str
@@ -241,6 +254,8 @@ def _tags(student: ModelManifest, quality: ModelManifest) -> dict[str, str]:
         "onnx_sha256": student.model_sha256,
         "quality_sha256": quality.model_sha256,
         "data_sha256": student.data_sha256,
+        "data_set": student.data_set,
+        "organs": ", ".join(student.organs.names),
         "git_commit": student.git_commit,
         "git_dirty": str(student.git_dirty).lower(),
         **figures,

@@ -79,6 +79,7 @@ class Exported:
             intensity=catalogue.intensity,
             model_sha256=file_sha256(self.path),
             data_sha256=catalogue.data_sha256,
+            data_set=catalogue.data_set,
             spacing_mm=(z, y, x),
             intensity_range=(min(r.window.lower for r in seen), max(r.window.upper for r in seen)),
             golden=self.golden,

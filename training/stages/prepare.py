@@ -207,7 +207,13 @@ def _catalogue(section: Prepare, *, organs: OrganMap, volumes: Iterable[Prepared
         training = [volume for volume in ordered if volume.split == "train"]
         rule = replace(rule, fixed=_organ_window(training, rule=rule, reader=reader))
     records = tuple(_record(volume, rule=rule, reader=reader) for volume in ordered)
-    return Catalogue(organs=organs, intensity=rule, volumes=records, data_sha256=_data_sha256(records, organs))
+    return Catalogue(
+        organs=organs,
+        intensity=rule,
+        volumes=records,
+        data_sha256=_data_sha256(records, organs),
+        data_set=section.data_set or section.raw_dir.absolute().name,
+    )
 
 
 def _record(volume: Prepared, *, rule: IntensityRule, reader: SliceReader) -> VolumeRecord:

@@ -42,6 +42,7 @@ def test_a_catalogue_reads_back_as_it_was_written(tmp_path: Path):
             intensity=IntensityRule(0.5, 99.5, fixed),
             volumes=(RECORD, replace(RECORD, id="other", split="unlabelled")),
             data_sha256="ff",
+            data_set="medaka",
         )
         catalogue.write(tmp_path)
         assert Catalogue.read(tmp_path) == catalogue

@@ -14,7 +14,7 @@ from training.params import Register
 from training.registry.promotion import promote
 from training.registry.versions import ModelRegistryError, Registry
 
-LIMITS = Register(model=NAME, greatest_mean_loss=0.0, greatest_organ_loss=0.03)
+LIMITS = Register(model=NAME, least_mean_dice=0.0, greatest_mean_loss=0.0, greatest_organ_loss=0.03)
 
 
 @pytest.fixture

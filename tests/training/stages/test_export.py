@@ -115,7 +115,7 @@ def test_the_manifests_say_what_the_models_are(exported: Exported) -> None:
     assert (student.name, student.kind, student.threshold) == ("fish", "segmentation", None)
     assert (quality.name, quality.kind, quality.threshold) == ("fish-quality", "quality", 0.4)
     assert student.organs == quality.organs == ORGANS
-    assert student.data_sha256 == "of the test's volumes"
+    assert (student.data_sha256, student.data_set) == ("of the test's volumes", "tiny")
     assert student.mlflow_run == "a run"
     assert student.intensity_range == (WINDOW.lower, WINDOW.upper)
     assert student.spacing_mm[0] == pytest.approx((0.1, 0.1))

@@ -103,6 +103,12 @@ def test_the_same_seed_gives_the_same_data_set_and_another_seed_another(tmp_path
     assert first.data_sha256 != other.data_sha256
 
 
+def test_a_data_set_is_called_as_its_folder_unless_it_is_said(raw_dir: Path, tmp_path: Path):
+    """Folders of any name may hold one data set."""
+    assert prepare(params(raw_dir), tmp_path / "out").data_set == raw_dir.name
+    assert prepare(params(raw_dir, data_set="medaka"), tmp_path / "out").data_set == "medaka"
+
+
 def test_raw_scans_keep_their_voxels_types_and_frames(raw_dir: Path, tmp_path: Path):
     """Grey values, labels, affine and experiment come through; so does where each scan was read from."""
     out = tmp_path / "out"

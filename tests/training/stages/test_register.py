@@ -23,7 +23,7 @@ from training.registry.versions import CANDIDATE, CHAMPION, ModelRegistryError, 
 from training.stages.register import EVALUATION_FILE, QUALITY_DIR, STUDENT_DIR, register
 from training.tracking import provenance, runs
 
-LIMITS = Register(model="fish", greatest_mean_loss=0.0, greatest_organ_loss=0.03)
+LIMITS = Register(model="fish", least_mean_dice=0.5, greatest_mean_loss=0.0, greatest_organ_loss=0.03)
 ORGANS = OrganMap.from_mapping({1: "heart", 2: "liver"})
 
 
@@ -34,10 +34,13 @@ class Pipeline:
     registry: Registry
     run_id: str
 
-    def export(self, content: bytes, *, heart: float, liver: float, data: str = "first data") -> None:
+    def export(
+        self, content: bytes, *, heart: float, liver: float, data: str = "first data", data_set: str = "medaka"
+    ) -> None:
         """Writes both models, and the Student's Dice on the one validation volume."""
-        _model(STUDENT_DIR, content, kind="segmentation", dice=(heart + liver) / 2, data=data)
-        _model(QUALITY_DIR, b"judge", kind="quality", dice=0.0, data=data)
+        for folder, kind, written in ((STUDENT_DIR, "segmentation", content), (QUALITY_DIR, "quality", b"judge")):
+            dice = (heart + liver) / 2 if kind == "segmentation" else 0.0
+            _model(folder, written, kind=kind, dice=dice, data=data, data_set=data_set)
         organs = {"heart": {"dice": heart, "iou": 0.5}, "liver": {"dice": liver, "iou": 0.5}}
         EVALUATION_FILE.parent.mkdir(exist_ok=True)
         EVALUATION_FILE.write_text(json.dumps({"student": {"volumes": {"fish_1": {"organs": organs}}}}))
@@ -53,7 +56,7 @@ class Pipeline:
         return found.number if found else None
 
 
-def _model(folder: Path, content: bytes, *, kind: str, dice: float, data: str) -> None:
+def _model(folder: Path, content: bytes, *, kind: str, dice: float, data: str, data_set: str) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "model.onnx").write_bytes(content)
     blank = np.zeros((2, 2))
@@ -64,6 +67,7 @@ def _model(folder: Path, content: bytes, *, kind: str, dice: float, data: str) -
         intensity=IntensityRule(0.0, 100.0),
         model_sha256=file_sha256(folder / "model.onnx"),
         data_sha256=data,
+        data_set=data_set,
         spacing_mm=((0.1, 0.1), (0.1, 0.1), (0.1, 0.1)),
         intensity_range=(0.0, 1.0),
         golden=Golden(blank.astype(np.float32), Window(0.0, 1.0), blank.astype(np.uint8)),
@@ -130,7 +134,8 @@ def test_the_champion_moves_when_the_gate_holds_and_back_again(pipeline: Pipelin
     """First 0.70; 0.71 passes; 0.72 with a worse liver does not, by force it does; then back, and back again."""
     pipeline.register(b"one", heart=0.80, liver=0.60)
     first = promote(pipeline.registry, None, limits=LIMITS)
-    assert (first.promoted, first.verdict, pipeline.champion) == (True, None, 1)
+    assert (first.promoted, first.failures, pipeline.champion) == (True, (), 1)
+    assert first.verdict and [row.champion for row in first.verdict.rows] == [None, None, None]
 
     pipeline.register(b"two", heart=0.83, liver=0.59)
     second = promote(pipeline.registry, None, limits=LIMITS)
@@ -172,6 +177,56 @@ def test_models_of_different_data_are_not_compared_by_their_own_scores(pipeline:
     assert not done.promoted
     assert "was validated on other volumes" in done.failures[0]
     assert pipeline.champion == 1
+
+
+def test_no_model_below_the_floor_becomes_champion(pipeline: Pipeline) -> None:
+    """Not as the first, which has nothing to be compared with, unless by force with a reason."""
+    pipeline.register(b"one", heart=0.018, liver=0.0)
+    done = promote(pipeline.registry, None, limits=LIMITS)
+    said = "mean Dice is 0.0090; no model below 0.5 becomes champion (register.least_mean_dice in params.yaml)"
+    assert (done.promoted, done.failures, pipeline.champion) == (False, (said,), None)
+    assert promote(pipeline.registry, None, limits=LIMITS, force="to try the server").promoted
+    assert pipeline.registry.version(1).tags["forced_because"] == "to try the server"
+    pipeline.register(b"two", heart=0.4, liver=0.59)
+    better = promote(pipeline.registry, None, limits=LIMITS)
+    assert (better.promoted, pipeline.champion) == (False, 1)
+    assert "no model below 0.5" in better.failures[0]
+    pipeline.register(b"three", heart=0.4, liver=0.6)
+    assert promote(pipeline.registry, None, limits=LIMITS).promoted
+
+
+def test_a_first_champion_without_an_evaluation_is_refused(pipeline: Pipeline) -> None:
+    """Nobody knows whether it reaches the floor."""
+    version = pipeline.register(b"one", heart=0.8, liver=0.8)
+    runs.connect().delete_model_version_tag(version.name, "1", "evaluation_run")
+    done = promote(pipeline.registry, None, limits=LIMITS)
+    assert not done.promoted
+    assert "has no evaluation" in done.failures[0]
+
+
+def test_models_of_other_data_do_not_take_a_name(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither of another data set, nor of other organs: no version is made, no alias moves, and the way out is said."""
+    pipeline.register(b"one", heart=0.8, liver=0.6)
+    promote(pipeline.registry, None, limits=LIMITS)
+    pipeline.export(b"two", heart=0.9, liver=0.9, data_set="headneck_ct")
+    name = pipeline.registry.name
+    refused = (
+        rf"^{name} version 1 is of the data set medaka, this model of headneck_ct; .*register\.model in params\.yaml"
+    )
+    with pytest.raises(ModelRegistryError, match=refused):
+        register(name, run_id=pipeline.run_id)
+    monkeypatch.setattr(f"{__name__}.ORGANS", OrganMap.from_mapping({1: "mandible"}))
+    pipeline.export(b"three", heart=0.9, liver=0.9)
+    with pytest.raises(ModelRegistryError, match="is of the organs heart, liver, this model of mandible; register it"):
+        register(name, run_id=pipeline.run_id)
+    assert [version.aliases for version in pipeline.registry.versions()] == [(CANDIDATE, CHAMPION)]
+    assert register(f"{name}_mandible", run_id=pipeline.run_id).number == 1
+
+
+def test_a_data_set_that_grows_keeps_its_name(pipeline: Pipeline) -> None:
+    """More volumes are the same data set, and the candidate moves."""
+    pipeline.register(b"one", heart=0.8, liver=0.6)
+    assert pipeline.register(b"two", heart=0.8, liver=0.6, data="more data").aliases == (CANDIDATE,)
 
 
 def test_the_command_says_which_condition_failed(pipeline: Pipeline) -> None:
