@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from random import Random
 from typing import Any
 
 import h5py
+import hdf5plugin
 import numpy as np
 import zarr
 from numpy.typing import NDArray
@@ -15,6 +17,18 @@ from tests.sweep.comparison import Seen
 from tests.sweep.drawing import draw_spacing, draw_voxels
 
 _TYPES = ("u1", "i1", "u2", "i2", "u4", "i4", "f4", "f8")
+_PACKED: tuple[Mapping[str, Any], ...] = (
+    {},
+    {"compression": "gzip"},
+    {"compression": "lzf"},
+    {"compression": "gzip", "shuffle": True},
+    hdf5plugin.Blosc(cname="lz4"),
+    hdf5plugin.Blosc(cname="zstd", shuffle=hdf5plugin.Blosc.BITSHUFFLE),
+    hdf5plugin.Bitshuffle(),
+    hdf5plugin.Bitshuffle(cname="none"),
+    hdf5plugin.LZ4(),
+    hdf5plugin.Zstd(),
+)
 _HDF5_UNITS = {"um": 1e-3, "mm": 1.0, "m": 1e3}
 _ZARR_UNITS = {"micrometer": 1e-3, "millimeter": 1.0, "nanometer": 1e-6, "centimeter": 10.0}
 _RAS_FROM_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
@@ -30,7 +44,7 @@ def write_hdf5(dice: Random, folder: Path) -> Path:
     if dice.random() < 0.7:
         leading = (1,) * (stored.ndim - 3)
         options["chunks"] = (*leading, *(dice.randint(1, size) for size in voxels.shape))
-        options |= dice.choice(({}, {"compression": "gzip"}, {"compression": "lzf"}, {"shuffle": True}))
+        options |= dict(dice.choice(_PACKED))
         options["fletcher32"] = dice.random() < 0.3
     with h5py.File(path, "w") as file:
         data = file.create_dataset(dice.choice(("data", "a/b/scan", "exported_data")), data=stored, **options)

@@ -30,7 +30,7 @@ _NRRD_SPACES = {
 
 
 def write_nifti(dice: Random, folder: Path) -> Path:
-    """NIfTI-1 and -2, plain and gzipped, either byte order, scaled, with sform, qform or both, in several units."""
+    """NIfTI-1 and -2, gzipped or not, either byte order, scaled, sform, qform or both, differing too, in all units."""
     kind = nib.Nifti2Image if dice.random() < 0.2 else nib.Nifti1Image
     voxels = draw_voxels(dice, dice.choice(_NIFTI_TYPES))
     array = voxels.T if dice.random() < 0.8 else voxels.T[..., None]
@@ -41,9 +41,11 @@ def write_nifti(dice: Random, folder: Path) -> Path:
     header = kind.header_class(endianness=dice.choice("<>"))
     header.set_data_dtype(voxels.dtype)
     image = kind(array, affine, header)
-    forms = dice.choice(("sform", "qform", "both"))
+    forms = dice.choice(("sform", "qform", "both", "differing"))
     image.set_sform(affine, code=dice.randint(1, 4) if forms != "qform" else 0)
-    image.set_qform(affine, code=dice.randint(1, 4) if forms != "sform" else 0)
+    elsewhere = affine + np.array([[0, 0, 0, 7.5]] * 3 + [[0] * 4])
+    placed = elsewhere if forms == "differing" else affine
+    image.set_qform(placed, code=dice.randint(1, 4) if forms != "sform" else 0)
     image.header.set_xyzt_units(dice.choice(list(_MM)), "sec" if dice.random() < 0.5 else "unknown")
     if voxels.dtype.kind in "ui" and dice.random() < 0.4:
         image.header.set_slope_inter(dice.choice((0.5, 2.0, -1.25)), dice.choice((0.0, -1024.0, 3.5)))
