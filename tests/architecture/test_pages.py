@@ -55,3 +55,19 @@ def test_a_path_is_known_as_one() -> None:
     paths = "`serving/queue/leases.py` `docs/` `params.yaml`"
     others = "`a/b.py` `/v1/scans` `labelled/images/*` `x.y()` `scans/ID/x` serving/no.py"
     assert named(f"{paths} {others}") == {"serving/queue/leases.py", "docs/", "params.yaml"}
+
+
+def test_every_cell_of_the_page_of_formats_has_a_test_that_is_there() -> None:
+    """Its last column names tests by their functions."""
+    rows = [line for line in (ROOT / "docs/formats.md").read_text(encoding="utf-8").splitlines() if line[:2] == "| "]
+    rows = [row for row in rows if not row.endswith("| test |")]
+    defined = {
+        name
+        for path in (ROOT / "tests").rglob("test_*.py")
+        for name in re.findall(r"^ *(?:async )?def (test_\w+)\(", path.read_text(encoding="utf-8"), re.MULTILINE)
+    }
+    assert len(rows) > 40
+    for row in rows:
+        tests = re.findall(r"`(test_\w+)`", row)
+        assert tests, row
+        assert set(tests) <= defined, row
