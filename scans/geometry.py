@@ -116,6 +116,25 @@ class NiftiForms:
     rows: tuple[tuple[float, ...], ...]
     """3 x 4: index x, y, z, 1 to RAS+, where `sform_code` is not 0."""
 
+    @property
+    def places(self) -> list[NDArray[np.float64]]:
+        """The affines, 4 x 4, in its unit, of the forms whose code is not 0: sform, then qform."""
+        places = [np.array([*self.rows, (0, 0, 0, 1)], dtype=np.float64)] if self.sform_code else []
+        if self.qform_code:
+            b, c, d = self.quaternion
+            a = math.sqrt(max(0.0, 1 - b * b - c * c - d * d))
+            rotation = [
+                [a * a + b * b - c * c - d * d, 2 * (b * c - a * d), 2 * (b * d + a * c)],
+                [2 * (b * c + a * d), a * a + c * c - b * b - d * d, 2 * (c * d - a * b)],
+                [2 * (b * d - a * c), 2 * (c * d + a * b), a * a + d * d - b * b - c * c],
+            ]
+            handedness, x, y, z = self.pixdim
+            qform = np.eye(4)
+            qform[:3, :3] = np.array(rotation) * (x, y, z * handedness)
+            qform[:3, 3] = self.offset
+            places.append(qform)
+        return places
+
 
 @dataclass(frozen=True)
 class StatedUnits:

@@ -17,7 +17,7 @@ from numpy.typing import DTypeLike
 
 from scans.formats.errors import FormatError, SpacingMissing, guarded, without_warnings
 from scans.formats.format_table import ACCEPTED, DOWNLOADS, STREAMED, WRITABLE, creator_of, download_format, stem
-from scans.formats.signatures import reader_of
+from scans.formats.signatures import reader_of, segments_reader_of
 from scans.formats.sources import CheckedVoxels, frame_of
 from scans.formats.writing import CheckedWriter, SlabWriter, Target, replacing, writable_dtype
 from scans.geometry import Frame, Spacing, Triple
@@ -34,6 +34,7 @@ __all__ = [
     "SpacingMissing",
     "create_volume",
     "download_format",
+    "open_segments",
     "open_volume",
     "stem",
     "stream_volume",
@@ -56,6 +57,24 @@ def open_volume(path: Path, *, spacing: Spacing | None = None, dataset: str | No
             voxels = CheckedVoxels.of(path, opened.source)
             frame = frame_of(path, opened, spacing)
         yield Volume(voxels, frame, opened.notes)
+
+
+@contextmanager
+def open_segments(path: Path, organs: OrganMap) -> Iterator[Volume | None]:
+    """The labels in a file that names them (3D Slicer's .seg.nrrd), lazy, as class indices of `organs`, uint8.
+
+    It may cover a part of its image alone. None for a file that names no segment, which is a volume like any other.
+    Raises FormatError where names, numbers and organs contradict each other; as `open_volume` does otherwise.
+    """
+    with ExitStack() as stack:
+        volume = None
+        with guarded(path, "reading the header"), without_warnings():
+            reader = segments_reader_of(path)
+            opened = reader(path, stack, organs) if reader else None
+            if opened is not None:
+                frame = frame_of(path, opened, None)
+                volume = Volume(CheckedVoxels.of(path, opened.source), frame, opened.notes)
+        yield volume
 
 
 @contextmanager

@@ -15,8 +15,10 @@ from typing import cast
 
 from scans.formats.sources import Opened
 from scans.formats.writing import FormatWriter, Target
+from scans.organs import OrganMap
 
 Reader = Callable[[Path, ExitStack], Opened]
+SegmentsReader = Callable[[Path, ExitStack, OrganMap], Opened | None]
 Creator = Callable[[Target, ExitStack], FormatWriter]
 
 
@@ -43,6 +45,8 @@ class Format:
     """A regular expression for the first bytes, `.` being any byte; None: the format is found inside a container."""
     reader: str | None = None
     """Opens a file: (path, stack) -> Opened."""
+    segments: str | None = None
+    """Opens a file whose labels have names: (path, stack, organs) -> Opened, or None for a file without them."""
     gzipped: bool = False
     """Whether the reader takes a file that is packed with gzip as a whole."""
     folders: bool = False
@@ -82,6 +86,7 @@ FORMATS: tuple[Format, ...] = (
         suffixes=(".nrrd", ".seg.nrrd", ".nhdr"),
         signature=rb"NRRD000",
         reader="nrrd.open_nrrd",
+        segments="nrrd.open_segments",
         writers={".nrrd": "nrrd_writing.create_nrrd", ".seg.nrrd": "nrrd_writing.create_nrrd"},
         streamed=True,
         download=DownloadFormat("nrrd", (".seg.nrrd", ".nrrd"), "application/octet-stream"),
@@ -144,6 +149,11 @@ def reader(known: Format) -> Reader:
     if known.reader is None:
         raise LookupError(f"{known.accepted} is read by its container's reader")
     return cast(Reader, _imported(known.reader))
+
+
+def segments_reader(known: Format) -> SegmentsReader | None:
+    """Opens files of a format whose labels have names; None where the format has none."""
+    return cast(SegmentsReader, _imported(known.segments)) if known.segments else None
 
 
 def creator_of(path: Path) -> Creator:

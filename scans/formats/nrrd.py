@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from contextlib import ExitStack
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,11 +18,13 @@ from isal import igzip
 from numpy.typing import NDArray
 
 from scans.formats.errors import GREY_VALUES, ONE_VOLUME, WHOLE_FILE, FormatError, NoSpacing
-from scans.formats.sources import Opened, placed_frame
+from scans.formats.segments import LayeredSource, organs_of, read_segments
+from scans.formats.sources import CheckedVoxels, Opened, placed_frame
 from scans.formats.streams import FlatSource, Layout
 from scans.formats.textheader import TextHeader, data_file, kept, read_text_header
 from scans.formats.units import MM, LengthUnit, unit_of
 from scans.geometry import Frame, Triple
+from scans.organs import OrganMap
 
 _TYPES = {
     "i1": "signed char|int8|int8_t",
@@ -60,11 +63,48 @@ def type_name(dtype: np.dtype[Any]) -> str:
 
 def open_nrrd(path: Path, stack: ExitStack) -> Opened:
     """A NRRD file with its voxels inside, or in a file beside it. Raises FormatError for what is not one volume."""
+    return _opened(path, _header(path, stack), stack, layers=1)
+
+
+def open_segments(path: Path, stack: ExitStack, organs: OrganMap) -> Opened | None:
+    """3D Slicer's segmentation as class indices of `organs`, its layers merged; None for a file without segments.
+
+    Raises FormatError where names, numbers and organs contradict each other, and later where segments overlap.
+    """
+    header, layers = _header(path, stack), 1
+    if header.words("kinds")[:1] == ["list"] and len(header.words("kinds")) > 3:
+        layers, header = max(1, header.numbers("sizes")[0]), _without_list(header)
+    segments = read_segments(path, header.pairs, layers=layers)
+    if not segments:
+        return None
+    opened = _opened(path, header, stack, layers=layers)
+    found = organs_of(path, segments, organs)
+    stored = CheckedVoxels.of(path, opened.source)
+    return replace(opened, source=LayeredSource.of(path, stored, layers=layers, found=found, organs=organs))
+
+
+def _header(path: Path, stack: ExitStack) -> TextHeader:
     file = stack.enter_context(path.open("rb"))
-    header = read_text_header(path, file, separator=":", ends_with_blank_line=True)
+    return read_text_header(path, file, separator=":", ends_with_blank_line=True)
+
+
+def _without_list(header: TextHeader) -> TextHeader:
+    """The header of one layer, for a file whose first axis is a list of them."""
+    fields = {
+        **header.fields,
+        "dimension": str(header.number("dimension", 0) - 1),
+        "sizes": " ".join(header.words("sizes")[1:]),
+        "kinds": " ".join(header.words("kinds")[1:]),
+        "space directions": header.get("space directions").strip().removeprefix("none").strip(),
+    }
+    return replace(header, fields=fields)
+
+
+def _opened(path: Path, header: TextHeader, stack: ExitStack, *, layers: int) -> Opened:
     axes = _axes(path, header)
     x, y, z = (header.numbers("sizes")[axis] for axis in axes)
-    return Opened.placed(_source(path, header, (z, y, x), stack), partial(_frame, path, header, axes))
+    source = _source(path, header, (z, y, x * layers), stack)
+    return Opened.placed(source, partial(_frame, path, header, axes))
 
 
 def _axes(path: Path, header: TextHeader) -> list[int]:

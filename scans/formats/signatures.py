@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from scans.formats.errors import FormatError
-from scans.formats.format_table import ACCEPTED, FORMATS, Format, Reader, reader
+from scans.formats.format_table import ACCEPTED, FORMATS, Format, Reader, SegmentsReader, reader, segments_reader
 from scans.formats.sources import Opened
 from scans.formats.streams import gzip_start
 
@@ -43,6 +43,11 @@ def reader_of(path: Path, *, dataset: str | None = None) -> Reader:
         raise FormatError(path, f"a data set is named, {dataset[:80]!r}, in a file that has no names in it", _NAMED)
     of_several: Callable[..., Opened] = reader(known)
     return partial(of_several, dataset=dataset)
+
+
+def segments_reader_of(path: Path) -> SegmentsReader | None:
+    """What opens a file or folder whose labels have names; None where files of its format have none."""
+    return segments_reader(_format_of(path))
 
 
 def _format_of(path: Path) -> Format:

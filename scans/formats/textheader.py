@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import BinaryIO
 
@@ -28,6 +28,8 @@ class TextHeader:
     fields: dict[str, str]
     end: int
     """Where the voxels begin, in bytes."""
+    pairs: dict[str, str] = field(default_factory=dict)
+    """What programs add in lines `key:=value`, keys in lower case."""
 
     def get(self, key: str, default: str = "") -> str:
         """The value, or the default."""
@@ -79,20 +81,22 @@ def read_text_header(
 ) -> TextHeader:
     """The header at the file's beginning, up to a blank line or to its last field. Raises FormatError if it is cut."""
     fields: dict[str, str] = {}
+    pairs: dict[str, str] = {}
     while file.tell() < _LONGEST_HEADER:
         line = file.readline(_LONGEST_HEADER)
         if not line:
             if ends_with_blank_line and fields.get("data file", fields.get("datafile")):
-                return TextHeader(path, fields, file.tell())
+                return TextHeader(path, fields, file.tell(), pairs)
             break
         text = line.decode("utf-8", "replace").strip()
         if not text and ends_with_blank_line:
-            return TextHeader(path, fields, file.tell())
+            return TextHeader(path, fields, file.tell(), pairs)
         key, found, value = text.partition(separator)
-        if found and not text.startswith("#") and not value.startswith("="):
-            fields[key.strip().lower()] = value.strip()
+        if found and not text.startswith("#"):
+            pair = value.startswith("=")
+            (pairs if pair else fields)[key.strip().lower()] = value.removeprefix("=").strip()
         if last_field in fields:
-            return TextHeader(path, fields, file.tell())
+            return TextHeader(path, fields, file.tell(), pairs)
     raise FormatError(path, "truncated: the header has no end", WHOLE_FILE)
 
 

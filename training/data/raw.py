@@ -14,23 +14,20 @@ A scan is a file of any accepted format, or a folder that holds a TIFF or DICOM 
 from __future__ import annotations
 
 import fnmatch
-import itertools
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import yaml
 
 from scans.formats import FormatError, SpacingMissing, open_volume, stem
-from scans.geometry import Frame, Spacing, Triple
+from scans.geometry import Spacing
 from scans.organs import OrganMap
 from scans.volume import Volume
+from training.data.placed_labels import LabelsElsewhere, open_labels
 
-FRAME_TOLERANCE_VOXELS = 0.1
-"""Labels and image may lie this far apart at any corner, in steps of the smallest spacing."""
 SPACING_FILE = "spacing.yaml"
 DATASETS_FILE = "datasets.yaml"
 
@@ -87,23 +84,19 @@ class RawData:
     def open(self, scan: RawScan) -> Iterator[tuple[Volume, Volume | None]]:
         """A scan's image and labels, lazy.
 
-        Labels in a file that states no spacing lie where the image lies. Raises FormatError for a file that cannot be
-        read, RawDataError for labels that do not lie on the image's voxels.
+        Labels are on the image's voxels, however their own axes run. Raises FormatError for a file that cannot be read,
+        RawDataError for labels that do not lie where the image lies.
         """
         with ExitStack() as stack:
             image = stack.enter_context(self._opened(scan.image))
             if scan.labels is None:
                 yield image, None
                 return
+            dataset = self.dataset(scan.labels)
             try:
-                labels = stack.enter_context(open_volume(scan.labels, dataset=self.dataset(scan.labels)))
-            except SpacingMissing:
-                dataset = self.dataset(scan.labels)
-                unplaced = stack.enter_context(open_volume(scan.labels, spacing=image.spacing, dataset=dataset))
-                labels = Volume(unplaced.voxels, image.frame)
-            problem = _mismatch(image, labels)
-            if problem:
-                raise RawDataError(self.raw_dir, [f"{self.source(scan.labels)} {problem}"])
+                labels = stack.enter_context(open_labels(scan.labels, image, self.organs, dataset=dataset))
+            except LabelsElsewhere as error:
+                raise RawDataError(self.raw_dir, [f"{self.source(scan.labels)} {error}"]) from None
             yield image, labels
 
     @contextmanager
@@ -231,26 +224,3 @@ def _datasets(raw_dir: Path) -> Mapping[str, str]:
     if not isinstance(content, dict) or not all(isinstance(text, str) for pair in content.items() for text in pair):
         raise RawDataError(raw_dir, [f"{DATASETS_FILE} is no list of names; {expected}"])
     return content
-
-
-def _mismatch(image: Volume, labels: Volume) -> str:
-    """Why the labels do not lie on the image's voxels; "" where they do."""
-    if labels.shape != image.shape:
-        return f"has {_sides(labels.shape)} voxels (z x y x x); its image has {_sides(image.shape)}"
-    apart = _apart_mm(image.frame, labels.frame, image.shape)
-    if apart > FRAME_TOLERANCE_VOXELS * min(image.spacing):
-        return (
-            f"lies up to {apart:.3g} mm away from its image, whose smallest spacing is {min(image.spacing):.3g} mm; "
-            f"the affine of the labels is {labels.frame.affine}, that of the image {image.frame.affine}"
-        )
-    return ""
-
-
-def _sides(shape: Triple) -> str:
-    return " x ".join(map(str, shape))
-
-
-def _apart_mm(one: Frame, other: Frame, shape: Triple) -> float:
-    """The greatest distance between the same corner voxels in two frames."""
-    corners = np.array([(x, y, z, 1) for z, y, x in itertools.product(*((0, n - 1) for n in shape))], dtype=np.float64)
-    return float(np.linalg.norm(corners @ (one.matrix - other.matrix).T, axis=1).max())

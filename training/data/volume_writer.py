@@ -16,6 +16,8 @@ from scans.geometry import Box, Frame, Triple
 from scans.volume import Volume
 from training.data.prepared import create_array, shard_slices
 
+FROM_WHOLE = 1e-3
+"""By which a label in floating point may differ from a whole number: what resampling and rescaling leave."""
 NAMED_VALUES = 10
 """Of label values that are no class, about this many are remembered."""
 
@@ -79,9 +81,15 @@ def _copied(
 def _class_indices(labels: Volume, *, classes: int, foreign: set[float]) -> Slabs:
     """The slabs with values that are no class index set to 0, after adding them to `foreign`."""
     for box, slab in labels.slabs(shard_slices(labels.shape, np.dtype(np.uint8))):
-        wrong = (slab < 0) | (slab >= classes)
+        whole = np.rint(slab) if slab.dtype.kind == "f" else slab
+        wrong = (whole < 0) | (whole >= classes)
         if slab.dtype.kind == "f":
-            wrong |= slab != np.floor(slab)
+            wrong |= abs(slab - whole) > FROM_WHOLE
         if wrong.any() and len(foreign) < NAMED_VALUES:
-            foreign.update(float(value) for value in np.unique(slab[wrong])[:NAMED_VALUES])
-        yield box, np.where(wrong, slab.dtype.type(0), slab) if wrong.any() else slab
+            foreign.update(_shown(value) for value in np.unique(slab[wrong])[:NAMED_VALUES])
+        yield box, np.where(wrong, slab.dtype.type(0), whole) if wrong.any() else whole
+
+
+def _shown(value: np.generic) -> float:
+    """The value with the digits that tell it from its neighbours in its own type: 0.1 for the float32 nearest to it."""
+    return float(str(value))

@@ -158,7 +158,7 @@ def _label_problems(raw: RawData, scan: RawScan, volume: StoredVolume) -> Iterat
     if scan.labels is None:
         return
     if volume.foreign_labels:
-        values = ", ".join(f"{value:g}" for value in volume.foreign_labels)
+        values = ", ".join(f"{int(value) if value.is_integer() else value!r}" for value in volume.foreign_labels)
         yield (
             f"{raw.source(scan.labels)} holds {values}; labels are whole numbers, 0 for background "
             f"and 1 to {len(raw.organs)} as organs.yaml names them"

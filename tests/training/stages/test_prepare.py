@@ -163,6 +163,19 @@ def test_labels_may_be_whole_numbers_in_any_type(raw_dir: Path, tmp_path: Path):
     assert prepare(params(raw_dir), tmp_path / "two").data_sha256 == plain.data_sha256
 
 
+def test_labels_in_floating_point_are_whole_within_a_thousandth(raw_dir: Path, tmp_path: Path):
+    """What a scale factor leaves of 1 and 2 is 1 and 2; a message shows what tells a value from a whole number."""
+    put(raw_dir / "labelled/labels/a.nii.gz", labels(1, 2).astype(np.float32) * np.float32(1.0004) - np.float32(1e-4))
+    put(raw_dir / "labelled/labels/b.nii.gz", labels(1, 2).astype(np.float64) * 0.9996)
+    expected = prepare(params(raw_dir), tmp_path / "rounded").data_sha256
+    put(raw_dir / "labelled/labels/a.nii.gz", labels(1, 2))
+    put(raw_dir / "labelled/labels/b.nii.gz", labels(1, 2))
+    assert prepare(params(raw_dir), tmp_path / "whole").data_sha256 == expected
+    put(raw_dir / "labelled/labels/a.nii.gz", labels(1, 2).astype(np.float32) * np.float32(1.0000625 * 1.001))
+    with pytest.raises(RawDataError, match=r"a\.nii\.gz holds 1\.0010625, 2\.002125; labels are whole numbers"):
+        prepare(params(raw_dir), tmp_path / "out")
+
+
 def test_one_changed_label_changes_the_hash(raw_dir: Path, tmp_path: Path):
     """A single voxel of labels."""
     before = prepare(params(raw_dir), tmp_path / "one").data_sha256

@@ -1,0 +1,171 @@
+"""Segments of 3D Slicer (.seg.nrrd): which numbers of which layer are which organ, by the names that people gave."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scans.formats.errors import FormatError
+from scans.formats.sources import CheckedVoxels
+from scans.geometry import Triple
+from scans.organs import Organ, OrganMap
+
+_FIELD = re.compile(r"segment(\d{1,4})_(\w+)")
+_UNNAMED = re.compile(r"segment[ _]?\d*")
+"""What Slicer calls a segment that nobody has named."""
+_MOST_VALUE = 1 << 16
+_NO_SEGMENT = -1
+_NO_OVERLAP = (
+    "segments that do not overlap; in Slicer's Segment Editor, Masking, set Modify other segments to Overwrite all"
+)
+
+
+@dataclass(frozen=True)
+class Segment:
+    """One segment, as the header describes it."""
+
+    name: str
+    value: int
+    """Of its voxels, in its layer."""
+    layer: int
+
+    @property
+    def shown(self) -> str:
+        """How messages call it."""
+        return f"the segment {self.name!r} (label value {self.value})"
+
+
+def read_segments(path: Path, pairs: Mapping[str, str], *, layers: int) -> tuple[Segment, ...]:
+    """The segments that `key:=value` lines of a header describe; none where the file is no segmentation.
+
+    Raises FormatError for numbers that are none.
+    """
+    fields: dict[int, dict[str, str]] = {}
+    for key, value in pairs.items():
+        if found := _FIELD.fullmatch(key):
+            fields.setdefault(int(found[1]), {})[found[2]] = value
+    segments = []
+    for number, (_, given) in enumerate(sorted(fields.items())):
+        value, layer = given.get("labelvalue", "1"), given.get("layer", str(number if layers > 1 else 0))
+        if not (value.isdecimal() and layer.isdecimal() and 0 < int(value[:9]) < _MOST_VALUE):
+            found_there = f"damaged: segment {number} has the label value {value[:20]!r} in layer {layer[:20]!r}"
+            raise FormatError(path, found_there, f"whole numbers, the label value from 1 to {_MOST_VALUE - 1}")
+        segments.append(Segment(given.get("name", "").strip(), int(value), int(layer[:9])))
+    return tuple(segments)
+
+
+def organs_of(path: Path, segments: Sequence[Segment], organs: OrganMap) -> dict[Segment, Organ]:
+    """The organ of each segment. Names count; a segment without a name goes by its number.
+
+    Raises FormatError where name and number mean different organs, and for names that are no organ's.
+    """
+    by_name = {_plain(organ.name): organ for organ in organs.organs}
+    by_number = {organ.index: organ for organ in organs.organs}
+    values = [segment.value for segment in segments]
+    numbers_count = len(set(values)) == len(values)
+    found, problems = {}, []
+    for segment in segments:
+        named = by_name.get(_plain(segment.name))
+        numbered = by_number.get(segment.value) if numbers_count else None
+        if named is not None and numbered in (None, named):
+            found[segment] = named
+        elif named is not None and numbered is not None:
+            problems.append(f"{segment.shown} is {numbered.index}: {numbered.name} by its number and {_entry(named)}")
+        elif _UNNAMED.fullmatch(_plain(segment.name)) or not segment.name:
+            if numbered is None:
+                problems.append(f"{segment.shown} has neither the name of an organ nor a number of its own that is one")
+            else:
+                found[segment] = numbered
+        else:
+            also = f", and its number is {numbered.index}: {numbered.name}" if numbered else ""
+            problems.append(f"{segment.shown} has a name that is no organ's{also}")
+    if problems:
+        known = ", ".join(f"{organ.index}: {organ.name}" for organ in organs.organs)
+        raise FormatError(path, "; ".join(problems), f"names and numbers of organs.yaml ({known})")
+    return found
+
+
+def _entry(organ: Organ) -> str:
+    return f"{organ.index}: {organ.name} by its name"
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[\s_-]+", "_", name.strip()).casefold()
+
+
+@dataclass(frozen=True)
+class LayeredSource:
+    """Class indices, uint8 (z, y, x), of layers whose voxels lie side by side along x."""
+
+    path: Path
+    source: CheckedVoxels
+    """(z, y, x times layers), the layer fastest."""
+    layers: int
+    tables: NDArray[np.int16]
+    """(layers, values): the class index of each value, -1 where it is no segment's."""
+    names: tuple[str, ...]
+    """Of the classes."""
+
+    @classmethod
+    def of(
+        cls, path: Path, source: CheckedVoxels, *, layers: int, found: Mapping[Segment, Organ], organs: OrganMap
+    ) -> LayeredSource:
+        """Raises FormatError for voxels that are not whole numbers."""
+        if source.dtype.kind not in "iu":
+            raise FormatError(path, f"segments in voxels of {source.dtype}", "whole numbers")
+        values = [segment.value for segment in found]
+        tables = np.full((layers, max(values) + 1), _NO_SEGMENT, dtype=np.int16)
+        for segment, organ in found.items():
+            if values.count(segment.value) == 1:  # also where its layer is stated wrongly, it can be no other
+                tables[:, segment.value] = organ.index
+        for segment, organ in found.items():
+            if segment.layer < layers:
+                tables[segment.layer, segment.value] = organ.index
+        tables[:, 0] = 0
+        return cls(path, source, layers, tables, ("background", *organs.names))
+
+    @property
+    def shape(self) -> Triple:
+        """Voxels along z, y, x."""
+        z, y, wide = self.source.shape
+        return (z, y, wide // self.layers)
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Of class indices."""
+        return np.dtype(np.uint8)
+
+    @property
+    def random_access(self) -> bool:
+        """As that of the file."""
+        return self.source.random_access
+
+    def read(self, start: int, stop: int) -> NDArray[Any]:
+        """Slices [start, stop). Raises FormatError for values of no segment, and where two organs overlap."""
+        stored = self.source.read(start, stop).reshape(stop - start, self.shape[1], self.shape[2], self.layers)
+        merged = np.zeros(stored.shape[:3], np.uint8)
+        for layer, table in enumerate(self.tables):
+            organ = self._organs(stored[..., layer], layer, table)
+            both = (merged != 0) & (organ != 0) & (merged != organ)
+            if both.any():
+                z, y, x = (int(index[0]) for index in np.nonzero(both))
+                one, other = self.names[merged[z, y, x]], self.names[organ[z, y, x]]
+                found = f"{one} and {other} overlap, first at voxel {start + z}, {y}, {x} (z, y, x)"
+                raise FormatError(self.path, found, _NO_OVERLAP)
+            np.copyto(merged, organ, where=organ != 0)
+        return merged
+
+    def _organs(self, stored: NDArray[Any], layer: int, table: NDArray[np.int16]) -> NDArray[np.uint8]:
+        known = (stored >= 0) & (stored < len(table))
+        organ = np.where(known, table[np.where(known, stored, 0)], _NO_SEGMENT)
+        if (organ == _NO_SEGMENT).any():
+            value = stored[organ == _NO_SEGMENT][0]
+            found = f"layer {layer} holds the value {value}, which is no segment's"
+            raise FormatError(self.path, found, "the label values of the segments in the header")
+        return organ.astype(np.uint8)

@@ -1,0 +1,159 @@
+"""Labels on the grid of their image: turned the way its axes run, and put where they belong in it."""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scans.formats import SpacingMissing, open_segments, open_volume
+from scans.formats.units import UNITS
+from scans.geometry import Box, Frame, Triple
+from scans.grids import Orientation, apart_mm, offset_in
+from scans.organs import OrganMap
+from scans.volume import Volume
+
+FRAME_TOLERANCE_VOXELS = 0.1
+"""Labels and image may lie this far apart at any corner, in steps of the smallest spacing."""
+
+_SPOOL_SLICES = 16
+
+
+class LabelsElsewhere(ValueError):
+    """Labels that do not lie on the voxels of their image; the message completes "FILE ..."."""
+
+
+@contextmanager
+def open_labels(path: Path, image: Volume, organs: OrganMap, *, dataset: str | None) -> Iterator[Volume]:
+    """The labels of an image, lazy, on its voxels.
+
+    Labels in a file that states no spacing lie where the image lies. Raises FormatError for a file that cannot be read,
+    LabelsElsewhere for one that does not lie on the image.
+    """
+    with ExitStack() as stack:
+        segments = stack.enter_context(open_segments(path, organs))
+        if segments is not None:
+            yield _placed_on(image, segments, partial=True)
+            return
+        try:
+            labels = stack.enter_context(open_volume(path, dataset=dataset))
+        except SpacingMissing:
+            unplaced = stack.enter_context(open_volume(path, spacing=image.spacing, dataset=dataset))
+            labels = replace(unplaced, frame=image.frame)
+        yield _placed_on(image, labels, partial=False)
+
+
+def _placed_on(image: Volume, labels: Volume, *, partial: bool) -> Volume:
+    """The labels as a volume of the image's shape and frame, voxel for voxel.
+
+    Their axes may run otherwise, as viewers save them, as long as the grids coincide; of an image in NIfTI whose qform
+    and sform differ, either place will do. `partial`: they may cover a part of the image; around them is background.
+    Raises LabelsElsewhere.
+    """
+    problems = []
+    for place in _places(image.frame):
+        orientation = Orientation.nearest(labels.frame, place)
+        frame = orientation.frame(labels.frame, labels.shape)
+        shape = orientation.shape(labels.shape)
+        box = Box.of_shape(shape).shifted(offset_in(frame, place) if partial else (0, 0, 0))
+        problem = _mismatch(image, place, labels, frame, box, partial=partial)
+        if not problem:
+            voxels = _PlacedVoxels(labels, orientation, box, image.shape)
+            return replace(labels, voxels=labels.voxels if voxels.unmoved else voxels, frame=image.frame)
+        problems.append(problem)
+    raise LabelsElsewhere(problems[0])
+
+
+def _places(frame: Frame) -> list[Frame]:
+    """The frame, and what else the header of a NIfTI states that can be one."""
+    if frame.nifti is None:
+        return [frame]
+    places, mm = [frame], UNITS[frame.nifti.unit].mm
+    for form in frame.nifti.places:
+        form[:3] *= mm
+        with contextlib.suppress(ValueError):
+            places.append(Frame.from_affine(form))
+    return places
+
+
+def _mismatch(image: Volume, place: Frame, labels: Volume, frame: Frame, box: Box, *, partial: bool) -> str:
+    """Why labels that fill `box`, first voxel as `frame` has it, are not on the image's voxels; "" where they are."""
+    if not partial and box.shape != image.shape:
+        return f"has {_sides(labels.shape)} voxels (z x y x x); its image has {_sides(image.shape)}"
+    apart = apart_mm(frame, place, box)
+    if apart > FRAME_TOLERANCE_VOXELS * min(image.spacing):
+        return (
+            f"lies up to {apart:.3g} mm away from its image, whose smallest spacing is {min(image.spacing):.3g} mm; "
+            f"the affine of the labels is {labels.frame.affine}, that of the image {image.frame.affine}"
+        )
+    outside = any(a < 0 or b > n for a, b, n in zip(box.start, box.stop, image.shape, strict=True))
+    if outside:
+        return (
+            f"reaches beyond its image: it covers the voxels from {box.start} to before {box.stop} (z, y, x) of an "
+            f"image of {_sides(image.shape)}; accepted: segments within the image, such as 3D Slicer saves when the "
+            "image is the segmentation's source geometry"
+        )
+    return ""
+
+
+def _sides(shape: Triple) -> str:
+    return " x ".join(map(str, shape))
+
+
+@dataclass(frozen=True)
+class _PlacedVoxels:
+    """Labels turned and put into an array of the image's shape; where the slices become others, by way of a file."""
+
+    labels: Volume
+    orientation: Orientation
+    box: Box
+    shape: Triple
+
+    @property
+    def unmoved(self) -> bool:
+        """Whether they are already what is wanted."""
+        same = self.orientation == Orientation((0, 1, 2), (False, False, False))
+        return same and self.box == Box.of_shape(self.shape)
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return self.labels.dtype
+
+    @property
+    def random_access(self) -> bool:
+        return self.labels.random_access or not self.orientation.plain
+
+    def read(self, start: int, stop: int) -> NDArray[Any]:
+        slab = np.zeros((stop - start, *self.shape[1:]), self.dtype)
+        first, last = max(start, self.box.start[0]), min(stop, self.box.stop[0])
+        if first < last:
+            _, rows, columns = self.box.slices
+            slab[first - start : last - start, rows, columns] = self._inside(
+                first - self.box.start[0], last - self.box.start[0]
+            )
+        return slab
+
+    def _inside(self, start: int, stop: int) -> NDArray[Any]:
+        if self.orientation.plain:
+            return self.orientation.applied(self.labels.slab(start, stop))
+        return self._turned[start:stop]
+
+    @cached_property
+    def _turned(self) -> NDArray[Any]:
+        """All of them, the way the image's axes run, in a file without a name that goes with the array."""
+        with tempfile.TemporaryFile() as file:
+            turned = np.memmap(file, dtype=self.dtype, mode="w+", shape=self.box.shape)
+        back = np.argsort(self.orientation.axes)
+        steps = tuple(slice(None, None, -1 if backwards else 1) for backwards in self.orientation.backwards)
+        as_stored = turned[steps].transpose(back)
+        for box, slab in self.labels.slabs(_SPOOL_SLICES):
+            as_stored[box.slices[0]] = slab
+        return turned
