@@ -74,8 +74,10 @@ def read_profile(path: Path) -> Profile:
     """The active profile over all that it is based on. Raises ParamsError that names the file, or the key at fault."""
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ParamsError(f"{path.absolute()} does not exist; stages run in the root of the repository") from None
     except (OSError, yaml.YAMLError, ValueError) as error:
-        raise ParamsError(f"{path.absolute()} cannot be read as YAML: {error}") from error
+        raise ParamsError(f"{path.absolute()} cannot be read as YAML: {' '.join(str(error).split())}") from error
     if not isinstance(content, Mapping) or not set(_SWITCHES) <= set(content):
         raise ParamsError(f"{path} must hold the keys {', '.join(_SWITCHES)}")
     file = Stated.read(content, "")

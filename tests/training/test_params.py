@@ -199,7 +199,7 @@ def test_what_is_wrong_around_the_profiles_is_named(tmp_path: Path, change: dict
 
 def test_files_that_cannot_be_read_are_named(tmp_path: Path) -> None:
     """A stage started in another folder, a broken file, or one of something else, is told which file it wanted."""
-    with pytest.raises(ParamsError, match=r"params\.yaml cannot be read"):
+    with pytest.raises(ParamsError, match=r"params\.yaml does not exist; stages run in the root of the repository"):
         load_params(tmp_path / "params.yaml")
     (tmp_path / "params.yaml").write_text("seed: 1")
     with pytest.raises(ParamsError, match=r"params\.yaml must hold the keys profile, raw_dir, profiles"):

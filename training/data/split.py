@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from training.command import StageError
+
 DRAWS = 200
 """Random splits that are tried for one in which every organ occurs on both sides."""
 
@@ -18,11 +20,11 @@ def held_out(organs: Organs, *, share: float, seed: int) -> frozenset[str]:
 
     Of `DRAWS` random splits the first is taken that shows most organs on both sides, so that every organ can be learnt
     and is measured wherever the data allow it. The same ids, organs, share and seed give the same answer; how many of
-    the other volumes are used has no say in it. Raises ValueError for fewer than two volumes.
+    the other volumes are used has no say in it. Raises StageError for fewer than two volumes.
     """
     ids = sorted(organs)
     if len(ids) < 2:
-        raise ValueError(f"{len(ids)} labelled volume; two are the least, one to learn from and one to hold out")
+        raise StageError(f"{len(ids)} labelled volume; two are the least, one to learn from and one to hold out")
     count = min(max(1, round(share * len(ids))), len(ids) - 1)
     generator = np.random.default_rng(seed)
     draws = [frozenset(ids[i] for i in generator.permutation(len(ids))[:count]) for _ in range(DRAWS)]

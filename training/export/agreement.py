@@ -14,6 +14,7 @@ from torch import nn
 from training.data.prepared import Catalogue, SliceReader, VolumeRecord
 from training.export.onnx_session import OnnxModel
 from training.learning.prediction import predictor
+from training.progress import track
 from training.quality.classifier_input import Scorer
 
 MOST_PROBABILITY_DIFFERENCE = 1e-3
@@ -73,7 +74,7 @@ def compare_segmentation(
     ExportError where more than `limit` (0..1) of a slice's pixels differ.
     """
     shares = []
-    for chosen in slices:
+    for chosen in track(slices, description="Compare with torch", total=len(slices), unit="slice"):
         image = reader.image(chosen.record.id, chosen.slice_index)[None]
         shares.append(_share_that_differs(exported, network, chosen, image=image, limit=limit))
     for shape in ODD_SHAPES:
@@ -105,7 +106,7 @@ def compare_quality(
     Raises ExportError where they differ by more than MOST_PROBABILITY_DIFFERENCE.
     """
     differences = []
-    for chosen in slices:
+    for chosen in track(slices, description="Compare the classifier", total=len(slices), unit="slice"):
         image, window = reader.image(chosen.record.id, chosen.slice_index)[None], chosen.record.window
         segmentation = segmenter.segment(image, window)
         expected = score(image, segmentation, window)

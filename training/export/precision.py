@@ -22,10 +22,12 @@ from onnxruntime.transformers.float16 import convert_float_to_float16
 from scans.measures.metrics import OrganCounts, Summary, VolumeScores, summarise
 from scans.model.manifest import Golden, Variant, file_sha256
 from scans.precision import Precision
+from training.command import StageError
 from training.data.prepared import Catalogue, SliceReader
 from training.export.agreement import RealSlice
 from training.export.onnx_session import OnnxModel
 from training.params import Export
+from training.progress import track
 
 VARIANTS_DIR = "variants"
 _QUANTISED = ["Conv", "ConvTranspose", "Add", "Relu", "MaxPool", "Concat", "Resize"]
@@ -51,7 +53,7 @@ def write_variants(
 ) -> tuple[dict[Precision, Variant], list[Checked]]:
     """Makes `folder/variants/PRECISION.onnx` from `folder/model.onnx` for each precision that is asked for.
 
-    Gives those that were kept, as the manifest describes them, and how each did. Raises ValueError where there is no
+    Gives those that were kept, as the manifest describes them, and how each did. Raises StageError where there is no
     labelled validation slice to check them on.
     """
     (folder / VARIANTS_DIR).mkdir()
@@ -80,7 +82,7 @@ def write_variants(
 
 
 def spread_labelled(catalogue: Catalogue, split: Any, count: int) -> tuple[RealSlice, ...]:
-    """At most `count` slices, evenly spread over the labelled volumes of a split. Raises ValueError without any."""
+    """At most `count` slices, evenly spread over the labelled volumes of a split. Raises StageError without any."""
     every = [
         RealSlice(record, index)
         for record in catalogue.split(split)
@@ -88,7 +90,7 @@ def spread_labelled(catalogue: Catalogue, split: Any, count: int) -> tuple[RealS
         for index in range(record.shape[0])
     ]
     if not every:
-        raise ValueError(f"there is no labelled volume in the split {split}")
+        raise StageError(f"there is no labelled volume in the split {split}")
     chosen = np.linspace(0, len(every) - 1, num=min(count, len(every))).round().astype(int)
     return tuple(every[position] for position in chosen)
 
@@ -106,7 +108,7 @@ def _check(
     exact, smaller = OnnxModel(whole), OnnxModel(path)
     counts: dict[str, tuple[OrganCounts, OrganCounts]] = {}
     differing = pixels = 0
-    for one in slices:
+    for one in track(slices, description=f"Check {precision}", total=len(slices), unit="slice"):
         grey = reader.image(one.record.id, one.slice_index)[np.newaxis]
         labels = reader.labels(one.record.id, one.slice_index)[np.newaxis]
         answers = [model.segment(grey, one.record.window) for model in (exact, smaller)]

@@ -15,6 +15,7 @@ from scans.model.drift import Answer, Seen, SeenVolume, grey_quantiles
 from scans.model.judgement import Judgement
 from training.data.prepared import Catalogue, SliceReader, VolumeRecord
 from training.export.onnx_session import OnnxModel
+from training.progress import track
 
 MOST_VOLUMES = 64
 """Volumes that a manifest describes; an even choice of them where there are more."""
@@ -45,7 +46,7 @@ def seen_volumes(catalogue: Catalogue, reader: SliceReader, models: ExportedMode
         (
             *(
                 _seen(record, reader, _answer(record, reader, models, slices=slices, organs=organs))
-                for record in answered
+                for record in track(answered, description="What is seen", total=len(answered), unit="volume")
             ),
             *(_seen(record, reader, None) for record in learnt),
         )

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from training.command import StageError
+
 if TYPE_CHECKING:
     import segmentation_models_pytorch as smp
 
@@ -89,12 +91,12 @@ class QualityClassifier(nn.Module):
 def build_unet(architecture: Architecture) -> SegmentationNetwork:
     """A new network with weights from torch's random state, in the memory layout that is fastest for convolutions.
 
-    Raises ValueError where segmentation-models-pytorch has no encoder of that name.
+    Raises StageError where segmentation-models-pytorch has no encoder of that name.
     """
     import segmentation_models_pytorch as smp  # noqa: PLC0415 - 10 s that only those who build a network pay
 
     if architecture.encoder not in smp.encoders.get_encoder_names() and not architecture.encoder.startswith("tu-"):
-        raise ValueError(
+        raise StageError(
             f"encoder is {architecture.encoder!r}, which segmentation-models-pytorch does not have; "
             f"such as resnet18, resnet34, efficientnet-b0"
         )

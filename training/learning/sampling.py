@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from scans.organs import OrganMap
+from training.command import StageError
 from training.data.prepared import SliceReader, VolumeRecord, shard_slices
 from training.data.pseudo_labels import KeptSlice
 from training.learning.augmentation import Pose, change_grey_values, draw_linear
@@ -51,9 +52,9 @@ class Pool:
 
 
 def labelled_pool(volumes: tuple[VolumeRecord, ...], organs: OrganMap, *, reader: SliceReader) -> Pool:
-    """Every slice of labelled volumes. Raises ValueError where there are no volumes."""
+    """Every slice of labelled volumes. Raises StageError where there are no volumes."""
     if not volumes:
-        raise ValueError("there is no labelled volume to learn from; the prepared data set needs one for training")
+        raise StageError("there is no labelled volume to learn from; the prepared data set needs one for training")
     held = [reader.slice_voxels(volume.id) > 0 for volume in volumes]
     return Pool(
         volumes=volumes,
@@ -81,7 +82,7 @@ def refined_pool(
     position = {volume.id: number for number, volume in enumerate(volumes)}
     strangers = sorted({slice_.volume_id for slice_ in kept} - set(position))
     if strangers:
-        raise ValueError(f"refined pseudo-labels name volume {strangers[0]}, which is not among the unlabelled ones")
+        raise StageError(f"refined pseudo-labels name volume {strangers[0]}, which is not among the unlabelled ones")
     ordered = sorted(kept, key=lambda slice_: (position[slice_.volume_id], slice_.slice_index))
     slice_index = np.array([slice_.slice_index for slice_ in ordered], dtype=np.int32)
     volume_of = np.array([position[slice_.volume_id] for slice_ in ordered], dtype=np.int32)
@@ -128,7 +129,7 @@ class PatchBatches(Dataset[Batch]):
 
     def __post_init__(self) -> None:
         if self.batch_size % self.world_size:
-            raise ValueError(f"batch_size {self.batch_size} cannot be shared evenly by {self.world_size} processes")
+            raise StageError(f"batch_size {self.batch_size} cannot be shared evenly by {self.world_size} processes")
 
     @property
     def slices(self) -> int:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from scans.measures.metrics import slice_iou
 from scans.tiling import segment
+from training.command import StageError
 from training.data.prepared import SliceReader, VolumeRecord, shard_slices
 from training.data.pseudo_labels import PseudoLabelReader, PseudoLabelWriter
 from training.learning.networks import SegmentationNetwork
@@ -33,10 +34,10 @@ class Fold:
 def folds_of(volumes: tuple[VolumeRecord, ...], count: int, *, seed: int) -> tuple[Fold, ...]:
     """Every volume predicted once, by a Teacher of the others; at most as many folds as volumes.
 
-    Raises ValueError if there are fewer than two folds or two volumes.
+    Raises StageError if there are fewer than two folds or two volumes.
     """
     if count < 2 or len(volumes) < 2:
-        raise ValueError(f"label_quality.folds is {count}, with {len(volumes)} volumes; both must be 2 or more")
+        raise StageError(f"label_quality.folds is {count}, with {len(volumes)} volumes; both must be 2 or more")
     order = np.random.default_rng(seed).permutation(len(volumes))
     parts = [set(order[start :: min(count, len(volumes))].tolist()) for start in range(min(count, len(volumes)))]
     return tuple(

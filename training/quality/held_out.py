@@ -8,6 +8,7 @@ from typing import Literal
 
 import numpy as np
 
+from training.command import StageError
 from training.quality.examples import Example
 
 
@@ -32,7 +33,7 @@ def hold_out(examples: Sequence[Example], share: float, *, seed: int) -> HeldOut
     if not 0 < share < 1:
         raise ValueError(f"train_classifier.held_out_share is {share}; it must be more than 0 and less than 1")
     if len(examples) < 2:
-        raise ValueError(f"there are {len(examples)} examples of good and bad slices; at least 2 are needed")
+        raise StageError(f"there are {len(examples)} examples of good and bad slices; at least 2 are needed")
     volumes = sorted({example.volume_id for example in examples})
     if len(volumes) == 1:
         return _by_slices(examples, share)

@@ -19,6 +19,7 @@ from scans.measures.metrics import summarise
 from scans.organs import OrganMap
 from scans.tiling import Forward, segment
 from scans.volume import ArrayVoxels, Volume
+from training.command import StageError, run_command
 from training.data.prepared import PREPARED_DIR, Catalogue, SliceReader, VolumeRecord, shard_slices
 from training.data.pseudo_labels import PseudoLabelReader, PseudoLabelWriter
 from training.evaluation.figure_slices import overlay_rows
@@ -84,11 +85,11 @@ def evaluate(
 ) -> dict[str, tuple[ScoredVolume, ...]]:
     """Segments every validation volume with every network into `output_dir/NAME/ID.zarr`, and scores it.
 
-    Raises ValueError where there is no validation volume.
+    Raises StageError where there is no validation volume.
     """
     records = catalogue.split("validation")
     if not records:
-        raise ValueError(f"{prepared_dir} holds no validation volume: there is nothing to measure the networks on")
+        raise StageError(f"{prepared_dir} holds no validation volume: there is nothing to measure the networks on")
     reader = SliceReader(prepared_dir, cache_megabytes=0)
 
     def scored() -> Iterator[tuple[str, ScoredVolume]]:
@@ -231,4 +232,4 @@ def _cells(report: Mapping[str, Any], organ: str) -> Iterator[str]:
 
 
 if __name__ == "__main__":
-    main()
+    run_command("evaluate", main)

@@ -15,6 +15,7 @@ from rich.console import Console
 from scans.model.drift import Seen
 from scans.model.manifest import MODEL_FILE, Golden, Kind, ModelManifest, Variant, file_sha256
 from scans.precision import Precision
+from training.command import run_command
 from training.data.prepared import PREPARED_DIR, Catalogue, SliceReader
 from training.export.agreement import ExportAgreement, compare_quality, compare_segmentation, spread_slices
 from training.export.files import write_onnx
@@ -212,4 +213,4 @@ def _read(path: Path) -> Any:
 
 
 if __name__ == "__main__":
-    main()
+    run_command("export", main)

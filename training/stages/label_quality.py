@@ -26,6 +26,7 @@ from typing import Any
 
 import numpy as np
 
+from training.command import StageError, run_command
 from training.data.prepared import PREPARED_DIR, Catalogue, SliceReader, VolumeRecord
 from training.data.pseudo_labels import PSEUDO_LABELS_DIR, PseudoLabelReader
 from training.learning.checkpoints import TEACHER, load_architecture
@@ -35,6 +36,7 @@ from training.learning.processes import Processes
 from training.learning.run_training import run_training
 from training.learning.supervised import Teaching
 from training.params import LabelQuality, Params
+from training.progress import track
 from training.quality.cross_fitting import Fold, MaskJudge, folds_of
 from training.quality.examples import EXAMPLES_DIR, Candidate, Example, drawn_evenly, write_examples
 from training.quality.reviews import REVIEWS_FILE, Review, read_reviews
@@ -98,7 +100,7 @@ class CrossFitting:
         """Trains the Teachers of the folds, scores their masks, and writes about `section.slices` of them.
 
         `report` is called with the fold's number, from 1, and each of its epochs. With one labelled volume there is
-        nothing to cross-fit: all examples are then true labels, damaged on purpose. Raises ValueError where no slice of
+        nothing to cross-fit: all examples are then true labels, damaged on purpose. Raises StageError where no slice of
         a labelled training volume holds an organ.
         """
         shutil.rmtree(folder, ignore_errors=True)
@@ -109,7 +111,7 @@ class CrossFitting:
             damaged = round(self.section.corrupted_share * len(drawn)) if len(volumes) > 1 else self.section.slices
             examples = write_examples(folder, [*drawn, *self._judge().damaged(volumes, damaged, seed=self.seed)])
         if not examples:
-            raise ValueError("no slice of a labelled training volume holds an organ: there is nothing to score")
+            raise StageError("no slice of a labelled training volume holds an organ: there is nothing to score")
         return examples
 
     def _predicted(
@@ -138,7 +140,8 @@ class CrossFitting:
         network = teaching.new_network()
         for epoch in teaching.epochs(network, self.ranks):
             report(number, epoch)
-        for record in fold.predicted:
+        predicted = fold.predicted
+        for record in track(predicted, description=f"Score fold {number}", total=len(predicted), unit="volume"):
             yield from self._judge().predicted(network, record, folder=folder)
 
     def _judge(self) -> MaskJudge:
@@ -178,4 +181,4 @@ def summary(examples: Sequence[Example]) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    main()
+    run_command("label_quality", main)

@@ -22,6 +22,7 @@ from scans.formats import FormatError
 from scans.intensity import SAMPLE_VOXELS, IntensityRule, Window
 from scans.organs import OrganMap
 from scans.volume import Volume
+from training.command import StageError, run_command
 from training.data.prepared import PREPARED_DIR, SPLITS, Catalogue, SliceReader, Split, VolumeRecord
 from training.data.raw import RawData, RawDataError, RawScan, discover
 from training.data.split import budget_order, held_out
@@ -57,9 +58,15 @@ class Prepared:
 def prepare(params: Params, out: Path = PREPARED_DIR) -> Catalogue:
     """Writes the prepared data set into `out`, replacing what is there, and returns its catalogue.
 
-    Volumes pass slab by slab. Raises RawDataError, which lists every problem found, and leaves nothing behind.
+    Volumes pass slab by slab. Raises StageError where there is no raw folder, before anything is removed;
+    RawDataError, which lists every problem found, and leaves nothing behind.
     """
     section = params.prepare
+    if not section.raw_dir.is_dir():
+        raise StageError(
+            f"raw_dir in params.yaml is {section.raw_dir}, and {section.raw_dir.absolute()} is no folder; name the one "
+            "that holds organs.yaml: `dvc exp run -S raw_dir=FOLDER`"
+        )
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir(parents=True)
     try:
@@ -84,7 +91,7 @@ def _phantoms(wanted: Phantoms, *, seed: int, organs: OrganMap, out: Path) -> li
     """Makes the synthetic fish; each has a number of its own, whatever the number of the others."""
     drawn = tuple(label.name.lower() for label in Label)
     if organs.names != drawn:
-        raise ValueError(
+        raise StageError(
             f"organs.yaml in raw_dir names {', '.join(organs.names)}; the synthetic fish has {', '.join(drawn)}"
         )
     counts: Mapping[Split, int] = {
@@ -182,7 +189,7 @@ def _within_budget(volumes: list[Prepared], *, budget: int, seed: int) -> list[P
     """The volumes with the training volumes beyond the label budget moved to the reserve; a budget of 0 keeps all."""
     organs = {volume.id: volume.stored.organs for volume in volumes if volume.split == "train"}
     if budget > len(organs):
-        raise ValueError(
+        raise StageError(
             f"prepare.labelled_volumes is {budget}; {len(organs)} labelled volumes are left to train on "
             "after the validation volumes are held out"
         )
@@ -268,4 +275,4 @@ def _prepare(params: Params, run: StageRun) -> Report:
 
 
 if __name__ == "__main__":
-    main()
+    run_command("prepare", main)

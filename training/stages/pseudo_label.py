@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from scans.tiling import segment
 from scans.volume import Volume
+from training.command import run_command
 from training.data.prepared import PREPARED_DIR, Catalogue, SliceReader, VolumeRecord, shard_slices
 from training.data.pseudo_labels import PSEUDO_LABELS_DIR, PseudoLabelReader, PseudoLabelWriter
 from training.learning.checkpoints import TEACHER, load_network
@@ -91,4 +92,4 @@ def _confidence_of(network: nn.Module) -> Iterator[list[NDArray[np.float32]]]:
 
 
 if __name__ == "__main__":
-    main()
+    run_command("pseudo_label", main)

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from scans.volume import ArrayVoxels, Voxels
+from training.command import run_command
 from training.data.prepared import PREPARED_DIR, Catalogue, SliceReader, VolumeRecord
 from training.data.pseudo_labels import PSEUDO_LABELS_DIR, REFINED_DIR, KeptSlice, PseudoLabelReader, write_refined
 from training.learning.checkpoints import QUALITY_CLASSIFIER, load_classifier, load_classifier_architecture
@@ -136,4 +137,4 @@ def _total(counts: Sequence[VolumeCounts]) -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    main()
+    run_command("refine", main)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from training.command import run_command
 from training.params import Params
 from training.registry.versions import Registry, Version
 from training.run_stage import Report, metrics_file, run_stage
@@ -31,4 +32,4 @@ def register(name: str, *, run_id: str) -> Version:
 
 
 if __name__ == "__main__":
-    main()
+    run_command("register", main)

@@ -6,6 +6,7 @@ import logging
 
 import yaml
 
+from training.command import run_command
 from training.params import PARAMS_FILE, RESOLVED_FILE, load_params
 from training.profiles import to_tree
 
@@ -36,4 +37,4 @@ def resolve() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_command("resolve", main)

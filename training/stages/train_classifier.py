@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from scans.intensity import Window
+from training.command import run_command
 from training.data.prepared import PREPARED_DIR, Catalogue, SliceReader
 from training.learning.checkpoints import QUALITY_CLASSIFIER, save_checkpoint
 from training.learning.loop import Epoch, Plan, steps_per_epoch, train, write_epochs
@@ -76,7 +77,7 @@ class Learning:
         prepared_dir: Path = PREPARED_DIR,
         examples_dir: Path = EXAMPLES_DIR,
     ) -> Learning:
-        """With the examples that label_quality wrote. Raises ValueError where they cannot be divided."""
+        """With the examples that label_quality wrote. Raises StageError where they cannot be divided."""
         split = hold_out(read_examples(examples_dir), section.held_out_share, seed=seed)
         return cls(section, Catalogue.read(prepared_dir), split, seed, prepared_dir, examples_dir)
 
@@ -214,4 +215,4 @@ def _warn(split: HeldOutSplit) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_command("train_classifier", main)

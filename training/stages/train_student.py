@@ -15,6 +15,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from training.command import run_command
 from training.data.prepared import PREPARED_DIR, Catalogue, SliceReader
 from training.data.pseudo_labels import PSEUDO_LABELS_DIR, KeptSlice, read_refined
 from training.learning.checkpoints import STUDENT, TEACHER, load_architecture, load_network, save_checkpoint
@@ -52,7 +53,7 @@ def train_student(
     """Trains the Student and writes its checkpoint and epochs.
 
     Every path is relative to the working directory. `report` is called with each epoch when it is over. Returns its
-    metrics, none in every process but the first. Raises ValueError where no labelled volume is there to train on,
+    metrics, none in every process but the first. Raises StageError where no labelled volume is there to train on,
     CheckpointError where there is no Teacher.
     """
     began = time.monotonic()
@@ -173,4 +174,4 @@ def _teacher_sha256() -> str:
 
 
 if __name__ == "__main__":
-    main()
+    run_command("train_student", main)

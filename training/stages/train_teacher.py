@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from training.command import run_command
 from training.data.prepared import Catalogue
 from training.learning.checkpoints import TEACHER, save_checkpoint
 from training.learning.loop import Epoch, last_metrics, write_epochs
@@ -36,7 +37,7 @@ def train_teacher(
     """Trains the Teacher on the prepared training volumes and writes its checkpoint and epochs.
 
     Every path is relative to the working directory. `report` is called with each epoch when it is over. Returns its
-    metrics, none in every process but the first. Raises ValueError where no labelled volume is there to train on.
+    metrics, none in every process but the first. Raises StageError where no labelled volume is there to train on.
     """
     began = time.monotonic()
     catalogue = Catalogue.read()
@@ -69,4 +70,4 @@ def train_teacher(
 
 
 if __name__ == "__main__":
-    main()
+    run_command("train_teacher", main)

@@ -67,13 +67,13 @@ def connect() -> MlflowClient:
             client.search_experiments(max_results=1)
     except ImportError as error:
         raise TrackingError(
-            f"the MLflow store at {uri} cannot be used: {error}\n"
-            f"Install the training environment: pip install 'ricefish[training]', and [tracking] for a database or S3."
+            f"the MLflow store at {uri} cannot be used: {error}; "
+            f"install the training environment: pip install 'ricefish[training]', and [tracking] for a database or S3."
         ) from error
     except Exception as error:
         raise TrackingError(
-            f"the MLflow store at {uri} cannot be used: {error}\n"
-            f"Start the server, or unset {TRACKING_URI} to use {DATABASE_FILE} in this folder."
+            f"the MLflow store at {uri} cannot be used: {' '.join(str(error).split())}; "
+            f"start the server, or unset {TRACKING_URI} to use {DATABASE_FILE} in this folder."
         ) from error
     return client
 
