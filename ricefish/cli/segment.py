@@ -22,9 +22,12 @@ from rich.text import Text
 from ricefish.client.client import Client, RicefishError, ScanStatus
 from ricefish.client.parameters import Priority
 from ricefish.client.upload_body import Report, upload_bytes
-from scans.formats import download_format
+from scans.formats import download_format, stem
 from scans.geometry import Spacing
 from scans.measures.statistics import OrganRow
+
+_WITHOUT_COLOURS = ".nii.gz"
+"""Of such a file, ITK-SNAP finds names and colours of labels in a description that it is given beside it."""
 
 
 def segment(
@@ -41,7 +44,8 @@ def segment(
 ) -> list[OrganRow]:
     """Sends a file or folder, waits, fetches the segmentation; gives the organs.
 
-    Draws bars on a terminal's stderr, where notes and warnings go too.
+    Draws bars on a terminal's stderr, where notes and warnings go too. Beside a NIfTI it writes NAME_labels.txt, the
+    description of its labels that ITK-SNAP imports.
 
     Raises RicefishError if the server refuses or the scan does not succeed, ValueError for a suffix of `out` that is
     no format, before anything is sent.
@@ -70,6 +74,8 @@ def segment(
     with Progress(*_bytes_columns(), console=console, disable=not console.is_terminal) as bar:
         task = bar.add_task("fetching", total=None)
         client.download(scan.id, out, report=lambda done: bar.update(task, completed=done))
+    if out.name.lower().endswith(_WITHOUT_COLOURS):
+        out.with_name(f"{stem(out)}_labels.txt").write_text(client.labels(scan.id), encoding="utf-8")
     return client.organs(scan.id)
 
 

@@ -177,6 +177,10 @@ class Client:
         content = self._connection.request("GET", f"/v1/scans/{scan_id}/organs").json()
         return [_row(row) for row in content["organs"]]
 
+    def labels(self, scan_id: str) -> str:
+        """Index, colour and name of every label of a finished scan, as the text that ITK-SNAP imports."""
+        return self._connection.request("GET", f"/v1/scans/{scan_id}/labels").text
+
     def quality(self, scan_id: str) -> list[float]:
         """Probability, for each slice of a finished scan, that its segmentation is good.
 

@@ -3,6 +3,9 @@ it was a TIFF, else in mm. BigTIFF where 4 GB might not do.
 
 Written from front to back: a page's pixels, then its directory. A directory says where the next one is, which depends
 on how small the next page's pixels become; so the writer is one compressed page ahead of what it writes.
+
+Labels have a palette, in which Fiji shows them. To all others they are plain values: of pages that are said to be
+indices of colours (photometric 3) ITK would make colours.
 """
 
 from __future__ import annotations
@@ -19,14 +22,15 @@ from isal import isal_zlib
 from numpy.typing import NDArray
 
 from scans.formats.flat_writing import DEFLATE_LEVEL
+from scans.formats.label_names import COLOURS, tiff_palette
 from scans.formats.tiff_spacing import AFFINE_KEY, TIFF
 from scans.formats.units import UNITS, in_unit
 from scans.formats.writing import FormatWriter, Target
 
 _MOST = 2**32 - 1
 _CLASSIC_BYTES = 2**32 - 1
-_DIRECTORY_BYTES = 512
-"""More than a page's directory takes in classic TIFF (220), with its rationals and the name of the software."""
+_DIRECTORY_BYTES = 2048
+"""More than a page's directory takes in classic TIFF (1768), with rationals, the name of the software and a palette."""
 _SAMPLE_FORMATS = {"u": 1, "i": 2, "f": 3}
 
 _ASCII, _SHORT, _LONG, _RATIONAL, _LONG8 = 2, 3, 4, 5, 16
@@ -81,7 +85,8 @@ def _packed(kind: int, value: Any) -> bytes:
         return str(value).encode() + b"\0"
     if kind == _RATIONAL:
         return struct.pack("<II", *value)
-    return struct.pack(f"<{_CODES[kind]}", value)
+    values = value if isinstance(value, tuple) else (value,)
+    return struct.pack(f"<{len(values)}{_CODES[kind]}", *values)
 
 
 @dataclass
@@ -146,6 +151,8 @@ def create_tiff(target: Target, stack: ExitStack) -> FormatWriter:
         (305, _ASCII, "Ricefish"),
         (339, _SHORT, _SAMPLE_FORMATS[target.dtype.kind]),
     ]
+    if target.organs and target.dtype.itemsize == 1:
+        common.append((320, _SHORT, tuple(tiff_palette(target.organs).ravel())))
     description = _description(target)
     page = height * width * target.dtype.itemsize
     most = depth * (page + page // 64 + _DIRECTORY_BYTES) + len(description.encode()) + 64
@@ -165,6 +172,7 @@ def _description(target: Target) -> str:
     lines += [f"spacing={in_unit(target.frame.spacing.z, UNITS[z])!r}"]
     lines += ["loop=false", f"{AFFINE_KEY}={json.dumps([list(row) for row in target.frame.affine])}"]
     if target.organs:
+        lines += ["min=0.0", f"max={COLOURS - 1}.0"]  # over which ImageJ stretches the palette
         lines += [f"label_{organ.index}={organ.name}" for organ in target.organs.organs]
     return "\n".join(lines) + "\n"
 

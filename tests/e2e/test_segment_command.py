@@ -76,6 +76,7 @@ def test_a_tilted_scan_gets_a_warning_and_a_nifti_that_itk_opens(server: Running
         assert (
             "warning: the axes are 17 degrees off right angles, as of a tilted gantry: nrrd keeps that" in ended.stderr
         )
+    assert "ITK-SnAP Label Description File" in (tmp_path / "out_labels.txt").read_text()
     np.testing.assert_allclose(nib.load(tmp_path / "out.nii.gz").affine, tilted, rtol=1e-6)
     axes = np.reshape(sitk.ReadImage(str(tmp_path / "out.nii.gz")).GetDirection(), (3, 3))
     np.testing.assert_allclose(axes @ axes.T, np.eye(3), atol=1e-6)

@@ -6,14 +6,16 @@ import csv
 import io
 from collections.abc import Sequence
 from functools import partial
+from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import quote
 
 from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
-from fastapi.responses import StreamingResponse
+from fastapi.responses import PlainTextResponse, StreamingResponse
 
-from scans.formats import DOWNLOADS
+from scans.formats import DOWNLOADS, stem
+from scans.formats.label_names import itk_snap_labels
 from scans.measures.statistics import OrganRow
 from scans.model.judgement import OrganQuality
 from serving.api.dependencies import CallerResources, Resources, database_answers
@@ -85,6 +87,15 @@ def get_organs(resources: CallerResources, scan_id: ScanId, as_csv: AsCsv) -> Re
         return Response(_csv(rows, qualities), media_type="text/csv")
     organs = [_row(row, quality) for row, quality in zip(rows, qualities, strict=True)]
     return OrgansResponse(scan=scan.id, model=model_response(scan), organs=organs)
+
+
+@router.get("/{scan_id}/labels", response_class=PlainTextResponse)
+def get_labels(resources: CallerResources, scan_id: ScanId) -> PlainTextResponse:
+    """Index, colour and name of every label, as a label description that ITK-SNAP imports."""
+    scan, _ = _finished(resources, scan_id)
+    name = f"{stem(Path(scan.upload.filename))}_labels.txt"
+    headers = {"Content-Disposition": _disposition(name)}
+    return PlainTextResponse(itk_snap_labels(scan.organs), headers=headers)
 
 
 @router.get("/{scan_id}/quality", response_model=SlicesQualityResponse)

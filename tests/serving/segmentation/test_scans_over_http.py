@@ -92,6 +92,15 @@ def test_an_unknown_download_format_is_refused(server: RunningServer, finished: 
     assert "nii.gz, tif, nrrd, ome-zarr" in answer.json()["detail"]
 
 
+def test_labels_have_a_description_for_itk_snap(server: RunningServer, finished: dict[str, object]) -> None:
+    """A file of its own, named after the scan's, for the NIfTI lies beside it."""
+    answer = server.get(f"/v1/scans/{finished['id']}/labels")
+    assert answer.headers["content-type"] == "text/plain; charset=utf-8"
+    assert 'filename="fish_7_labels.txt"' in answer.headers["content-disposition"]
+    lines = [line.split() for line in answer.text.splitlines() if not line.startswith("#")]
+    assert [(line[0], line[-1]) for line in lines[1:]] == [("1", '"heart"'), ("2", '"eye"')]
+
+
 def test_a_result_lies_on_a_scan_whose_qform_and_sform_differ(
     server: RunningServer, example: Example, tmp_path: Path
 ) -> None:
