@@ -1,6 +1,7 @@
 """Calls: what the OpenAPI document allows and forbids, by everybody. No answer is 5xx but 503 and 507.
 
-Nobody is shown a scan of somebody else, and without a valid key nothing is answered that wants one.
+Nobody is shown a scan of somebody else, and without a valid key nothing is answered that wants one. Every answer is one
+that the document has: its status, its content type, its headers and its schema.
 """
 
 from __future__ import annotations
@@ -15,8 +16,16 @@ from typing import Any
 import httpx
 import requests
 from hypothesis import HealthCheck, Phase, given, seed, settings
-from schemathesis import Case, GenerationMode, openapi
+from schemathesis import Case, GenerationMode, openapi, serializer
+from schemathesis.core.failures import Failure, FailureGroup
 from schemathesis.core.result import Ok
+from schemathesis.core.transport import Response
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    response_headers_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+)
 
 from attack import specimens
 from attack.forked import ForkedProcess
@@ -27,6 +36,14 @@ from serving.auth.keys import Keys
 from serving.storage.database import Database
 
 DOCUMENTED = (503, 507)
+CONFORMANCE = [
+    status_code_conformance,
+    content_type_conformance,
+    response_headers_conformance,
+    response_schema_conformance,
+]
+"""Those of schemathesis's checks that compare an answer with the document."""
+_PART_OF_UPLOAD = "application/offset+octet-stream"
 _SECONDS = 20.0
 _NAME = re.compile(r"\W+")
 
@@ -42,6 +59,7 @@ class Identity:
 
 def attack(arena: Arena, *, calls: int) -> Tally:
     """So many calls, spread over operations and identities."""
+    serializer.alias(_PART_OF_UPLOAD, "application/octet-stream")
     tally = Tally("calls")
     process = ForkedProcess.of(servers.server(arena.folder, model=arena.model, threads=1, batch_size=4))
     process.start()
@@ -141,6 +159,8 @@ class _Calls:
         self.tally.count(f"status {answer.status_code}")
         if answer.status_code >= 500 and answer.status_code not in DOCUMENTED:
             self._find(case, identity, f"status {answer.status_code}")
+        for failure in _undocumented(case, answer):
+            self._find(case, identity, f"status {answer.status_code}: {failure}")
         guarded = case.operation.definition.raw.get("security") != []
         if answer.status_code < 400 and guarded and not identity.valid:
             self._find(case, identity, f"status {answer.status_code} without a valid key")
@@ -152,6 +172,16 @@ class _Calls:
         name = f"call-{self.arena.seed}-{self.tally.counts['calls']}-{_NAME.sub('-', case.path)[:60]}.json"
         path = self.arena.keep(name, json.dumps({**sent, "identity": identity.name}, indent=1).encode())
         self.tally.find(f"{case.method} {case.path} by {identity.name}: {what}", str(path))
+
+
+def _undocumented(case: Case[Any], answer: Response) -> list[str]:
+    """How an answer differs from what the document says, each in one line."""
+    try:
+        case.validate_response(answer, checks=CONFORMANCE)
+    except (Failure, FailureGroup) as found:
+        failures = found.exceptions if isinstance(found, FailureGroup) else (found,)
+        return [" ".join(f"{failure.title}: {failure.message}".split()) for failure in failures]
+    return []
 
 
 _MODES: tuple[GenerationMode, ...] = (GenerationMode.POSITIVE, GenerationMode.NEGATIVE)

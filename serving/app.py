@@ -11,7 +11,7 @@ from importlib.metadata import version
 from fastapi import Depends, FastAPI
 from fastapi_offline import FastAPIOffline
 
-from serving.api import access, problems
+from serving.api import access, document, problems
 from serving.api.headers import SecurityHeaders
 from serving.api.pace import BodyPace
 from serving.api.query import known_query
@@ -64,6 +64,7 @@ def create_app(settings: Settings) -> FastAPI:
         title="Ricefish",
         version=version("ricefish"),
         summary="Organ segmentation of tomography scans of fish: post a scan, fetch its organs.",
+        **document.ABOUT,
         lifespan=lifespan,
         dependencies=[Depends(known_query)],
         telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
@@ -77,7 +78,7 @@ def create_app(settings: Settings) -> FastAPI:
         app.include_router(routes.router)
     _guard(app, settings, telemetry, tracing)
     problems.install(app, *raised_by(settings))
-    access.document(app)
+    document.install(app, bare=infer.described.routes)
     return app
 
 

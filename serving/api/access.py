@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from typing import Any, Final
+from typing import Final
 
-from fastapi import FastAPI
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.datastructures import Headers
 from starlette.requests import Request
@@ -60,24 +59,6 @@ def needs(path: str, *, metrics_open: bool = False) -> Needs:
             return PATHS[path]
         path = path.rpartition("/")[0]
     return _ADMIN
-
-
-def document(app: FastAPI) -> None:
-    """Writes into the OpenAPI document where a key is needed, so that `/docs` asks for one."""
-    undescribed = app.openapi
-
-    def described() -> dict[str, Any]:
-        schema = undescribed()
-        schema["components"]["securitySchemes"] = {
-            "bearer": {"type": "http", "scheme": "bearer", "description": "An API key, rf_ID_SECRET."},
-            "header": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
-        }
-        for path, calls in schema["paths"].items():
-            for call in calls.values():
-                call["security"] = [] if needs(path) is OPEN else [{"bearer": []}, {"header": []}]
-        return schema
-
-    app.openapi = described  # type: ignore[method-assign]  # FastAPI's documented way to add to it
 
 
 _REFUSED: Final = (

@@ -11,10 +11,10 @@ from serving.api import problems
 NOTHING = "default-src 'none'; frame-ancestors 'none'"
 """For what is no page."""
 _DOCS = (
-    "default-src 'none'; script-src 'self' 'unsafe-inline'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
-    "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    "default-src 'none'; script-src 'self' 'unsafe-inline'; style-src 'self' 'unsafe-inline'; "
+    "img-src 'self' data: blob:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
-"""FastAPI's page starts by a script within it; it shows nothing that comes from a user."""
+"""FastAPI's page starts by a script within it, and shows a picture that a call answers as a blob."""
 _YEAR = "max-age=31536000"
 _ABOUT_SCANS = ("/v1/", "/v2/")
 

@@ -32,7 +32,7 @@ from serving.intake.reader_pool import ReaderFailed
 from serving.intake.refusals import AcceptanceUnderWay, KeyReused, RequestRefused
 from serving.intake.sources import SourceRefused
 from serving.intake.tus import ChecksumMismatch, OffsetConflict, UploadIncomplete, UploadNotFound
-from serving.intake.tus_headers import UploadRefused
+from serving.intake.tus_headers import TUS_VERSION, NoPart, OtherVersion, UploadRefused
 from serving.models.served import ModelNotServed
 from serving.models.webhooks import EventRefused, EventUnreadable
 from serving.observability import logs
@@ -75,6 +75,7 @@ class Problem:
 
 
 _WAIT = {"Retry-After": str(RETRY_SECONDS)}
+_TUS = {"Tus-Resumable": TUS_VERSION, "Tus-Version": TUS_VERSION}
 
 PROBLEMS: Mapping[type[Exception], Problem] = {
     NotAuthenticated: Problem(401, "unauthorized", "A valid API key is needed", {"WWW-Authenticate": "Bearer"}),
@@ -97,6 +98,8 @@ PROBLEMS: Mapping[type[Exception], Problem] = {
     UploadDamaged: Problem(409, "upload-damaged", "The upload was damaged on the server's disk"),
     UploadIncomplete: Problem(409, "upload-incomplete", "The upload is not complete"),
     UploadRefused: Problem(400, "bad-upload", "The upload request cannot be understood"),
+    OtherVersion: Problem(412, "other-tus-version", "The upload needs this server's version of tus", _TUS),
+    NoPart: Problem(415, "no-part", "The request is no part of an upload", _TUS),
     OffsetConflict: Problem(409, "offset-conflict", "The upload stands elsewhere"),
     ChecksumMismatch: Problem(460, "checksum-mismatch", "The part arrived damaged"),
     KeyReused: Problem(409, "key-reused", "The Idempotency-Key stands for another scan"),
@@ -132,6 +135,12 @@ NO_ANSWER = (SQLAlchemyError, Unanswered)
 """What is raised where the database does not answer."""
 NOT_STORABLE = Problem(400, "bad-request", "The request holds what cannot be looked up")
 INTERNAL = Problem(500, "internal", "The server failed; its log says why")
+NOT_VALID = Problem(400, "bad-request", "The request is not valid")
+ROWS = (
+    *(*PROBLEMS.values(), UNKNOWN_FORMAT, DISK_FULL, NO_STORE, NO_DATABASE, NOT_STORABLE, INTERNAL),
+    NOT_VALID,
+)
+"""All that a call can be refused with."""
 
 
 def install(app: FastAPI, *of_the_store: type[Exception]) -> None:
@@ -207,8 +216,7 @@ def _database(request: Request, error: Exception) -> Response:
 def _validation(request: Request, error: Exception) -> Response:
     first = error.errors()[0] if isinstance(error, RequestValidationError) else {"loc": ("request",), "msg": str(error)}
     name = str(first["loc"][-1])
-    problem = Problem(400, "bad-request", "The request is not valid")
-    return _answer(request, problem, f"{name}: {first['msg']}", {"field": name})
+    return _answer(request, NOT_VALID, f"{name}: {first['msg']}", {"field": name})
 
 
 def _http(request: Request, error: Exception) -> Response:

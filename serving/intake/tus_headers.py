@@ -8,6 +8,17 @@ CHECKSUMS = ("sha256", "sha1", "md5")
 """Algorithms of the checksum extension, the better ones first."""
 
 
+TUS_VERSION = "1.0.0"
+
+
+class OtherVersion(ValueError):
+    """A request of another version of the protocol than TUS_VERSION, or of none."""
+
+
+class NoPart(ValueError):
+    """A request to go on with an upload that does not say of its body that it is a part."""
+
+
 class UploadRefused(ValueError):
     """A header of the protocol that cannot be understood, or that says what cannot be done."""
 

@@ -36,7 +36,7 @@ def test_a_damaged_store_hands_out_nothing_wrong(tmp_path: Path, model: Path) ->
 
 
 def test_generated_calls_have_documented_answers(tmp_path: Path, model: Path) -> None:
-    """By everybody: no 5xx but 503 and 507, nothing without a valid key, nothing of others."""
+    """By everybody: only what the document has, no 5xx but 503 and 507, nothing without a valid key or of others."""
     tally = calls.attack(arena(tmp_path, model), calls=60)
     assert tally.counts["calls"] == 60
     assert [f"{finding.what} ({finding.repeat})" for finding in tally.findings] == []

@@ -21,16 +21,16 @@ router = APIRouter(tags=["server"])
 _UNHEALTHY: dict[int | str, dict[str, Any]] = {503: {"model": HealthResponse}}
 
 
-@router.get("/health/live", responses=_UNHEALTHY)
-async def live(request: Request, response: Response) -> HealthResponse:
+@router.get("/health/live", summary="Is the process alive?", responses=_UNHEALTHY)
+async def get_live(request: Request, response: Response) -> HealthResponse:
     """The process answers, and none of its threads has died. 503: only a new start helps."""
     resources = request.app.state.resources
     checks = [] if resources is None else resources.readiness.alive()
     return _health(response, "live", checks)
 
 
-@router.get("/health/ready", responses=_UNHEALTHY)
-async def ready(resources: CallerResources, response: Response) -> HealthResponse:
+@router.get("/health/ready", summary="Can scans be posted?", responses=_UNHEALTHY)
+async def get_ready(resources: CallerResources, response: Response) -> HealthResponse:
     """Scans can be posted: the model has reproduced its golden slice, database, store and scratch folder answer.
 
     503 says which of these is not so; also from the moment that the server is told to stop.
@@ -38,8 +38,13 @@ async def ready(resources: CallerResources, response: Response) -> HealthRespons
     return _health(response, "ready", await resources.readiness.checks())
 
 
-@router.get("/metrics", include_in_schema=False)
-async def metrics(request: Request) -> Response:
+@router.get(
+    "/metrics",
+    summary="Metrics for Prometheus",
+    response_class=Response,
+    responses={200: {"content": {CONTENT_TYPE.partition(";")[0]: {"schema": {"type": "string"}}}}},
+)
+async def get_metrics(request: Request) -> Response:
     """Everything that is counted, for Prometheus."""
     telemetry: Telemetry = request.app.state.telemetry
     own_thread = CapacityLimiter(1)  # the common ones may all be waiting for a database
@@ -63,8 +68,8 @@ def _shown(check: Check) -> Check:
     return check if check.reason is None else dataclasses.replace(check, reason=without_paths(check.reason))
 
 
-@router.get("/v1/model")
-async def model(resources: CallerResources) -> ServedModelResponse:
+@router.get("/v1/model", summary="The default model")
+async def get_model(resources: CallerResources) -> ServedModelResponse:
     """The model that new scans are segmented with."""
     current = segmentation_model(resources)
     manifest = current.manifest

@@ -10,14 +10,16 @@ import asyncio
 import time
 from collections.abc import Mapping
 from functools import partial
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Header, Request, Response
 from numpy.typing import NDArray
 from starlette.types import Receive, Scope, Send
 
 from serving.api.departure import unless_gone
 from serving.api.dependencies import Resources, resources_of
+from serving.api.document import BINARY, BODY, refusals
+from serving.api.protocol_schemas import InferRequest, InferResponse
 from serving.parsing.quantities import whole_number
 from serving.protocol.answers import encode
 from serving.protocol.body_room import MOST_BODY_BYTES, Held
@@ -37,7 +39,15 @@ _INLINE_VALUES = 1 << 14
 
 Headers = Mapping[bytes, bytes]
 
+_ANSWERS: dict[int | str, dict[str, Any]] = {
+    200: {"content": {"application/octet-stream": {"schema": BINARY}}},
+    **refusals(*BODY, 422, 507),
+}
+_BINARY_TOO = {"requestBody": {"content": {"application/octet-stream": {"schema": BINARY}}}}
+
 router = APIRouter()
+described = APIRouter(tags=["Open Inference Protocol"])
+"""What the document says of it: these are never called."""
 
 
 class Infer:
@@ -73,6 +83,30 @@ class Infer:
 
 for _path in ("/v2/models/{name}/infer", "/v2/models/{name}/versions/{version}/infer"):
     router.add_route(_path, Infer(), methods=["POST"])  # type: ignore[arg-type]  # Starlette takes ASGI as well
+
+
+@described.post(
+    "/v2/models/{name}/infer",
+    summary="Ask a model",
+    responses=_ANSWERS,
+    openapi_extra=_BINARY_TOO,
+    operation_id="infer",
+)
+@described.post(
+    "/v2/models/{name}/versions/{version}/infer",
+    summary="Ask a version",
+    responses=_ANSWERS,
+    openapi_extra=_BINARY_TOO,
+    operation_id="infer_version",
+)
+def infer(
+    wish: InferRequest,
+    inference_header_content_length: Annotated[
+        str | None, Header(description="Bytes of JSON before binary tensors.")
+    ] = None,
+) -> InferResponse:
+    """Slices and windows in, segmentation and confidence out; for a plain model, what its graph has."""
+    raise NotImplementedError
 
 
 async def _wish(body: bytes, headers: Headers, offered: Offered, resources: Resources) -> InferenceRequest:

@@ -12,29 +12,45 @@ from fastapi.responses import JSONResponse
 
 from serving.api.bodies import short_object
 from serving.api.dependencies import CallerResources, resources_of
+from serving.api.document import BODY, json_body, reference, refusals
+from serving.api.protocol_schemas import (
+    ErrorResponse,
+    IndexEntryResponse,
+    IndexRequest,
+    LoadRequest,
+    ModelMetadataResponse,
+    ModelStatisticsResponse,
+    RegionRequest,
+    RegionResponse,
+    ServerMetadataResponse,
+)
 from serving.observability.readiness import Check
 from serving.protocol import description
 from serving.protocol.errors import InferenceRefused, LoadRefused, NotOffered, RegionRefused, UnknownModel
 
 router = APIRouter(prefix="/v2", tags=["Open Inference Protocol"])
 
+_UNHEALTHY: dict[int | str, dict[str, Any]] = {
+    503: {"description": "What is not well.", "content": {"application/json": {"schema": reference(ErrorResponse)}}}
+}
 
-@router.get("")
+
+@router.get("", summary="Name, version and extensions", response_model=ServerMetadataResponse)
 async def server_metadata(resources: CallerResources) -> dict[str, Any]:
     """Name, version and extensions."""
     extensions = [*description.EXTENSIONS, *([description.SHARED_MEMORY] if resources.regions.offered else [])]
     return {"name": description.SERVER_NAME, "version": version_of("ricefish"), "extensions": extensions}
 
 
-@router.get("/health/live")
-async def live(request: Request) -> Response:
+@router.get("/health/live", summary="Is the server alive?", response_class=Response, responses=_UNHEALTHY)
+async def server_live(request: Request) -> Response:
     """200 while the process can work; 503: only a new start helps."""
     resources = request.app.state.resources
     return _health([] if resources is None else resources.readiness.alive())
 
 
-@router.get("/health/ready")
-async def ready(request: Request) -> Response:
+@router.get("/health/ready", summary="Is the server ready?", response_class=Response, responses=_UNHEALTHY)
+async def server_ready(request: Request) -> Response:
     """200 when everything that the server needs is there; 503 says what is not."""
     return _health(await resources_of(request).readiness.checks())
 
@@ -44,38 +60,57 @@ def _health(checks: Sequence[Check]) -> Response:
     return JSONResponse({"error": "; ".join(wrong)}, 503) if wrong else Response()
 
 
-@router.get("/models/stats")
+@router.get("/models/stats", summary="Statistics of all models", response_model=ModelStatisticsResponse)
 async def all_statistics(resources: CallerResources) -> dict[str, Any]:
     """Of every model that is served."""
     return {"model_stats": [offered.statistics.as_json() for offered in resources.catalogue.offered()]}
 
 
-@router.get("/models/{name}")
-@router.get("/models/{name}/versions/{version}")
+@router.get("/models/{name}", summary="Inputs and outputs of a model", response_model=ModelMetadataResponse)
+@router.get(
+    "/models/{name}/versions/{version}",
+    summary="Inputs and outputs of a version",
+    response_model=ModelMetadataResponse,
+    operation_id="model_version_metadata",
+)
 async def model_metadata(resources: CallerResources, name: str, version: str | None = None) -> dict[str, Any]:
     """Inputs and outputs of a model; -1 is any number."""
     offered = resources.catalogue.find(name, version)
     return description.metadata(offered, versions=resources.catalogue.versions(name))
 
 
-@router.get("/models/{name}/ready")
-@router.get("/models/{name}/versions/{version}/ready")
+@router.get("/models/{name}/ready", summary="Is a model ready?", response_class=Response)
+@router.get(
+    "/models/{name}/versions/{version}/ready",
+    summary="Is a version ready?",
+    response_class=Response,
+    operation_id="model_version_ready",
+)
 async def model_ready(resources: CallerResources, name: str, version: str | None = None) -> Response:
     """200 where it can be asked; 404 where it is not there, or is unloaded."""
     resources.catalogue.find(name, version)
     return Response()
 
 
-@router.get("/models/{name}/config")
-@router.get("/models/{name}/versions/{version}/config")
+@router.get("/models/{name}/config", summary="Configuration of a model")
+@router.get(
+    "/models/{name}/versions/{version}/config",
+    summary="Configuration of a version",
+    operation_id="model_version_config",
+)
 async def model_config(resources: CallerResources, name: str, version: str | None = None) -> dict[str, Any]:
     """Triton's ModelConfig."""
     return description.configuration(resources.catalogue.find(name, version))
 
 
-@router.get("/models/{name}/stats")
-@router.get("/models/{name}/versions/{version}/stats")
-async def statistics(resources: CallerResources, name: str, version: str | None = None) -> dict[str, Any]:
+@router.get("/models/{name}/stats", summary="Statistics of a model", response_model=ModelStatisticsResponse)
+@router.get(
+    "/models/{name}/versions/{version}/stats",
+    summary="Statistics of a version",
+    response_model=ModelStatisticsResponse,
+    operation_id="model_version_statistics",
+)
+async def model_statistics(resources: CallerResources, name: str, version: str | None = None) -> dict[str, Any]:
     """Counts and nanoseconds since the server started: of a version, or of all that are served."""
     catalogue = resources.catalogue
     versions = [catalogue.find(name, version).version] if version else catalogue.versions(name)
@@ -84,15 +119,28 @@ async def statistics(resources: CallerResources, name: str, version: str | None 
     return {"model_stats": [catalogue.find(name, one).statistics.as_json() for one in versions]}
 
 
-@router.post("/repository/index")
+@router.post(
+    "/repository/index",
+    summary="List the models",
+    response_model=list[IndexEntryResponse],
+    response_model_exclude_unset=True,
+    responses=refusals(*BODY),
+    openapi_extra=json_body(IndexRequest),
+)
 async def repository_index(request: Request, resources: CallerResources) -> list[Any]:
     """Every model, and those that lie in the repository and are not served, unless `ready` is true."""
     stated = await short_object(request, resources, name="the body", refused=InferenceRefused)
     return await asyncio.to_thread(resources.catalogue.index, ready=bool(stated.get("ready", False)))
 
 
-@router.post("/repository/models/{name}/load")
-async def load(request: Request, resources: CallerResources, name: str) -> Response:
+@router.post(
+    "/repository/models/{name}/load",
+    summary="Load a model",
+    response_class=Response,
+    responses=refusals(*BODY),
+    openapi_extra=json_body(LoadRequest),
+)
+async def load_model(request: Request, resources: CallerResources, name: str) -> Response:
     """Loads a plain model from the repository, or loads it anew; `parameters.config` replaces its config.pbtxt."""
     stated = await short_object(request, resources, name=f"failed to load '{name}', the body", refused=LoadRefused)
     parameters = stated.get("parameters") or {}
@@ -107,14 +155,20 @@ async def load(request: Request, resources: CallerResources, name: str) -> Respo
     return Response()
 
 
-@router.post("/repository/models/{name}/unload")
-async def unload(resources: CallerResources, name: str) -> Response:
+@router.post("/repository/models/{name}/unload", summary="Unload a model", response_class=Response)
+async def unload_model(resources: CallerResources, name: str) -> Response:
     """Serves a plain model no longer; requests under way are answered."""
     await asyncio.to_thread(resources.catalogue.unload, name)
     return Response()
 
 
-@router.post("/systemsharedmemory/region/{name}/register")
+@router.post(
+    "/systemsharedmemory/region/{name}/register",
+    summary="Register shared memory",
+    response_class=Response,
+    responses=refusals(*BODY),
+    openapi_extra=json_body(RegionRequest, required=True),
+)
 async def register_region(request: Request, resources: CallerResources, name: str) -> Response:
     """Names POSIX shared memory, in which tensors may lie from now on: `key`, `offset` and `byte_size`."""
     about = f"shared memory region '{name}': the body"
@@ -125,31 +179,50 @@ async def register_region(request: Request, resources: CallerResources, name: st
     return Response()
 
 
-@router.post("/systemsharedmemory/unregister")
-@router.post("/systemsharedmemory/region/{name}/unregister")
+@router.post(
+    "/systemsharedmemory/unregister",
+    summary="Forget all shared memory",
+    response_class=Response,
+    operation_id="unregister_regions",
+)
+@router.post("/systemsharedmemory/region/{name}/unregister", summary="Forget shared memory", response_class=Response)
 async def unregister_region(resources: CallerResources, name: str | None = None) -> Response:
     """Forgets a region, or all."""
     resources.regions.unregister(name)
     return Response()
 
 
-@router.get("/systemsharedmemory/status")
-@router.get("/systemsharedmemory/region/{name}/status")
-async def regions(resources: CallerResources, name: str | None = None) -> list[Any]:
+@router.get(
+    "/systemsharedmemory/status",
+    summary="All shared memory",
+    response_model=list[RegionResponse],
+    operation_id="get_regions",
+)
+@router.get(
+    "/systemsharedmemory/region/{name}/status",
+    summary="One piece of shared memory",
+    response_model=list[RegionResponse],
+)
+async def get_region(resources: CallerResources, name: str | None = None) -> list[Any]:
     """The regions that are registered."""
     return resources.regions.status(name)
 
 
-@router.post("/cudasharedmemory/unregister")
-@router.post("/cudasharedmemory/region/{name}/unregister")
+@router.post(
+    "/cudasharedmemory/unregister",
+    summary="Forget all memory of GPUs",
+    response_class=Response,
+    operation_id="unregister_cuda_regions",
+)
+@router.post("/cudasharedmemory/region/{name}/unregister", summary="Forget memory of a GPU", response_class=Response)
 async def unregister_cuda_region(name: str | None = None) -> Response:
     """There are none, as clients make sure that do not use them."""
     return Response()
 
 
-@router.get("/cudasharedmemory/status")
-@router.get("/cudasharedmemory/region/{name}/status")
-async def cuda_regions(name: str | None = None) -> list[Any]:
+@router.get("/cudasharedmemory/status", summary="All memory of GPUs", operation_id="get_cuda_regions")
+@router.get("/cudasharedmemory/region/{name}/status", summary="One piece of memory of a GPU")
+async def get_cuda_region(name: str | None = None) -> list[Any]:
     """None."""
     return []
 

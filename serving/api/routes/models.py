@@ -3,31 +3,27 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Any
 
 from fastapi import APIRouter, Request
 
 from serving.api.bodies import short_body
 from serving.api.dependencies import CallerResources
-from serving.api.problems import MEDIA_TYPE
+from serving.api.document import BODY, refusals
 from serving.api.schemas import (
     EventResponse,
     FollowedResponse,
     ModelsResponse,
     PlaceResponse,
-    ProblemResponse,
     RefusalResponse,
 )
 from serving.models.follower import Followed, Refusal
 from serving.models.served import ServedReference
 from serving.observability.reasons import without_paths
 
-_PROBLEM: dict[str, Any] = {"model": ProblemResponse, "content": {MEDIA_TYPE: {}}}
-
-router = APIRouter(prefix="/v1/models", tags=["models"], responses={"4XX": _PROBLEM})
+router = APIRouter(prefix="/v1/models", tags=["models"])
 
 
-@router.get("")
+@router.get("", summary="List the models that are served")
 async def list_models(resources: CallerResources) -> ModelsResponse:
     """All models that are served, the default first, and how it stands with the aliases that are followed."""
     followed = resources.follower.followed
@@ -36,7 +32,13 @@ async def list_models(resources: CallerResources) -> ModelsResponse:
     return ModelsResponse(models=shown if resources.caller.admin else [_without_paths(place) for place in shown])
 
 
-@router.post("/webhook", status_code=202)
+@router.post(
+    "/webhook",
+    status_code=202,
+    summary="Take an event of the registry",
+    responses=refusals(*BODY, 401),
+    openapi_extra={"requestBody": {"required": True, "content": {"application/json": {"schema": {"type": "object"}}}}},
+)
 async def take_event(request: Request, resources: CallerResources) -> EventResponse:
     """Takes an event of MLflow's in, signed with RICEFISH_WEBHOOK_SECRET: where an alias that is followed has moved,
     the registry is asked at once.

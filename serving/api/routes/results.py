@@ -19,13 +19,13 @@ from scans.formats.label_names import itk_snap_labels
 from scans.measures.statistics import OrganRow
 from scans.model.judgement import OrganQuality
 from serving.api.dependencies import CallerResources, Resources, database_answers
-from serving.api.problems import MEDIA_TYPE, NoResult, NotFinished
+from serving.api.document import BINARY, refusals
+from serving.api.problems import NoResult, NotFinished
 from serving.api.responses import ScanId, model_response, quality_response
 from serving.api.schemas import (
     BoxResponse,
     OrganRowResponse,
     OrgansResponse,
-    ProblemResponse,
     SliceQualityResponse,
     SlicesQualityResponse,
 )
@@ -34,7 +34,6 @@ from serving.queue.jobs import Job
 from serving.queue.scan import Scan
 from serving.segmentation.results import Axis
 
-_PROBLEM: dict[str, Any] = {"model": ProblemResponse, "content": {MEDIA_TYPE: {}}}
 _CSV_COLUMNS = (
     *("index", "name", "voxels", "volume_mm3", "centroid_z", "centroid_y", "centroid_x"),
     *("centroid_x_mm", "centroid_y_mm", "centroid_z_mm"),
@@ -42,6 +41,7 @@ _CSV_COLUMNS = (
     *("quality", "slices"),
 )
 _QUALITY_COLUMNS = ("slice", "good", "organ_voxels")
+_OR_CSV: dict[int | str, dict[str, Any]] = {200: {"content": {"text/csv": {"schema": {"type": "string"}}}}}
 
 
 def _wants_csv(
@@ -54,15 +54,20 @@ AsCsv = Annotated[bool, Depends(_wants_csv)]
 """True where `format` asks for CSV, or the Accept header where there is no `format`."""
 
 router = APIRouter(
-    prefix="/v1/scans", tags=["results"], responses={"4XX": _PROBLEM}, dependencies=[Depends(database_answers)]
+    prefix="/v1/scans", tags=["results"], responses=refusals(409), dependencies=[Depends(database_answers)]
 )
 
 
-@router.get("/{scan_id}/segmentation", response_class=StreamingResponse)
+@router.get(
+    "/{scan_id}/segmentation",
+    summary="Fetch the segmentation",
+    response_class=StreamingResponse,
+    responses={200: {"content": {download.media_type: {"schema": BINARY} for download in DOWNLOADS.values()}}},
+)
 async def get_segmentation(
     resources: CallerResources,
     scan_id: ScanId,
-    format_name: Annotated[str, Query(alias="format", description=", ".join(DOWNLOADS))] = "nii.gz",
+    format_name: Annotated[str, Query(alias="format", json_schema_extra={"enum": list(DOWNLOADS)})] = "nii.gz",
 ) -> StreamingResponse:
     """The class index of every voxel, with the frame of the scan; made while it is sent."""
     scan, job = await run_in_threadpool(_finished, resources, scan_id)
@@ -74,7 +79,7 @@ async def get_segmentation(
     return StreamingResponse(pieces, media_type=download.media_type, headers=headers)
 
 
-@router.get("/{scan_id}/organs", response_model=OrgansResponse)
+@router.get("/{scan_id}/organs", summary="Size and place of organs", response_model=OrgansResponse, responses=_OR_CSV)
 def get_organs(resources: CallerResources, scan_id: ScanId, as_csv: AsCsv) -> Response | OrgansResponse:
     """Size, place and extent of every organ, as JSON, or as CSV where `format` or the Accept header asks for it."""
     scan, job = _finished(resources, scan_id)
@@ -89,7 +94,7 @@ def get_organs(resources: CallerResources, scan_id: ScanId, as_csv: AsCsv) -> Re
     return OrgansResponse(scan=scan.id, model=model_response(scan), organs=organs)
 
 
-@router.get("/{scan_id}/labels", response_class=PlainTextResponse)
+@router.get("/{scan_id}/labels", summary="Names and colours of labels", response_class=PlainTextResponse)
 def get_labels(resources: CallerResources, scan_id: ScanId) -> PlainTextResponse:
     """Index, colour and name of every label, as a label description that ITK-SNAP imports."""
     scan, _ = _finished(resources, scan_id)
@@ -98,7 +103,7 @@ def get_labels(resources: CallerResources, scan_id: ScanId) -> PlainTextResponse
     return PlainTextResponse(itk_snap_labels(scan.organs), headers=headers)
 
 
-@router.get("/{scan_id}/quality", response_model=SlicesQualityResponse)
+@router.get("/{scan_id}/quality", summary="Quality of slices", response_model=SlicesQualityResponse, responses=_OR_CSV)
 def get_quality(resources: CallerResources, scan_id: ScanId, as_csv: AsCsv) -> Response | SlicesQualityResponse:
     """How good the segmentation of each slice seems to the Quality Classifier, as JSON or CSV, like the organs."""
     scan, job = _finished(resources, scan_id)
@@ -113,7 +118,12 @@ def get_quality(resources: CallerResources, scan_id: ScanId, as_csv: AsCsv) -> R
     return SlicesQualityResponse(scan=scan.id, model=model_response(scan), quality=quality, slices=slices)
 
 
-@router.get("/{scan_id}/slices/{axis}/{index}.png", response_class=Response)
+@router.get(
+    "/{scan_id}/slices/{axis}/{index}.png",
+    summary="A slice as a picture",
+    response_class=Response,
+    responses={200: {"content": {"image/png": {"schema": BINARY}}}},
+)
 async def get_slice(
     resources: CallerResources,
     scan_id: ScanId,

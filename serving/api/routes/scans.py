@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterable
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query
 from fastapi.concurrency import run_in_threadpool
@@ -14,24 +14,22 @@ from pydantic import AfterValidator
 from sqlalchemy.exc import SQLAlchemyError
 
 from serving.api.dependencies import CallerResources, database_answers
-from serving.api.problems import MEDIA_TYPE, RETRY_SECONDS
+from serving.api.document import refusals
+from serving.api.problems import RETRY_SECONDS
 from serving.api.query import Flag
 from serving.api.responses import ScanId, known_form, scan_response
-from serving.api.schemas import ProblemResponse, ScanResponse, ScansResponse
+from serving.api.schemas import ScanResponse, ScansResponse
 from serving.observability import logs
 from serving.observability.reasons import reason
 from serving.queue.jobs import ENDED, ScanNotFound, State
 from serving.queue.worker import Ending
 
-_PROBLEM: dict[str, Any] = {"model": ProblemResponse, "content": {MEDIA_TYPE: {}}}
 _LOOKING_SECONDS = 0.5
 
-router = APIRouter(
-    prefix="/v1/scans", tags=["scans"], responses={"4XX": _PROBLEM}, dependencies=[Depends(database_answers)]
-)
+router = APIRouter(prefix="/v1/scans", tags=["scans"], dependencies=[Depends(database_answers)])
 
 
-@router.get("")
+@router.get("", summary="List scans", responses=refusals(404))
 def list_scans(
     resources: CallerResources,
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
@@ -50,7 +48,7 @@ def list_scans(
     return ScansResponse(scans=[scan_response(scan, job) for scan, job in found])
 
 
-@router.get("/{scan_id}")
+@router.get("/{scan_id}", summary="How far a scan is")
 def get_scan(resources: CallerResources, scan_id: ScanId) -> ScanResponse:
     """A scan's state and progress."""
     return scan_response(*resources.jobs.get(scan_id))
@@ -61,7 +59,7 @@ async def _known(resources: CallerResources, scan_id: ScanId) -> str:
     return scan_id
 
 
-@router.get("/{scan_id}/events", response_class=EventSourceResponse)
+@router.get("/{scan_id}/events", summary="Follow a scan", response_class=EventSourceResponse)
 async def get_events(
     resources: CallerResources, scan_id: Annotated[str, Depends(_known)]
 ) -> AsyncIterable[ServerSentEvent]:
@@ -90,7 +88,7 @@ async def get_events(
         await asyncio.sleep(_LOOKING_SECONDS)
 
 
-@router.post("/{scan_id}/cancel")
+@router.post("/{scan_id}/cancel", summary="Cancel a scan", responses=refusals(409))
 def cancel_scan(resources: CallerResources, scan_id: ScanId) -> ScanResponse:
     """Ends a scan within the batch under way; its file stays, so that it can be tried again."""
     resources.jobs.cancel(scan_id)
@@ -98,7 +96,7 @@ def cancel_scan(resources: CallerResources, scan_id: ScanId) -> ScanResponse:
     return scan_response(*resources.jobs.get(scan_id))
 
 
-@router.post("/{scan_id}/retry", status_code=202)
+@router.post("/{scan_id}/retry", status_code=202, summary="Try a scan again", responses=refusals(409))
 async def retry_scan(resources: CallerResources, scan_id: ScanId) -> ScanResponse:
     """Queues a failed or cancelled scan again, at the slab where it stopped."""
     scan, job = await run_in_threadpool(resources.jobs.get, scan_id)
@@ -107,7 +105,7 @@ async def retry_scan(resources: CallerResources, scan_id: ScanId) -> ScanRespons
     return scan_response(*await run_in_threadpool(resources.jobs.get, scan_id))
 
 
-@router.delete("/{scan_id}", status_code=204)
+@router.delete("/{scan_id}", status_code=204, summary="Remove a scan")
 def delete_scan(resources: CallerResources, scan_id: ScanId) -> None:
     """Cancels the scan within the batch under way, where it is not finished, and removes all of it."""
     resources.janitor.remove(resources.jobs.scan(scan_id).id)

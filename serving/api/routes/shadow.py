@@ -20,7 +20,7 @@ from serving.shadow.report import Compared, OrganReport, PairReport, Standing
 router = APIRouter(prefix="/v1/models", tags=["models"])
 
 
-@router.get("/shadow")
+@router.get("/shadow", summary="How far the shadow agrees")
 def get_shadow(resources: CallerResources) -> ShadowResponse:
     """Dice per organ between the shadow and what was answered, for each pair of models, the latest first."""
     standing = resources.shadow.report.standing()

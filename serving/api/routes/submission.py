@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Depends, Header, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
@@ -11,9 +11,9 @@ from pydantic import ValidationError
 
 from serving.api.bodies import short_body
 from serving.api.dependencies import CallerResources, Resources, database_answers, segmentation_model
-from serving.api.problems import MEDIA_TYPE
+from serving.api.document import BINARY, BODY, reference, refusals
 from serving.api.responses import scan_response
-from serving.api.schemas import ProblemResponse, ScanParameters, ScanRequest, ScanResponse
+from serving.api.schemas import ScanParameters, ScanRequest, ScanResponse
 from serving.intake.body import stated_sha256
 from serving.intake.parameters import Parameters, parse_dataset, parse_priority, parse_spacing
 from serving.intake.refusals import RequestRefused
@@ -21,27 +21,32 @@ from serving.parsing.quantities import optional_number
 from serving.parsing.texts import checked_name
 from serving.queue.scan import Scan
 
-_PROBLEM: dict[str, Any] = {"model": ProblemResponse, "content": {MEDIA_TYPE: {}}}
-_BINARY = {"schema": {"type": "string", "format": "binary"}}
+_FORM = {
+    "type": "object",
+    "required": ["file"],
+    "properties": {**ScanParameters.model_json_schema()["properties"], "file": BINARY},
+}
 
-router = APIRouter(
-    prefix="/v1/scans", tags=["scans"], responses={"4XX": _PROBLEM}, dependencies=[Depends(database_answers)]
-)
+router = APIRouter(prefix="/v1/scans", tags=["scans"], dependencies=[Depends(database_answers)])
 
 
 @router.post(
     "",
     status_code=202,
-    responses={200: {"model": ScanResponse, "description": "The same file is segmented already."}},
+    summary="Post a scan",
+    responses={
+        200: {"model": ScanResponse, "description": "The same file is segmented already."},
+        **refusals(*BODY, 404, 409, 415, 422, 507),
+    },
     openapi_extra={
         "requestBody": {
             "required": True,
             "description": "The file itself, as it is on disk (a DICOM or TIFF series as a zip of its files); or a "
             "form with it; or JSON that says where it is.",
             "content": {
-                "application/octet-stream": _BINARY,
-                "multipart/form-data": {"schema": {"type": "object", "properties": {"file": _BINARY["schema"]}}},
-                "application/json": {"schema": ScanRequest.model_json_schema()},
+                "application/octet-stream": {"schema": BINARY},
+                "multipart/form-data": {"schema": _FORM},
+                "application/json": {"schema": reference(ScanRequest)},
             },
         }
     },

@@ -3,53 +3,60 @@
 from __future__ import annotations
 
 from email.utils import formatdate
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Request, Response
 from fastapi.concurrency import run_in_threadpool
 
 from serving.api.dependencies import CallerResources
+from serving.api.document import BODY, refusals
 from serving.intake.parameters import parse_priority
 from serving.intake.tus import Uploads
-from serving.intake.tus_headers import CHECKSUMS, UploadRefused, parse_metadata
+from serving.intake.tus_headers import (
+    CHECKSUMS,
+    TUS_VERSION,
+    NoPart,
+    OtherVersion,
+    UploadRefused,
+    parse_metadata,
+)
 from serving.parsing.quantities import whole_number
 
-_VERSION = "1.0.0"
 _EXTENSIONS = "creation,creation-with-upload,creation-defer-length,checksum,expiration,termination"
 _BODY_TYPE = "application/offset+octet-stream"
 _HERE = "/v1/uploads"
 
-router = APIRouter(prefix=_HERE, tags=["uploads"])
+router = APIRouter(prefix=_HERE, tags=["uploads"], responses=refusals(507))
 
-Number = Annotated[str | None, Header()]
-
-
-@router.options("")
-@router.options("/{upload_id}")
-async def describe(resources: CallerResources) -> Response:
-    """What of the protocol this server knows."""
-    headers = {"Tus-Version": _VERSION, "Tus-Extension": _EXTENSIONS, "Tus-Checksum-Algorithm": ",".join(CHECKSUMS)}
-    if resources.uploads.limits.most_bytes is not None:
-        headers["Tus-Max-Size"] = str(resources.uploads.limits.most_bytes)
-    return _answer(204, headers)
+_DIGITS = {"pattern": "^[0-9]{1,15}$"}
+Number = Annotated[str | None, Header(json_schema_extra=_DIGITS)]
+Version = Annotated[str | None, Header(json_schema_extra={"enum": [TUS_VERSION]}, description="Has to be there.")]
+Checksum = Annotated[str | None, Header(description=f"{' or '.join(CHECKSUMS)}, a space, and the part's in Base64.")]
+_PART: dict[str, Any] = {"requestBody": {"content": {_BODY_TYPE: {"schema": {"type": "string", "format": "binary"}}}}}
 
 
-@router.post("", status_code=201)
-async def create(  # noqa: PLR0917 - FastAPI passes headers by name
+@router.post(
+    "",
+    status_code=201,
+    summary="Begin an upload",
+    response_class=Response,
+    responses=refusals(*BODY, 404, 409, 412, 460),
+    openapi_extra=_PART,
+)
+async def create_upload(  # noqa: PLR0917 - FastAPI passes headers by name
     request: Request,
     resources: CallerResources,
-    tus_resumable: Annotated[str | None, Header()] = None,
+    tus_resumable: Version = None,
     upload_length: Number = None,
     upload_defer_length: Number = None,
     upload_metadata: Annotated[str, Header()] = "",
-    upload_checksum: Annotated[str | None, Header()] = None,
+    upload_checksum: Checksum = None,
 ) -> Response:
     """Begins an upload, whose address is in Location; a body is its first part.
 
     Refused where the scan that it is to become could not wait; `priority` in Upload-Metadata says which that will have.
     """
-    if (refused := _other_version(tus_resumable)) is not None:
-        return refused
+    _check_version(tus_resumable)
     if (upload_length is None) == (upload_defer_length is None) or upload_defer_length not in (None, "1"):
         raise UploadRefused("give Upload-Length, or Upload-Defer-Length: 1 where it is not known yet")
     length = None if upload_length is None else _number("Upload-Length", upload_length)
@@ -63,13 +70,10 @@ async def create(  # noqa: PLR0917 - FastAPI passes headers by name
     return _answer(201, headers | _expiry(resources.uploads, info.id))
 
 
-@router.head("/{upload_id}")
-async def offset(
-    upload_id: str, resources: CallerResources, tus_resumable: Annotated[str | None, Header()] = None
-) -> Response:
+@router.head("/{upload_id}", summary="How far an upload is", response_class=Response, responses=refusals(409, 412))
+async def get_upload_offset(upload_id: str, resources: CallerResources, tus_resumable: Version = None) -> Response:
     """How much has arrived."""
-    if (refused := _other_version(tus_resumable)) is not None:
-        return refused
+    _check_version(tus_resumable)
     info, present = await run_in_threadpool(resources.uploads.get, upload_id)
     headers = {"Upload-Offset": str(present), "Cache-Control": "no-store"}
     headers |= {"Upload-Defer-Length": "1"} if info.length is None else {"Upload-Length": str(info.length)}
@@ -78,22 +82,27 @@ async def offset(
     return _answer(200, headers | _expiry(resources.uploads, upload_id))
 
 
-@router.patch("/{upload_id}", status_code=204)
-async def append(  # noqa: PLR0917 - FastAPI passes headers by name
+@router.patch(
+    "/{upload_id}",
+    status_code=204,
+    summary="Go on with an upload",
+    responses=refusals(*BODY, 409, 412, 415, 460),
+    openapi_extra=_PART,
+)
+async def append_to_upload(  # noqa: PLR0917 - FastAPI passes headers by name
     request: Request,
     upload_id: str,
     resources: CallerResources,
-    tus_resumable: Annotated[str | None, Header()] = None,
+    tus_resumable: Version = None,
     upload_offset: Number = None,
     upload_length: Number = None,
-    upload_checksum: Annotated[str | None, Header()] = None,
+    upload_checksum: Checksum = None,
     content_type: Annotated[str | None, Header()] = None,
 ) -> Response:
     """Goes on with an upload at its offset."""
-    if (refused := _other_version(tus_resumable)) is not None:
-        return refused
+    _check_version(tus_resumable)
     if content_type != _BODY_TYPE:
-        return _answer(415, {}, f"the Content-Type of a part is {_BODY_TYPE}")
+        raise NoPart(f"the Content-Type of a part is {_BODY_TYPE}")
     at = _number("Upload-Offset", upload_offset or "")
     if upload_length is not None:
         length = _number("Upload-Length", upload_length)
@@ -102,26 +111,32 @@ async def append(  # noqa: PLR0917 - FastAPI passes headers by name
     return _answer(204, {"Upload-Offset": str(end)} | _expiry(resources.uploads, upload_id))
 
 
-@router.delete("/{upload_id}", status_code=204)
-async def terminate(
-    upload_id: str, resources: CallerResources, tus_resumable: Annotated[str | None, Header()] = None
-) -> Response:
+@router.delete("/{upload_id}", status_code=204, summary="Give an upload up", responses=refusals(409, 412))
+async def delete_upload(upload_id: str, resources: CallerResources, tus_resumable: Version = None) -> Response:
     """Gives an upload up; what has arrived of it is removed."""
-    if (refused := _other_version(tus_resumable)) is not None:
-        return refused
+    _check_version(tus_resumable)
     await run_in_threadpool(resources.uploads.get, upload_id)
     await run_in_threadpool(resources.uploads.remove, upload_id)
     return _answer(204, {})
 
 
-def _answer(status: int, headers: dict[str, str], text: str = "") -> Response:
-    return Response(text, status_code=status, headers={"Tus-Resumable": _VERSION, **headers})
+@router.options("", status_code=204, summary="What the server knows of tus", operation_id="describe_uploads")
+@router.options("/{upload_id}", status_code=204, summary="The same, asked of an upload")
+async def describe_upload(resources: CallerResources) -> Response:
+    """What of the protocol this server knows."""
+    headers = {"Tus-Version": TUS_VERSION, "Tus-Extension": _EXTENSIONS, "Tus-Checksum-Algorithm": ",".join(CHECKSUMS)}
+    if resources.uploads.limits.most_bytes is not None:
+        headers["Tus-Max-Size"] = str(resources.uploads.limits.most_bytes)
+    return _answer(204, headers)
 
 
-def _other_version(stated: str | None) -> Response | None:
-    if stated == _VERSION:
-        return None
-    return _answer(412, {"Tus-Version": _VERSION}, f"the header Tus-Resumable must be {_VERSION}")
+def _answer(status: int, headers: dict[str, str]) -> Response:
+    return Response(status_code=status, headers={"Tus-Resumable": TUS_VERSION, **headers})
+
+
+def _check_version(stated: str | None) -> None:
+    if stated != TUS_VERSION:
+        raise OtherVersion(f"the header Tus-Resumable must be {TUS_VERSION}")
 
 
 def _number(name: str, text: str) -> int:
