@@ -28,7 +28,7 @@ _ENDS = (("ge", "at least"), ("gt", "more than"), ("le", "at most"), ("lt", "les
 _YEAR_SECONDS, _MOST_BYTES, _MOST_COUNT = 31_557_600, 1 << 60, 1_000_000_000
 """More than anybody means: what is beyond is a slip."""
 
-NOT_THE_SERVERS = frozenset({"RICEFISH_SERVER", "RICEFISH_API_KEY", "RICEFISH_TEST_DATA"})
+NOT_THE_SERVERS = frozenset({"RICEFISH_SERVER", "RICEFISH_API_KEY", "RICEFISH_CA", "RICEFISH_TEST_DATA"})
 """Variables of the same prefix that the client and the tests read, and the server leaves alone."""
 
 

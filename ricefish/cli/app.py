@@ -67,19 +67,24 @@ def segment(  # noqa: PLR0917 - typer passes options by name
     dataset: Annotated[
         str | None, typer.Option(help="Name of the data set in an HDF5 file, or array in a Zarr, that holds several.")
     ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace what is at --out already.")] = False,
+    authority: Annotated[
+        Path | None,
+        typer.Option("--ca", envvar="RICEFISH_CA", help="Certificate (PEM) of who signed the server's, if private."),
+    ] = None,
     resume_above: Annotated[
         float, typer.Option(min=0, metavar="MB", help="A larger file goes on where it stopped when it is sent again.")
     ] = 64.0,
 ) -> None:
-    """Segments a scan on a server: writes the segmentation and prints a table of organs.
+    """Segments a scan on a server: writes the segmentation, and prints the scan's id and a table of organs.
 
     The key of a server that wants one is read from the environment variable RICEFISH_API_KEY.
     """
     import httpx  # noqa: PLC0415
-    from rich.console import Console  # noqa: PLC0415
 
     from ricefish.cli.segment import organ_table  # noqa: PLC0415
     from ricefish.cli.segment import segment as run  # noqa: PLC0415
+    from ricefish.cli.tables import print_whole  # noqa: PLC0415
     from ricefish.client.client import Client, RicefishError  # noqa: PLC0415
     from scans.geometry import Spacing  # noqa: PLC0415
 
@@ -88,7 +93,7 @@ def segment(  # noqa: PLR0917 - typer passes options by name
         if parts is not None and len(parts) != 3:
             raise ValueError(f"--spacing is {spacing!r}; give Z,Y,X in mm, such as 0.01,0.005,0.005")
         where = Spacing(*parts) if parts else None
-        with Client(server, key=key, resumable_bytes=round(resume_above * 1e6)) as client:
+        with Client(server, key=key, resumable_bytes=round(resume_above * 1e6), ca=authority) as client:
             rows = run(
                 client,
                 file,
@@ -99,10 +104,11 @@ def segment(  # noqa: PLR0917 - typer passes options by name
                 model=model,
                 version=model_version,
                 dataset=dataset,
+                force=force,
             )
     except (RicefishError, OSError, ValueError, httpx.InvalidURL) as error:
         _fail(error)
-    Console().print(organ_table(rows))
+    print_whole(organ_table(rows))
 
 
 @app.command()

@@ -25,6 +25,8 @@ def watched(look: Callable[[Callable[[str], None]], Iterable[Finding]]) -> list[
 def table(findings: Sequence[Finding]) -> Table:
     """One row for each finding, its advice below what was found."""
     drawn = Table("", "what", "found", box=None, pad_edge=False)
+    for column in drawn.columns:
+        column.overflow = "fold"  # a long path goes on in the next line, and loses nothing
     for finding in findings:
         level = finding.level.value
         found = Text(finding.found)

@@ -3,19 +3,21 @@
 # ruff: noqa: PLC0415  a workstation has no server environment, and only these commands need it
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
+from ricefish.cli.tables import print_whole
+
 if TYPE_CHECKING:
-    from serving.auth.keys import Keys
+    from serving.auth.keys import Key, Keys
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -48,27 +50,33 @@ def add(
 
 
 @app.command(name="list")
-def list_keys() -> None:
+def list_keys(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
     """Shows all keys that ever were, the newest last; no secrets."""
     with _errors(), _keys() as keys:
         found = keys.all()
+    if as_json:
+        typer.echo(json.dumps([_row(key) for key in found], indent=2))
+        return
     if not found:
         typer.echo("There are no keys: on loopback the server lets everybody do everything.", err=True)
     table = Table("ID", "Owner", "Scopes", "State", "Created", "Expires", "Last used", "Requests/min", "Bytes/day")
     for key in found:
-        state = "valid" if key.valid else "expired" if key.revoked is None else "revoked"
         scopes = ", ".join(sorted(key.identity.scopes))
         times = [_time(seconds) for seconds in (key.created, key.expires, key.last_used)]
         limits = ["" if limit is None else f"{limit:,}" for limit in (key.requests_per_minute, key.bytes_per_day)]
-        table.add_row(key.id, key.identity.owner, scopes, state, *times, *limits)
-    Console().print(table)
+        table.add_row(key.id, key.identity.owner, scopes, _state(key), *times, *limits)
+    print_whole(table)
 
 
 @app.command()
-def revoke(key_id: Annotated[str, typer.Argument(metavar="ID", help="As `ricefish keys list` shows it.")]) -> None:
+def revoke(
+    beginning: Annotated[
+        str, typer.Argument(metavar="ID", help="As `ricefish keys list` shows it, or as much of it as no other has.")
+    ],
+) -> None:
     """Ends a key, on running servers within two seconds."""
     with _errors(), _keys() as keys:
-        keys.revoke(key_id)
+        key_id = keys.revoke(beginning)
     typer.echo(f"{key_id} is revoked.")
 
 
@@ -114,6 +122,24 @@ def _bytes(text: str) -> int:
     if not found:
         raise ValueError(f"--bytes-per-day is {text!r}; give bytes, or kB, MB, GB or TB, such as 500GB")
     return int(float(found[1]) * _BYTES[found[2]])
+
+
+def _state(key: Key) -> str:
+    return "valid" if key.valid else "expired" if key.revoked is None else "revoked"
+
+
+def _row(key: Key) -> dict[str, Any]:
+    """A key in types that JSON can hold; times are in UTC."""
+    times = {"created": key.created, "expires": key.expires, "last_used": key.last_used}
+    return {
+        "id": key.id,
+        "owner": key.identity.owner,
+        "scopes": sorted(key.identity.scopes),
+        "state": _state(key),
+        **{name: None if at is None else datetime.fromtimestamp(at, UTC).isoformat() for name, at in times.items()},
+        "requests_per_minute": key.requests_per_minute,
+        "bytes_per_day": key.bytes_per_day,
+    }
 
 
 def _time(seconds: float | None) -> str:

@@ -3,13 +3,15 @@
 # ruff: noqa: PLC0415  the training environment takes seconds to import, and only these commands need it
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.table import Table
+
+from ricefish.cli.tables import print_whole
 
 if TYPE_CHECKING:
     from training.registry.gate import Verdict
@@ -44,7 +46,7 @@ def promote(
 
         done = attempt(Registry(name), version, limits=load_params().register, force=force)
     if done.verdict:
-        Console().print(_verdict_table(done.verdict, candidate=done.version, champion=done.before))
+        print_whole(_verdict_table(done.verdict, candidate=done.version, champion=done.before))
     if done.shadow:
         typer.echo(done.shadow)
     for failure in done.failures:
@@ -66,7 +68,7 @@ def rollback(name: Name) -> None:
 
 
 @app.command(name="list")
-def list_versions(name: Name) -> None:
+def list_versions(name: Name, as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
     """Shows all versions, the newest first. Exits with 1 where the files of one are not where the registry says."""
     with _errors():
         from training.registry.versions import Registry
@@ -77,18 +79,41 @@ def list_versions(name: Name) -> None:
     if not versions:
         typer.echo(f"No version of {name} is registered.", err=True)
         raise typer.Exit(1)
+    if as_json:
+        typer.echo(json.dumps([_row(version, missing[version.number]) for version in versions], indent=2))
+    else:
+        print_whole(_versions_table(versions, missing))
+    lost = [why for why in missing.values() if why is not None]
+    for why in lost:
+        typer.echo(why, err=True)
+    if lost:
+        raise typer.Exit(1)
+
+
+def _versions_table(versions: Sequence[Version], missing: Mapping[int, str | None]) -> Table:
     table = Table("Version", "Alias", "Mean Dice", "Mean IoU", "Registered", "Commit", "Note")
     for version in versions:
         figures = [f"{version.metrics[key]:.4f}" if key in version.metrics else "" for key in ("mean_dice", "mean_iou")]
         registered = f"{version.created.astimezone():%Y-%m-%d %H:%M}"
         alias, commit = ", ".join(version.aliases), version.tags.get("git_commit", "")[:10]
         table.add_row(str(version.number), alias, *figures, registered, commit, _note(version, missing))
-    Console().print(table)
-    lost = [why for why in missing.values() if why is not None]
-    for why in lost:
-        typer.echo(why, err=True)
-    if lost:
-        raise typer.Exit(1)
+    return table
+
+
+def _row(version: Version, missing: str | None) -> dict[str, Any]:
+    """A version in types that JSON can hold; what nobody said is null."""
+    said = ("data_set", "organs", "git_commit", "promotion", "promoted_at", "forced_because", "rolled_back_at")
+    return {
+        "name": version.name,
+        "version": version.number,
+        "aliases": list(version.aliases),
+        "mean_dice": version.metrics.get("mean_dice"),
+        "mean_iou": version.metrics.get("mean_iou"),
+        "registered": version.created.isoformat(),
+        **{tag: version.tags.get(tag) for tag in said},
+        "sha256": version.sha256,
+        "missing": missing,
+    }
 
 
 def _note(version: Version, missing: Mapping[int, str | None]) -> str:

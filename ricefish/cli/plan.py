@@ -32,6 +32,10 @@ def plan(  # noqa: PLR0917 - typer passes options by name
     results: Annotated[
         Path | None, typer.Option(help="Result of `make bench` or `make bench-capacity`, instead of --metrics.")
     ] = None,
+    authority: Annotated[
+        Path | None,
+        typer.Option("--ca", envvar="RICEFISH_CA", help="Certificate (PEM) of who signed the worker's, if private."),
+    ] = None,
     row: Annotated[int, typer.Option(help="Which row of --results.", min=0)] = 0,
     rates: Annotated[
         str | None,
@@ -61,7 +65,7 @@ def plan(  # noqa: PLR0917 - typer passes options by name
     from ricefish.planning import capacity
 
     try:
-        measured = _rates(metrics, results, row, rates)
+        measured = _rates(metrics, results, row, rates, authority=authority)
         load = capacity.PlannedLoad(
             scans_per_day=scans_per_day,
             voxels=_voxels(voxels),
@@ -89,9 +93,9 @@ def _show(load: PlannedLoad, rates: Rates, found: CapacityPlan, *, as_json: bool
         extra = {"bottleneck": found.bottleneck, "feasible": found.feasible}
         print(json.dumps({"load": asdict(load), "rates": asdict(rates), "plan": {**asdict(found), **extra}}, indent=2))
         return
-    from rich.console import Console
+    from ricefish.cli.tables import print_whole
 
-    Console().print(_table(load, rates, found))
+    print_whole(_table(load, rates, found))
 
 
 def _table(load: PlannedLoad, rates: Rates, found: CapacityPlan) -> Table:
@@ -114,7 +118,7 @@ def _table(load: PlannedLoad, rates: Rates, found: CapacityPlan) -> Table:
     return drawn
 
 
-def _rates(metrics: str | None, results: Path | None, row: int, given: str | None) -> Rates:
+def _rates(metrics: str | None, results: Path | None, row: int, given: str | None, *, authority: Path | None) -> Rates:
     """Rates from the one place that was named. Raises ValueError if it is not one, RatesError and OSError."""
     from ricefish.planning import rates
     from ricefish.planning.capacity import Rates
@@ -122,7 +126,7 @@ def _rates(metrics: str | None, results: Path | None, row: int, given: str | Non
     if sum(place is not None for place in (metrics, results, given)) != 1:
         raise ValueError("give one of --metrics, --results and --rates: a plan is made from what was measured")
     if metrics is not None:
-        return rates.from_metrics(_fetch(metrics), source=metrics)
+        return rates.from_metrics(_fetch(metrics, authority), source=metrics)
     if results is not None:
         rows = rates.from_results(results)
         if row >= len(rows):
@@ -136,14 +140,18 @@ def _rates(metrics: str | None, results: Path | None, row: int, given: str | Non
     return Rates(read, prepare, infer, write, source="--rates")
 
 
-def _fetch(address: str) -> str:
-    """The text of /metrics. Raises OSError that says why not."""
+def _fetch(address: str, authority: Path | None) -> str:
+    """The text of /metrics. Raises OSError that says why not, ValueError for what is no certificate."""
     import httpx
+
+    from ricefish.client.certificates import trusted, unreachable_hint
 
     key = os.environ.get("RICEFISH_API_KEY")
     headers = {"Authorization": f"Bearer {key}"} if key else {}
     try:
-        answer = httpx.get(address, headers=headers, timeout=10).raise_for_status()
+        answer = httpx.get(address, headers=headers, timeout=10, verify=trusted(authority)).raise_for_status()
+    except httpx.TransportError as error:
+        raise OSError(f"{address} does not give its metrics: {error}; {unreachable_hint(error, address)}") from error
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         raise OSError(f"{address} does not give its metrics: {error}") from error
     return answer.text

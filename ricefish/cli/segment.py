@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from rich.console import Console
@@ -19,6 +20,7 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
+from ricefish.cli.output import check_output
 from ricefish.client.client import Client, RicefishError, ScanStatus
 from ricefish.client.parameters import Priority
 from ricefish.client.upload_body import Report, upload_bytes
@@ -41,16 +43,23 @@ def segment(
     model: str | None = None,
     version: str | None = None,
     dataset: str | None = None,
+    force: bool = False,
 ) -> list[OrganRow]:
     """Sends a file or folder, waits, fetches the segmentation; gives the organs.
 
-    Draws bars on a terminal's stderr, where notes and warnings go too. Beside a NIfTI it writes NAME_labels.txt, the
-    description of its labels that ITK-SNAP imports.
+    Draws bars on a terminal's stderr, where the scan's id, notes and warnings go too. Beside a NIfTI it writes
+    NAME_labels.txt, the description of its labels that ITK-SNAP imports.
 
-    Raises RicefishError if the server refuses or the scan does not succeed, ValueError for a suffix of `out` that is
-    no format, before anything is sent.
+    Before anything is sent it raises FileNotFoundError, ValueError for a suffix of `out` that is no format, and
+    OutputRefused where it could not be written, or where it exists and `force` does not replace it; then RicefishError
+    if the server refuses or the scan does not succeed.
     """
     download_format(out)
+    if not path.exists():
+        raise FileNotFoundError(f"{path} does not exist")
+    wanted = _outputs(out)
+    for place in wanted:
+        check_output(place, sent_bytes=upload_bytes(path), force=force)
     console = Console(stderr=True)
     with Progress(*_bytes_columns(), console=console, disable=not console.is_terminal) as bar:
         report = _sending_bar(bar, path)
@@ -64,6 +73,7 @@ def segment(
             dataset=dataset,
             report=report,
         )
+    console.print(f"scan {scan.id}", markup=False, highlight=False, soft_wrap=True)
     for note in scan.notes:
         console.print(f"note: {note}", markup=False, highlight=False, soft_wrap=True)
     status = _follow(client, scan, console=console)
@@ -73,10 +83,19 @@ def segment(
         console.print(f"warning: {warning}", markup=False, highlight=False, soft_wrap=True)
     with Progress(*_bytes_columns(), console=console, disable=not console.is_terminal) as bar:
         task = bar.add_task("fetching", total=None)
+        replaced = [place for place in wanted if os.path.lexists(place)]
         client.download(scan.id, out, report=lambda done: bar.update(task, completed=done))
-    if out.name.lower().endswith(_WITHOUT_COLOURS):
-        out.with_name(f"{stem(out)}_labels.txt").write_text(client.labels(scan.id), encoding="utf-8")
+    for beside in wanted[1:]:
+        beside.write_text(client.labels(scan.id), encoding="utf-8")
+    for place in replaced:
+        console.print(f"{place} was there before, and is replaced", markup=False, highlight=False, soft_wrap=True)
     return client.organs(scan.id)
+
+
+def _outputs(out: Path) -> tuple[Path, ...]:
+    """What is written: the segmentation, and where that cannot hold names and colours, their description."""
+    described = out.name.lower().endswith(_WITHOUT_COLOURS)
+    return (out, out.with_name(f"{stem(out)}_labels.txt")) if described else (out,)
 
 
 def organ_table(rows: list[OrganRow]) -> Table:
@@ -95,8 +114,6 @@ def organ_table(rows: list[OrganRow]) -> Table:
 
 def _sending_bar(bar: Progress, path: Path) -> Report:
     """Draws bytes as they go; those of an earlier upload come with the first report, which counts for no speed."""
-    if not path.exists():
-        raise FileNotFoundError(f"{path} does not exist")
     total = upload_bytes(path)
     task = bar.add_task("sending", total=total)
 

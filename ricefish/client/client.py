@@ -68,8 +68,10 @@ class ScanStatus:
 class Client:
     """A server. Use it as a context manager, or `close` it.
 
-    `key` is for servers that want one; None: that of the environment variable RICEFISH_API_KEY. Files of more than
-    `resumable_bytes` are sent resumably. Raises ValueError for what cannot be a key.
+    `key` is for servers that want one; None: that of the environment variable RICEFISH_API_KEY. `ca` is a PEM file with
+    the certificate of who signed the server's, where this machine trusts it by no other way; None: that of RICEFISH_CA,
+    if there is one. Files of more than `resumable_bytes` are sent resumably. Raises ValueError for what cannot be a key
+    or a certificate.
     """
 
     def __init__(
@@ -79,8 +81,9 @@ class Client:
         key: str | None = None,
         patience_seconds: float = PATIENCE_SECONDS,
         resumable_bytes: int = RESUMABLE_BYTES,
+        ca: Path | None = None,
     ) -> None:
-        self._connection = Connection(url, key=key)
+        self._connection = Connection(url, key=key, ca=ca)
         self._patience_seconds = patience_seconds
         self._resumable_bytes = resumable_bytes
 

@@ -10,9 +10,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from pathlib import Path
 from typing import Any
 
 import httpx
+
+from ricefish.client.certificates import trusted, unreachable_hint
 
 KEY_VARIABLE = "RICEFISH_API_KEY"
 
@@ -48,11 +51,16 @@ class RicefishError(RuntimeError):
 
 
 class Connection:
-    """Requests to one server. `key` is sent with each of them; None: that of RICEFISH_API_KEY, if there is one."""
+    """Requests to one server. `key` is sent with each of them; None: that of RICEFISH_API_KEY, if there is one.
 
-    def __init__(self, url: str, *, key: str | None = None) -> None:
+    Certificates are trusted that this machine trusts, and those that were signed by `ca`; None: by that of RICEFISH_CA.
+    """
+
+    def __init__(self, url: str, *, key: str | None = None, ca: Path | None = None) -> None:
         timeout = httpx.Timeout(30.0, read=LONG_SECONDS, write=LONG_SECONDS)
-        self._http = httpx.Client(base_url=url, timeout=timeout, mounts=_DIRECT, headers=_authorization(key))
+        self._http = httpx.Client(
+            base_url=url, timeout=timeout, mounts=_DIRECT, headers=_authorization(key), verify=trusted(ca)
+        )
         self.url = str(httpx.URL(url).copy_with(username=None, password=None)).rstrip("/")
         """Of the server, without a password that it was given with."""
 
@@ -83,7 +91,7 @@ class Connection:
 
     def _unreachable(self, error: httpx.HTTPError) -> RicefishError:
         reason = str(error) or type(error).__name__
-        return RicefishError(f"no answer from {self.url}: {reason}; is the server running? (`ricefish serve`)")
+        return RicefishError(f"no answer from {self.url}: {reason}; {unreachable_hint(error, self.url)}")
 
 
 class Patience:
@@ -145,6 +153,9 @@ def _authorization(key: str | None) -> dict[str, str]:
 
 
 def _raise_for_problem(answer: httpx.Response) -> None:
+    if answer.has_redirect_location:
+        asked, elsewhere = answer.request.url, answer.headers["location"]
+        raise RicefishError(f"{asked} is at {elsewhere} now; give that server's address", status=answer.status_code)
     if not answer.is_error:
         return
     detail, problem = f"{answer.request.method} {answer.request.url.path}: {answer.reason_phrase}", None

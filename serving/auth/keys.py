@@ -32,10 +32,12 @@ class KeyRefused(ValueError):
 
 
 class KeyNotFound(LookupError):
-    """No key has that id."""
+    """No key has an id that begins so, or several have."""
 
-    def __init__(self, key_id: str) -> None:
-        super().__init__(f"no key has the id {key_id!r}; `ricefish keys list` shows all of them")
+    def __init__(self, beginning: str, *, several: Sequence[str] = ()) -> None:
+        found = f"{len(several)} keys have an id that begins with {beginning!r}: {', '.join(several)}; give more of it"
+        none = f"no key has an id that begins with {beginning!r}; `ricefish keys list` shows all of them"
+        super().__init__(found if several else none)
 
 
 @dataclass(frozen=True)
@@ -132,12 +134,18 @@ class Keys:
         with self._database.reading() as connection:
             return connection.execute(select(marks.c.name).where(marks.c.name == _MARK)).first() is not None
 
-    def revoke(self, key_id: str) -> None:
-        """Ends a key; one that was revoked before stays so. Raises KeyNotFound."""
+    def revoke(self, beginning: str) -> str:
+        """Ends the one key whose id begins so, and gives its id; one that was revoked before stays so.
+
+        Raises KeyNotFound where no id does, or several do.
+        """
+        found = [key.id for key in self.all() if key.id.startswith(beginning)] if beginning else []
+        if len(found) != 1:
+            raise KeyNotFound(beginning, several=found)
         revoked = {"revoked": case((api_keys.c.revoked.is_(None), self._database.now), else_=api_keys.c.revoked)}
         with self._database.writing() as connection:
-            if not connection.execute(update(api_keys).where(api_keys.c.id == key_id).values(revoked)).rowcount:
-                raise KeyNotFound(key_id)
+            connection.execute(update(api_keys).where(api_keys.c.id == found[0]).values(revoked))
+        return found[0]
 
     def used(self, key_id: str) -> None:
         """Writes down that a key is in use, once an hour."""

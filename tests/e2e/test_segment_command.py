@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import subprocess
 import sys
 import zipfile
@@ -52,7 +53,9 @@ def test_a_real_scan_comes_back_as_the_model_gives_it_offline(
     out = tmp_path / "organs.nii.gz"
     ended = _ricefish("segment", str(source), "-o", str(out), "--server", server.url)
     assert ended.returncode == 0, ended.stderr
-    assert [line.partition(" (")[0] for line in ended.stderr.splitlines()] == [
+    scan, *said = ended.stderr.splitlines()
+    assert re.fullmatch("scan [0-9a-f]{32}", scan)
+    assert [line.partition(" (")[0] for line in said] == [
         "warning: the model has seen no volume with such a spacing along z and y and x"
     ]
     assert "heart" in ended.stdout

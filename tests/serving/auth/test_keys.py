@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import ssl
 import subprocess
@@ -62,7 +63,10 @@ def test_the_command_makes_lists_and_revokes_keys(url: str) -> None:
     _, listed = ricefish("keys", "list", **where)
     assert secret not in listed
     assert all(word in listed for word in (key_id, "ada", "review, segment", "valid", "60", "1,500,000,000"))
-    assert ricefish("keys", "revoke", key_id, **where) == (0, f"{key_id} is revoked.\n")
+    (row,) = json.loads(ricefish("keys", "list", "--json", **where)[1])
+    assert (row["id"], row["owner"], row["scopes"]) == (key_id, "ada", ["review", "segment"])
+    assert (row["state"], row["bytes_per_day"], row["last_used"]) == ("valid", 1_500_000_000, None)
+    assert ricefish("keys", "revoke", key_id[:5], **where) == (0, f"{key_id} is revoked.\n")
     assert "revoked" in ricefish("keys", "list", **where)[1]
     assert ricefish("keys", "revoke", "nobody", **where)[0] == 1
     for wrong, reason in (

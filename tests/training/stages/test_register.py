@@ -243,9 +243,13 @@ def test_the_command_says_which_condition_failed(pipeline: Pipeline) -> None:
     assert "FAILS" in refused.output
     assert runner.invoke(app, ["promote", name, "--force", " "]).exit_code == 2
     assert "by force" in runner.invoke(app, ["promote", name, "--force", "it is urgent"]).output
-    listed = runner.invoke(app, ["list", name])
+    listed = CliRunner(env={"COLUMNS": "30"}).invoke(app, ["list", name])
     assert listed.exit_code == 0
     assert "champion" in listed.output
+    assert "promoted by force: it is urgent" in listed.output and "0123456789" in listed.output
+    newest, first = json.loads(runner.invoke(app, ["list", name, "--json"]).output)
+    assert (newest["version"], newest["aliases"], first["mean_dice"]) == (2, [CANDIDATE, CHAMPION], 0.7)
+    assert (newest["forced_because"], newest["data_set"], newest["missing"]) == ("it is urgent", "medaka", None)
     assert "version 1 is the champion again" in runner.invoke(app, ["rollback", name]).output
     assert runner.invoke(app, ["rollback", name]).exit_code == 1
     assert runner.invoke(app, ["list", "unheard of"]).exit_code == 1

@@ -1,0 +1,42 @@
+"""Output: whether a result can be put where it is wanted, asked before a scan is sent for an hour."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+_SHARE, _LEAST_BYTES = 100, 1_000_000
+"""A segmentation takes about a hundredth of what its scan takes, or more; with less room it cannot be kept."""
+_PROBE = bytes(4096)
+"""Written and removed, since a full disk still has room for an empty file."""
+
+
+class OutputRefused(OSError):
+    """A result cannot be put there; the message says why, and what would be right."""
+
+
+def check_output(path: Path, *, sent_bytes: int, force: bool) -> None:
+    """Raises OutputRefused unless the segmentation of a scan of so many bytes can be written there.
+
+    `force` allows that something is there already.
+    """
+    folder = path.parent
+    if not folder.is_dir():
+        raise OutputRefused(f"{path}: there is no folder {folder.absolute()}; make it, or name another")
+    if os.path.lexists(path) and not force:
+        raise OutputRefused(f"{path} exists; --force replaces it when the new one is there, or name another file")
+    if path.is_dir() and not path.name.lower().endswith(".zarr"):
+        raise OutputRefused(f"{path} is a folder; name a file")
+    try:
+        with tempfile.TemporaryFile(dir=folder) as file:
+            file.write(_PROBE)
+    except OSError as error:
+        raise OutputRefused(f"{path}: the folder {folder.absolute()} cannot be written: {error.strerror}") from error
+    free, needed = shutil.disk_usage(folder).free, max(_LEAST_BYTES, sent_bytes // _SHARE)
+    if free < needed:
+        raise OutputRefused(
+            f"{path}: the disk of {folder.absolute()} has {free / 1e6:.1f} MB left; the segmentation of this scan "
+            f"takes {needed / 1e6:.1f} MB or more"
+        )
