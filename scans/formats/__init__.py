@@ -43,18 +43,21 @@ __all__ = [
 
 
 @contextmanager
-def open_volume(path: Path, *, spacing: Spacing | None = None, dataset: str | None = None) -> Iterator[Volume]:
+def open_volume(
+    path: Path, *, spacing: Spacing | None = None, dataset: str | None = None, labels: bool = False
+) -> Iterator[Volume]:
     """The volume in a file or folder, lazy; memory is bounded by the slabs that are read.
 
     `spacing` is for files that state none: DICOM, NIfTI, NRRD and MetaImage nearly always do, TIFF and HDF5 often not.
     `dataset` names the data set in an HDF5 file, or the array in a Zarr, that holds several.
+    High values are the bright ones, whatever a file says of its own; with `labels` they are as stored, being classes.
     Raises SpacingMissing where it is needed, FormatError for every other fault of the file, also later from the
     volume's slabs: FormatError is the only exception that a bad file causes.
     """
     with ExitStack() as stack:
         with guarded(path, "reading the header"), without_warnings():
             opened = reader_of(path, dataset=dataset)(path, stack)
-            voxels = CheckedVoxels.of(path, opened.source)
+            voxels = opened.voxels(path, labels=labels)
             frame = frame_of(path, opened, spacing)
         yield Volume(voxels, frame, opened.notes)
 

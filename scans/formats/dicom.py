@@ -1,14 +1,15 @@
 """A DICOM series: one file per slice, ordered along the slices' normal, read slice by slice.
 
 Grey values are the modality's (Hounsfield units in CT): stored value x RescaleSlope + RescaleIntercept; int16 or int32
-where slope and intercept keep them whole, else float32. Gantry tilt is kept: the step between slices need not be normal
-to them.
+where slope and intercept keep them whole, else float32. High ones are bright: MONOCHROME1 is inverted within its stored
+bits, which is the same before and after rescaling. Gantry tilt is kept: the step between slices need not be normal to
+them.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -17,17 +18,23 @@ import pydicom
 from numpy.typing import NDArray
 
 from scans.formats.dicom_geometry import SlicePlace, check_steps, frame_of_slices
+from scans.formats.dicom_order import ORDER_TAGS, SliceNumbers, in_order, require_all
 from scans.formats.dicom_pixels import META_BYTES, require_readable_syntax, require_stated_size
 from scans.formats.entries import Entries
 from scans.formats.errors import GREY_VALUES, WHOLE_FILE, FormatError, silence
+from scans.formats.polarity import inverted, inverted_note
 from scans.formats.sources import Opened
 from scans.geometry import Triple
 
 _TAGS = [
     "SeriesInstanceUID", "Rows", "Columns", "SamplesPerPixel", "PhotometricInterpretation",
     "NumberOfFrames", "BitsStored", "PixelRepresentation", "RescaleSlope", "RescaleIntercept", "PixelSpacing",
-    "ImagePositionPatient", "ImageOrientationPatient", "SpacingBetweenSlices", "SliceThickness",
+    "ImagePositionPatient", "ImageOrientationPatient", "SpacingBetweenSlices", "SliceThickness", *ORDER_TAGS,
 ]  # fmt: skip
+
+
+_MONOCHROME = "MONOCHROME"
+"""How the interpretations of grey values begin."""
 
 
 @dataclass(frozen=True)
@@ -40,14 +47,18 @@ class _Slice:
     signed: bool
     slope: float
     intercept: float
+    low_is_bright: bool
+    """MONOCHROME1."""
     place: SlicePlace
+    numbers: SliceNumbers
 
 
 def open_dicom(entries: Entries, names: list[str]) -> Opened:
     """The series in these files. Objects without pixels (contours, reports) are left out.
 
-    Raises FormatError for colour and multi-frame files, several series, slices of different size, and for missing,
-    doubled or unevenly spaced slices; each names the files.
+    Slices that do not say where they lie are in the order of their InstanceNumber, and need a spacing. Raises
+    FormatError for colour and multi-frame files, several series, slices of different size, and for missing, doubled or
+    unevenly spaced slices; each names the files.
     """
     silence("pydicom")
     pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
@@ -55,10 +66,31 @@ def open_dicom(entries: Entries, names: list[str]) -> Opened:
     if not slices:
         raise FormatError(entries.path, f"{len(names)} DICOM files without an image", "a series of slices")
     _require_one_series(entries, slices)
-    slices.sort(key=lambda one: one.place.height)
-    check_steps(entries.path, [(one.name, one.place) for one in slices])
-    places = [one.place for one in slices]
-    return Opened.placed(_DicomSource(entries, tuple(slices)), partial(frame_of_slices, places))
+    require_all(entries.path, [one.numbers for one in slices])
+    source = _DicomSource(entries, tuple(_ordered(entries, slices)))
+    places = [one.place for one in source.slices]
+    opened = Opened.placed(source, partial(frame_of_slices, places), notes=_notes(slices))
+    return replace(opened, labels=replace(source, inverts=False))
+
+
+def _ordered(entries: Entries, slices: list[_Slice]) -> list[_Slice]:
+    """By where they lie, or, where none says that, by their numbers."""
+    unplaced = [one for one in slices if not one.place.is_known]
+    if not unplaced:
+        slices = sorted(slices, key=lambda one: one.place.height)
+        check_steps(entries.path, [(one.name, one.place) for one in slices])
+        return slices
+    if len(unplaced) < len(slices):
+        found = f"{unplaced[0].name} does not say where it lies"
+        raise FormatError(entries.path, found, "slices with ImagePositionPatient")
+    return [slices[index] for index in in_order(entries.path, [(one.name, one.numbers) for one in slices])]
+
+
+def _notes(slices: list[_Slice]) -> tuple[str, ...]:
+    notes = [inverted_note("MONOCHROME1")] if any(one.low_is_bright for one in slices) else []
+    if len(slices) > 1 and not slices[0].place.is_known:
+        notes.append("the slices do not say where they lie; they are in the order of their InstanceNumber")
+    return tuple(notes)
 
 
 def _read_slice(entries: Entries, name: str) -> _Slice | None:
@@ -68,14 +100,13 @@ def _read_slice(entries: Entries, name: str) -> _Slice | None:
         header = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=_TAGS)
     if "Rows" not in header or "Columns" not in header:
         return None
-    if header.get("SamplesPerPixel", 1) != 1 or "RGB" in str(header.get("PhotometricInterpretation", "")):
+    interpretation = str(header.get("PhotometricInterpretation") or _MONOCHROME).strip().upper()
+    if header.get("SamplesPerPixel", 1) != 1 or not interpretation.startswith(_MONOCHROME):
         raise FormatError(entries.path, f"{name} is a colour picture", GREY_VALUES)
     if int(header.get("NumberOfFrames") or 1) != 1:
         raise FormatError(
             entries.path, f"{name} holds {header.NumberOfFrames} frames", "one file per slice (a classic series)"
         )
-    if "ImagePositionPatient" not in header or "ImageOrientationPatient" not in header:
-        raise FormatError(entries.path, f"{name} does not say where it lies", "slices with ImagePositionPatient")
     return _Slice(
         name=name,
         series=str(header.get("SeriesInstanceUID", "")),
@@ -84,7 +115,9 @@ def _read_slice(entries: Entries, name: str) -> _Slice | None:
         signed=bool(header.get("PixelRepresentation", 0)),
         slope=_number(header.get("RescaleSlope"), 1.0),
         intercept=_number(header.get("RescaleIntercept"), 0.0),
+        low_is_bright=interpretation == "MONOCHROME1",
         place=SlicePlace.of(header),
+        numbers=SliceNumbers.of(header),
     )
 
 
@@ -113,6 +146,8 @@ def _require_one_series(entries: Entries, slices: list[_Slice]) -> None:
 class _DicomSource:
     entries: Entries
     slices: tuple[_Slice, ...]
+    inverts: bool = True
+    """Slices whose low values are bright, within their bits: grey values, and not labels."""
 
     @property
     def shape(self) -> Triple:
@@ -142,6 +177,8 @@ class _DicomSource:
             stored = self._pixels(one, content)
         if stored.shape != one.size:
             raise FormatError(self.entries.path, f"{one.name} holds {stored.shape} pixels, not {one.size}", WHOLE_FILE)
+        if one.low_is_bright and self.inverts:
+            stored = inverted(stored, bits=one.bits)
         if self.dtype.kind == "f":
             return stored.astype(np.float64) * one.slope + one.intercept
         return stored.astype(np.int64) + int(one.intercept)

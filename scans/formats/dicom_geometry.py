@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pydicom
@@ -15,6 +17,8 @@ from scans.geometry import Frame, Spacing
 
 EVEN = "slices at even distances, none missing and none twice"
 
+_AXES = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
+"""Of a slice that states none."""
 _UNEVEN = 0.05
 """Share of the usual distance between slices by which one may differ: positions are stored rounded."""
 
@@ -23,8 +27,8 @@ _UNEVEN = 0.05
 class SlicePlace:
     """Position and orientation of one slice, LPS+, in mm."""
 
-    position: tuple[float, float, float]
-    """Centre of the first pixel."""
+    position: tuple[float, float, float] | None
+    """Centre of the first pixel; None where the file does not say."""
     axes: tuple[float, ...]
     """Directions of increasing column, then row: six cosines."""
     pixel_mm: tuple[float, float] | None
@@ -34,19 +38,24 @@ class SlicePlace:
 
     @classmethod
     def of(cls, header: pydicom.Dataset) -> SlicePlace:
-        """From a slice's header, which must hold position and orientation."""
-        x, y, z = (float(value) for value in header.ImagePositionPatient)
+        """From a slice's header. One without position or orientation has an unknown place."""
+        known = bool(header.get("ImagePositionPatient") and header.get("ImageOrientationPatient"))
         spacing = header.get("PixelSpacing")
         depth = header.get("SpacingBetweenSlices") or header.get("SliceThickness")
-        axes = tuple(float(value) for value in header.ImageOrientationPatient)
+        axes = tuple(float(value) for value in header.ImageOrientationPatient) if known else _AXES
         if len(axes) != 6 or not np.linalg.norm(np.cross(axes[:3], axes[3:])) > 0.1:
             raise ValueError(f"ImageOrientationPatient is {axes}")
         return cls(
-            position=(x, y, z),
+            position=_triple(header.ImagePositionPatient) if known else None,
             axes=axes,
             pixel_mm=(float(spacing[0]), float(spacing[1])) if spacing else None,
             depth_mm=abs(float(depth)) if depth else None,
         )
+
+    @property
+    def is_known(self) -> bool:
+        """Whether the file says where the slice lies."""
+        return self.position is not None
 
     @property
     def normal(self) -> NDArray[np.float64]:
@@ -57,8 +66,13 @@ class SlicePlace:
 
     @property
     def height(self) -> float:
-        """Position along the normal, in mm."""
-        return float(self.normal @ np.array(self.position))
+        """Position along the normal, in mm; 0 where none is known."""
+        return float(self.normal @ np.array(self.position or (0.0, 0.0, 0.0)))
+
+
+def _triple(values: Sequence[Any]) -> tuple[float, float, float]:
+    x, y, z = (float(value) for value in values)
+    return (x, y, z)
 
 
 def check_steps(path: Path, slices: list[tuple[str, SlicePlace]]) -> None:
@@ -90,10 +104,14 @@ def check_steps(path: Path, slices: list[tuple[str, SlicePlace]]) -> None:
 def frame_of_slices(places: list[SlicePlace]) -> Frame:
     """The frame of slices in order. Raises NoSpacing where they state no pixel spacing, or for one slice no depth."""
     first, last = places[0], places[-1]
+    if first.position is None or last.position is None:
+        stated = "" if first.pixel_mm is None else " (PixelSpacing is {:.6g}, {:.6g})".format(*first.pixel_mm)
+        raise NoSpacing(f"the DICOM slices have no ImagePositionPatient, which says how far apart they are{stated}")
     if first.pixel_mm is None:
         raise NoSpacing("the DICOM slices state no PixelSpacing")
+    origin = first.position
     if len(places) > 1:
-        step = (np.array(last.position) - np.array(first.position)) / (len(places) - 1)
+        step = (np.array(last.position) - np.array(origin)) / (len(places) - 1)
     elif first.depth_mm:
         step = first.normal * first.depth_mm
     else:
@@ -103,5 +121,5 @@ def frame_of_slices(places: list[SlicePlace]) -> Frame:
     direction = np.transpose([first.axes[:3], first.axes[3:], step / length])
     return placed_frame(
         f"PixelSpacing {y:.6g}, {x:.6g}",
-        lambda: Frame.from_lps(Spacing(z=length, y=y, x=x), first.position, direction),
+        lambda: Frame.from_lps(Spacing(z=length, y=y, x=x), origin, direction),
     )

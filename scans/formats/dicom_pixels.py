@@ -56,10 +56,15 @@ def _transfer_syntax(start: bytes) -> str | None:
 
 
 def require_stated_size(content: pydicom.Dataset, size: tuple[int, int]) -> None:
-    """Raises ValueError where packed pixels say they are a picture of another size than (rows, columns)."""
+    """Raises ValueError where the pixels are another picture than the one of (rows, columns) that the file states."""
     if not content.file_meta.TransferSyntaxUID.is_encapsulated:
+        one = size[0] * size[1] * int(content.get("BitsAllocated", 16)) // 8
+        if len(content.PixelData) // one > 1:
+            raise ValueError(f"the file states 1 frame, holds {len(content.PixelData) // one}")
         return
-    frame = next(generate_frames(content.PixelData, number_of_frames=1))
-    stated = stated_size(frame)
+    frames = generate_frames(content.PixelData, number_of_frames=1)
+    stated = stated_size(next(frames))
+    if next(frames, None) is not None:
+        raise ValueError("the file states 1 frame, holds more")
     if stated is not None and stated != size:
         raise ValueError(f"they are a picture of {stated[0]} x {stated[1]}, not {size[0]} x {size[1]}")

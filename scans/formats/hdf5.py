@@ -8,7 +8,7 @@ or `spacing`, `element_size`, `voxel_size` or `resolution` with `unit` or `units
 from __future__ import annotations
 
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,12 +20,14 @@ from numpy.typing import NDArray
 from scans.formats.banded import BandedSource
 from scans.formats.errors import FormatError, NoSpacing
 from scans.formats.hdf5_choice import chosen_data_set, leading_axes
-from scans.formats.hdf5_contents import require_sensible_chunks
+from scans.formats.hdf5_contents import require_sensible_chunks, unwritten_slices
+from scans.formats.polarity import high_is_bright
 from scans.formats.sources import Opened, placed_frame
 from scans.formats.units import unit_of
 from scans.geometry import Frame, Spacing, Triple
 
 _CACHE_BYTES = 64 << 20
+_WHITE_IS_ZERO = "IMAGE_WHITE_IS_ZERO"
 _SIZES = {"element_size_um": "um", "element_size": "", "spacing": "", "voxel_size": "", "resolution": ""}
 """Attributes that hold the spacing, and their unit; empty: it stands in `unit` or `units`."""
 
@@ -42,7 +44,15 @@ def open_hdf5(path: Path, stack: ExitStack, dataset: str | None = None) -> Opene
     leading = leading_axes(data.shape) or 0
     require_sensible_chunks(path, data)
     source = BandedSource.of(path, _Hdf5Source(data, leading), depth=data.chunks[leading] if data.chunks else 1)
-    return Opened.placed(source, partial(_frame, data), notes)
+    opened = replace(Opened.placed(source, partial(_frame, data), notes), unwritten=unwritten_slices(data, leading))
+    if not _white_is_zero(data):
+        return opened
+    return high_is_bright(opened, _WHITE_IS_ZERO, bits=8 * data.dtype.itemsize)
+
+
+def _white_is_zero(data: h5py.Dataset) -> bool:
+    """As HDF5's own specification of images has it."""
+    return bool(np.any(np.ravel(data.attrs.get(_WHITE_IS_ZERO, 0)) == 1))
 
 
 def _frame(data: h5py.Dataset) -> Frame:

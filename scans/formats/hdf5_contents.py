@@ -63,3 +63,26 @@ def require_sensible_chunks(path: Path, data: h5py.Dataset) -> None:
     if size > max(_CHUNK_OF_SMALL, _TIMES_THE_DATA * whole):
         raise FormatError(path, f"chunks of {data.chunks} in data of {data.shape}", "chunks no larger than that")
     require_bounded_filters(path, data)
+
+
+def unwritten_slices(data: h5py.Dataset, axis: int) -> str:
+    """Which slices along an axis have no voxel in the file, in words; empty where each has some.
+
+    HDF5 makes room for a chunk when it is first written. What was never written reads as if it were there.
+    """
+    stated = int(data.shape[axis])
+    if data.chunks is None:
+        missing = stated if data.id.get_offset() is None and not _is_compact(data) else 0
+        return f"data set {data.name} states {stated} slices, holds {stated - missing}" if missing else ""
+    depth, written = data.chunks[axis], set[int]()
+    data.id.chunk_iter(lambda chunk: written.add(chunk.chunk_offset[axis] // depth))
+    absent = [number for number in range(-(-stated // depth)) if number not in written]
+    missing = sum(min(depth, stated - number * depth) for number in absent)
+    if not missing:
+        return ""
+    first = absent[0] * depth
+    return f"data set {data.name} states {stated} slices, holds {stated - missing}: none was written at slice {first}"
+
+
+def _is_compact(data: h5py.Dataset) -> bool:
+    return bool(data.id.get_create_plist().get_layout() == h5py.h5d.COMPACT)

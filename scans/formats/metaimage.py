@@ -70,6 +70,9 @@ def _source(path: Path, header: TextHeader, shape: Triple, stack: ExitStack) -> 
     skip = header.number("headersize", 0)
     if skip == -1:
         skip = data_path.stat().st_size - math.prod(shape) * stored.itemsize - offset
+    packed, present = header.number("compresseddatasize", 0), data_path.stat().st_size - offset
+    if packed > present:
+        raise FormatError(path, f"truncated: states {packed} bytes of packed voxels, holds {present}", WHOLE_FILE)
     decoder = open_zlib if _true(header.get("compresseddata", "False")) else None
     return Layout(data_path, shape, stored, offset=offset, skip=skip, decoder=decoder).open(stack)
 

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from scans.formats.errors import GREY_VALUES, ONE_VOLUME, FormatError, NoSpacing, SpacingMissing, guarded
+from scans.formats.errors import GREY_VALUES, ONE_VOLUME, WHOLE_FILE, FormatError, NoSpacing, SpacingMissing, guarded
 from scans.geometry import Frame, Spacing, Triple
 
 MOST_SLICES = 1 << 20
@@ -52,6 +52,17 @@ class Opened:
     """Why there is no frame, for SpacingMissing."""
     notes: tuple[str, ...] = ()
     """What whoever brought the file should know of how it was read, a sentence each: files that were passed over."""
+    labels: VoxelSource | None = None
+    """The voxels as labels, where these are others than the grey values: a scan may be inverted, a class may not."""
+    unwritten: str = ""
+    """What of the voxels was never written, which labels may leave out, and a scan may not; empty: nothing."""
+
+    def voxels(self, path: Path, *, labels: bool) -> CheckedVoxels:
+        """The grey values, or the labels. Raises FormatError as `CheckedVoxels.of`, and for what was never written."""
+        voxels = CheckedVoxels.of(path, (self.labels or self.source) if labels else self.source)
+        if self.unwritten and not labels:
+            raise FormatError(path, self.unwritten, WHOLE_FILE)
+        return voxels
 
     @classmethod
     def placed(cls, source: VoxelSource, frame: Callable[[], Frame], notes: tuple[str, ...] = ()) -> Opened:

@@ -24,6 +24,7 @@ _GREATEST_RATIO = 1100
 _GZIP_START = 1 << 15
 _PIECE = 1 << 20
 _TRAILING_BYTES = 1 << 20
+"""That may follow the last voxel, if they are fewer than a slice: some programs fill the last block of a file."""
 
 
 class ByteStream(Protocol):
@@ -60,6 +61,8 @@ class DecodedBytes:
     path: Path
     restart: Callable[[], BufferedIOBase]
     """Opens the decoder at the first decoded byte."""
+    fewest_too_many: int
+    """Bytes after the last voxel that are no mere filling."""
     _decoder: BufferedIOBase | None = None
     _position: int = 0
     _finished: bool = False
@@ -79,15 +82,16 @@ class DecodedBytes:
         return count
 
     def finish(self) -> None:
-        """Decodes to the end, where the checksum is; raises FormatError if much more than the voxels follows."""
+        """Decodes to the end, where the checksum is; raises FormatError if more than the voxels follows."""
         if self._finished or self._decoder is None:
             return
         beyond = 0
         while piece := self._decoder.read(_PIECE):
             beyond += len(piece)
             self._position += len(piece)
-            if beyond > _TRAILING_BYTES:
-                raise FormatError(self.path, "more data follows after the last voxel that the header names", WHOLE_FILE)
+            if beyond >= self.fewest_too_many:
+                found = "holds more slices than it states: more data follows after the last voxel that the header names"
+                raise FormatError(self.path, found, WHOLE_FILE)
         self._finished = True
 
     def close(self) -> None:
@@ -168,11 +172,9 @@ class FlatSource:
         first = self.offset + start * slab[0].nbytes
         count = self.stream.read_into(first, slab.reshape(-1).view(np.uint8).data)
         if count < slab.nbytes:
-            raise FormatError(
-                self.path,
-                f"truncated: the voxels end in slice {start + count // slab[0].nbytes} of {self.shape[0]}",
-                WHOLE_FILE,
-            )
+            held = start + count // slab[0].nbytes
+            found = f"truncated: states {self.shape[0]} slices, holds {held}: the voxels end in slice {held}"
+            raise FormatError(self.path, found, WHOLE_FILE)
         if stop == self.shape[0]:
             self.stream.finish()
         return self.scale.apply(slab) if self.scale else slab
@@ -192,22 +194,36 @@ class Layout:
     scale: Scale | None = None
     decoder: Callable[[BinaryIO], Any] | None = None
     """Decodes deflate from where a file stands; None: the voxels are plain."""
+    ends_file: bool = True
+    """Whether nothing follows the voxels but what fills the last block of a file."""
 
     def open(self, stack: ExitStack) -> FlatSource:
-        """The voxels. Raises FormatError where the file is certainly too short for them."""
+        """The voxels. Raises FormatError where the file is certainly too short for them, or holds more slices."""
         file = stack.enter_context(self.path.open("rb"))
         present = self.path.stat().st_size - self.offset
         stream: ByteStream = PlainBytes(file)
         begin = self.offset
         if self.decoder:
-            stream = DecodedBytes(self.path, partial(_decode_from, file, self.offset, self.decoder))
+            restart = partial(_decode_from, file, self.offset, self.decoder)
+            stream = DecodedBytes(self.path, restart, min(self._slice_bytes, _TRAILING_BYTES))
             stack.callback(stream.close)
             begin, present = 0, present * _GREATEST_RATIO
-        needed = int(np.prod(self.shape, dtype=object)) * self.stored.itemsize + self.skip
-        if self.skip < 0 or present < needed:
-            found = f"truncated: the header announces {needed} bytes of voxels, at most {max(present, 0)} can be there"
-            raise FormatError(self.path, found, WHOLE_FILE)
+        self._require_stated_slices(present)
         return FlatSource(self.path, stream, begin + self.skip, self.shape, self.stored, self.scale)
+
+    @property
+    def _slice_bytes(self) -> int:
+        return self.shape[1] * self.shape[2] * self.stored.itemsize
+
+    def _require_stated_slices(self, present: int) -> None:
+        needed = self.shape[0] * self._slice_bytes + self.skip
+        held = max(0, present - max(0, self.skip)) // self._slice_bytes
+        states = f"states {self.shape[0]} slices, holds {'at most ' if self.decoder else ''}{held}"
+        if self.skip < 0 or present < needed:
+            found = f"the header announces {needed} bytes of voxels, at most {max(present, 0)} can be there"
+            raise FormatError(self.path, f"truncated: {found}: {states}", WHOLE_FILE)
+        if self.decoder is None and self.ends_file and present - needed >= min(self._slice_bytes, _TRAILING_BYTES):
+            raise FormatError(self.path, f"{states}: {present - needed} bytes follow the last one", WHOLE_FILE)
 
 
 def _decode_from(file: BinaryIO, offset: int, decoder: Callable[[BinaryIO], Any]) -> BufferedIOBase:

@@ -13,10 +13,13 @@ import tifffile
 from numpy.typing import NDArray
 
 from scans.formats.errors import ONE_VOLUME, WHOLE_FILE, FormatError, silence
+from scans.formats.polarity import high_is_bright, inverted
 from scans.formats.sources import Opened, VoxelSource
 from scans.formats.streams import Layout
 from scans.formats.tiff_compression import require_decodable
+from scans.formats.tiff_counts import require_stated_slices
 from scans.formats.tiff_pages import count_pages
+from scans.formats.tiff_polarity import INTERPRETATION, bits_of, is_mask, low_is_bright
 from scans.formats.tiff_spacing import frame_of_tiff, require_short_description
 from scans.geometry import Triple
 
@@ -38,7 +41,13 @@ def open_tiff(path: Path, stack: ExitStack) -> Opened:
         raise FormatError(path, f"{len(tiff.series)} images of different size or type: {listed}", ONE_VOLUME)
     series = tiff.series[0]
     shape = _shape(path, series)
-    return Opened.placed(_source(path, tiff, shape, stack), partial(frame_of_tiff, tiff))
+    require_stated_slices(path, tiff, series)
+    stored = _source(path, tiff, shape, stack)
+    opened = Opened.placed(stored, partial(frame_of_tiff, tiff))
+    page = series.keyframe
+    if not low_is_bright(path, page):
+        return opened
+    return high_is_bright(opened, INTERPRETATION, bits=bits_of(page), mask=is_mask(page))
 
 
 def _shape(path: Path, series: tifffile.TiffPageSeries) -> Triple:
@@ -73,7 +82,7 @@ def _source(path: Path, tiff: tifffile.TiffFile, shape: Triple, stack: ExitStack
     series = tiff.series[0]
     if series.dataoffset is not None:
         stored = np.dtype(series.dtype).newbyteorder(">" if tiff.byteorder == ">" else "<")
-        return Layout(path, shape, stored, offset=int(series.dataoffset)).open(stack)
+        return Layout(path, shape, stored, offset=int(series.dataoffset), ends_file=False).open(stack)
     if len(series.pages) != shape[0]:
         raise FormatError(path, f"{len(series.pages)} pages for {shape[0]} slices", "one page per slice")
     return _PageSource(path, series, shape, np.dtype(series.dtype))
@@ -92,6 +101,8 @@ class _PageSource:
             page = self.series.pages[index]
             if page is None:
                 raise FormatError(self.path, f"the page of slice {index} is not in the file", WHOLE_FILE)
+            if page.aspage().photometric != self.series.keyframe.photometric:
+                raise FormatError(self.path, f"page {page.index} has another {INTERPRETATION}", "one for all pages")
             out[...] = read_page(self.path, page, self.shape[1:])
         return slab
 
@@ -105,3 +116,11 @@ def read_page(path: Path, page: Any, size: tuple[int, int]) -> NDArray[Any]:
     require_decodable(path, page)
     pixels: NDArray[Any] = page.asarray(maxworkers=1)
     return pixels.reshape(size)
+
+
+def read_slice(path: Path, page: Any, *, labels: bool) -> NDArray[Any]:
+    """The pixels, (Y, X), of a page that is a slice by itself: high is bright, but for labels that are no mask."""
+    pixels = read_page(path, page, page.shape)
+    if low_is_bright(path, page) and (is_mask(page) or not labels):
+        return inverted(pixels, bits=bits_of(page))
+    return pixels

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -14,7 +14,8 @@ from scans.formats.entries import Entries
 from scans.formats.errors import GREY_VALUES, FormatError, silence
 from scans.formats.numbered_names import last_number
 from scans.formats.sources import Opened
-from scans.formats.tiff import read_page
+from scans.formats.tiff import read_slice
+from scans.formats.tiff_counts import require_one_of
 from scans.formats.tiff_pages import count_pages
 from scans.geometry import Triple
 
@@ -44,9 +45,10 @@ def open_tiff_slices(entries: Entries, names: list[str]) -> Opened:
     if len(folders) > 1:
         raise FormatError(entries.path, f"TIFF files in {len(folders)} folders: {', '.join(folders[:4])}", "one folder")
     _require_no_gap(entries, names)
-    first = _read_slice(entries, names[0])
+    first = _read_slice(entries, names[0], of=len(names))
     source = _SliceSource(entries, tuple(names), (len(names), *first.shape), first.dtype)
-    return Opened(source, None, "a folder of TIFF slices does not say how far apart they are")
+    why = "a folder of TIFF slices does not say how far apart they are"
+    return Opened(source, None, why, labels=replace(source, labels=True))
 
 
 def _require_no_gap(entries: Entries, names: list[str]) -> None:
@@ -64,8 +66,13 @@ def _require_no_gap(entries: Entries, names: list[str]) -> None:
         )
 
 
-def _read_slice(entries: Entries, name: str, *, like: _Form | None = None) -> NDArray[Any]:
-    """The pixels, (Y, X), of a file of one page, which has to be `like` the first slice; None: it is the first."""
+def _read_slice(
+    entries: Entries, name: str, *, of: int, like: _Form | None = None, labels: bool = False
+) -> NDArray[Any]:
+    """The pixels, (Y, X), of a file of one page, which has to be `like` the first slice; None: it is the first.
+
+    It is one `of` so many; its description may count itself, or all of them.
+    """
     path = entries.path / name
     with entries.open(name) as file:
         pages = count_pages(path, file)
@@ -77,7 +84,8 @@ def _read_slice(entries: Entries, name: str, *, like: _Form | None = None) -> ND
                 raise FormatError(path, f"a colour picture, {page.axes} of {page.shape}", GREY_VALUES)
             if like is not None and page.shape != like.size:  # before it is unpacked
                 raise _another_form(path, _Form(page.shape, page.dtype or np.dtype(bool)), like)
-            pixels = read_page(path, page, page.shape)
+            require_one_of(path, tiff, of)
+            pixels = read_slice(path, page, labels=labels)
     if like is not None and pixels.dtype != like.dtype:
         raise _another_form(path, _Form(pixels.shape, pixels.dtype), like)
     return pixels
@@ -93,10 +101,12 @@ class _SliceSource:
     names: tuple[str, ...]
     shape: Triple
     dtype: np.dtype[Any]
+    labels: bool = False
+    """Whether they are classes, and not grey values."""
 
     def read(self, start: int, stop: int) -> NDArray[Any]:
         first = _Form(self.shape[1:], self.dtype)
         slab = np.empty((stop - start, *self.shape[1:]), self.dtype)
         for out, name in zip(slab, self.names[start:stop], strict=True):
-            out[...] = _read_slice(self.entries, name, like=first)
+            out[...] = _read_slice(self.entries, name, of=len(self.names), like=first, labels=self.labels)
         return slab

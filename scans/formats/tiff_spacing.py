@@ -66,7 +66,7 @@ def _affine(description: str) -> Frame | None:
 
 
 def _ome(description: str) -> list[_Length]:
-    fields = _attributes(_pixels(description))
+    fields = ome_pixels(description)
     lengths = []
     for axis in "ZYX":
         size, unit = fields.get(f"PhysicalSize{axis}"), fields.get(f"PhysicalSize{axis}Unit", "um")
@@ -74,6 +74,11 @@ def _ome(description: str) -> list[_Length]:
             raise NoSpacing(f"the OME metadata states no PhysicalSize{axis}")
         lengths.append((float(size), unit_of(unit)))
     return lengths
+
+
+def ome_pixels(description: str) -> dict[str, str]:
+    """The attributes of the first element Pixels of OME's XML; none where there is no such element."""
+    return _attributes(_pixels(description))
 
 
 def _pixels(description: str) -> str:

@@ -44,9 +44,9 @@ def open_labels(path: Path, image: Volume, organs: OrganMap, *, dataset: str | N
             yield _placed_on(image, segments, partial=True)
             return
         try:
-            labels = stack.enter_context(open_volume(path, dataset=dataset))
+            labels = stack.enter_context(open_volume(path, dataset=dataset, labels=True))
         except SpacingMissing:
-            unplaced = stack.enter_context(open_volume(path, spacing=image.spacing, dataset=dataset))
+            unplaced = stack.enter_context(open_volume(path, spacing=image.spacing, dataset=dataset, labels=True))
             labels = replace(unplaced, frame=image.frame)
         yield _placed_on(image, labels, partial=False)
 
