@@ -171,6 +171,8 @@ class Settings(BaseSettings):
     """Share of the scans that the shadow runs on, 0 to 1; a scan's id decides whether it is one of them."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """Least level of what is logged to stderr."""
+    log_format: Literal["text", "json"] = "text"
+    """How it is logged: lines of key=value, or one JSON object a line."""
 
     @property
     def references(self) -> tuple[str, ...]:

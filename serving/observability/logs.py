@@ -1,24 +1,26 @@
-"""Structured logging: one line an event on stderr, `time=... level=... event=... key=value ...`."""
+"""Structured logging: one line an event on stderr, `time=... level=... event=... key=value ...`, or one JSON object."""
 
 from __future__ import annotations
 
 import contextvars
+import json
 import logging
+import math
 import sys
 import time
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Literal
 
 FIELDS = "ricefish_fields"
 _BOUND: ContextVar[Mapping[str, str]] = ContextVar("ricefish_bound", default=MappingProxyType({}))
 
 
-def configure(level: str) -> None:
+def configure(level: str, *, form: Literal["text", "json"] = "text") -> None:
     """Sends every log record of the process to stderr in this form; libraries speak from warnings on."""
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(KeyValueFormatter())
+    handler.setFormatter(JsonFormatter() if form == "json" else KeyValueFormatter())
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(logging.WARNING)
@@ -56,19 +58,42 @@ class KeyValueFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """One line, and the traceback indented below it where there is one, so that no text begins a line."""
-        fields = {
-            "time": f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(record.created))}.{int(record.msecs):03d}Z",
-            "level": record.levelname.lower(),
-            "event": record.getMessage(),
-            **({} if record.name == "ricefish" else {"logger": record.name}),
-            **getattr(record, FIELDS, {}),
-        }
-        fields |= {name: value for name, value in _BOUND.get().items() if name not in fields}
+        fields = {**_about(record), "event": record.getMessage(), **_said(record)}
         line = " ".join(f"{key}={quoted(value)}" for key, value in fields.items())
         if not record.exc_info:
             return line
         traceback = self.formatException(record.exc_info).splitlines()
         return "\n".join([line, *(f"  {escaped(below)}" for below in traceback)])
+
+
+class JsonFormatter(logging.Formatter):
+    """`{"time": ..., "level": ..., "message": NAME, ...}`, the fields as they are and a traceback as `exception`."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """One object on one line, in ASCII."""
+        fields = {**_about(record), "message": record.getMessage(), **_said(record)}
+        if record.exc_info:
+            fields["exception"] = self.formatException(record.exc_info)
+        return json.dumps({name: _plain(value) for name, value in fields.items()}).replace("\x7f", "\\u007f")
+
+
+def _about(record: logging.LogRecord) -> dict[str, str]:
+    moment = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
+    return {"time": f"{moment}.{int(record.msecs):03d}Z", "level": record.levelname.lower()}
+
+
+def _said(record: logging.LogRecord) -> dict[str, Any]:
+    """The fields of a record, and those that are bound where it was logged."""
+    logger = {} if record.name == "ricefish" else {"logger": record.name}
+    said = {**logger, **getattr(record, FIELDS, {})}
+    return {**said, **{name: value for name, value in _BOUND.get().items() if name not in said}}
+
+
+def _plain(value: Any) -> Any:
+    """What JSON has a word for, and text for all else."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    return value if isinstance(value, str | int | float | None) else str(value)
 
 
 def quoted(value: Any) -> str:

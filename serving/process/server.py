@@ -31,7 +31,7 @@ GRACE_SECONDS = 30
 
 def serve(settings: Settings, create_app: Callable[[Settings], FastAPI]) -> int:
     """Serves an app until told to stop (SIGTERM, SIGINT); gives the exit status. Prints its address once it answers."""
-    logs.configure(settings.log_level)
+    logs.configure(settings.log_level, form=settings.log_format)
     try:
         app = create_app(settings)
     except TracingError as missing:
@@ -61,6 +61,8 @@ def serve(settings: Settings, create_app: Callable[[Settings], FastAPI]) -> int:
     runner = asyncio.Runner(loop_factory=config.get_loop_factory())
     with contextlib.suppress(KeyboardInterrupt, SystemExit), runner:
         runner.run(server.serve())
+    if server.started:
+        logs.event("stopped", seconds=server.seconds_since_told)
     error: Exception | None = app.state.startup_error
     if error is not None:
         if not isinstance(error, DatabaseError | LoadRefused | ModelError | NoKeys | StoreError):
@@ -95,6 +97,11 @@ class _Server(uvicorn.Server):
         self._captured_signals.append(sig)
         self._app.state.resources.readiness.draining = True
 
+    @property
+    def seconds_since_told(self) -> float:
+        """To stop; 0 where it stopped by itself."""
+        return 0.0 if self._told is None else time.monotonic() - self._told
+
     async def on_tick(self, counter: int) -> bool:
         """Ten times a second."""
         if counter % 10 == 0:
@@ -103,7 +110,7 @@ class _Server(uvicorn.Server):
                 if isinstance(connection, BoundedConnection):
                     connection.sweep(now)
         if self._told is not None:
-            waited = time.monotonic() - self._told
+            waited = self.seconds_since_told
             if self._parking is None:
                 logs.event("draining", least_seconds=self._drain_seconds)
                 self._parking = asyncio.create_task(self._park())

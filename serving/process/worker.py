@@ -6,6 +6,7 @@ import logging
 import signal
 import sys
 import threading
+import time
 
 from serving.models.served import ModelError
 from serving.observability import logs
@@ -25,7 +26,7 @@ def work(settings: Settings) -> int:
 
     Prints a line once it takes scans.
     """
-    logs.configure(settings.log_level)
+    logs.configure(settings.log_level, form=settings.log_format)
     stop_requested = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop_requested.set())
@@ -39,6 +40,9 @@ def work(settings: Settings) -> int:
                     logs.event("thread_ended", level=logging.ERROR, part=part)
                     print(f"ricefish: a thread of {part} has ended; the log says why", file=sys.stderr)
                     return 1
+            logs.event("draining")
+            told = time.monotonic()
+        logs.event("stopped", worker=name, seconds=time.monotonic() - told)
     except (DatabaseError, ModelError, PortTaken, StoreError, TracingError) as error:
         print(f"ricefish: {error}", file=sys.stderr)
         return 1

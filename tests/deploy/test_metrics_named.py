@@ -52,6 +52,26 @@ def test_every_metric_that_is_asked_for_is_documented(queries: Any) -> None:
     assert unknown == set()
 
 
+def test_every_alert_names_its_place_on_the_page_for_who_is_woken() -> None:
+    """The file is there, and so is the heading that the anchor is made of."""
+    groups = yaml.safe_load(RULES.read_text(encoding="utf-8"))["groups"]
+    for rule in (rule for group in groups for rule in group["rules"]):
+        page, _, anchor = rule["annotations"]["runbook_url"].partition("#")
+        headings = re.findall(r"^#+ (.+)$", (REPOSITORY / page).read_text(encoding="utf-8"), re.MULTILINE)
+        assert anchor == rule["alert"].lower()
+        assert anchor in [heading.lower().replace(" ", "-") for heading in headings]
+
+
+def test_the_dashboard_can_be_narrowed_to_an_instance() -> None:
+    """By a variable that every query asks for, but for that of alerts, which may be of no instance."""
+    (variable,) = dashboard()["templating"]["list"]
+    assert (variable["name"], variable["includeAll"], variable["multi"]) == ("instance", True, True)
+    for query in dashboard_queries():
+        selectors = re.findall(r"\b(?:ricefish_\w+|process_\w+|up)\b({[^}]*})?", query.replace('"ricefish', '"'))
+        assert all('instance=~"$instance"' in selector for selector in selectors), query
+        assert selectors or "ALERTS" in query
+
+
 def test_panels_do_not_overlap_and_have_ids_of_their_own() -> None:
     """Grafana draws two panels in one place without a word."""
     panels = dashboard()["panels"]
@@ -69,6 +89,7 @@ def test_panels_do_not_overlap_and_have_ids_of_their_own() -> None:
         taken |= cells
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("queries", [rule_queries, dashboard_queries], ids=["alerts", "dashboard"])
 def test_prometheus_understands_every_query(queries: Any, tmp_path: Path) -> None:
     """promtool parses each expression, of the alerts and of the panels."""
@@ -83,6 +104,7 @@ def test_prometheus_understands_every_query(queries: Any, tmp_path: Path) -> Non
         assert done.returncode == 0, done.stdout + done.stderr
 
 
+@pytest.mark.process
 def test_prometheus_understands_its_configuration(tmp_path: Path) -> None:
     """promtool accepts what compose.yaml mounts, with the rules where it mounts them."""
     promtool = shutil.which("promtool")

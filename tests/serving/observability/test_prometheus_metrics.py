@@ -187,6 +187,7 @@ def test_a_worker_has_metrics_of_its_own(tmp_path: Path, model_dir: Path, exampl
         with pytest.raises(servers.DidNotStart, match=r"RICEFISH_METRICS_PORT is .* already in use"):
             servers.worker(tmp_path, name="gpu-2", store=tmp_path / "store", **taken).start()
         assert worker.stop() == 0
+        assert re.search(r"event=stopped worker=gpu-1 seconds=\S+$", worker.log.read_text().rstrip())
     finally:
         worker.kill()
         server.kill()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextvars
+import json
 import logging
 import re
 import sys
@@ -9,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from serving.observability import logs
 from serving.observability.logs import FIELDS, KeyValueFormatter
 from serving.settings import Settings, SettingsError, read_settings
 from serving.storage import FolderStore, StoreError
@@ -88,6 +91,30 @@ def test_nothing_in_a_log_line_acts_upon_who_reads_it(letter: str) -> None:
     assert all(line.isprintable() for line in (first, *below))
     assert letter.encode("unicode_escape").decode() in first
     assert all(line.startswith("  ") for line in below) and "a.nii" in below[-1] + below[-2]
+
+
+def test_a_log_line_can_be_a_json_object() -> None:
+    """Fields keep their types, what is bound is there, and a traceback stays on the line, with nothing that acts."""
+    try:
+        raise ValueError("no\u202e \x1b\x7f \ud800 end")
+    except ValueError:
+        record = logging.LogRecord("ricefish", logging.ERROR, __file__, 1, "scan_failed", None, sys.exc_info())
+    setattr(record, FIELDS, {"scan": "ab12", "seconds": 0.123456, "rate": float("nan"), "path": Path("a b"), "slab": 3})
+
+    def formatted() -> str:
+        logs.bind(request="r1")
+        return logs.JsonFormatter().format(record)
+
+    line = contextvars.copy_context().run(formatted)
+    assert line.isprintable()
+    assert line.isascii()
+    read = json.loads(line)
+    assert re.fullmatch(r"20\d\d-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", read.pop("time"))
+    assert "ValueError: no" in read.pop("exception")
+    assert read == {
+        **{"level": "error", "message": "scan_failed", "scan": "ab12", "seconds": 0.123456},
+        **{"rate": "nan", "path": "a b", "slab": 3, "request": "r1"},
+    }
 
 
 def test_every_setting_is_documented() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import signal
 import threading
 import time
@@ -156,11 +157,14 @@ def test_streams_of_events_do_not_hold_the_end_up(tmp_path: Path, model_dir: Pat
 
 @pytest.mark.process
 def test_a_second_signal_ends_the_wait(tmp_path: Path, model_dir: Path) -> None:
-    """Whoever cannot wait for RICEFISH_DRAIN_SECONDS signals again."""
-    server = RunningServer(tmp_path, model_dir, drain_seconds=3600).start()
+    """Whoever cannot wait for RICEFISH_DRAIN_SECONDS signals again; the last line, as JSON, says that it stopped."""
+    server = RunningServer(tmp_path, model_dir, drain_seconds=3600, log_format="json").start()
     server.process.send(signal.SIGTERM)
-    server.until(lambda: "event=draining" in server.log)
+    server.until(lambda: '"message": "draining"' in server.log)
     assert server.end() == 0
+    *_, last = [json.loads(line) for line in server.log.splitlines() if line.startswith("{")]
+    assert (last["level"], last["message"]) == ("info", "stopped")
+    assert last["seconds"] > 0
 
 
 def test_a_probe_looks_once_for_all_who_ask(monkeypatch: pytest.MonkeyPatch) -> None:
