@@ -162,6 +162,7 @@ def test_a_gpu_is_asked_for_once_for_each_worker() -> None:
     assert container["env"] == [{"name": "RICEFISH_DEVICE", "value": "cuda"}]
 
 
+@pytest.mark.process
 def test_workers_are_scaled_by_queries_that_prometheus_understands(tmp_path: Path) -> None:
     """The autoscaler is for the StatefulSet of workers and asks for metrics that there are."""
     (scaled,) = documents(ROOT / "keda/autoscaling.yaml")
