@@ -17,6 +17,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from scans.formats.units import UNITS, in_unit
 from scans.geometry import Frame, Triple
+from scans.intensity import Window
 from scans.organs import OrganMap
 
 if TYPE_CHECKING:
@@ -50,10 +51,12 @@ class Pyramid:
         frame: Frame,
         organs: OrganMap | None,
         slab_slices: int,
+        window: Window | None = None,
     ) -> Pyramid:
         """An empty pyramid: metadata, and no voxel yet. Raises ValueError unless `slab_slices` is a power of two.
 
-        With organs it is an OME image label as well: colours, and names as properties.
+        With organs it is an OME image label as well: colours, and names as properties. With a window of grey values it
+        says that viewers should show these.
         """
         if slab_slices < 1 or slab_slices & (slab_slices - 1):
             raise ValueError(f"slabs of {slab_slices} slices; a pyramid needs a power of two")
@@ -61,7 +64,7 @@ class Pyramid:
         from zarr.codecs import ZstdCodec  # noqa: PLC0415
 
         count = _level_count(shape)
-        group = zarr.create_group(folder, zarr_format=3, attributes=_attributes(count, frame, organs))
+        group = zarr.create_group(folder, zarr_format=3, attributes=_attributes(count, frame, organs, window))
         for level in range(count):
             z, y, x = (-(-size >> level) for size in shape)
             depth = max(1, slab_slices >> level)
@@ -154,7 +157,7 @@ def _level_count(shape: Triple) -> int:
     return min(halvings + 1, _MOST_LEVELS)
 
 
-def _attributes(levels: int, frame: Frame, organs: OrganMap | None) -> dict[str, Any]:
+def _attributes(levels: int, frame: Frame, organs: OrganMap | None, window: Window | None) -> dict[str, Any]:
     from ome_zarr_models.v05.image_label import ImageLabelAttrs  # noqa: PLC0415  as in create
 
     units = [UNITS[symbol] for symbol in reversed(frame.units_in(OME_ZARR_UNITS))]
@@ -178,6 +181,8 @@ def _attributes(levels: int, frame: Frame, organs: OrganMap | None) -> dict[str,
     if organs:
         ome["image-label"] = _image_label(organs)
         ome["multiscales"][0]["name"] = "segmentation"
+    if window:
+        ome["omero"] = {"channels": [_channel(window)]}
     ImageLabelAttrs.model_validate(ome)
     affine = [list(row) for row in frame.affine]
     return {"ome": ome, "ricefish": {"affine": affine, "world": "RAS+, mm, of voxel index x, y, z"}}
@@ -189,3 +194,8 @@ def _image_label(organs: OrganMap) -> dict[str, Any]:
         "colors": [{"label-value": organ.index, "rgba": [*organ.colour, 255]} for organ in organs.organs],
         "properties": [{"label-value": organ.index, "name": organ.name} for organ in organs.organs],
     }
+
+
+def _channel(window: Window) -> dict[str, Any]:
+    limits = {"min": window.lower, "max": window.upper, "start": window.lower, "end": window.upper}
+    return {"label": "scan", "color": "FFFFFF", "active": True, "window": limits}

@@ -64,8 +64,13 @@ def zip_bytes(entries: Iterable[ZipEntry]) -> int:
 
 def zip_stream(entries: Iterable[ZipEntry]) -> Iterator[bytes]:
     """The archive, piece by piece. Raises OSError where a file does not have the size that was announced."""
+    return zip_in_order(_ordered(entries))
+
+
+def zip_in_order(entries: Iterable[ZipEntry]) -> Iterator[bytes]:
+    """Like `zip_stream`, of files that may be made one after another: each is asked for when the last has been sent."""
     written, offset = [], 0
-    for entry in _ordered(entries):
+    for entry in entries:
         header = _local_header(entry)
         yield header
         checksum, size = 0, 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +19,7 @@ from scans.overlay import overlay
 from serving.observability import logs
 from serving.queue.jobs import Job, Jobs
 from serving.queue.scan import Scan
+from serving.segmentation.labelled_image import labelled_image
 from serving.segmentation.stored_segmentation import ResultDamaged, StoredSegmentation
 from serving.segmentation.stored_voxels import open_voxels
 from serving.storage import Store
@@ -33,10 +34,7 @@ class SliceNotFound(LookupError):
 
 
 class UnknownFormat(ValueError):
-    """A format in which a segmentation cannot be fetched."""
-
-    def __init__(self, name: str) -> None:
-        super().__init__(f"format is {name!r}; a segmentation can be fetched as {', '.join(DOWNLOADS)}")
+    """A format in which a segmentation cannot be fetched, or not with its scan."""
 
 
 @dataclass(frozen=True)
@@ -61,23 +59,27 @@ class Results:
         self._store = store
         self._jobs = jobs
 
-    def download(self, scan: Scan, job: Job, format_name: str) -> Download:
-        """The segmentation with the frame of the scan, named after the scan's file.
+    def download(self, scan: Scan, job: Job, format_name: str, *, with_scan: bool = False) -> Download:
+        """The segmentation with the frame of the scan, named after the scan's file; in OME-Zarr also beside the scan.
 
-        Raises UnknownFormat, and ResultDamaged once all of it was looked at.
+        Raises UnknownFormat, and DataDamaged once all of the segmentation was looked at.
         """
         if format_name not in DOWNLOADS:
-            raise UnknownFormat(format_name)
+            raise UnknownFormat(f"format is {format_name!r}; a segmentation can be fetched as {', '.join(DOWNLOADS)}")
+        if with_scan and format_name != OME_ZARR:
+            raise UnknownFormat(f"scan is true and format {format_name!r}; the scan can be fetched with {OME_ZARR}")
         sent = DOWNLOADS[format_name]
         suffix = sent.suffixes[0]
         with self._remaking(scan):
             segmentation = StoredSegmentation(self._store, scan, job.checksums)
             sizes = segmentation.sizes()
+        length = None
         if format_name == OME_ZARR:
             entries = [ZipEntry(name, size, _opener(segmentation, name)) for name, size in sizes.items()]
-            length, pieces = zip_bytes(entries), zip_stream(entries)
+            length = None if with_scan else zip_bytes(entries)
+            pieces = self._labelled(scan, entries) if with_scan else zip_stream(entries)
         else:
-            length, pieces = None, _converted(segmentation, scan, suffix)
+            pieces = _converted(segmentation, scan, suffix)
         name = f"{stem(Path(scan.upload.filename))}_segmentation{suffix}"
         return Download(name, sent.media_type, length, self._sent(scan, pieces))
 
@@ -102,6 +104,11 @@ class Results:
         Image.fromarray(colours).save(buffer, format="PNG")
         return buffer.getvalue()
 
+    def _labelled(self, scan: Scan, labels: Sequence[ZipEntry]) -> Iterator[bytes]:
+        with open_voxels(self._store, scan):
+            pass  # where its file is gone, that is said before the first byte
+        return _labelled(self._store, scan, labels)
+
     @contextmanager
     def _remaking(self, scan: Scan) -> Iterator[None]:
         """Has a result made again that is found damaged within."""
@@ -115,6 +122,11 @@ class Results:
     def _sent(self, scan: Scan, pieces: Iterator[bytes]) -> Iterator[bytes]:
         with self._remaking(scan):
             yield from pieces
+
+
+def _labelled(store: Store, scan: Scan, labels: Sequence[ZipEntry]) -> Iterator[bytes]:
+    with open_voxels(store, scan) as voxels:
+        yield from labelled_image(scan, voxels.slabs(), labels)
 
 
 def _opener(segmentation: StoredSegmentation, name: str) -> Callable[[], BinaryIO]:

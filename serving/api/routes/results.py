@@ -21,6 +21,7 @@ from scans.model.judgement import OrganQuality
 from serving.api.dependencies import CallerResources, Resources, database_answers
 from serving.api.document import BINARY, refusals
 from serving.api.problems import NoResult, NotFinished
+from serving.api.query import Flag
 from serving.api.responses import ScanId, model_response, quality_response
 from serving.api.schemas import (
     BoxResponse,
@@ -40,6 +41,7 @@ _CSV_COLUMNS = (
     *("start_z", "start_y", "start_x", "stop_z", "stop_y", "stop_x", "touches_border"),
     *("quality", "slices"),
 )
+_WITH_SCAN = "Whether the scan is in it too, as an image that has the segmentation as its labels: in ome-zarr alone."
 _QUALITY_COLUMNS = ("slice", "good", "organ_voxels")
 _OR_CSV: dict[int | str, dict[str, Any]] = {200: {"content": {"text/csv": {"schema": {"type": "string"}}}}}
 
@@ -68,10 +70,12 @@ async def get_segmentation(
     resources: CallerResources,
     scan_id: ScanId,
     format_name: Annotated[str, Query(alias="format", json_schema_extra={"enum": list(DOWNLOADS)})] = "nii.gz",
+    with_scan: Annotated[Flag, Query(alias="scan", description=_WITH_SCAN)] = False,
 ) -> StreamingResponse:
     """The class index of every voxel, with the frame of the scan; made while it is sent."""
     scan, job = await run_in_threadpool(_finished, resources, scan_id)
-    download = await resources.slow_answers.make(lambda: resources.results.download(scan, job, format_name))
+    make = partial(resources.results.download, scan, job, format_name, with_scan=with_scan)
+    download = await resources.slow_answers.make(make)
     headers = {"Content-Disposition": _disposition(download.filename)}
     if download.length is not None:
         headers["Content-Length"] = str(download.length)

@@ -13,7 +13,6 @@ from urllib.parse import urlsplit
 import nibabel as nib
 import numpy as np
 import pytest
-import SimpleITK as sitk  # noqa: N813 - its customary name
 from PIL import Image
 
 from harness.offline import run_offline
@@ -90,35 +89,6 @@ def test_an_unknown_download_format_is_refused(server: RunningServer, finished: 
     answer = server.get(f"/v1/scans/{finished['id']}/segmentation?format=docx")
     assert answer.status_code == 400
     assert "nii.gz, tif, nrrd, ome-zarr" in answer.json()["detail"]
-
-
-def test_labels_have_a_description_for_itk_snap(server: RunningServer, finished: dict[str, object]) -> None:
-    """A file of its own, named after the scan's, for the NIfTI lies beside it."""
-    answer = server.get(f"/v1/scans/{finished['id']}/labels")
-    assert answer.headers["content-type"] == "text/plain; charset=utf-8"
-    assert 'filename="fish_7_labels.txt"' in answer.headers["content-disposition"]
-    lines = [line.split() for line in answer.text.splitlines() if not line.startswith("#")]
-    assert [(line[0], line[-1]) for line in lines[1:]] == [("1", '"heart"'), ("2", '"eye"')]
-
-
-def test_a_result_lies_on_a_scan_whose_qform_and_sform_differ(
-    server: RunningServer, example: Example, tmp_path: Path
-) -> None:
-    """Both forms and their codes come back, so that nibabel and ITK, which choose otherwise, place both files alike."""
-    turned = np.array([[0, -0.5, 0, 3], [0.75, 0, 0, -7.5], [0, 0, 1.5, 20], [0, 0, 0, 1]])
-    image = nib.Nifti1Image(example.grey.T, None)
-    image.header.set_sform(turned, code=3)
-    image.header.set_qform(np.diag([0.5, 0.75, 1.5, 1.0]), code=1)
-    nib.save(nib.Nifti1Image(example.grey.T, None, image.header), tmp_path / "scan.nii.gz")
-    ended = server.until_ended(server.post(tmp_path / "scan.nii.gz", "scan.nii.gz").json()["id"])
-    (tmp_path / "out.nii.gz").write_bytes(server.get(f"/v1/scans/{ended['id']}/segmentation").content)
-    before, after = nib.load(tmp_path / "scan.nii.gz"), nib.load(tmp_path / "out.nii.gz")
-    for field in ("qform_code", "sform_code", "srow_x", "srow_y", "srow_z", "quatern_d", "qoffset_x"):
-        np.testing.assert_array_equal(after.header[field], before.header[field])
-    np.testing.assert_array_equal(after.affine, before.affine)
-    scan, result = (sitk.ReadImage(str(tmp_path / name)) for name in ("scan.nii.gz", "out.nii.gz"))
-    for place in ("GetOrigin", "GetSpacing", "GetDirection"):
-        assert getattr(result, place)() == getattr(scan, place)()
 
 
 def test_organs_are_counted(server: RunningServer, finished: dict[str, object], tmp_path: Path) -> None:
