@@ -20,20 +20,20 @@ def open_container(path: Path, stack: ExitStack, dataset: str | None = None) -> 
 
     Raises FormatError where there is none, or parts of several.
     """
-    return _open_folder(path) if path.is_dir() else _open_archive(path, stack)
+    return _open_folder(path, stack) if path.is_dir() else _open_archive(path, stack)
 
 
 def open_slice(path: Path, stack: ExitStack) -> Opened:
-    """A single DICOM file: a volume of one slice."""
-    return open_slices(FolderEntries(path.parent, (path.name,)))
+    """A single DICOM file: a volume of one slice, or of its frames."""
+    return open_slices(FolderEntries(path.parent, (path.name,)), stack)
 
 
-def _open_folder(path: Path) -> Opened:
+def _open_folder(path: Path, stack: ExitStack) -> Opened:
     if any((path / marker).is_file() for marker in _ZARR_MARKERS):
         from scans.formats.ome_zarr import open_ome_zarr
 
         return open_ome_zarr(path)
-    return open_slices(FolderEntries.of(path))
+    return open_slices(FolderEntries.of(path), stack)
 
 
 def _open_archive(path: Path, stack: ExitStack) -> Opened:
@@ -45,4 +45,4 @@ def _open_archive(path: Path, stack: ExitStack) -> Opened:
 
         root = min(roots, key=lambda name: name.count("/")).rpartition("/")[0]
         return open_ome_zarr_zip(entries, root, stack)
-    return open_slices(entries)
+    return open_slices(entries, stack)

@@ -17,11 +17,11 @@ import numpy as np
 import pydicom
 from numpy.typing import NDArray
 
-from scans.formats.dicom_geometry import SlicePlace, check_steps, frame_of_slices
+from scans.formats.dicom_geometry import SlicePlace, check_steps, frame_of_slices, same_pixels
 from scans.formats.dicom_order import ORDER_TAGS, SliceNumbers, in_order, require_all
-from scans.formats.dicom_pixels import META_BYTES, require_readable_syntax, require_stated_size
+from scans.formats.dicom_pixels import META_BYTES, require_readable_syntax, require_stated_size, with_transfer_syntax
 from scans.formats.entries import Entries
-from scans.formats.errors import GREY_VALUES, WHOLE_FILE, FormatError, silence
+from scans.formats.errors import GREY_VALUES, WHOLE_FILE, FormatError, guarded, silence
 from scans.formats.polarity import inverted, inverted_note
 from scans.formats.sources import Opened
 from scans.geometry import Triple
@@ -94,10 +94,10 @@ def _notes(slices: list[_Slice]) -> tuple[str, ...]:
 
 
 def _read_slice(entries: Entries, name: str) -> _Slice | None:
-    with entries.stream(name) as file:
+    with guarded(entries.path / name, "reading the slice"), entries.stream(name) as file:
         require_readable_syntax(entries.path, name, file.read(META_BYTES))
         file.seek(0)
-        header = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=_TAGS)
+        header = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=_TAGS, force=True)
     if "Rows" not in header or "Columns" not in header:
         return None
     interpretation = str(header.get("PhotometricInterpretation") or _MONOCHROME).strip().upper()
@@ -138,7 +138,7 @@ def _require_one_series(entries: Entries, slices: list[_Slice]) -> None:
             )
         if not np.allclose(one.place.axes, first.place.axes, atol=1e-3):
             raise FormatError(entries.path, f"{first.name} and {one.name} lie at an angle", "parallel slices")
-        if one.place.pixel_mm != first.place.pixel_mm:
+        if not same_pixels(one.place.pixel_mm, first.place.pixel_mm):
             raise FormatError(entries.path, f"{first.name} and {one.name} differ in PixelSpacing", "one PixelSpacing")
 
 
@@ -172,8 +172,8 @@ class _DicomSource:
         return slab
 
     def _read_one(self, one: _Slice) -> NDArray[Any]:
-        with self.entries.open(one.name) as file:
-            content = pydicom.dcmread(file)
+        with guarded(self.entries.path / one.name, "reading the slice"), self.entries.open(one.name) as file:
+            content = with_transfer_syntax(pydicom.dcmread(file, force=True))
             stored = self._pixels(one, content)
         if stored.shape != one.size:
             raise FormatError(self.entries.path, f"{one.name} holds {stored.shape} pixels, not {one.size}", WHOLE_FILE)

@@ -19,6 +19,8 @@ EVEN = "slices at even distances, none missing and none twice"
 
 _AXES = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
 """Of a slice that states none."""
+_ROUNDED = 1e-3
+"""Share by which distances between pixels may differ: scanners round them in one slice and not in another."""
 _UNEVEN = 0.05
 """Share of the usual distance between slices by which one may differ: positions are stored rounded."""
 
@@ -99,6 +101,11 @@ def check_steps(path: Path, slices: list[tuple[str, SlicePlace]]) -> None:
     off = np.linalg.norm(positions - ideal, axis=1)
     if off.max() > max(0.1 * usual, _UNEVEN * len(slices) * usual):
         raise FormatError(path, f"{names[int(off.argmax())]} is shifted sideways by {off.max():.6g} mm", EVEN)
+
+
+def same_pixels(one: tuple[float, float] | None, other: tuple[float, float] | None) -> bool:
+    """Whether two slices have the same distances between pixels, but for the digits that were written of them."""
+    return one == other or (one is not None and other is not None and np.allclose(one, other, rtol=_ROUNDED, atol=0))
 
 
 def frame_of_slices(places: list[SlicePlace]) -> Frame:

@@ -6,14 +6,15 @@ from pathlib import Path
 
 import pydicom
 from pydicom.encaps import generate_frames
+from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from pydicom.valuerep import EXPLICIT_VR_LENGTH_32
 
 from scans.formats.codestreams import stated_size
+from scans.formats.dicom_prefix import first_element
 from scans.formats.errors import FormatError
 
 META_BYTES = 1 << 12
 """As many as the part of a file has that names its transfer syntax."""
-_META_AT = 132
 _PREFIX = "1.2.840.10008.1.2"
 _SYNTAXES = frozenset(
     _PREFIX + ending
@@ -32,16 +33,16 @@ def require_readable_syntax(path: Path, name: str, start: bytes) -> None:
 
     A deflated file is one of them: all of it would be unpacked, whatever it holds, for its header alone.
     """
-    syntax = _transfer_syntax(start)
+    syntax = _transfer_syntax(start, first_element(start) or 0)
     if syntax is None:
         raise FormatError(path, f"{name} does not name its transfer syntax where DICOM files do", _ACCEPTED)
     if syntax and syntax not in _SYNTAXES:
         raise FormatError(path, f"{name} is in transfer syntax {_NAMES.get(syntax, syntax)}", _ACCEPTED)
 
 
-def _transfer_syntax(start: bytes) -> str | None:
+def _transfer_syntax(start: bytes, at: int) -> str | None:
     """As pydicom will find it: the last in group 2, empty where there is none. None where that cannot be told."""
-    at, found = _META_AT, ""
+    found = ""
     while start[at : at + 2] == b"\x02\x00":
         kind = start[at + 4 : at + 6].decode("latin-1")
         if not (kind.isascii() and kind.isalpha() and kind.isupper()):
@@ -53,6 +54,15 @@ def _transfer_syntax(start: bytes) -> str | None:
             found = start[value : value + length].decode("latin-1").strip("\0 ")[:64]
         at = value + length
     return found if at + 2 <= len(start) else None
+
+
+def with_transfer_syntax(content: pydicom.Dataset) -> pydicom.Dataset:
+    """The same, with the transfer syntax in which it was read where it names none, as a file without prefix does."""
+    if "TransferSyntaxUID" not in content.file_meta:
+        implicit, little = content.original_encoding
+        plain = ImplicitVRLittleEndian if implicit else ExplicitVRLittleEndian
+        content.file_meta.TransferSyntaxUID = plain if little else ExplicitVRBigEndian
+    return content
 
 
 def require_stated_size(content: pydicom.Dataset, size: tuple[int, int]) -> None:

@@ -18,6 +18,7 @@ from typing import BinaryIO, Protocol
 from scans.formats.errors import FormatError
 from scans.formats.file_names import entry_name
 from scans.formats.numbered_names import natural_key
+from scans.formats.side_files import is_leftover
 
 LARGEST_ENTRY = 1 << 30
 """Bytes of the largest slice or compressed chunk that is taken from an archive."""
@@ -36,8 +37,6 @@ _ZIP_AGAIN = (
 
 LONGEST_NAME = 1024
 """Characters of the longest name of a file in a folder or archive."""
-
-_JUNK = {"thumbs.db", "desktop.ini", "dicomdir", "__macosx"}
 
 
 class Entries(Protocol):
@@ -165,9 +164,5 @@ def _require_name_inside(path: Path, name: str) -> None:
 
 
 def _useful(names: list[str]) -> tuple[str, ...]:
-    useful = [name for name in names if not any(_is_junk(part) for part in name.split("/"))]
+    useful = [name for name in names if not any(is_leftover(part) for part in name.split("/"))]
     return tuple(sorted(useful, key=natural_key))
-
-
-def _is_junk(part: str) -> bool:
-    return part.startswith(".") or part.lower() in _JUNK

@@ -81,7 +81,7 @@ def guarded(path: Path, doing: str) -> Iterator[None]:
 
 
 def _damaged(path: Path, doing: str, error: Exception) -> FormatError:
-    reason = " ".join(str(error).split())[:300] or type(error).__name__
+    reason = " ".join(str(error).replace(str(path), path.name).split())[:300] or type(error).__name__
     return FormatError(path, f"damaged or truncated: {reason} (while {doing})", WHOLE_FILE)
 
 

@@ -51,6 +51,8 @@ class Format:
     """Whether the reader takes a file that is packed with gzip as a whole."""
     folders: bool = False
     """Whether the reader takes folders."""
+    in_archives: bool = False
+    """Whether the reader takes `beside`, a file that is an archive's, with those beside it."""
     datasets: bool = False
     """Whether the reader takes `dataset`, the name of one of several volumes in a file."""
     writers: Mapping[str, str] = field(default_factory=dict)
@@ -63,10 +65,11 @@ class Format:
 
 FORMATS: tuple[Format, ...] = (
     Format(
-        accepted="NIfTI (.nii, .nii.gz)",
-        suffixes=(".nii", ".nii.gz"),
+        accepted="NIfTI (.nii, .nii.gz, .hdr with .img)",
+        suffixes=(".nii", ".nii.gz", ".hdr"),
         signature=rb".{344}(n\+1|ni1)|.{4}(n\+2|ni2)",
         reader="nifti.open_nifti",
+        in_archives=True,
         gzipped=True,
         writers={".nii": "nifti_writing.create_nifti", ".nii.gz": "nifti_writing.create_nifti_gz"},
         streamed=True,
@@ -82,20 +85,22 @@ FORMATS: tuple[Format, ...] = (
         download=DownloadFormat("tif", (".tif", ".tiff"), "image/tiff"),
     ),
     Format(
-        accepted="NRRD (.nrrd)",
+        accepted="NRRD (.nrrd, .nhdr with .raw)",
         suffixes=(".nrrd", ".seg.nrrd", ".nhdr"),
         signature=rb"NRRD000",
         reader="nrrd.open_nrrd",
         segments="nrrd.open_segments",
+        in_archives=True,
         writers={".nrrd": "nrrd_writing.create_nrrd", ".seg.nrrd": "nrrd_writing.create_nrrd"},
         streamed=True,
         download=DownloadFormat("nrrd", (".seg.nrrd", ".nrrd"), "application/octet-stream"),
     ),
     Format(
-        accepted="MetaImage (.mha)",
+        accepted="MetaImage (.mha, .mhd with .raw)",
         suffixes=(".mha", ".mhd"),
         signature=rb"(ObjectType|ObjectSubType|NDims|Comment)\s*+=",
         reader="metaimage.open_metaimage",
+        in_archives=True,
         writers={".mha": "metaimage_writing.create_metaimage"},
         streamed=True,
     ),
@@ -117,7 +122,7 @@ FORMATS: tuple[Format, ...] = (
         download=DownloadFormat("ome-zarr", (".ome.zarr.zip", ".ome.zarr"), "application/zip"),
     ),
     Format(
-        accepted="a DICOM series or single-page TIFF slices (folder or .zip)",
+        accepted="a DICOM series or single-page TIFF, PNG or BMP slices (folder or .zip)",
         suffixes=(".zip",),
         signature=rb"PK(\x03\x04|\x05\x06)",
         reader="containers.open_container",

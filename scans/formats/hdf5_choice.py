@@ -6,7 +6,6 @@ fields.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -18,8 +17,8 @@ from scans.formats.hdf5_contents import data_sets, link_kind
 
 _MOST_LINKS = 32
 _MOST_LISTED = 8
-_CALIBRATION = re.compile(r"(^|[^a-z])(white|dark|flat)s?([^a-z]|$)", re.IGNORECASE)
-"""In the last part of a name: fields taken without a sample."""
+_CALIBRATION = frozenset({"white", "whites", "dark", "darks", "flat", "flats"})
+"""Words in the last part of a name: fields taken without a sample."""
 
 
 def chosen_data_set(path: Path, file: h5py.File, name: str | None) -> tuple[h5py.Dataset, tuple[str, ...]]:
@@ -35,7 +34,7 @@ def chosen_data_set(path: Path, file: h5py.File, name: str | None) -> tuple[h5py
     if len(volumes) == 1:
         return volumes[0], ()
     stated = _stated(file, volumes)
-    scans = [data for data in volumes if not _CALIBRATION.search(str(data.name).rpartition("/")[2])]
+    scans = [data for data in volumes if not _is_calibration(str(data.name).rpartition("/")[2])]
     chosen = stated or (scans[0] if len(scans) == 1 else None)
     if chosen is None:
         candidates = volumes or [data for data in found if data.shape is not None]
@@ -53,6 +52,11 @@ def how_to_name(example: str) -> str:
         f"--dataset {example} on the command line, the parameter dataset={example} over HTTP, "
         "a line in datasets.yaml of a raw data set"
     )
+
+
+def _is_calibration(name: str) -> bool:
+    words = "".join(letter if letter.isalpha() else " " for letter in name.lower()).split()
+    return not _CALIBRATION.isdisjoint(words)
 
 
 def leading_axes(sizes: tuple[int, ...]) -> int | None:

@@ -12,10 +12,11 @@ from pathlib import Path
 
 import numpy as np
 
+from scans.formats.beside import Beside
 from scans.formats.errors import GREY_VALUES, ONE_VOLUME, WHOLE_FILE, FormatError, NoSpacing
 from scans.formats.sources import Opened, placed_frame
 from scans.formats.streams import FlatSource, Layout, open_zlib
-from scans.formats.textheader import TextHeader, data_file, kept, read_text_header
+from scans.formats.textheader import TextHeader, kept, read_text_header
 from scans.formats.units import LengthUnit, unit_of
 from scans.geometry import Frame, Spacing, Triple
 
@@ -37,9 +38,13 @@ TYPE_NAMES = {code: name for name, code in _TYPES.items() if name not in ("MET_L
 """MetaImage's name of each NumPy type code."""
 
 
-def open_metaimage(path: Path, stack: ExitStack) -> Opened:
-    """A MetaImage with its voxels inside, or in a file beside it. Raises FormatError for what is not one volume."""
-    file = stack.enter_context(path.open("rb"))
+def open_metaimage(path: Path, stack: ExitStack, beside: Beside | None = None) -> Opened:
+    """A MetaImage with its voxels inside, or in a file beside it. Raises FormatError for what is not one volume.
+
+    `beside` is the file where it is an archive's.
+    """
+    files = beside or Beside.on_disk(path)
+    file = stack.enter_context(files.file.open())
     header = read_text_header(path, file, separator="=", last_field="elementdatafile")
     sizes = header.numbers("dimsize")
     channels = header.number("elementnumberofchannels", 1)
@@ -52,29 +57,29 @@ def open_metaimage(path: Path, stack: ExitStack) -> Opened:
     if channels != 1 or len(sizes) < 3 or any(size != 1 for size in sizes[3:]):
         raise FormatError(path, f"{len(sizes)} axes: {named}, channels {channels}", ONE_VOLUME)
     x, y, z = sizes[:3]
-    source = _source(path, header, (z, y, x), stack)
+    source = _source(files, header, (z, y, x), stack)
     return Opened.placed(source, partial(_frame, header, len(sizes)))
 
 
-def _source(path: Path, header: TextHeader, shape: Triple, stack: ExitStack) -> FlatSource:
-    kind = header.require("elementtype")
+def _source(files: Beside, header: TextHeader, shape: Triple, stack: ExitStack) -> FlatSource:
+    path, kind = files.file.path, header.require("elementtype")
     if kind not in _TYPES:
         raise FormatError(path, f"voxels of MetaImage type {kind}", GREY_VALUES)
     if not _true(header.get("binarydata", "True")):
         raise FormatError(path, "voxels written as text", "a MetaImage with BinaryData = True")
     big = _true(header.get("binarydatabyteordermsb", header.get("elementbyteordermsb", "False")))
     stored = np.dtype(_TYPES[kind]).newbyteorder(">" if big else "<")
-    name, data_path, offset = header.require("elementdatafile"), path, header.end
+    name, data, offset = header.require("elementdatafile"), files.file, header.end
     if name.upper() != "LOCAL":
-        data_path, offset = data_file(path, name), 0
+        data, offset = files.voxels(name), 0
     skip = header.number("headersize", 0)
     if skip == -1:
-        skip = data_path.stat().st_size - math.prod(shape) * stored.itemsize - offset
-    packed, present = header.number("compresseddatasize", 0), data_path.stat().st_size - offset
+        skip = data.size - math.prod(shape) * stored.itemsize - offset
+    packed, present = header.number("compresseddatasize", 0), data.size - offset
     if packed > present:
         raise FormatError(path, f"truncated: states {packed} bytes of packed voxels, holds {present}", WHOLE_FILE)
     decoder = open_zlib if _true(header.get("compresseddata", "False")) else None
-    return Layout(data_path, shape, stored, offset=offset, skip=skip, decoder=decoder).open(stack)
+    return Layout(data, shape, stored, offset=offset, skip=skip, decoder=decoder).open(stack)
 
 
 def _frame(header: TextHeader, axes: int) -> Frame:

@@ -16,11 +16,12 @@ from typing import Any, BinaryIO
 
 import numpy as np
 from isal import igzip
-from nibabel.nifti1 import Nifti1Header
-from nibabel.nifti2 import Nifti2Header
+from nibabel.nifti1 import Nifti1Header, Nifti1PairHeader
+from nibabel.nifti2 import Nifti2Header, Nifti2PairHeader
 from nibabel.spatialimages import HeaderDataError
 from numpy.typing import NDArray
 
+from scans.formats.beside import Beside, VoxelFile
 from scans.formats.errors import GREY_VALUES, ONE_VOLUME, WHOLE_FILE, FormatError, NoSpacing
 from scans.formats.sources import Opened
 from scans.formats.streams import Layout, Scale, gzip_start
@@ -30,6 +31,8 @@ from scans.geometry import Frame, NiftiForms, Triple
 _HEADER_BYTES = 540
 """As many as the longer of the two headers has."""
 
+_GZIP = b"\x1f\x8b"
+
 _UNITS = {0: MM, 1: UNITS["m"], 2: MM, 3: UNITS["um"]}
 """By their codes; 0, which says nothing, is mm in practice."""
 _ROUNDING = 3e-7
@@ -37,11 +40,18 @@ _ROUNDING = 3e-7
 _AXES = ("x", "y", "z", "t", "5th", "6th", "7th")
 
 
-def open_nifti(path: Path, stack: ExitStack) -> Opened:
-    """A .nii or .nii.gz file. Raises FormatError for what is not one scalar volume."""
-    header, decoder = _header(path)
+def open_nifti(path: Path, stack: ExitStack, beside: Beside | None = None) -> Opened:
+    """A .nii or .nii.gz file, or a pair of .hdr and .img. Raises FormatError for what is not one scalar volume.
+
+    `beside` is the file where it is an archive's.
+    """
+    files = beside or Beside.on_disk(path)
+    header, decoder = _header(path, files.file)
+    data = files.file
+    if not header.is_single:
+        data, decoder = _image_of(files)
     layout = Layout(
-        path,
+        data,
         offset=0,
         skip=_offset(path, header),
         shape=_shape(path, header),
@@ -52,19 +62,29 @@ def open_nifti(path: Path, stack: ExitStack) -> Opened:
     return Opened.placed(layout.open(stack), partial(_frame, header))
 
 
-def _header(path: Path) -> tuple[Any, Callable[[BinaryIO], Any] | None]:
+def _header(path: Path, file: VoxelFile) -> tuple[Any, Callable[[BinaryIO], Any] | None]:
     decoder = None
-    with path.open("rb") as file:
-        start = file.read(_HEADER_BYTES)
-        if start[:2] == b"\x1f\x8b":
-            decoder = igzip.open
-            start = gzip_start(path, _HEADER_BYTES)
-    if start[344:347] == b"ni1" or start[4:7] == b"ni2":
-        raise FormatError(path, "the header of a NIfTI pair (.hdr and .img)", "a single-file NIfTI (.nii, .nii.gz)")
-    kind: Any = Nifti2Header if start[4:7] == b"n+2" else Nifti1Header
+    with file.open() as opened:
+        start = opened.read(_HEADER_BYTES)
+    if start[:2] == _GZIP:
+        decoder = igzip.open
+        with file.open() as opened:
+            start = gzip_start(path, opened, _HEADER_BYTES)
+    if start[4:7] in (b"n+2", b"ni2"):
+        kind: Any = Nifti2PairHeader if start[4:7] == b"ni2" else Nifti2Header
+    else:
+        kind = Nifti1PairHeader if start[344:347] == b"ni1" else Nifti1Header
     if len(start) < kind.sizeof_hdr:
         raise FormatError(path, f"truncated: {len(start)} of {kind.sizeof_hdr} bytes of the NIfTI header", WHOLE_FILE)
     return kind(start[: kind.sizeof_hdr], check=False), decoder
+
+
+def _image_of(files: Beside) -> tuple[VoxelFile, Callable[[BinaryIO], Any] | None]:
+    """The .img, or .img.gz, that belongs to a .hdr. Raises FormatError where it is not beside it."""
+    stem = files.file.path.name.removesuffix(".gz").rpartition(".")[0]
+    data = files.find(f"{stem}.img") or files.find(f"{stem}.img.gz") or files.voxels(f"{stem}.img")
+    with data.open() as opened:
+        return data, igzip.open if opened.read(2) == _GZIP else None
 
 
 def _shape(path: Path, header: Any) -> Triple:
@@ -96,7 +116,7 @@ def _stored(path: Path, header: Any) -> np.dtype[Any]:
 
 
 def _offset(path: Path, header: Any) -> int:
-    stated, least = float(header["vox_offset"]), int(header.single_vox_offset)
+    stated, least = float(header["vox_offset"]), int(header.single_vox_offset) if header.is_single else 0
     if not 0 <= stated < 2**40:
         raise FormatError(path, f"damaged: the voxels are said to begin at byte {stated}", WHOLE_FILE)
     return max(int(stated), least)

@@ -17,11 +17,12 @@ import numpy as np
 from isal import igzip
 from numpy.typing import NDArray
 
+from scans.formats.beside import Beside
 from scans.formats.errors import GREY_VALUES, ONE_VOLUME, WHOLE_FILE, FormatError, NoSpacing
 from scans.formats.segments import LayeredSource, organs_of, read_segments
 from scans.formats.sources import CheckedVoxels, Opened, placed_frame
 from scans.formats.streams import FlatSource, Layout
-from scans.formats.textheader import TextHeader, data_file, kept, read_text_header
+from scans.formats.textheader import TextHeader, kept, read_text_header
 from scans.formats.units import MM, LengthUnit, unit_of
 from scans.geometry import Frame, Triple
 from scans.organs import OrganMap
@@ -61,9 +62,13 @@ def type_name(dtype: np.dtype[Any]) -> str:
     return _NAME_OF_CODE[dtype.str[1:]]
 
 
-def open_nrrd(path: Path, stack: ExitStack) -> Opened:
-    """A NRRD file with its voxels inside, or in a file beside it. Raises FormatError for what is not one volume."""
-    return _opened(path, _header(path, stack), stack, layers=1)
+def open_nrrd(path: Path, stack: ExitStack, beside: Beside | None = None) -> Opened:
+    """A NRRD file with its voxels inside, or in a file beside it. Raises FormatError for what is not one volume.
+
+    `beside` is the file where it is an archive's.
+    """
+    files = beside or Beside.on_disk(path)
+    return _opened(files, _header(files, stack), stack, layers=1)
 
 
 def open_segments(path: Path, stack: ExitStack, organs: OrganMap) -> Opened | None:
@@ -71,21 +76,22 @@ def open_segments(path: Path, stack: ExitStack, organs: OrganMap) -> Opened | No
 
     Raises FormatError where names, numbers and organs contradict each other, and later where segments overlap.
     """
-    header, layers = _header(path, stack), 1
+    files, layers = Beside.on_disk(path), 1
+    header = _header(files, stack)
     if header.words("kinds")[:1] == ["list"] and len(header.words("kinds")) > 3:
         layers, header = max(1, header.numbers("sizes")[0]), _without_list(header)
     segments = read_segments(path, header.pairs, layers=layers)
     if not segments:
         return None
-    opened = _opened(path, header, stack, layers=layers)
+    opened = _opened(files, header, stack, layers=layers)
     found = organs_of(path, segments, organs)
     stored = CheckedVoxels.of(path, opened.source)
     return replace(opened, source=LayeredSource.of(path, stored, layers=layers, found=found, organs=organs))
 
 
-def _header(path: Path, stack: ExitStack) -> TextHeader:
-    file = stack.enter_context(path.open("rb"))
-    return read_text_header(path, file, separator=":", ends_with_blank_line=True)
+def _header(files: Beside, stack: ExitStack) -> TextHeader:
+    file = stack.enter_context(files.file.open())
+    return read_text_header(files.file.path, file, separator=":", ends_with_blank_line=True)
 
 
 def _without_list(header: TextHeader) -> TextHeader:
@@ -100,10 +106,11 @@ def _without_list(header: TextHeader) -> TextHeader:
     return replace(header, fields=fields)
 
 
-def _opened(path: Path, header: TextHeader, stack: ExitStack, *, layers: int) -> Opened:
+def _opened(files: Beside, header: TextHeader, stack: ExitStack, *, layers: int) -> Opened:
+    path = files.file.path
     axes = _axes(path, header)
     x, y, z = (header.numbers("sizes")[axis] for axis in axes)
-    source = _source(path, header, (z, y, x * layers), stack)
+    source = _source(files, header, (z, y, x * layers), stack)
     return Opened.placed(source, partial(_frame, path, header, axes))
 
 
@@ -130,8 +137,8 @@ def _axes(path: Path, header: TextHeader) -> list[int]:
     return axes
 
 
-def _source(path: Path, header: TextHeader, shape: Triple, stack: ExitStack) -> FlatSource:
-    kind, encoding = header.require("type").lower(), header.require("encoding").lower()
+def _source(files: Beside, header: TextHeader, shape: Triple, stack: ExitStack) -> FlatSource:
+    path, kind, encoding = files.file.path, header.require("type").lower(), header.require("encoding").lower()
     if kind not in _CODE_OF_TYPE:
         raise FormatError(path, f"voxels of NRRD type {kind}", GREY_VALUES)
     if encoding not in _DECODERS:
@@ -141,12 +148,12 @@ def _source(path: Path, header: TextHeader, shape: Triple, stack: ExitStack) -> 
         stored = stored.newbyteorder({"little": "<", "big": ">"}[header.require("endian").lower()])  # type: ignore[arg-type]
     if header.number("line skip", 0):
         raise FormatError(path, "a line skip before the voxels", "NRRD without line skip")
-    skip, data_path, offset = header.number("byte skip", 0), path, header.end
+    skip, data, offset = header.number("byte skip", 0), files.file, header.end
     if name := header.get("data file", header.get("datafile")):
-        data_path, offset = data_file(path, name), 0
+        data, offset = files.voxels(name), 0
     if skip == -1:
-        skip = data_path.stat().st_size - math.prod(shape) * stored.itemsize - offset
-    layout = Layout(data_path, shape, stored, offset=offset, skip=skip, decoder=_DECODERS[encoding])
+        skip = data.size - math.prod(shape) * stored.itemsize - offset
+    layout = Layout(data, shape, stored, offset=offset, skip=skip, decoder=_DECODERS[encoding])
     return layout.open(stack)
 
 

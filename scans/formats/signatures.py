@@ -7,14 +7,15 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+from scans.formats.dicom_prefix import first_element
 from scans.formats.errors import FormatError
 from scans.formats.format_table import ACCEPTED, FORMATS, Format, Reader, SegmentsReader, reader, segments_reader
 from scans.formats.sources import Opened
 from scans.formats.streams import gzip_start
 
-_START_BYTES = 540
+START_BYTES = 540
 """As many as the longest header has that says what a file is."""
-_GZIP = b"\x1f\x8b"
+GZIP = b"\x1f\x8b"
 
 _NAMED = "the name of a data set for HDF5 and Zarr, and none for other files"
 
@@ -24,6 +25,7 @@ _KNOWN = {
     b"%PDF": "a PDF document",
     b"Rar!": "a RAR archive",
     b"7z\xbc\xaf": "a 7-Zip archive",
+    b"BM": "a BMP picture",
     b"CDF": "a netCDF or MINC 1 file",
     b"\xfd7zXZ": "an xz-compressed file",
     b"BZh": "a bzip2-compressed file",
@@ -53,22 +55,28 @@ def segments_reader_of(path: Path) -> SegmentsReader | None:
 def _format_of(path: Path) -> Format:
     if path.is_dir():
         return next(known for known in FORMATS if known.folders)
-    start = _start(path)
-    if not start:
-        raise FormatError(path, "empty: the file has 0 bytes", ACCEPTED)
-    packed = start[:2] == _GZIP
-    if packed:
-        start = gzip_start(path, _START_BYTES)
+    with path.open("rb") as file:
+        start = file.read(START_BYTES)
+        if not start:
+            raise FormatError(path, "empty: the file has 0 bytes", ACCEPTED)
+        if packed := start[:2] == GZIP:
+            file.seek(0)
+            start = gzip_start(path, file, START_BYTES)
+    known = known_by(start, packed=packed)
+    if known is None:
+        described = _described(start)
+        raise FormatError(path, f"gzip of {described}" if packed else f"an unknown format: {described}", ACCEPTED)
+    return known
+
+
+def known_by(start: bytes, *, packed: bool = False) -> Format | None:
+    """The format of a file that begins so; `packed`: within gzip. None for one that is not known."""
     for known in FORMATS:
         if known.signature and re.match(known.signature, start, re.DOTALL) and (known.gzipped or not packed):
             return known
-    described = _described(start)
-    raise FormatError(path, f"gzip of {described}" if packed else f"an unknown format: {described}", ACCEPTED)
-
-
-def _start(path: Path) -> bytes:
-    with path.open("rb") as file:
-        return file.read(_START_BYTES)
+    if not packed and first_element(start) is not None:
+        return next(known for known in FORMATS if ".dcm" in known.suffixes)
+    return None
 
 
 def _described(start: bytes) -> str:

@@ -1,47 +1,139 @@
-"""A folder or archive of slices: which files are slices, and of which kind."""
+"""A folder or archive of files: which of them are slices, or a volume's header, and which are passed over."""
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
 from pathlib import PurePosixPath
 
+from scans.formats.beside import Beside
 from scans.formats.dicom import open_dicom
+from scans.formats.dicom_prefix import first_element
 from scans.formats.entries import Entries
 from scans.formats.errors import FormatError
+from scans.formats.format_table import Format, reader
+from scans.formats.pictures import picture_kind
+from scans.formats.side_files import is_side_file, passed_over
+from scans.formats.signatures import GZIP, START_BYTES, known_by
+from scans.formats.slice_folder import PICTURE, TIFF, name_form, open_numbered
 from scans.formats.sources import Opened
-from scans.formats.tiff_folder import open_tiff_slices
+from scans.formats.streams import gzip_start
 from scans.formats.tiff_pages import is_tiff
 
-SLICES = "single-page TIFF slices, or the DICOM files of one series, in one folder or .zip"
+SLICES = "single-page TIFF, PNG or BMP slices, or the DICOM files of one series, in one folder or .zip"
+_VOLUMES = "or one volume in it: MetaImage, NRRD, NIfTI, OME-Zarr; other volumes are posted as they are"
+_VOXELS = frozenset({".raw", ".zraw", ".img", ".gz", ".bin"})
+"""Files beside a header that hold its voxels, of whatever look."""
+_FEWEST_PICTURES = 2
+"""A single picture is a preview more often than a volume."""
 
-_DICOM_AT = 128
-_SIDECARS = {
-    ".txt", ".log", ".md", ".csv", ".xml", ".json", ".yaml", ".yml", ".ini", ".info", ".par", ".pdf", ".html", ".htm",
-    ".png", ".jpg", ".jpeg", ".gif", ".bmp", ".db", ".lut", ".rtf", ".doc", ".docx", ".xls", ".xlsx",
-}  # fmt: skip
+
+@dataclass(frozen=True)
+class _Contents:
+    """Names by what the files are."""
+
+    dicom: list[str] = field(default_factory=list)
+    tiff: list[str] = field(default_factory=list)
+    pictures: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
+    """By format."""
+    headers: dict[str, Format] = field(default_factory=dict)
+    """Of volumes whose voxels are in the same file, or in one beside it."""
+    others: dict[str, bytes] = field(default_factory=dict)
+    """With their first bytes."""
 
 
-def open_slices(entries: Entries) -> Opened:
-    """The volume whose slices are these files. Notes and pictures beside them are left out.
+def open_slices(entries: Entries, stack: ExitStack) -> Opened:
+    """The volume that these files are: slices, or a header with its voxels. What is passed over is said.
 
-    Raises FormatError for a mixture, for a file that is neither a slice nor a note, and if there are no slices.
+    Raises FormatError for a mixture, for a file that may be a lost slice, and if there is no volume.
     """
-    dicom, tiff, others = [], [], []
+    contents = _contents(entries)
+    if contents.dicom or contents.tiff or _pictures(contents):
+        return _opened_slices(entries, contents)
+    if len(contents.headers) > 1:
+        listed = ", ".join(list(contents.headers)[:4])
+        raise FormatError(entries.path, f"{len(contents.headers)} volumes: {listed}", "one volume in a folder or .zip")
+    if not contents.headers:
+        listed = ", ".join(entries.names[:3]) or "no files"
+        raise FormatError(entries.path, f"a folder or archive without slices ({listed})", f"{SLICES}; {_VOLUMES}")
+    ((name, known),) = contents.headers.items()
+    open_volume: Callable[..., Opened] = reader(known)
+    opened = open_volume(entries.path / name, stack, Beside.among(entries, name))
+    beside = [other for other in contents.others if PurePosixPath(other).suffix.lower() not in _VOXELS]
+    return replace(opened, notes=(*opened.notes, *passed_over([*beside, *_all_pictures(contents)])))
+
+
+def _contents(entries: Entries) -> _Contents:
+    found = _Contents()
     for name in entries.names:
         with entries.stream(name) as file:
-            start = file.read(_DICOM_AT + 4)
-        if start[_DICOM_AT:] == b"DICM":
-            dicom.append(name)
+            start = file.read(START_BYTES)
+        if PurePosixPath(name).suffix.lower() in _VOXELS and not start.startswith(GZIP):
+            found.others[name] = start
+        elif first_element(start) is not None:
+            found.dicom.append(name)
         elif is_tiff(start):
-            tiff.append(name)
-        elif PurePosixPath(name).suffix.lower() not in _SIDECARS:
-            others.append((name, start))
-    if dicom and tiff:
-        raise FormatError(entries.path, f"{len(dicom)} DICOM files among {len(tiff)} TIFF files", SLICES)
-    if not (dicom or tiff):
-        listed = ", ".join(name for name, _ in others[:3]) or "no files"
-        raise FormatError(entries.path, f"a folder or archive without slices ({listed})", f"{SLICES}; OME-Zarr")
-    if others:
-        name, start = others[0]
-        what = f"no slice: it begins with {start[:8].hex(' ')}" if start else "empty"
-        raise FormatError(entries.path, f"{name} is {what}", SLICES)
-    return open_dicom(entries, dicom) if dicom else open_tiff_slices(entries, tiff)
+            found.tiff.append(name)
+        elif (kind := picture_kind(start)) is not None:
+            found.pictures[kind].append(name)
+        elif (known := _volume(entries, name, start)) is not None:
+            found.headers[name] = known
+        else:
+            found.others[name] = start
+    return found
+
+
+def _volume(entries: Entries, name: str, start: bytes) -> Format | None:
+    """The format of a volume that can be read out of an archive; None for other files."""
+    if packed := start.startswith(GZIP):
+        with entries.stream(name) as file:
+            start = gzip_start(entries.path / name, file, START_BYTES)
+    known = known_by(start, packed=packed)
+    return known if known is not None and known.in_archives else None
+
+
+def _pictures(contents: _Contents) -> list[str]:
+    """The pictures that may be slices: those of the format of which there are most; none where two have as many."""
+    by_count = sorted(contents.pictures.values(), key=len, reverse=True)
+    if not by_count or len(by_count[0]) < _FEWEST_PICTURES or len({len(names) for names in by_count}) < len(by_count):
+        return []
+    return by_count[0]
+
+
+def _all_pictures(contents: _Contents) -> list[str]:
+    return [name for names in contents.pictures.values() for name in names]
+
+
+def _opened_slices(entries: Entries, contents: _Contents) -> Opened:
+    if contents.dicom and contents.tiff:
+        found = f"{len(contents.dicom)} DICOM files among {len(contents.tiff)} TIFF files"
+        raise FormatError(entries.path, found, SLICES)
+    if contents.headers:
+        found = f"a volume, {next(iter(contents.headers))}, among slices"
+        raise FormatError(entries.path, found, "slices or one volume, each in a folder or .zip of its own")
+    pictures = _pictures(contents)
+    if contents.dicom:
+        slices, kind = contents.dicom, None
+    elif pictures and len(contents.tiff) < _FEWEST_PICTURES:
+        slices, kind = pictures, PICTURE
+    else:
+        slices, kind = contents.tiff, TIFF
+    _require_none_lost(entries, slices, contents.others)
+    beside = sorted({*contents.others, *contents.tiff, *_all_pictures(contents)} - set(slices))
+    if kind is not None:
+        return open_numbered(entries, slices, kind, beside=beside)
+    opened = open_dicom(entries, slices)
+    return replace(opened, notes=(*opened.notes, *passed_over(beside)))
+
+
+def _require_none_lost(entries: Entries, slices: list[str], others: dict[str, bytes]) -> None:
+    """Raises FormatError for a file that is named as a slice and is none: to leave it out would make a gap."""
+    suffixes = {PurePosixPath(name).suffix.lower() for name in slices}
+    forms = {form for name in slices if (form := name_form(name))}
+    for name, start in others.items():
+        numbered, suffixed = name_form(name) in forms, PurePosixPath(name).suffix.lower() in suffixes
+        if (numbered and suffixed) or ((numbered or suffixed) and not is_side_file(name)):
+            what = f"no slice: it begins with {start[:8].hex(' ')}" if start else "empty"
+            raise FormatError(entries.path / name, f"{PurePosixPath(name).name} is {what}", SLICES)

@@ -6,7 +6,6 @@ import zlib
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from functools import partial
 from io import BufferedIOBase, BufferedReader, RawIOBase
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
@@ -15,6 +14,7 @@ import numpy as np
 from isal import isal_zlib
 from numpy.typing import NDArray
 
+from scans.formats.beside import VoxelFile
 from scans.formats.errors import WHOLE_FILE, FormatError
 from scans.geometry import Triple
 
@@ -58,26 +58,29 @@ class PlainBytes:
 class DecodedBytes:
     """A compressed file, decoded once from front to back; going backwards starts again. Holds one piece."""
 
-    path: Path
-    restart: Callable[[], BufferedIOBase]
-    """Opens the decoder at the first decoded byte."""
+    file: VoxelFile
+    offset: int
+    """Where the compressed stream begins."""
+    decoder: Callable[[BinaryIO], Any] | None
+    """Decodes from where a file stands; None: the file is plain, but is itself unpacked as it is read."""
     fewest_too_many: int
     """Bytes after the last voxel that are no mere filling."""
+    _opened: BinaryIO | None = None
     _decoder: BufferedIOBase | None = None
     _position: int = 0
     _finished: bool = False
 
     def read_into(self, offset: int, buffer: memoryview) -> int:
         """Fills the buffer from `offset` on; returns how many bytes there were."""
-        if self._decoder is None or offset < self._position:
+        if offset < self._position:
             self.close()
-            self._decoder, self._position = self.restart(), 0
+        decoder = self._decoder or self._restart()
         while self._position < offset:
-            skipped = len(self._decoder.read(min(_PIECE, offset - self._position)))
+            skipped = len(decoder.read(min(_PIECE, offset - self._position)))
             if not skipped:
                 return 0
             self._position += skipped
-        count = _fill(self._decoder, buffer)
+        count = _fill(decoder, buffer)
         self._position += count
         return count
 
@@ -91,23 +94,32 @@ class DecodedBytes:
             self._position += len(piece)
             if beyond >= self.fewest_too_many:
                 found = "holds more slices than it states: more data follows after the last voxel that the header names"
-                raise FormatError(self.path, found, WHOLE_FILE)
+                raise FormatError(self.file.path, found, WHOLE_FILE)
         self._finished = True
 
     def close(self) -> None:
         """Closes the decoder; a later read starts again."""
-        if self._decoder is not None:
-            self._decoder.close()
-        self._decoder = None
+        for stream in (self._decoder, self._opened):
+            if stream is not None:
+                stream.close()
+        self._decoder = self._opened = None
+
+    def _restart(self) -> BufferedIOBase:
+        opened = self._opened = self.file.open()
+        while (left := self.offset - opened.tell()) and opened.read(min(left, _PIECE)):
+            pass
+        started: BufferedIOBase = self.decoder(opened) if self.decoder else opened  # type: ignore[assignment]
+        self._decoder, self._position = started, 0
+        return started
 
 
-def gzip_start(path: Path, count: int) -> bytes:
-    """The first `count` decoded bytes of a gzip file, fewer where it holds fewer; little of it is looked at.
+def gzip_start(path: Path, file: BinaryIO, count: int) -> bytes:
+    """The first `count` decoded bytes of a gzip file from its beginning, fewer where it holds fewer.
 
-    Raises FormatError for one whose content begins later, EOFError and zlib.error for one that is cut or damaged.
+    Little of it is looked at. Raises FormatError for one whose content begins later, EOFError and zlib.error for one
+    that is cut or damaged.
     """
-    with path.open("rb") as file:
-        packed, more = file.read(_GZIP_START), bool(file.read(1))
+    packed, more = file.read(_GZIP_START), bool(file.read(1))
     found, ended = b"", False
     while packed and len(found) < count:
         decoder = zlib.decompressobj(wbits=31)
@@ -184,7 +196,7 @@ class FlatSource:
 class Layout:
     """Where a file's voxels are, as its header says."""
 
-    path: Path
+    file: VoxelFile
     shape: Triple
     stored: np.dtype[Any]
     offset: int
@@ -199,17 +211,17 @@ class Layout:
 
     def open(self, stack: ExitStack) -> FlatSource:
         """The voxels. Raises FormatError where the file is certainly too short for them, or holds more slices."""
-        file = stack.enter_context(self.path.open("rb"))
-        present = self.path.stat().st_size - self.offset
-        stream: ByteStream = PlainBytes(file)
-        begin = self.offset
-        if self.decoder:
-            restart = partial(_decode_from, file, self.offset, self.decoder)
-            stream = DecodedBytes(self.path, restart, min(self._slice_bytes, _TRAILING_BYTES))
+        present, begin = self.file.size - self.offset, self.offset
+        stream: ByteStream
+        if self.decoder or not self.file.random_access:
+            most = min(self._slice_bytes, _TRAILING_BYTES)
+            stream = DecodedBytes(self.file, self.offset, self.decoder, most)
             stack.callback(stream.close)
-            begin, present = 0, present * _GREATEST_RATIO
+            begin, present = 0, present * (_GREATEST_RATIO if self.decoder else 1)
+        else:
+            stream = PlainBytes(stack.enter_context(self.file.open()))
         self._require_stated_slices(present)
-        return FlatSource(self.path, stream, begin + self.skip, self.shape, self.stored, self.scale)
+        return FlatSource(self.file.path, stream, begin + self.skip, self.shape, self.stored, self.scale)
 
     @property
     def _slice_bytes(self) -> int:
@@ -221,15 +233,9 @@ class Layout:
         states = f"states {self.shape[0]} slices, holds {'at most ' if self.decoder else ''}{held}"
         if self.skip < 0 or present < needed:
             found = f"the header announces {needed} bytes of voxels, at most {max(present, 0)} can be there"
-            raise FormatError(self.path, f"truncated: {found}: {states}", WHOLE_FILE)
+            raise FormatError(self.file.path, f"truncated: {found}: {states}", WHOLE_FILE)
         if self.decoder is None and self.ends_file and present - needed >= min(self._slice_bytes, _TRAILING_BYTES):
-            raise FormatError(self.path, f"{states}: {present - needed} bytes follow the last one", WHOLE_FILE)
-
-
-def _decode_from(file: BinaryIO, offset: int, decoder: Callable[[BinaryIO], Any]) -> BufferedIOBase:
-    file.seek(offset)
-    decoded: BufferedIOBase = decoder(file)
-    return decoded
+            raise FormatError(self.file.path, f"{states}: {present - needed} bytes follow the last one", WHOLE_FILE)
 
 
 def open_zlib(file: BinaryIO) -> BufferedReader:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath, PureWindowsPath
+from pathlib import Path
 from typing import BinaryIO
 
 from scans.formats.errors import WHOLE_FILE, FormatError
@@ -98,17 +98,6 @@ def read_text_header(
         if last_field in fields:
             return TextHeader(path, fields, file.tell(), pairs)
     raise FormatError(path, "truncated: the header has no end", WHOLE_FILE)
-
-
-def data_file(path: Path, name: str) -> Path:
-    """The file beside the header that holds the voxels. Raises FormatError for lists, patterns and other folders."""
-    plain = PurePosixPath(name).name == name == PureWindowsPath(name).name
-    if not plain or name.split(maxsplit=1)[0] == "LIST" or "%" in name:
-        raise FormatError(path, f"voxels in {name[:80]!r}", "voxels in the file itself, or in one file beside it")
-    found = path.with_name(name)
-    if not found.is_file():
-        raise FormatError(path, f"voxels in {name!r}, which is not there", "voxels in the file itself (.nrrd, .mha)")
-    return found
 
 
 def kept(units: Sequence[LengthUnit]) -> StatedUnits | None:

@@ -12,6 +12,7 @@ import numpy as np
 import tifffile
 from numpy.typing import NDArray
 
+from scans.formats.beside import VoxelFile
 from scans.formats.errors import ONE_VOLUME, WHOLE_FILE, FormatError, silence
 from scans.formats.polarity import high_is_bright, inverted
 from scans.formats.sources import Opened, VoxelSource
@@ -82,7 +83,7 @@ def _source(path: Path, tiff: tifffile.TiffFile, shape: Triple, stack: ExitStack
     series = tiff.series[0]
     if series.dataoffset is not None:
         stored = np.dtype(series.dtype).newbyteorder(">" if tiff.byteorder == ">" else "<")
-        return Layout(path, shape, stored, offset=int(series.dataoffset), ends_file=False).open(stack)
+        return Layout(VoxelFile.of(path), shape, stored, offset=int(series.dataoffset), ends_file=False).open(stack)
     if len(series.pages) != shape[0]:
         raise FormatError(path, f"{len(series.pages)} pages for {shape[0]} slices", "one page per slice")
     return _PageSource(path, series, shape, np.dtype(series.dtype))

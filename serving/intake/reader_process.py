@@ -72,7 +72,11 @@ def _answer(asked: dict[str, Any], progress: Callable[[], None]) -> Answer:
 def _fault(error: Exception) -> Answer:
     match error:
         case FormatError():
-            return "spacing" if isinstance(error, SpacingMissing) else "format", (error.found, error.accepted)
+            return "spacing" if isinstance(error, SpacingMissing) else "format", (
+                str(error.path),
+                error.found,
+                error.accepted,
+            )
         case UploadTooLarge():
             return "too large", str(error)
         case HeavyVolume():
@@ -94,9 +98,9 @@ def outcome(answer: bytes, path: Path, *, memory_bytes: int) -> Verified:
     if kind == "verified" and isinstance(content, Verified):
         return content
     if kind == "spacing":
-        raise SpacingMissing(path, *content)
+        raise SpacingMissing(Path(content[0]), *content[1:])
     if kind == "format":
-        raise FormatError(path, *content)
+        raise FormatError(Path(content[0]), *content[1:])
     if kind == "too large":
         raise UploadTooLarge(content)
     if kind == "heavy":

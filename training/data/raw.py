@@ -8,12 +8,14 @@
     spacing.yaml                 z, y, x in mm: only for files that do not state their spacing
     datasets.yaml                which data set is the volume, by file: only for HDF5 and Zarr that hold several
 
-A scan is a file of any accepted format, or a folder that holds a TIFF or DICOM series. Hidden files are passed over.
+A scan is a file of any accepted format, or a folder that holds a series of slices. Hidden files and side files, such as
+notes and previews, are passed over; those that somebody wrote are said.
 """
 
 from __future__ import annotations
 
 import fnmatch
+import logging
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -23,6 +25,9 @@ from pathlib import Path
 import yaml
 
 from scans.formats import FormatError, SpacingMissing, open_volume, stem
+from scans.formats.beside import voxel_file_names
+from scans.formats.file_names import readable, same_name
+from scans.formats.side_files import is_leftover, is_side_file
 from scans.geometry import Spacing
 from scans.organs import OrganMap
 from scans.volume import Volume
@@ -31,9 +36,7 @@ from training.data.placed_labels import LabelsElsewhere, open_labels
 SPACING_FILE = "spacing.yaml"
 DATASETS_FILE = "datasets.yaml"
 
-_DETACHED_VOXELS = (".raw", ".zraw", ".raw.gz")
-"""What a MetaImage or NRRD header has beside it."""
-_DETACHED_HEADERS = (".mhd", ".nhdr")
+logger = logging.getLogger(__name__)
 
 
 class RawDataError(ValueError):
@@ -185,7 +188,7 @@ def _by_stem(raw_dir: Path, folder: str, problems: list[str]) -> Mapping[str, Pa
         return {}
     found: dict[str, Path] = {}
     for path in _entries(raw_dir / folder):
-        name = stem(path)
+        name = readable(stem(path))
         if name in found:
             problems.append(
                 f"{folder}/{found[name].name} and {folder}/{path.name} have the same name, {name}; keep one"
@@ -195,9 +198,13 @@ def _by_stem(raw_dir: Path, folder: str, problems: list[str]) -> Mapping[str, Pa
 
 
 def _entries(folder: Path) -> list[Path]:
-    visible = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
-    headers = {path.stem for path in visible if path.name.lower().endswith(_DETACHED_HEADERS)}
-    return [p for p in visible if not (p.name.lower().endswith(_DETACHED_VOXELS) and p.name.split(".")[0] in headers)]
+    visible = sorted(path for path in folder.iterdir() if not is_leftover(path.name))
+    voxels = [name for path in visible if path.is_file() for name in voxel_file_names(path)]
+    found = [path for path in visible if not any(same_name(path.name, name) for name in voxels)]
+    for path in found:
+        if path.is_file() and is_side_file(path.name):
+            logger.warning("%s is passed over: by its name it is no scan", path)
+    return [path for path in found if not (path.is_file() and is_side_file(path.name))]
 
 
 def _spacing(raw_dir: Path) -> Spacing | None:

@@ -110,8 +110,8 @@ def test_a_zip_bomb_is_refused(tmp_path, monkeypatch, samples):
 def test_an_archive_of_something_else_is_refused(tmp_path):
     """A single volume is to be sent as it is, not in an archive."""
     with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
-        archive.writestr("fish.nrrd", b"NRRD0005\n")
-    with pytest.raises(FormatError, match=r"without slices \(fish\.nrrd\)"), open_volume(tmp_path / "a.zip"):
+        archive.writestr("fish.docx", b"Dear Sir")
+    with pytest.raises(FormatError, match=r"without slices \(fish\.docx\)"), open_volume(tmp_path / "a.zip"):
         pass
 
 

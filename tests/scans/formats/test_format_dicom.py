@@ -1,7 +1,9 @@
 """DICOM series: order along the normal, rescaling, and everything that may be wrong with a folder of slices."""
 
 import numpy as np
+import pydicom
 import pytest
+from pydicom.uid import CTImageStorage
 
 from scans.formats import FormatError, SpacingMissing, open_volume
 from scans.geometry import Spacing
@@ -149,6 +151,50 @@ def test_a_slice_with_too_few_pixels_is_named_when_it_is_read(tmp_path, dicom_sl
         volume.slab(0, 1)
         with pytest.raises(FormatError, match=r"pixels of 1\.dcm cannot be decoded"):
             volume.slab(1, 2)
+
+
+@pytest.mark.parametrize("kind", ["implicit", "explicit", "meta"])
+def test_files_without_prefix_are_read(kind, tmp_path, dicom_slice, zipped):
+    """The data set alone, with or without kinds of values, or after the file's description; alone, and in a zip."""
+    path = series(tmp_path / "ct", dicom_slice, [0, 2, 4])
+    with open_volume(path) as volume:
+        expected = volume.read()
+    for file in path.iterdir():
+        content = pydicom.dcmread(file)
+        content.SOPClassUID, content.SOPInstanceUID, content.Modality = CTImageStorage, "1.2.3", "CT"
+        if kind == "meta":
+            content.save_as(file)
+            file.write_bytes(file.read_bytes()[132:])
+        else:
+            del content.file_meta
+            content.preamble = None
+            pydicom.dcmwrite(file, content, implicit_vr=kind == "implicit", little_endian=True)
+        assert file.read_bytes()[128:132] != b"DICM"
+    for place in (path, zipped(path, tmp_path / "a.zip")):
+        with open_volume(place) as volume:
+            np.testing.assert_array_equal(volume.read(), expected)
+    with open_volume(path / "0.dcm", spacing=Spacing(2.0, 0.5, 0.25)) as volume:
+        assert volume.shape[0] == 1
+
+
+def test_a_file_without_prefix_is_not_guessed(tmp_path):
+    """Text, numbers and voxels that begin with a small tag are no DICOM."""
+    for start in (b"\x08\0\x05\0 words and words and words", b"\x02\0\0\0" * 40, bytes(200), b"\x08\0" * 100):
+        (tmp_path / "a.dcm").write_bytes(start + bytes(600))
+        with pytest.raises(FormatError, match="an unknown format"), open_volume(tmp_path / "a.dcm"):
+            pass
+
+
+def test_a_rounded_pixel_spacing_is_the_same(tmp_path, dicom_slice):
+    """One slice says 0.095833, the next 0.09583333; a thousandth more is another."""
+    path = tmp_path / "ct"
+    path.mkdir()
+    for number, spacing in enumerate((0.09583333, 0.095833, 0.0958)):
+        dicom_slice(path / f"{number}.dcm", PLANE, PixelSpacing=[spacing] * 2, ImagePositionPatient=[0, 0, number])
+    with open_volume(path) as volume:
+        assert volume.spacing.x == pytest.approx(0.09583333)
+    dicom_slice(path / "2.dcm", PLANE, PixelSpacing=[0.0961] * 2, ImagePositionPatient=[0, 0, 2])
+    assert "differ in PixelSpacing" in found(path)
 
 
 def test_slices_without_pixel_spacing_ask_for_it(tmp_path, dicom_slice):

@@ -7,7 +7,7 @@ import pytest
 
 from scans import formats
 from scans.formats import ACCEPTED
-from scans.formats.format_table import FORMATS, Format, reader
+from scans.formats.format_table import FORMATS
 
 NAMED = sorted({name for known in FORMATS for name in (known.reader, *known.writers.values()) if name})
 
@@ -37,14 +37,7 @@ def test_no_suffix_is_two_formats() -> None:
 def test_an_error_lists_what_is_accepted() -> None:
     """The list in words is that of the table."""
     assert ACCEPTED == (
-        "NIfTI (.nii, .nii.gz), TIFF (.tif, .tiff: multi-page, BigTIFF, ImageJ, OME), NRRD (.nrrd), MetaImage (.mha), "
-        "HDF5 (.h5), OME-Zarr 0.4 and 0.5 (folder or .zip), a DICOM series or single-page TIFF slices (folder or .zip)"
+        "NIfTI (.nii, .nii.gz, .hdr with .img), TIFF (.tif, .tiff: multi-page, BigTIFF, ImageJ, OME), "
+        "NRRD (.nrrd, .nhdr with .raw), MetaImage (.mha, .mhd with .raw), HDF5 (.h5), OME-Zarr 0.4 and 0.5 "
+        "(folder or .zip), a DICOM series or single-page TIFF, PNG or BMP slices (folder or .zip)"
     )
-
-
-def test_a_format_that_is_found_in_containers_has_no_reader_of_its_own() -> None:
-    """Asked for one, the table says so."""
-    with pytest.raises(LookupError, match=r"OME-Zarr .* is read by its container's reader"):
-        reader(next(known for known in FORMATS if known.reader is None))
-    with pytest.raises(LookupError, match="thing is read by"):
-        reader(Format(accepted="thing", suffixes=(".thing",)))

@@ -157,7 +157,7 @@ def test_a_gap_in_the_numbers_is_named(tmp_path):
 @pytest.mark.parametrize(
     ("odd", "message"),
     [
-        (np.zeros((4, 6), np.uint16), r"slice_2\.tif.*\(4, 6\) uint16, the first slice \(4, 5\) uint16"),
+        (np.zeros((4, 6), np.uint16), r"slice_2\.tif.*\(4, 6\), the first slice \(4, 5\) uint16"),
         (np.zeros((4, 5), np.uint8), r"slice_2\.tif.*uint8"),
         (np.zeros((2, 4, 5), np.uint16), r"slice_2\.tif.*2 pages in a folder of slices"),
     ],

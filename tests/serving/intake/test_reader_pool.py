@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -112,6 +113,11 @@ def test_what_is_wrong_with_a_file_comes_back_as_it_is(pool: ReaderPool, tmp_pat
     with pytest.raises(FormatError, match=r"a\.nii: an unknown format") as refused:
         pool.verify(tmp_path / "a.nii", **asked(tmp_path))
     assert refused.value.path == tmp_path / "a.nii"
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.writestr("scan/fish.mhd", "NDims = 3")
+    with pytest.raises(FormatError) as refused:
+        pool.verify(tmp_path / "a.zip", **asked(tmp_path))
+    assert refused.value.path == tmp_path / "a.zip" / "scan" / "fish.mhd"
     with h5py.File(tmp_path / "a.h5", "w") as file:
         file["scan"] = np.zeros((3, 4, 5), np.uint8)
     with pytest.raises(SpacingMissing, match="element_size_um"):
@@ -214,6 +220,7 @@ def test_over_http_a_file_that_takes_too_much_memory_is_refused(model_dir: Path,
 
 PARENT = """
 import sys, time
+import zipfile
 from pathlib import Path
 from tests.serving.intake.test_reader_pool import MEMORY, asked, new_reader, nifti
 from serving.intake.reader_pool import ReaderPool

@@ -1,5 +1,6 @@
 """Raw data sets: what is found in the folder, and what is wrong with names, frames and spacing."""
 
+import unicodedata
 from pathlib import Path
 
 import h5py
@@ -70,6 +71,35 @@ def test_a_folder_of_slices_is_one_scan_and_hidden_files_are_none(raw_dir: Path)
     raw = discover(raw_dir)
     assert raw.problems == ()
     assert [scan.image.name for scan in raw.scans[2:]] == ["e.mhd", "series"]
+
+
+def test_headers_and_their_voxels_are_one_scan(raw_dir: Path):
+    """With dots in the name, in another case, under a name that only the header knows, and as a NIfTI pair."""
+    images = raw_dir / "unlabelled" / "images"
+    for name in ("a.b.mhd", "a.b.raw", "c.nhdr", "C.RAW.gz", "d.hdr", "d.img", "voxels.bin"):
+        touch(images / name)
+    (images / "e.mhd").write_text("NDims = 3\nElementDataFile = voxels.bin\n")
+    raw = discover(raw_dir)
+    assert raw.problems == ()
+    assert [scan.id for scan in raw.scans[2:]] == ["a.b", "c", "d", "e"]
+
+
+def test_side_files_are_no_scans_and_those_that_somebody_wrote_are_said(raw_dir: Path, caplog):
+    """One list for servers and training: notes, settings, previews; desktops' leftovers go unsaid."""
+    for name in ("Thumbs.db", "desktop.ini", ".DS_Store", "._a.nii.gz", "fish.ctvol", "fish.log", "fish.json", "a.roi"):
+        touch(raw_dir / "labelled" / "images" / name)
+    (raw_dir / "unlabelled" / "images" / "__MACOSX").mkdir(parents=True)
+    assert discover(raw_dir).problems == ()
+    said = sorted(record.message.split(" is passed over")[0].rpartition("/")[2] for record in caplog.records)
+    assert said == ["a.roi", "fish.ctvol", "fish.json", "fish.log"]
+
+
+def test_names_are_compared_composed(raw_dir: Path):
+    """Labels from a Mac belong to their image from elsewhere."""
+    for folder, form in (("images", "NFC"), ("labels", "NFD")):
+        touch(raw_dir / "labelled" / folder / unicodedata.normalize(form, "Größe.nii.gz"))
+    raw = discover(raw_dir)
+    assert (raw.problems, raw.scans[0].id) == ((), "Größe")
 
 
 @pytest.mark.parametrize(
