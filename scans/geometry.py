@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -85,6 +85,10 @@ class Box:
             return self
         return Box(_each(min, self.start, other.start), _each(max, self.stop, other.stop))
 
+    def __and__(self, other: Box) -> Box:
+        """What lies in both; empty where nothing does."""
+        return Box(_each(max, self.start, other.start), _each(min, self.stop, other.stop))
+
     def shifted(self, offset: Triple) -> Box:
         """This box moved by `offset` voxels."""
         return Box(_each(int.__add__, self.start, offset), _each(int.__add__, self.stop, offset))
@@ -160,6 +164,8 @@ class Frame:
     """Of a scan that came as NIfTI, what its header says; the affine is what nibabel makes of it."""
     units: StatedUnits | None = field(default=None, compare=False)
     """Those of the file that it comes from, where it is not in mm; the affine is in mm in any case."""
+    placed: bool = field(default=True, compare=False)
+    """False where nobody has said where the voxels lie and how the axes run, but only how far apart they are."""
 
     def __post_init__(self) -> None:
         matrix = self.matrix
@@ -186,17 +192,21 @@ class Frame:
     def from_lps(
         cls,
         spacing: Spacing,
-        origin: tuple[float, float, float] = (0.0, 0.0, 0.0),
+        origin: tuple[float, float, float] | None = None,
         direction: NDArray[np.floating] | None = None,
         *,
         units: StatedUnits | None = None,
     ) -> Frame:
-        """From ITK's terms: origin (x, y, z) in mm and direction (3 x 3, columns are the x, y, z axes), both LPS+."""
+        """From ITK's terms: origin (x, y, z) in mm and direction (3 x 3, columns are the x, y, z axes), both LPS+.
+
+        Without either, it is at 0 along the axes of LPS, and not `placed`.
+        """
         matrix = np.eye(4)
         axes = np.eye(3) if direction is None else np.asarray(direction, dtype=float)
         matrix[:3, :3] = axes * np.array([spacing.x, spacing.y, spacing.z])
-        matrix[:3, 3] = origin
-        return cls.from_affine(_LPS_FROM_RAS @ matrix, units=units)
+        matrix[:3, 3] = origin or 0.0
+        frame = cls.from_affine(_LPS_FROM_RAS @ matrix, units=units)
+        return replace(frame, placed=origin is not None or direction is not None)
 
     @property
     def matrix(self) -> NDArray[np.float64]:

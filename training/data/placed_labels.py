@@ -24,6 +24,7 @@ from scans.volume import Volume
 FRAME_TOLERANCE_VOXELS = 0.1
 """Labels and image may lie this far apart at any corner, in steps of the smallest spacing."""
 
+_SPACING_TOLERANCE = 0.01
 _SPOOL_SLICES = 16
 
 
@@ -55,9 +56,12 @@ def _placed_on(image: Volume, labels: Volume, *, partial: bool) -> Volume:
     """The labels as a volume of the image's shape and frame, voxel for voxel.
 
     Their axes may run otherwise, as viewers save them, as long as the grids coincide; of an image in NIfTI whose qform
-    and sform differ, either place will do. `partial`: they may cover a part of the image; around them is background.
+    and sform differ, either place will do. Labels of a file that states no more than their spacing lie on the image.
+    `partial`: they may cover a part of the image, around which is background, or more, if that holds no label.
     Raises LabelsElsewhere.
     """
+    if not labels.frame.placed and labels.shape == image.shape:
+        return _laid_on(image, labels)
     problems = []
     for place in _places(image.frame):
         orientation = Orientation.nearest(labels.frame, place)
@@ -67,9 +71,20 @@ def _placed_on(image: Volume, labels: Volume, *, partial: bool) -> Volume:
         problem = _mismatch(image, place, labels, frame, box, partial=partial)
         if not problem:
             voxels = _PlacedVoxels(labels, orientation, box, image.shape)
+            if beyond := voxels.beyond():
+                raise LabelsElsewhere(
+                    f"holds {beyond} labelled voxels beyond its image of {_sides(image.shape)} voxels"
+                )
             return replace(labels, voxels=labels.voxels if voxels.unmoved else voxels, frame=image.frame)
         problems.append(problem)
     raise LabelsElsewhere(problems[0])
+
+
+def _laid_on(image: Volume, labels: Volume) -> Volume:
+    if any(abs(a - b) > _SPACING_TOLERANCE * b for a, b in zip(labels.spacing, image.spacing, strict=True)):
+        stated, expected = (" x ".join(f"{mm:.6g}" for mm in spacing) for spacing in (labels.spacing, image.spacing))
+        raise LabelsElsewhere(f"has voxels of {stated} mm (z, y, x); those of its image are {expected} mm")
+    return replace(labels, frame=image.frame)
 
 
 def _places(frame: Frame) -> list[Frame]:
@@ -93,13 +108,6 @@ def _mismatch(image: Volume, place: Frame, labels: Volume, frame: Frame, box: Bo
         return (
             f"lies up to {apart:.3g} mm away from its image, whose smallest spacing is {min(image.spacing):.3g} mm; "
             f"the affine of the labels is {labels.frame.affine}, that of the image {image.frame.affine}"
-        )
-    outside = any(a < 0 or b > n for a, b, n in zip(box.start, box.stop, image.shape, strict=True))
-    if outside:
-        return (
-            f"reaches beyond its image: it covers the voxels from {box.start} to before {box.stop} (z, y, x) of an "
-            f"image of {_sides(image.shape)}; accepted: segments within the image, such as 3D Slicer saves when the "
-            "image is the segmentation's source geometry"
         )
     return ""
 
@@ -131,14 +139,23 @@ class _PlacedVoxels:
     def random_access(self) -> bool:
         return self.labels.random_access or not self.orientation.plain
 
+    def beyond(self) -> int:
+        """Labelled voxels outside of the image; all are looked at, if the labels reach so far."""
+        common = self.box & Box.of_shape(self.shape)
+        if common == self.box:
+            return 0
+        labelled = sum(np.count_nonzero(slab) for _, slab in self.labels.slabs(_SPOOL_SLICES))
+        inside = sum(np.count_nonzero(self.read(z, z + 1)) for z in range(common.start[0], common.stop[0]))
+        return int(labelled - inside)
+
     def read(self, start: int, stop: int) -> NDArray[Any]:
         slab = np.zeros((stop - start, *self.shape[1:]), self.dtype)
-        first, last = max(start, self.box.start[0]), min(stop, self.box.stop[0])
-        if first < last:
-            _, rows, columns = self.box.slices
-            slab[first - start : last - start, rows, columns] = self._inside(
-                first - self.box.start[0], last - self.box.start[0]
-            )
+        common = self.box & Box((start, 0, 0), (stop, *self.shape[1:]))
+        if common.voxels:
+            z, y, x = self.box.start
+            depth, rows, columns = common.shifted((-z, -y, -x)).slices
+            inside = self._inside(depth.start, depth.stop)
+            slab[common.shifted((-start, 0, 0)).slices] = inside[:, rows, columns]
         return slab
 
     def _inside(self, start: int, stop: int) -> NDArray[Any]:

@@ -11,6 +11,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 import SimpleITK as sitk  # noqa: N813 - its customary name
+import tifffile
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
@@ -153,14 +154,35 @@ def test_cropped_and_turned_segments_are_placed(tmp_path: Path) -> None:
     np.testing.assert_array_equal(read(tmp_path), expected)
 
 
-def test_segments_beyond_their_image_are_refused(tmp_path: Path) -> None:
-    """The message says which voxels they would cover."""
+@pytest.mark.parametrize("turned", [False, True])
+def test_segments_may_reach_beyond_their_image_where_they_are_empty(tmp_path: Path, *, turned: bool) -> None:
+    """The extent of a segmentation may be that of another volume; what is labelled outside of the image is counted."""
+    around = np.zeros((8, 9, 7), np.uint8)
+    around[1:7, 3:8, 2:6] = LABELS
     affine = OBLIQUE.copy()
-    affine[:3, 3] = (OBLIQUE @ (0, 0, 2, 1))[:3]
-    save_segments(data_set(tmp_path) / "a.seg.nrrd", LABELS, EYES_AND_BRAIN, affine=affine)
-    with pytest.raises(
-        RawDataError, match=r"reaches beyond its image: it covers the voxels from \(2, 0, 0\) to before"
-    ):
+    affine[:3, 3] = (OBLIQUE @ (-1, -3, -2, 1))[:3]
+    stored = nib.Nifti1Image(around, affine)
+    stored = stored.as_reoriented(ORIENTATIONS[-1]) if turned else stored
+    path = data_set(tmp_path) / "a.seg.nrrd"
+    save_segments(path, np.asarray(stored.dataobj), EYES_AND_BRAIN, affine=stored.affine)
+    np.testing.assert_array_equal(read(tmp_path), LABELS)
+    voxels = np.asarray(stored.dataobj).copy()
+    voxels[0, 0, 0] = voxels[0, 0, 1] = 2
+    save_segments(path, voxels, EYES_AND_BRAIN, affine=stored.affine)
+    with pytest.raises(RawDataError, match="holds 2 labelled voxels beyond its image of 4 x 5 x 6 voxels"):
+        read(tmp_path)
+
+
+def test_labels_that_state_no_more_than_their_spacing_lie_on_their_image(tmp_path: Path) -> None:
+    """As Fiji saves them; a spacing that is not the image's says that they are of another scan."""
+    folder = data_set(tmp_path)
+    for sizes in ((0.5, 0.75, 2.0), (0.5, 0.75, 2.1)):
+        x, y, z = sizes
+        metadata = {"unit": "mm", "spacing": z, "axes": "ZYX"}
+        tifffile.imwrite(folder / "a.tif", LABELS.T, imagej=True, resolution=(1 / x, 1 / y), metadata=metadata)
+        if z == 2.0:
+            np.testing.assert_array_equal(read(tmp_path), LABELS)
+    with pytest.raises(RawDataError, match=r"has voxels of 2\.1 x 0\.75 x 0\.5 mm \(z, y, x\); those of its image"):
         read(tmp_path)
 
 
