@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 
 from scans.formats import DOWNLOADS, stem, stream_volume
 from scans.formats.zip_stream import ZipEntry, zip_bytes, zip_stream
-from scans.overlay import overlay
 from serving.observability import logs
 from serving.queue.jobs import Job, Jobs
 from serving.queue.scan import Scan
 from serving.segmentation.labelled_image import labelled_image
+from serving.segmentation.pictures import PictureStyle, png
 from serving.segmentation.stored_segmentation import ResultDamaged, StoredSegmentation
 from serving.segmentation.stored_voxels import open_voxels
 from serving.storage import Store
@@ -83,9 +83,10 @@ class Results:
         name = f"{stem(Path(scan.upload.filename))}_segmentation{suffix}"
         return Download(name, sent.media_type, length, self._sent(scan, pieces))
 
-    def picture(self, scan: Scan, job: Job, axis: Axis, index: int, *, opacity: float) -> bytes:
-        """PNG of a slice with its organs. Raises SliceNotFound for an index beyond the scan, and DataDamaged.
+    def picture(self, scan: Scan, job: Job, axis: Axis, index: int, *, style: PictureStyle) -> bytes:
+        """PNG of a slice with its organs, as wide and high as it is in mm.
 
+        Raises SliceNotFound for an index beyond the scan, and DataDamaged.
         Slices across z take one slab; across y and x, the whole scan is passed through, slab by slab.
         """
         along = "zyx".index(axis)
@@ -97,12 +98,8 @@ class Results:
                 grey, organs = voxels.plane(index), segmentation.read(index, index + 1)[0]
             else:
                 grey, organs = _across(voxels.slabs(), along, index), _across(segmentation.slabs(), along, index)
-        from PIL import Image  # noqa: PLC0415  only pictures need it
-
-        colours = overlay(grey, organs, window=scan.window, palette=scan.organs.palette, opacity=opacity)
-        buffer = io.BytesIO()
-        Image.fromarray(colours).save(buffer, format="PNG")
-        return buffer.getvalue()
+        down, across = (step for number, step in enumerate(scan.frame.spacing) if number != along)
+        return png(grey, organs, spacing_mm=(down, across), window=scan.window, organs=scan.organs, style=style)
 
     def _labelled(self, scan: Scan, labels: Sequence[ZipEntry]) -> Iterator[bytes]:
         with open_voxels(self._store, scan):

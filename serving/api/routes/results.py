@@ -33,6 +33,7 @@ from serving.api.schemas import (
 from serving.observability.reasons import without_paths
 from serving.queue.jobs import Job
 from serving.queue.scan import Scan
+from serving.segmentation.pictures import PictureStyle
 from serving.segmentation.results import Axis
 
 _CSV_COLUMNS = (
@@ -128,16 +129,19 @@ def get_quality(resources: CallerResources, scan_id: ScanId, as_csv: AsCsv) -> R
     response_class=Response,
     responses={200: {"content": {"image/png": {"schema": BINARY}}}},
 )
-async def get_slice(
+async def get_slice(  # noqa: PLR0917 - FastAPI passes parameters by name
     resources: CallerResources,
     scan_id: ScanId,
     axis: Axis,
     index: int,
     opacity: Annotated[float, Query(ge=0, le=1, description="Of the organs' colour.")] = 0.45,
+    scale_bar: Annotated[Flag, Query(description="With a bar that says how long it is.")] = False,
+    legend: Annotated[Flag, Query(description="With the colours and names of the model's organs.")] = False,
 ) -> Response:
-    """A slice of the scan, its organs laid over it."""
+    """A slice of the scan, its organs laid over it, in its true proportions: a pixel is as high as it is wide in mm."""
     scan, job = await run_in_threadpool(_finished, resources, scan_id)
-    draw = partial(resources.results.picture, scan, job, axis, index, opacity=opacity)
+    style = PictureStyle(opacity=opacity, scale_bar=scale_bar, legend=legend)
+    draw = partial(resources.results.picture, scan, job, axis, index, style=style)
     return Response(await resources.slow_answers.make(draw), media_type="image/png")
 
 

@@ -114,18 +114,37 @@ def test_organs_come_as_csv_on_request(server: RunningServer, finished: dict[str
     assert float(rows[0]["centroid_y"]) == pytest.approx(organs[0]["centroid_voxels"][1])
 
 
-@pytest.mark.parametrize(("axis", "size"), [("z", (17, 24)), ("y", (17, 11)), ("x", (24, 11))])
+@pytest.mark.parametrize(("axis", "size"), [("z", (17, 36)), ("y", (17, 33)), ("x", (24, 22))])
 def test_slices_are_pictures(
     server: RunningServer, finished: dict[str, object], example: Example, axis: str, size: tuple[int, int]
 ) -> None:
-    """A PNG of the slice's width and height; without overlay it is the grey value through the window."""
+    """A PNG as wide and high as the slice is in mm; without overlay it is the grey value through the window."""
     answer = server.get(f"/v1/scans/{finished['id']}/slices/{axis}/2.png?opacity=0")
     picture = Image.open(io.BytesIO(answer.content))
     assert answer.headers["content-type"] == "image/png"
     assert picture.size == size
     grey = example.grey.take(2, axis="zyx".index(axis)).astype(np.float64)
+    rows, columns = (
+        (2 * np.arange(pixels) + 1) * voxels // (2 * pixels)
+        for pixels, voxels in zip(size[::-1], grey.shape, strict=True)
+    )
+    grey = grey[rows][:, columns]
     low, high = float(example.grey.min()), float(example.grey.max())
     np.testing.assert_allclose(np.asarray(picture)[..., 0], (grey - low) / (high - low) * 255, atol=1)
+
+
+def test_a_picture_has_bar_and_legend_where_they_are_wished(server: RunningServer, finished: dict[str, object]) -> None:
+    """The slice stays where it is; a wish that is neither yes nor no is refused by name."""
+    here = f"/v1/scans/{finished['id']}/slices/y/2.png"
+    plain, wished = (
+        np.asarray(Image.open(io.BytesIO(server.get(here + query).content)))
+        for query in ("", "?scale_bar=yes&legend=true")
+    )
+    assert wished.shape[0] > plain.shape[0]
+    assert wished.shape[1] > plain.shape[1]
+    np.testing.assert_array_equal(wished[: plain.shape[0], : plain.shape[1]], plain)
+    answer = server.get(f"{here}?legend=big")
+    assert (answer.status_code, answer.json()["field"]) == (400, "legend")
 
 
 def test_a_slab_without_organs_is_a_slab_like_any_other(server: RunningServer, tmp_path: Path) -> None:
