@@ -29,6 +29,7 @@ from scans.formats.errors import ONE_VOLUME, FormatError, NoSpacing
 from scans.formats.ome_zarr_pyramid import OME_ZARR_UNITS
 from scans.formats.sources import Opened, native_dtype, placed_frame
 from scans.formats.units import unit_of
+from scans.formats.zarr_chunks import slices_without_chunks, with_missing
 from scans.formats.zarr_codecs import bounded
 from scans.geometry import Frame, Spacing, StatedUnits, Triple
 
@@ -90,7 +91,8 @@ def _open(path: Path, group: zarr.Group, below: Collection[str]) -> Opened:
     native_dtype(path, np.dtype(array.dtype))
     array = bounded(path, array)
     source = BandedSource.of(path, _ZarrSource(array, tuple(axes)), depth=array.chunks[axes[0]])
-    return Opened.placed(source, partial(_frame, path, image, multiscale, axes))
+    opened = Opened.placed(source, partial(_frame, path, image, multiscale, axes))
+    return with_missing(opened, slices_without_chunks(array, axes[0]))
 
 
 def _image_group(path: Path, group: zarr.Group, below: Collection[str]) -> zarr.Group:

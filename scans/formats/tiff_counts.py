@@ -26,7 +26,9 @@ def require_stated_slices(path: Path, tiff: tifffile.TiffFile, series: Any) -> N
     planes = math.prod(series.shape) // max(1, math.prod(page.shape))
     pages = len(tiff.pages)
     held = planes if pages == 1 and series.dataoffset is not None else pages
-    for stated in (*stated_slices(tiff), planes):
+    if planes > held:
+        raise differing(path, planes, held)
+    for stated in stated_slices(tiff):
         if stated != held:
             raise differing(path, stated, held)
 

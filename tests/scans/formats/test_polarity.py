@@ -145,3 +145,11 @@ def test_monochrome1_among_others_is_inverted_slice_by_slice(tmp_path, dicom_sli
         )
     with open_volume(tmp_path) as volume:
         np.testing.assert_array_equal(volume.read(), bright)
+
+
+@pytest.mark.parametrize("bits", [4, 10, 12])
+def test_packed_bits_are_inverted_within_their_own_range(bits, tmp_path):
+    """White is 0 and black is 4095 in 12 bits."""
+    stored = RNG.integers(0, 1 << bits, SHAPE, np.uint16 if bits > 8 else np.uint8)
+    tifffile.imwrite(tmp_path / "a.tif", stored, photometric="miniswhite", bitspersample=bits)
+    np.testing.assert_array_equal(grey(tmp_path / "a.tif"), opposite(stored, bits))

@@ -9,6 +9,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 import tifffile
+import zarr
 
 from scans.formats import FormatError, open_volume
 from scans.geometry import Spacing
@@ -183,3 +184,33 @@ def test_an_hdf5_that_was_written_is_whole_in_every_layout(layout, tmp_path):
     with h5py.File(tmp_path / "a.h5", "w") as file:
         file.create_dataset("scan", data=np.zeros_like(VOXELS), **layout)
     assert not read(tmp_path / "a.h5").any()
+
+
+@pytest.mark.parametrize("options", [{"zarr_format": 2}, {"zarr_format": 3}, {"zarr_format": 3, "shards": (4, 8, 10)}])
+@pytest.mark.parametrize("packed", [False, True])
+def test_slices_of_a_zarr_without_chunks_are_said(options, packed, tmp_path, zipped):
+    """The format lets empty chunks be left out, so they may be lost or empty: it is said. A scan has some."""
+    array = {"shape": VOXELS.shape, "chunks": (2, 4, 5), "dtype": VOXELS.dtype, "shards": options.get("shards")}
+    group = zarr.create_group(tmp_path / "a.zarr", zarr_format=options["zarr_format"])
+    axes = [{"name": name, "type": "space", "unit": "millimeter"} for name in "zyx"]
+    scale = [{"type": "scale", "scale": [1.0, 1.0, 1.0]}]
+    multiscale = {"axes": axes, "datasets": [{"path": "0", "coordinateTransformations": scale}]}
+    if options["zarr_format"] == 2:
+        group.attrs["multiscales"] = [{"version": "0.4", **multiscale}]
+    else:
+        group.attrs["ome"] = {"version": "0.5", "multiscales": [multiscale]}
+    data = group.create_array("0", **array)
+
+    def path(name):
+        return zipped(tmp_path / "a.zarr", tmp_path / name) if packed else tmp_path / "a.zarr"
+
+    assert refused(path("none.zip")) == "states 6 slices, holds none: no chunk of them is there"
+    data[:4] = VOXELS[:4] + 1
+    with open_volume(path("cut.zip")) as volume:
+        assert volume.notes == (
+            "states 6 slices, holds chunks of 4; of slices 4 to 5 none is there, and they are empty",
+        )
+        assert not volume.read()[4:].any()
+    data[4:] = VOXELS[4:]
+    with open_volume(path("whole.zip")) as volume:
+        assert volume.notes == ()
