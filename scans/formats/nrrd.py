@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from scans.formats.beside import Beside
 from scans.formats.errors import GREY_VALUES, ONE_VOLUME, WHOLE_FILE, FormatError, NoSpacing
-from scans.formats.segments import LayeredSource, organs_of, read_segments
+from scans.formats.segments import MOST_LAYERS, LayeredSource, organs_of, read_segments
 from scans.formats.sources import CheckedVoxels, Opened, placed_frame
 from scans.formats.streams import FlatSource, Layout
 from scans.formats.textheader import TextHeader, kept, read_text_header
@@ -78,11 +78,13 @@ def open_segments(path: Path, stack: ExitStack, organs: OrganMap) -> Opened | No
     """
     files, layers = Beside.on_disk(path), 1
     header = _header(files, stack)
-    if header.words("kinds")[:1] == ["list"] and len(header.words("kinds")) > 3:
-        layers, header = max(1, header.numbers("sizes")[0]), _without_list(header)
+    if header.words("kinds")[:1] in (["list"], ["vector"]) and len(header.words("kinds")) > 3:
+        layers, header = header.numbers("sizes")[0], _without_list(header)
     segments = read_segments(path, header.pairs, layers=layers)
     if not segments:
         return None
+    if not 1 <= layers <= MOST_LAYERS:
+        raise FormatError(path, f"damaged, or {layers} layers of segments", f"from 1 to {MOST_LAYERS} layers")
     opened = _opened(files, header, stack, layers=layers)
     found = organs_of(path, segments, organs)
     stored = CheckedVoxels.of(path, opened.source)

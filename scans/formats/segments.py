@@ -19,7 +19,9 @@ from scans.organs import Organ, OrganMap
 _FIELD = re.compile(r"segment(\d{1,4})_(\w+)")
 _UNNAMED = re.compile(r"segment[ _]?\d*")
 """What Slicer calls a segment that nobody has named."""
-_MOST_VALUE = 1 << 16
+_MOST_VALUE = (1 << 16) - 1
+MOST_LAYERS = 256
+"""As many as there can be segments that all overlap."""
 _NO_SEGMENT = -1
 _NO_OVERLAP = (
     "segments that do not overlap; in Slicer's Segment Editor, Masking, set Modify other segments to Overwrite all"
@@ -47,17 +49,25 @@ def read_segments(path: Path, pairs: Mapping[str, str], *, layers: int) -> tuple
     Raises FormatError for numbers that are none.
     """
     fields: dict[int, dict[str, str]] = {}
-    for key, value in pairs.items():
+    for key, text in pairs.items():
         if found := _FIELD.fullmatch(key):
-            fields.setdefault(int(found[1]), {})[found[2]] = value
+            fields.setdefault(int(found[1]), {})[found[2]] = text
     segments = []
     for number, (_, given) in enumerate(sorted(fields.items())):
-        value, layer = given.get("labelvalue", "1"), given.get("layer", str(number if layers > 1 else 0))
-        if not (value.isdecimal() and layer.isdecimal() and 0 < int(value[:9]) < _MOST_VALUE):
-            found_there = f"damaged: segment {number} has the label value {value[:20]!r} in layer {layer[:20]!r}"
-            raise FormatError(path, found_there, f"whole numbers, the label value from 1 to {_MOST_VALUE - 1}")
-        segments.append(Segment(given.get("name", "").strip(), int(value), int(layer[:9])))
+        value = _whole(given.get("labelvalue", "1"))
+        layer = _whole(given.get("layer", str(number if layers > 1 else 0)))
+        if not value or layer is None:
+            stated = f"the label value {given.get('labelvalue', '')[:20]!r} in layer {given.get('layer', '')[:20]!r}"
+            accepted = f"whole numbers, the label value from 1 to {_MOST_VALUE}"
+            raise FormatError(path, f"damaged: segment {number} has {stated}", accepted)
+        segments.append(Segment(given.get("name", "").strip(), value, layer))
     return tuple(segments)
+
+
+def _whole(text: str) -> int | None:
+    """The number, where it is one from 0 to _MOST_VALUE."""
+    number = int(text) if text.isdecimal() and len(text) <= len(str(_MOST_VALUE)) else None
+    return number if number is not None and number <= _MOST_VALUE else None
 
 
 def organs_of(path: Path, segments: Sequence[Segment], organs: OrganMap) -> dict[Segment, Organ]:

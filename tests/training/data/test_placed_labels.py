@@ -229,6 +229,15 @@ def test_one_layer_in_a_list_is_a_volume(tmp_path: Path) -> None:
     np.testing.assert_array_equal(read(tmp_path), LABELS)
 
 
+def test_a_header_cannot_announce_any_number_of_layers(tmp_path: Path) -> None:
+    """It is refused before anything is made of them."""
+    path = data_set(tmp_path) / "a.seg.nrrd"
+    save_segments(path, layers(), IN_LAYERS)
+    path.write_bytes(path.read_bytes().replace(b"sizes: 2 6 5 4", b"sizes: 200000000 1 1 1"))
+    with pytest.raises(FormatError, match="damaged, or 200000000 layers of segments; accepted: from 1 to 256 layers"):
+        read(tmp_path)
+
+
 def test_overlapping_segments_are_refused(tmp_path: Path) -> None:
     """Both organs, a voxel, and what to do in Slicer."""
     save_segments(data_set(tmp_path) / "a.seg.nrrd", layers(overlap=True), IN_LAYERS)
@@ -256,6 +265,8 @@ def test_overlapping_segments_are_refused(tmp_path: Path) -> None:
         ),
         (({"Name": "left_eye"}, {"Name": "right_eye"}), "layer 0 holds the value 3, which is no segment's"),
         (({"Name": "left_eye", "LabelValue": "one"},), "segment 0 has the label value 'one'"),
+        (({"Name": "left_eye", "LabelValue": 0},), "segment 0 has the label value '0'"),
+        (({"Name": "left_eye", "LabelValue": "0000000001999999999"},), "segment 0 has the label value '0000000001"),
     ],
 )
 def test_names_and_numbers_that_contradict_each_other_are_said(
