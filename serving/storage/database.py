@@ -194,7 +194,7 @@ class Database:
                     connection.execute(func.pg_advisory_xact_lock(0x71CEF154).select())
                 metadata.create_all(connection)
                 _complete(connection)
-        except SQLAlchemyError as error:
+        except (SQLAlchemyError, UnicodeError) as error:  # the latter of damaged text in its schema
             raise DatabaseError(f"the database {self.name} cannot be used: {first_line(error)}") from error
         self.keep_reserve()
 
@@ -216,14 +216,15 @@ class Database:
             connection.execute(select(scans.c.id).limit(1)).first()
 
     def problems(self) -> list[str]:
-        """What SQLite finds wrong with its file, and rows that no version has written. PostgreSQL looks for itself."""
+        """What SQLite finds wrong with its file, and what no version has written. PostgreSQL looks for itself."""
         found = []
         with self.reading() as connection:
             if not self.shared:
                 found = [str(row[0]) for row in connection.exec_driver_sql("PRAGMA integrity_check(20)")]
+                found += _unknown_columns(connection)
             query = select(scans.c.id, scans.c.state).where(scans.c.state.not_in(STATES))
             found += [f"scan {row.id} has the state {row.state!r}" for row in connection.execute(query)]
-        return [problem for problem in found if problem != "ok"]
+        return [f"{self.name}: {problem}" for problem in found if problem != "ok"]
 
     def known_scans(self) -> set[str]:
         """Ids of all scans that have a row, be they arriving or removed."""
@@ -273,12 +274,29 @@ def _complete(connection: Connection) -> None:
             index.create(connection, checkfirst=True)
 
 
+def _text(stored: bytes) -> str:
+    """Of a text in SQLite: one that is damaged is a text too, which its checksum does not fit."""
+    return stored.decode("utf-8", "surrogateescape")
+
+
+def _unknown_columns(connection: Connection) -> list[str]:
+    """Of SQLite's tables. A column whose name is not what it was counts as missing, and is added anew, empty."""
+    found = []
+    for table in metadata.sorted_tables:
+        known = {column.name: column.type.compile(connection.dialect) for column in table.columns}
+        for row in connection.exec_driver_sql(f"PRAGMA table_info({table.name})"):
+            if known.get(row.name) != row.type:
+                found.append(f"the table {table.name} has a column {row.name!r} of {row.type!r}: no version makes one")
+    return found
+
+
 def _sqlite(url: URL) -> Engine:
     engine = create_engine(url, connect_args={"timeout": _BUSY_SECONDS, "check_same_thread": False})
 
     @event.listens_for(engine, "connect")
     def _connected(connection: DBAPIConnection, _entry: ConnectionPoolEntry) -> None:
         connection.isolation_level = None
+        connection.text_factory = _text
         cursor = connection.cursor()
         for pragma in ("journal_mode=WAL", "synchronous=FULL", f"busy_timeout={_BUSY_SECONDS * 1000}"):
             cursor.execute(f"PRAGMA {pragma}")

@@ -12,10 +12,13 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+from sqlalchemy.exc import SQLAlchemyError
+
 from scans.model.manifest import file_sha256
 from serving.intake.arrived import damaged_uploads
 from serving.models.cache import ModelCache
 from serving.observability.findings import Finding, Level
+from serving.observability.reasons import first_line
 from serving.queue.jobs import Job, Jobs, ScanNotFound
 from serving.queue.scan import Scan
 from serving.segmentation.stored_segmentation import damaged_files
@@ -23,12 +26,14 @@ from serving.segmentation.stored_voxels import ScanDamaged, open_voxels
 from serving.settings import SettingsError, read_settings
 from serving.storage import DataDamaged, Scratch, Store, open_store
 from serving.storage.contract import RESULT_DIR
-from serving.storage.database import Database
+from serving.storage.database import Database, DatabaseError
 from serving.storage.locations import database_url, scratch_dir
 from serving.storage.sealed import NoteDamaged
 
 Progress = Callable[[str], None]
 """Told what is looked at."""
+
+_RESTORE = "Restore the database from its backup."
 
 
 def audit(*, repair: bool = False, progress: Progress = lambda what: None, **given: Any) -> Iterator[Finding]:
@@ -45,6 +50,9 @@ def audit(*, repair: bool = False, progress: Progress = lambda what: None, **giv
             database = Database(database_url(settings))
             database.open()
             uploads = Scratch(scratch_dir(settings)).uploads_dir
+        except DatabaseError as error:
+            yield Finding("database", Level.FAIL, str(error), _RESTORE)
+            return
         except (SettingsError, OSError) as error:
             yield Finding(
                 "store", Level.FAIL, str(error), "RICEFISH_STORE and RICEFISH_DATABASE_URL must be a server's."
@@ -84,26 +92,29 @@ class _StoreAudit:
     def _of_database(self) -> Iterator[Finding]:
         self._progress("the database")
         for problem in self._database.problems():
-            yield Finding(
-                "database", Level.FAIL, problem, "Stop the servers, and restore the database from its backup."
-            )
+            yield Finding("database", Level.FAIL, problem, f"Stop the servers. {_RESTORE}")
 
     def _of_scan(self, scan_id: str) -> Iterator[Finding]:
         try:
-            found = self._damage(scan_id)
-            if found:  # something may just have been written or removed
-                found = self._damage(scan_id)
+            damage = self._damage(scan_id)
+            if damage:  # something may just have been written or removed
+                damage = self._damage(scan_id)
             scan, job = self._jobs.get(scan_id)
         except ScanNotFound:
             return
+        except SQLAlchemyError as error:
+            found = f"{self._database.name}: {first_line(error)}"
+            yield Finding(f"scan {scan_id}, its row", Level.FAIL, found, _RESTORE)
+            return
         except NoteDamaged as damaged:
-            yield Finding(f"scan {scan_id}, its row", Level.FAIL, str(damaged), "Restore the database from its backup.")
+            where = f"{damaged} ({self._database.name})"
+            yield Finding(f"scan {scan_id}, its row", Level.FAIL, where, _RESTORE)
             return
         self._models.add(scan.model.key)
-        lost = scan.volume in found
-        for name, how in found.items():
+        lost = scan.volume in damage
+        for name, how in damage.items():
             yield Finding(f"scan {scan_id}, {name}", Level.FAIL, how, _advice(scan, job, name, lost=lost))
-        if found and not lost and self._repair:
+        if damage and not lost and self._repair:
             self._jobs.remake(scan_id, "the stored result was found damaged; it is being made again")
 
     def _of_uploads(self) -> Iterator[Finding]:
@@ -117,7 +128,7 @@ class _StoreAudit:
         known = self._database.known_scans()
         for scan_id in sorted(set(scan_ids) - known):
             found = "its files are here, and the database has no row of it"
-            yield Finding(f"scan {scan_id}", Level.FAIL, found, "Restore the database from its backup.")
+            yield Finding(f"scan {scan_id}", Level.FAIL, found, _RESTORE)
 
     def _damage(self, scan_id: str) -> dict[str, str]:
         """Damaged files, by name relative to the scan, and how they are."""
