@@ -1,4 +1,4 @@
-"""A DICOM series: one file per slice, ordered along the slices' normal, read slice by slice.
+"""A DICOM series: one file per slice, or one of many frames, ordered along the slices' normal, read slice by slice.
 
 Grey values are the modality's (Hounsfield units in CT): stored value x RescaleSlope + RescaleIntercept; int16 or int32
 where slope and intercept keep them whole, else float32. High ones are bright: MONOCHROME1 is inverted within its stored
@@ -9,14 +9,16 @@ them.
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
 import numpy as np
 import pydicom
 from numpy.typing import NDArray
+from pydicom.pixels.utils import pixel_array
 
+from scans.formats.dicom_frames import FRAME_TAGS, frame_headers
 from scans.formats.dicom_geometry import SlicePlace, check_steps, frame_of_slices, same_pixels
 from scans.formats.dicom_order import ORDER_TAGS, SliceNumbers, in_order, require_all
 from scans.formats.dicom_pixels import META_BYTES, require_readable_syntax, require_stated_size, with_transfer_syntax
@@ -30,6 +32,7 @@ _TAGS = [
     "SeriesInstanceUID", "Rows", "Columns", "SamplesPerPixel", "PhotometricInterpretation",
     "NumberOfFrames", "BitsStored", "PixelRepresentation", "RescaleSlope", "RescaleIntercept", "PixelSpacing",
     "ImagePositionPatient", "ImageOrientationPatient", "SpacingBetweenSlices", "SliceThickness", *ORDER_TAGS,
+    *FRAME_TAGS,
 ]  # fmt: skip
 
 
@@ -40,6 +43,12 @@ _MONOCHROME = "MONOCHROME"
 @dataclass(frozen=True)
 class _Slice:
     name: str
+    """As messages call it."""
+    file: str
+    frame: int
+    """Of the file's frames."""
+    frames: int
+    """That the file states."""
     series: str
     size: tuple[int, int]
     """Rows, columns."""
@@ -57,12 +66,12 @@ def open_dicom(entries: Entries, names: list[str]) -> Opened:
     """The series in these files. Objects without pixels (contours, reports) are left out.
 
     Slices that do not say where they lie are in the order of their InstanceNumber, and need a spacing. Raises
-    FormatError for colour and multi-frame files, several series, slices of different size, and for missing, doubled or
-    unevenly spaced slices; each names the files.
+    FormatError for colour, frames that are not described, several series, slices of different size, and for missing,
+    doubled or unevenly spaced slices; each names the files.
     """
     silence("pydicom")
     pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
-    slices = [found for name in names if (found := _read_slice(entries, name))]
+    slices = [one for name in names for one in _read_slices(entries, name)]
     if not slices:
         raise FormatError(entries.path, f"{len(names)} DICOM files without an image", "a series of slices")
     _require_one_series(entries, slices)
@@ -93,22 +102,33 @@ def _notes(slices: list[_Slice]) -> tuple[str, ...]:
     return tuple(notes)
 
 
-def _read_slice(entries: Entries, name: str) -> _Slice | None:
+def _read_slices(entries: Entries, name: str) -> list[_Slice]:
+    """Those of a file: one, or its frames; none where it is no picture."""
     with guarded(entries.path / name, "reading the slice"), entries.stream(name) as file:
         require_readable_syntax(entries.path, name, file.read(META_BYTES))
         file.seek(0)
         header = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=_TAGS, force=True)
     if "Rows" not in header or "Columns" not in header:
-        return None
+        return []
     interpretation = str(header.get("PhotometricInterpretation") or _MONOCHROME).strip().upper()
     if header.get("SamplesPerPixel", 1) != 1 or not interpretation.startswith(_MONOCHROME):
         raise FormatError(entries.path, f"{name} is a colour picture", GREY_VALUES)
-    if int(header.get("NumberOfFrames") or 1) != 1:
-        raise FormatError(
-            entries.path, f"{name} holds {header.NumberOfFrames} frames", "one file per slice (a classic series)"
-        )
+    frames = int(header.get("NumberOfFrames") or 1)
+    if frames == 1 and not header.get("PerFrameFunctionalGroupsSequence"):
+        return [_slice(name, header, interpretation)]
+    described = frame_headers(entries.path, name, header)
+    return [
+        replace(_slice(name, one, interpretation), name=f"{name}, frame {frame + 1}", frame=frame, frames=frames)
+        for frame, one in enumerate(described)
+    ]
+
+
+def _slice(name: str, header: pydicom.Dataset, interpretation: str) -> _Slice:
     return _Slice(
         name=name,
+        file=name,
+        frame=0,
+        frames=1,
         series=str(header.get("SeriesInstanceUID", "")),
         size=(int(header.Rows), int(header.Columns)),
         bits=int(header.get("BitsStored", 16)),
@@ -148,6 +168,8 @@ class _DicomSource:
     slices: tuple[_Slice, ...]
     inverts: bool = True
     """Slices whose low values are bright, within their bits: grey values, and not labels."""
+    kept: dict[str, pydicom.Dataset] = field(default_factory=dict, repr=False, compare=False)
+    """By its name, the file of many frames that was read last."""
 
     @property
     def shape(self) -> Triple:
@@ -171,10 +193,19 @@ class _DicomSource:
             out[...] = self._read_one(one)
         return slab
 
-    def _read_one(self, one: _Slice) -> NDArray[Any]:
-        with guarded(self.entries.path / one.name, "reading the slice"), self.entries.open(one.name) as file:
+    def _content(self, one: _Slice) -> pydicom.Dataset:
+        """The file of a slice; one of many frames is kept for the next of them."""
+        if one.file in self.kept:
+            return self.kept[one.file]
+        self.kept.clear()
+        with guarded(self.entries.path / one.file, "reading the slice"), self.entries.open(one.file) as file:
             content = with_transfer_syntax(pydicom.dcmread(file, force=True))
-            stored = self._pixels(one, content)
+        if one.frames > 1:
+            self.kept[one.file] = content
+        return content
+
+    def _read_one(self, one: _Slice) -> NDArray[Any]:
+        stored = self._pixels(one, self._content(one))
         if stored.shape != one.size:
             raise FormatError(self.entries.path, f"{one.name} holds {stored.shape} pixels, not {one.size}", WHOLE_FILE)
         if one.low_is_bright and self.inverts:
@@ -185,8 +216,8 @@ class _DicomSource:
 
     def _pixels(self, one: _Slice, content: pydicom.Dataset) -> NDArray[Any]:
         try:
-            require_stated_size(content, one.size)
-            return content.pixel_array
+            require_stated_size(content, one.size, frame=one.frame, frames=one.frames)
+            return pixel_array(content, index=one.frame)
         except Exception as error:
             reason = " ".join(str(error).split())[:200]
             raise FormatError(

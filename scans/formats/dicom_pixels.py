@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pydicom
-from pydicom.encaps import generate_frames
+from pydicom.encaps import generate_frames, get_frame
 from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from pydicom.valuerep import EXPLICIT_VR_LENGTH_32
 
@@ -65,16 +65,21 @@ def with_transfer_syntax(content: pydicom.Dataset) -> pydicom.Dataset:
     return content
 
 
-def require_stated_size(content: pydicom.Dataset, size: tuple[int, int]) -> None:
-    """Raises ValueError where the pixels are another picture than the one of (rows, columns) that the file states."""
+def require_stated_size(content: pydicom.Dataset, size: tuple[int, int], *, frame: int, frames: int) -> None:
+    """Raises ValueError where the pixels of a frame are another picture than that of (rows, columns) which the file
+    states, and where it holds another number of frames.
+    """
     if not content.file_meta.TransferSyntaxUID.is_encapsulated:
         one = size[0] * size[1] * int(content.get("BitsAllocated", 16)) // 8
-        if len(content.PixelData) // one > 1:
-            raise ValueError(f"the file states 1 frame, holds {len(content.PixelData) // one}")
+        if len(content.PixelData) // one != frames:
+            raise ValueError(f"the file states {_count(frames)}, holds {len(content.PixelData) // one}")
         return
-    frames = generate_frames(content.PixelData, number_of_frames=1)
-    stated = stated_size(next(frames))
-    if next(frames, None) is not None:
+    stated = stated_size(get_frame(content.PixelData, frame, number_of_frames=frames))
+    if frames == 1 and len(list(generate_frames(content.PixelData, number_of_frames=1))) > 1:
         raise ValueError("the file states 1 frame, holds more")
     if stated is not None and stated != size:
         raise ValueError(f"they are a picture of {stated[0]} x {stated[1]}, not {size[0]} x {size[1]}")
+
+
+def _count(frames: int) -> str:
+    return "1 frame" if frames == 1 else f"{frames} frames"

@@ -3,7 +3,9 @@
 import numpy as np
 import pydicom
 import pytest
-from pydicom.uid import CTImageStorage
+import SimpleITK as sitk  # noqa: N813 - its customary name
+from pydicom.dataset import FileMetaDataset
+from pydicom.uid import CTImageStorage, EnhancedCTImageStorage, ExplicitVRLittleEndian, RLELossless
 
 from scans.formats import FormatError, SpacingMissing, open_volume
 from scans.geometry import Spacing
@@ -204,3 +206,84 @@ def test_slices_without_pixel_spacing_ask_for_it(tmp_path, dicom_slice):
         pass
     with open_volume(path, spacing=Spacing(2.0, 1.0, 1.0)) as volume:
         assert volume.spacing == Spacing(2.0, 1.0, 1.0)
+
+
+def enhanced(path, planes, heights, *, per_frame=False, packed=False, **changes):
+    """One file of many frames, as enhanced CT is written; shared groups hold what each frame does not state."""
+    content = pydicom.Dataset()
+    content.file_meta = FileMetaDataset()
+    content.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    content.SOPClassUID, content.SOPInstanceUID = EnhancedCTImageStorage, "1.2.3"
+    content.SeriesInstanceUID, content.Modality = "1.2.3.4", "CT"
+    content.Rows, content.Columns = planes.shape[1:]
+    content.SamplesPerPixel, content.PhotometricInterpretation = 1, "MONOCHROME2"
+    content.BitsAllocated, content.BitsStored, content.HighBit, content.PixelRepresentation = 16, 16, 15, 0
+    content.NumberOfFrames = len(planes)
+    measures = item(PixelSpacing=[0.5, 0.25], SliceThickness=2.0)
+    values = item(RescaleSlope=1, RescaleIntercept=-1024, RescaleType="HU")
+    plane = item(ImageOrientationPatient=[1, 0, 0, 0, 1, 0])
+    common = {
+        "PixelMeasuresSequence": [measures],
+        "PlaneOrientationSequence": [plane],
+        "PixelValueTransformationSequence": [values],
+    }
+    content.SharedFunctionalGroupsSequence = [item(**({} if per_frame else common))]
+    content.PerFrameFunctionalGroupsSequence = [
+        item(PlanePositionSequence=[item(ImagePositionPatient=[1, 2, height])], **(common if per_frame else {}))
+        for height in heights
+    ]
+    content.PixelData = planes.tobytes()
+    for name, value in changes.items():
+        setattr(content, name, value)
+    if packed:
+        content.compress(RLELossless)
+    content.save_as(path, enforce_file_format=True)
+    return path
+
+
+def item(**fields):
+    one = pydicom.Dataset()
+    for name, value in fields.items():
+        setattr(one, name, value)
+    return one
+
+
+FRAMES = np.arange(4 * 5 * 6, dtype=np.uint16).reshape(4, 5, 6) + 1024
+
+
+@pytest.mark.parametrize("per_frame", [False, True])
+@pytest.mark.parametrize("packed", [False, True])
+def test_an_enhanced_file_is_a_volume_of_its_frames(per_frame, packed, tmp_path, zipped):
+    """In the order of their places, rescaled, with the geometry of shared groups or of their own, in a zip, too."""
+    (tmp_path / "ct").mkdir()
+    path = enhanced(tmp_path / "ct" / "a.dcm", FRAMES, [7, 3, 5, 1], per_frame=per_frame, packed=packed)
+    for place in (path, path.parent, zipped(path.parent, tmp_path / "a.zip")):
+        with open_volume(place) as volume:
+            np.testing.assert_array_equal(volume.read(), FRAMES[[3, 1, 2, 0]].astype(np.int32) - 1024)
+            np.testing.assert_array_equal(volume.slab(1, 3), FRAMES[[1, 2]].astype(np.int32) - 1024)
+            assert tuple(volume.spacing) == pytest.approx((2.0, 0.5, 0.25))
+    if not packed:
+        image = sitk.ReadImage(str(path))
+        assert image.GetOrigin()[:2] == (1.0, 2.0)
+
+
+@pytest.mark.parametrize(
+    ("heights", "changes", "said"),
+    [
+        ([1, 3, 3, 5], {}, r"a\.dcm, frame 2 and a\.dcm, frame 3 lie at the same place"),
+        ([1, 3, 7, 9], {}, r"4 mm between a\.dcm, frame 2 and a\.dcm, frame 3"),
+        ([1, 3, 5, 7], {"NumberOfFrames": 5}, r"a\.dcm states 5 frames, and describes 4"),
+        (
+            [1, 3, 5, 7],
+            {"PerFrameFunctionalGroupsSequence": []},
+            r"a\.dcm holds 4 frames that do not say where they lie",
+        ),
+        ([1, 3, 5, 7], {"PixelData": FRAMES[:3].tobytes()}, "the file states 4 frames, holds 3"),
+        ([1, 3, 5, 7], {"PixelData": FRAMES.tobytes() * 2}, "the file states 4 frames, holds 8"),
+    ],
+)
+def test_frames_that_make_no_volume_are_named(heights, changes, said, tmp_path):
+    """By their numbers, and with what the file states."""
+    path = enhanced(tmp_path / "a.dcm", FRAMES, heights, **changes)
+    with pytest.raises(FormatError, match=said), open_volume(path) as volume:
+        volume.read()
