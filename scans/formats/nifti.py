@@ -37,6 +37,8 @@ _UNITS = {0: MM, 1: UNITS["m"], 2: MM, 3: UNITS["um"]}
 """By their codes; 0, which says nothing, is mm in practice."""
 _ROUNDING = 3e-7
 """By which the quaternion may be longer than 1, as its parts are float32."""
+_SAME_PLACE = 0.1
+"""Voxels that qform and sform may be apart at any corner."""
 _AXES = ("x", "y", "z", "t", "5th", "6th", "7th")
 
 
@@ -59,7 +61,8 @@ def open_nifti(path: Path, stack: ExitStack, beside: Beside | None = None) -> Op
         scale=_scale(path, header),
         decoder=decoder,
     )
-    return Opened.placed(layout.open(stack), partial(_frame, header))
+    opened = Opened.placed(layout.open(stack), partial(_frame, header))
+    return opened if opened.frame is None else replace(opened, notes=_two_places(opened.frame, layout.shape))
 
 
 def _header(path: Path, file: VoxelFile) -> tuple[Any, Callable[[BinaryIO], Any] | None]:
@@ -148,6 +151,20 @@ def _frame(header: Any) -> Frame:
             continue
         return frame if refused else replace(frame, nifti=_forms(header, unit))
     raise NoSpacing("the header has neither an affine nor usable voxel sizes (pixdim)")
+
+
+def _two_places(frame: Frame, shape: Triple) -> tuple[str, ...]:
+    """What to say of a file whose forms differ, by more than a tenth of a voxel."""
+    if frame.nifti is None or len(places := frame.nifti.places) < 2:
+        return ()
+    corners = np.array([(x, y, z, 1) for x in (0, shape[2]) for y in (0, shape[1]) for z in (0, shape[0])])
+    apart = float(np.linalg.norm(corners @ (places[0] - places[1]).T, axis=1).max())
+    if apart <= _SAME_PLACE * min(np.linalg.norm(places[0][:3, :3], axis=0)):
+        return ()
+    return (
+        f"qform and sform place the scan up to {apart:.3g} {frame.nifti.unit} apart, and programs "
+        "choose either: nii.gz carries both, in every other format a result lies where the sform has the scan",
+    )
 
 
 def _forms(header: Any, unit: LengthUnit) -> NiftiForms | None:

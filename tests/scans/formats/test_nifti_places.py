@@ -121,3 +121,15 @@ def test_a_unit_is_kept_and_the_place_too(unit, factor, tmp_path):
     before, after = (sitk.ReadImage(str(tmp_path / name)) for name in ("a.nii", "b.nii"))
     np.testing.assert_array_equal(after.GetSpacing(), before.GetSpacing())
     np.testing.assert_array_equal(after.GetOrigin(), before.GetOrigin())
+
+
+@pytest.mark.parametrize(("aside", "notes"), [(0.0, 0), (0.05, 0), (0.5, 1)])
+def test_forms_that_differ_are_noted(tmp_path, aside, notes):
+    """Where they are farther apart than rounding leaves them; by how much is said."""
+    header = nib.Nifti1Header()
+    header.set_sform(np.diag([1.0, 2.0, 3.0, 1.0]), code=1)
+    header.set_qform(np.array([[1.0, 0, 0, aside], [0, 2, 0, 0], [0, 0, 3, 0], [0, 0, 0, 1]]), code=1)
+    nib.save(nib.Nifti1Image(VOXELS, None, header), tmp_path / "a.nii")
+    with open_volume(tmp_path / "a.nii") as volume:
+        assert len(volume.notes) == notes
+        assert all("up to 0.5 mm apart" in note for note in volume.notes)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import re
 import zipfile
 from pathlib import Path
 
@@ -49,6 +50,8 @@ def test_a_result_lies_on_a_scan_whose_qform_and_sform_differ(
     image.header.set_qform(np.diag([0.5, 0.75, 1.5, 1.0]), code=1)
     nib.save(nib.Nifti1Image(example.grey.T, None, image.header), tmp_path / "scan.nii.gz")
     ended = server.until_ended(server.post(tmp_path / "scan.nii.gz", "scan.nii.gz").json()["id"])
+    (note,) = ended["notes"]  # type: ignore[misc]
+    assert re.match(r"qform and sform place the scan up to [\d.]+ mm apart, .*: nii\.gz carries both", note)
     (tmp_path / "out.nii.gz").write_bytes(server.get(f"/v1/scans/{ended['id']}/segmentation").content)
     before, after = nib.load(tmp_path / "scan.nii.gz"), nib.load(tmp_path / "out.nii.gz")
     for field in ("qform_code", "sform_code", "srow_x", "srow_y", "srow_z", "quatern_d", "qoffset_x"):
