@@ -68,6 +68,8 @@ def test_a_folder_of_slices_is_inverted_slice_by_slice(tmp_path):
         tifffile.imwrite(tmp_path / f"slice_{index}.tif", opposite(plane) if low else plane, **options)
     np.testing.assert_array_equal(grey(tmp_path), bright)
     np.testing.assert_array_equal(grey(tmp_path, labels=True)[::2], opposite(bright[::2]))
+    with open_volume(tmp_path, spacing=GIVEN) as volume:
+        assert "low values are bright in the file (PhotometricInterpretation)" in volume.notes[0]
 
 
 @pytest.mark.parametrize("labels", [False, True])
