@@ -59,7 +59,7 @@ def open_volume(
             opened = reader_of(path, dataset=dataset)(path, stack)
             voxels = opened.voxels(path, labels=labels)
             frame = frame_of(path, opened, spacing)
-        yield Volume(voxels, frame, opened.notes)
+        yield Volume(voxels, frame, opened.said(labels=labels))
 
 
 @contextmanager

@@ -24,7 +24,7 @@ from scans.formats.dicom_order import ORDER_TAGS, SliceNumbers, in_order, requir
 from scans.formats.dicom_pixels import META_BYTES, require_readable_syntax, require_stated_size, with_transfer_syntax
 from scans.formats.entries import Entries
 from scans.formats.errors import GREY_VALUES, WHOLE_FILE, FormatError, guarded, silence
-from scans.formats.polarity import inverted, inverted_note
+from scans.formats.polarity import inverted
 from scans.formats.sources import Opened
 from scans.geometry import Triple
 
@@ -79,7 +79,8 @@ def open_dicom(entries: Entries, names: list[str]) -> Opened:
     source = _DicomSource(entries, tuple(_ordered(entries, slices)))
     places = [one.place for one in source.slices]
     opened = Opened.placed(source, partial(frame_of_slices, places), notes=_notes(slices))
-    return replace(opened, labels=replace(source, inverts=False))
+    where = "MONOCHROME1" if any(one.low_is_bright for one in slices) else ""
+    return replace(opened, labels=replace(source, inverts=False), inverted=where)
 
 
 def _ordered(entries: Entries, slices: list[_Slice]) -> list[_Slice]:
@@ -96,10 +97,9 @@ def _ordered(entries: Entries, slices: list[_Slice]) -> list[_Slice]:
 
 
 def _notes(slices: list[_Slice]) -> tuple[str, ...]:
-    notes = [inverted_note("MONOCHROME1")] if any(one.low_is_bright for one in slices) else []
-    if len(slices) > 1 and not slices[0].place.is_known:
-        notes.append("the slices do not say where they lie; they are in the order of their InstanceNumber")
-    return tuple(notes)
+    if len(slices) == 1 or slices[0].place.is_known:
+        return ()
+    return ("the slices do not say where they lie; they are in the order of their InstanceNumber",)
 
 
 def _read_slices(entries: Entries, name: str) -> list[_Slice]:

@@ -56,18 +56,9 @@ class InvertedSource:
 
 
 def high_is_bright(opened: Opened, where: str, *, bits: int, mask: bool = False) -> Opened:
-    """A file whose low values are bright, as `where` in it says, with them inverted, and a note of that.
+    """A file whose low values are bright, as `where` in it says, with them inverted.
 
     Read as labels, its voxels stay what is stored, the numbers of classes, unless it is a `mask`: black and white.
     """
-    return replace(
-        opened,
-        source=(bright := InvertedSource(opened.source, bits)),
-        labels=bright if mask else opened.source,
-        notes=(*opened.notes, inverted_note(where)),
-    )
-
-
-def inverted_note(where: str) -> str:
-    """What whoever brought the file should know."""
-    return f"low values are bright in the file ({where}); they were inverted, as high is bright for a model"
+    bright = InvertedSource(opened.source, bits)
+    return replace(opened, source=bright, labels=bright if mask else opened.source, inverted=where)

@@ -16,7 +16,6 @@ from scans.formats.entries import Entries
 from scans.formats.errors import GREY_VALUES, FormatError, guarded, silence
 from scans.formats.numbered_names import last_number
 from scans.formats.pictures import HEADER_BYTES, picture_header, read_picture
-from scans.formats.polarity import inverted_note
 from scans.formats.side_files import passed_over
 from scans.formats.sources import LARGEST_SLICE, Opened
 from scans.formats.tiff import read_slice
@@ -94,14 +93,11 @@ def open_numbered(entries: Entries, names: list[str], kind: SliceKind, *, beside
     _require_no_gap(entries, slices)
     source = _SliceSource(entries, tuple(slices), kind, (len(slices), *first.shape), first.dtype)
     why = f"a folder of {kind.name} slices does not say how far apart they are"
-    notes = (*passed_over([*unlike, *beside]), *_inverted(first, source))
-    return Opened(source, None, why, notes=notes, labels=replace(source, labels=True))
-
-
-def _inverted(first: NDArray[Any], source: _SliceSource) -> tuple[str, ...]:
-    """Says so where the first slice, as grey values, is not what the file has."""
-    stored = _read(source.entries, source.names[0], source.kind, of=len(source.names), labels=True)
-    return () if np.array_equal(first, stored) else (inverted_note(INTERPRETATION),)
+    notes = passed_over([*unlike, *beside])
+    labels = replace(source, labels=True)
+    stored = _read(entries, slices[0], kind, of=len(slices), labels=True)
+    inverted = "" if np.array_equal(first, stored) else INTERPRETATION
+    return Opened(source, None, why, notes=notes, labels=labels, inverted=inverted)
 
 
 class _Stated(Exception):

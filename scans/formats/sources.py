@@ -54,6 +54,8 @@ class Opened:
     """What whoever brought the file should know of how it was read, a sentence each: files that were passed over."""
     labels: VoxelSource | None = None
     """The voxels as labels, where these are others than the grey values: a scan may be inverted, a class may not."""
+    inverted: str = ""
+    """Where the file says that its low values are bright, for which its grey values were inverted; empty: nowhere."""
     unwritten: str = ""
     """What of the voxels was never written, which labels may leave out, and a scan may not; empty: nothing."""
 
@@ -63,6 +65,13 @@ class Opened:
         if self.unwritten and not labels:
             raise FormatError(path, self.unwritten, WHOLE_FILE)
         return voxels
+
+    def said(self, *, labels: bool) -> tuple[str, ...]:
+        """The notes of a scan or of labels, which may be others for polarity."""
+        if not self.inverted or (labels and self.labels is not self.source):
+            return self.notes
+        where = f"low values are bright in the file ({self.inverted})"
+        return (*self.notes, f"{where}; they were inverted, as high is bright for a model")
 
     @classmethod
     def placed(cls, source: VoxelSource, frame: Callable[[], Frame], notes: tuple[str, ...] = ()) -> Opened:
