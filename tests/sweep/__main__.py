@@ -33,6 +33,7 @@ KINDS: Mapping[str, Kind] = {
     "MetaImage": Kind(flat.write_metaimage, flat.read_metaimage),
     "TIFF": Kind(pages.write_tiff, pages.read_tiff),
     "TIFF slices": Kind(pages.write_tiff_slices, pages.read_tiff_slices),
+    "PNG and BMP slices": Kind(pages.write_pictures, pages.read_pictures),
     "HDF5": Kind(chunked.write_hdf5, chunked.read_hdf5),
     "OME-Zarr": Kind(chunked.write_ome_zarr, chunked.read_ome_zarr),
     "DICOM": Kind(series.write_dicom, series.read_dicom),

@@ -1,4 +1,4 @@
-"""TIFF by tifffile: one file of many pages, and files of one page each; and what tifffile reads of them."""
+"""TIFF by tifffile, PNG and BMP by Pillow: one file of many pages, and files of one each; and what these read."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import tifffile
+from PIL import Image
 
 from tests.sweep.comparison import Seen
 from tests.sweep.drawing import draw_spacing, draw_voxels
@@ -37,6 +38,8 @@ def write_tiff(dice: Random, folder: Path) -> Path:
     kind = dice.choice(("plain", "imagej", "ome"))
     order = dice.choice("<>")
     options: dict[str, Any] = {"photometric": "minisblack", "byteorder": order}
+    if kind == "plain" and dice.random() < 0.3:
+        options["photometric"] = "miniswhite"
     if kind == "imagej":
         return _write_imagej(dice, path)
     voxels = draw_voxels(dice, dice.choice(_TYPES))
@@ -78,9 +81,11 @@ def _ome_spacing(dice: Random) -> dict[str, Any]:
 
 
 def read_tiff(path: Path) -> Seen:
-    """By tifffile; of the voxel size it says what ImageJ and OME have written."""
+    """By tifffile, high values made bright; of the voxel size it says what ImageJ and OME have written."""
     with tifffile.TiffFile(path) as tiff:
         voxels = tiff.asarray()
+        if tiff.pages.first.photometric == tifffile.PHOTOMETRIC.MINISWHITE:
+            voxels = -voxels if voxels.dtype.kind == "f" else ~voxels
         steps = _imagej_steps(tiff) if tiff.is_imagej else _ome_steps(tiff) if tiff.is_ome else None
     affine = None if steps is None else np.diag([*steps, 1.0])
     return Seen(voxels, affine, placed=False)
@@ -132,3 +137,21 @@ def read_tiff_slices(path: Path) -> Seen:
     """By tifffile, in the order of the numbers; nothing says how far apart they are."""
     files = sorted(path.with_suffix("").iterdir(), key=lambda file: int(file.stem.rpartition("_")[2]))
     return Seen(np.stack([tifffile.imread(file) for file in files]), None)
+
+
+def write_pictures(dice: Random, folder: Path) -> Path:
+    """A folder or a zip of PNG or BMP files, 8 or 16 bits, with a program's notes among them."""
+    suffix, code = dice.choice((("png", "u1"), ("png", "u2"), ("bmp", "u1")))
+    place = folder / "pictures"
+    place.mkdir()
+    for number, plane in enumerate(draw_voxels(dice, code)):
+        Image.fromarray(plane).save(place / f"scan_rec{number:08d}.{suffix}")
+    for name in dice.sample(("Thumbs.db", "scan_rec.log", "scan_rec.ctvol", ".DS_Store"), dice.randint(0, 3)):
+        (place / name).write_bytes(b"of no interest")
+    return place if dice.random() < 0.5 else zipped(dice, place)
+
+
+def read_pictures(path: Path) -> Seen:
+    """By Pillow, in the order of the numbers."""
+    files = sorted(file for file in path.with_suffix("").iterdir() if file.suffix in (".png", ".bmp"))
+    return Seen(np.stack([np.asarray(Image.open(file)) for file in files]), None)

@@ -30,12 +30,14 @@ def write_dicom(dice: Random, folder: Path) -> Path:
     axes, (dx, dy, dz) = _right_handed(draw_direction(dice)), draw_spacing(dice)
     corner = np.array([dice.uniform(-50, 50) for _ in range(3)])
     rescale = dice.choice((None, (1.0, -1024.0), (2.0, 0.0), (0.5, 10.0)))
+    turned = bits != 12 and dice.random() < 0.3  # GDCM turns no others
     syntax, uid = dice.choice(_SYNTAXES), generate_uid(entropy_srcs=[str(dice.random())])
     names = dice.sample(range(1000), len(slices))
     for number, (pixels, name) in enumerate(zip(slices, names, strict=True)):
         data = _header(pixels, bits, signed=signed)
         data.SeriesInstanceUID = data.StudyInstanceUID = uid
         data.InstanceNumber = number + 1
+        data.PhotometricInterpretation = "MONOCHROME1" if turned else "MONOCHROME2"
         data.ImagePositionPatient = [f"{value:.8g}" for value in corner + axes[:, 2] * dz * number]
         data.ImageOrientationPatient = [f"{value:.10g}" for value in axes[:, :2].T.ravel()]
         data.PixelSpacing, data.SliceThickness = [f"{dy:.8g}", f"{dx:.8g}"], f"{dz:.8g}"
@@ -64,7 +66,7 @@ def _header(pixels: NDArray[Any], bits: int, *, signed: bool) -> FileDataset:
     meta.MediaStorageSOPInstanceUID = generate_uid()
     data = FileDataset("slice.dcm", {}, file_meta=meta, preamble=bytes(128))
     data.SOPClassUID, data.SOPInstanceUID = CTImageStorage, meta.MediaStorageSOPInstanceUID
-    data.Modality, data.SamplesPerPixel, data.PhotometricInterpretation = "CT", 1, "MONOCHROME2"
+    data.Modality, data.SamplesPerPixel = "CT", 1
     data.Rows, data.Columns = pixels.shape
     data.BitsAllocated, data.BitsStored, data.HighBit = 8 * pixels.itemsize, bits, bits - 1
     data.PixelRepresentation = int(signed)
@@ -79,7 +81,7 @@ def _save(data: FileDataset, path: Path, syntax: Any) -> None:
 
 
 def read_dicom(path: Path) -> Seen:
-    """By SimpleITK, with the slices in GDCM's order."""
+    """By SimpleITK, with the slices in GDCM's order, high values bright."""
     names = SimpleITK.ImageSeriesReader.GetGDCMSeriesFileNames(str(path.with_suffix("")))
     image = SimpleITK.ReadImage(names)
     affine = np.eye(4)
