@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import sys
 from importlib.metadata import version
 from pathlib import Path
@@ -166,6 +167,9 @@ def doctor(  # noqa: PLR0917 - typer passes options by name
     repair: Annotated[
         bool, typer.Option("--repair", help="With --store: have damaged results made again from their scans.")
     ] = False,
+    for_worker: Annotated[
+        bool, typer.Option("--worker", help="Look at what a worker needs: no port, no model of its own.")
+    ] = False,
     scan_gb: Annotated[float, typer.Option(help="Size of a full scan, for which the disks need room.", min=0)] = 12.0,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
@@ -185,11 +189,13 @@ def doctor(  # noqa: PLR0917 - typer passes options by name
     logs.configure("error")
     if repair and not store:
         _fail("--repair makes again what --store finds damaged: give both")
+    if not math.isfinite(scan_gb):
+        _fail(f"--scan-gb is {scan_gb}; give a size in GB, such as 12")
     given = {"model": model, "store": folder}
     if store:
         findings = report.watched(lambda progress: audit(repair=repair, progress=progress, **given))
     else:
-        findings = list(examine(scan_bytes=int(scan_gb * 1e9), **given))
+        findings = list(examine(scan_bytes=int(scan_gb * 1e9), worker=for_worker, **given))
     if as_json:
         print(report.as_json(findings))
     else:

@@ -1,6 +1,7 @@
 """Arrived: the checksum of what has arrived of an upload. It grows with the upload, so that no byte changes unnoticed.
 
-It is written down after each part. What arrived of a part that broke off is added when the upload goes on.
+It is written down when the upload is begun, and after each part. What arrived of a part that broke off is added when
+the upload goes on.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ def arrived(folder: Path, data: Path, *, size: int) -> int:
 
 
 def write_down(folder: Path, *, size: int, checksum: int) -> None:
-    """After a part that came whole; durable on return. Raises FileNotFoundError where the upload is gone."""
+    """At the begin and after a part that came whole; durable on return. FileNotFoundError where the upload is gone."""
     beside = folder / f".{uuid.uuid4().hex}"
     beside.write_text(sealed({"size": size, "crc32": checksum}), encoding="utf-8")
     sync(beside)
@@ -68,12 +69,14 @@ def damaged_uploads(uploads: Path) -> Iterator[str]:
 
 
 def _read(folder: Path) -> tuple[int, int]:
-    """Bytes, and their checksum; none where no part has come whole yet."""
+    """Bytes, and their checksum. Raises UploadDamaged where it is gone, FileNotFoundError where the upload is."""
     try:
         content = unsealed((folder / CHECKSUM_FILE).read_text(encoding="utf-8"), of=f"upload {folder.name}")
         return content["size"], content["crc32"]
     except FileNotFoundError:
-        return 0, 0
+        if folder.is_dir():
+            raise UploadDamaged(folder.name) from None
+        raise
     except (NoteDamaged, ValueError) as error:
         raise UploadDamaged(folder.name) from error
 

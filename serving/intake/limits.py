@@ -60,7 +60,8 @@ class Limits:
 
     def check_room(self, size: int) -> None:
         """Raises OSError (ENOSPC) if so many bytes more would fill the disk."""
-        if shutil.disk_usage(self.folder).free < size + self._spare:
+        disk = shutil.disk_usage(self.folder)
+        if disk.free < size + spare_bytes(disk.total):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.folder))
 
     def write(self, file: BinaryIO, piece: bytes | bytearray) -> None:
@@ -88,6 +89,7 @@ class Limits:
             f"each byte that is sent (RICEFISH_VOXELS_PER_BYTE)"
         )
 
-    @property
-    def _spare(self) -> int:
-        return min(_SPARE_BYTES, shutil.disk_usage(self.folder).total // 20)
+
+def spare_bytes(disk_bytes: int) -> int:
+    """What is left free on a disk of so many bytes."""
+    return min(_SPARE_BYTES, disk_bytes // 20)

@@ -105,6 +105,7 @@ class Uploads:
         beside.mkdir()
         (beside / DATA_FILE).touch()
         self._write_info(beside, info)
+        arrived.write_down(beside, size=0, checksum=0)
         beside.rename(self._folder / info.id)
         sync(self._folder)
         return info

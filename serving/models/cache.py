@@ -102,6 +102,11 @@ class ModelCache:
             if Note.read(note) is None:
                 yield f"{REFERENCES_DIR}/{note.name}", "it is not what was noted"
 
+    def noted_models(self) -> set[str]:
+        """Names of the models that the notes say something of."""
+        files = self._references.glob("*.json") if self._references.is_dir() else ()
+        return {kept.identity.name for note in map(Note.read, files) if note is not None for kept in note.versions}
+
     def note(self, reference: str) -> Note | None:
         """What a reference meant, the latest version first; None where nothing is known of it."""
         self._elsewhere.fetch_references()

@@ -176,7 +176,9 @@ class Database:
         else:
             self._engine = _sqlite(self.url)
         file = None if self.shared else self.url.database
-        self._reserve = Reserve(Path(f"{file}-reserve")) if file and file != ":memory:" else None
+        self.file = Path(file) if file and file != ":memory:" else None
+        """Where SQLite keeps it; None for PostgreSQL, and in memory."""
+        self._reserve = Reserve(Path(f"{file}-reserve")) if self.file else None
         self._full_at = -math.inf
         event.listen(self._engine, "handle_error", self._failed)
         self._reading = self._engine.execution_options(isolation_level="AUTOCOMMIT", **{_READS: True})

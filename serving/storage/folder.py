@@ -47,6 +47,16 @@ class FolderStore(NoRemoteCopies):
                 self._claim(stack)
             yield
 
+    @property
+    def made(self) -> bool:
+        """True where `open` would make no folder."""
+        return all(folder.is_dir() for folder in (self._scans, self._arriving, self._deleted, self._models))
+
+    @property
+    def begun(self) -> bool:
+        """True where some of its folders are there."""
+        return any(folder.is_dir() for folder in (self._scans, self._arriving, self._deleted, self._models))
+
     def check(self) -> None:
         """Makes a file and removes it in a folder that is not there where a disk is not mounted."""
         self._scans.stat()  # whose error names the folder, and no file that was to be

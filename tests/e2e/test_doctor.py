@@ -37,6 +37,7 @@ def doctor(folder: Path, *options: str, **environment: str) -> tuple[int, Mappin
         "PYTHONPATH": os.pathsep.join([str(REPOSITORY), os.environ.get("PYTHONPATH", "")]),
         "RICEFISH_DEVICE": "cpu",
         "RICEFISH_STORE": str(folder / "store"),
+        "RICEFISH_PORT": "0",
         **environment,
     }
     command = [sys.executable, "-m", "ricefish", "doctor", "--json", "--scan-gb", "0.01", *options]
@@ -52,19 +53,20 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_sound_installation_passes(tmp_path: Path, model: Path) -> None:
-    """Every look says what it found; the store then holds what a server makes and no more; the table says it too."""
+    """Every look says what it found, and nothing is made where there is no store yet; the table says it too."""
     status, findings = doctor(tmp_path, "--model", str(model))
     assert status == 0, findings
     assert list(findings) == [
-        "settings", "open files", "device", "ONNX Runtime", "disk", "store", "database", "clock", "registry", "model",
+        "settings", "open files", "device", "ONNX Runtime", "disk", "port", "certificate", "store",
+        "database", "clock", "registry", "model",
     ]  # fmt: skip
     assert findings["model"]["found"].endswith("hash and golden slice agree, on CPUExecutionProvider in float32")
     assert "fsync" in findings["store"]["found"] and "commit" in findings["database"]["found"]
     assert "0.0 s" in findings["clock"]["found"]
-    left = {path.name for path in (tmp_path / "store").rglob("*")}
-    assert left == {"scans", "arriving", "deleted", "models", "jobs.sqlite", "jobs.sqlite-reserve"}
+    assert list(tmp_path.iterdir()) == []
+    assert "which a server makes" in findings["store"]["found"]
     command = [sys.executable, "-m", "ricefish", "doctor", "--model", str(model), str(tmp_path / "store")]
-    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "COLUMNS": "200"}
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "COLUMNS": "200", "RICEFISH_PORT": "0"}
     shown = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, check=False).stdout
     assert "golden slice agree" in shown and shown.count("OK") >= 7
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import datetime
 import http.server
-import ipaddress
 import ssl
 import threading
 from collections.abc import Iterator
@@ -12,40 +10,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 from typer.testing import CliRunner
 
 from ricefish.cli.app import app
 from ricefish.client import Client, RicefishError
-
-DAY = datetime.timedelta(days=1)
-
-
-def certificate(folder: Path, *, name: str, host: str = "127.0.0.1", days: int = 1) -> Path:
-    """A PEM file with a certificate that signed itself, valid until so many days from now, and its key."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
-    now = datetime.datetime.now(datetime.UTC)
-    made = (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(subject)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - 9 * DAY)
-        .not_valid_after(now + days * DAY)
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address(host))]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    path = folder / f"{name}.pem"
-    private = key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
-    path.write_bytes(made.public_bytes(serialization.Encoding.PEM) + private)
-    return path
+from tests.certificates import self_signed
 
 
 class _Handler(http.server.BaseHTTPRequestHandler):
@@ -89,7 +58,7 @@ def serving(pem: Path | None) -> Iterator[int]:
 @pytest.fixture(scope="module")
 def private(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, str]]:
     """A certificate, and the address of a server that has it."""
-    pem = certificate(tmp_path_factory.mktemp("private"), name="lab")
+    pem = self_signed(tmp_path_factory.mktemp("private"), name="lab")
     with serving(pem) as port:
         yield pem, f"https://127.0.0.1:{port}"
 
@@ -126,10 +95,10 @@ def test_the_commands_take_it(private: tuple[Path, str], tmp_path: Path) -> None
 
 def test_another_name_and_an_old_certificate_have_hints_of_their_own(tmp_path: Path) -> None:
     """No --ca helps there."""
-    other = certificate(tmp_path, name="other", host="10.1.2.3")
+    other = self_signed(tmp_path, name="other", host="10.1.2.3")
     with serving(other) as port:
         assert "by a name that its certificate holds" in refused(f"https://127.0.0.1:{port}", ca=other)
-    old = certificate(tmp_path, name="old", days=-1)
+    old = self_signed(tmp_path, name="old", days=-1)
     with serving(old) as port:
         assert "renew the server's certificate" in refused(f"https://127.0.0.1:{port}", ca=old)
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from serving.observability.findings import Finding, Level, look
-from serving.process.diagnosis import machine, services
+from serving.process.diagnosis import listening, machine, services
 from serving.settings import PREFIX, Settings, SettingsError, read_settings
 from serving.storage.locations import database_url, scratch_dir
 
@@ -15,11 +15,11 @@ FULL_SCAN_BYTES = 12_000_000_000
 _MODEL_SECONDS = 300.0
 
 
-def examine(*, scan_bytes: int = FULL_SCAN_BYTES, **given: Any) -> Iterator[Finding]:
+def examine(*, scan_bytes: int = FULL_SCAN_BYTES, worker: bool = False, **given: Any) -> Iterator[Finding]:
     """One finding after the other, as they come; `given` are settings that options name.
 
-    It makes what a server would make (folders of the store, the table of scans) and otherwise leaves nothing behind;
-    a server may run on the same store meanwhile.
+    `worker` looks at what a worker needs, which listens on no port and takes the models of its scans. No folder or file
+    is made that stays; a server may run on the same store meanwhile. Only PostgreSQL gets the tables that it lacks.
     """
     try:
         settings = read_settings(needs_model=False, **given)
@@ -36,7 +36,17 @@ def examine(*, scan_bytes: int = FULL_SCAN_BYTES, **given: Any) -> Iterator[Find
     yield look(
         "disk", lambda: machine.disks(folders, scan_bytes=scan_bytes), advice="Mount the disk, or name another folder."
     )
+    if not worker:
+        yield look("port", lambda: listening.port(settings), advice="RICEFISH_HOST and RICEFISH_PORT say where.")
+        yield look("certificate", lambda: listening.certificate(settings), advice="Both are PEM files.")
     yield from _services(settings)
+    if not worker or settings.model:
+        yield look(
+            "model",
+            lambda: services.model(settings),
+            advice="Export it anew, or name another version: a server does not start with this one.",
+            limit_seconds=_MODEL_SECONDS,
+        )
 
 
 def _services(settings: Settings) -> Iterator[Finding]:
@@ -56,12 +66,6 @@ def _services(settings: Settings) -> Iterator[Finding]:
         "registry",
         lambda: services.registry(settings),
         advice="Check MLFLOW_TRACKING_URI, and that the MLflow server runs; RICEFISH_MODEL may also be a folder.",
-    )
-    yield look(
-        "model",
-        lambda: services.model(settings),
-        advice="Export it anew, or name another version: a server does not start with this one.",
-        limit_seconds=_MODEL_SECONDS,
     )
 
 

@@ -10,7 +10,9 @@ from pathlib import Path
 
 from serving.inference.runtime.libraries import missing_library, providers, version
 from serving.inference.runtime.session import CUDA, cuda_devices
+from serving.intake.limits import spare_bytes
 from serving.observability.findings import Level, Observed
+from serving.process.diagnosis.stand_ins import nearest
 from serving.settings import Settings
 
 _FEW_FILES, _TOO_FEW_FILES = 4096, 512
@@ -69,16 +71,22 @@ def open_files() -> Observed:
 
 
 def disks(folders: Mapping[str, Path], *, scan_bytes: int) -> Observed:
-    """Whether the disks have room for a full scan of so many bytes, and for a few more."""
+    """Whether each disk has room for a full scan of so many bytes, beside what a server leaves free, and for a few.
+
+    Folders on one disk share its room: what arrives in one is moved to the other.
+    """
     found, level = [], Level.OK
+    by_disk: dict[int, list[str]] = {}
     for name, folder in folders.items():
-        there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
-        free = shutil.disk_usage(there).free
-        found.append(f"{name} {free / _GIGABYTE:.1f} GB free")
-        if free < scan_bytes * _COPIES:
+        by_disk.setdefault(nearest(folder).stat().st_dev, []).append(name)
+    for names in by_disk.values():
+        room = shutil.disk_usage(nearest(folders[names[0]]))
+        needed = scan_bytes * (_COPIES if "store" in names or len(by_disk) == 1 else 1) + spare_bytes(room.total)
+        found.append(f"{' and '.join(names)} {room.free / _GIGABYTE:.1f} GB free, {needed / _GIGABYTE:.1f} GB needed")
+        if room.free < needed:
             level = Level.FAIL
-        elif free < scan_bytes * _COPIES * _SCANS_AHEAD and level is Level.OK:
+        elif room.free < needed * _SCANS_AHEAD and level is Level.OK:
             level = Level.WARN
-    about = f"a scan of {scan_bytes / _GIGABYTE:.3g} GB takes up to {scan_bytes * _COPIES / _GIGABYTE:.3g} GB"
-    advice = "Delete scans (DELETE /v1/scans/ID, RICEFISH_RETENTION_DAYS), or give the store a larger disk."
-    return Observed(f"{'; '.join(found)}; {about}", level, "" if level is Level.OK else advice)
+    advice = "Delete scans (DELETE /v1/scans/ID, RICEFISH_RETENTION_DAYS), or give it a larger disk."
+    about = f"for one scan of {scan_bytes / _GIGABYTE:.3g} GB"
+    return Observed(f"{'; '.join(found)} {about}", level, "" if level is Level.OK else advice)

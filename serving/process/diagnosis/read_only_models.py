@@ -11,6 +11,7 @@ from pathlib import Path
 
 from serving.models.cache import REFERENCES_DIR, ModelCache
 from serving.models.references import Note
+from serving.process.diagnosis.stand_ins import store_made
 from serving.settings import Settings
 from serving.storage import NoRemoteCopies, RemoteCopies, Scratch, Store, open_store
 
@@ -20,7 +21,7 @@ class ReadOnlyModels:
     """What `borrowed` gives."""
 
     store: Store | None
-    """None where it cannot be used, of which its own check tells: nothing is known then, and nothing is copied."""
+    """None where it cannot be used, or is not made yet, of which its own check tells: nothing is known or copied."""
 
     def note(self, reference: str) -> Note | None:
         """What a reference meant last; None where nothing is known of it, or its copy is gone."""
@@ -38,6 +39,9 @@ class ReadOnlyModels:
 @contextmanager
 def borrowed(settings: Settings) -> Iterator[ReadOnlyModels]:
     """The store of a server with these settings, not claimed."""
+    if not store_made(settings):
+        yield ReadOnlyModels(None)
+        return
     with ExitStack() as stack:
         folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="ricefish-doctor-"))
         scratch = stack.enter_context(Scratch(Path(folder)).opened())

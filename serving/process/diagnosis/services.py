@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import statistics
 import tempfile
 import time
@@ -19,6 +20,7 @@ from serving.models.registry import registry_uri, without_password
 from serving.models.served import Models
 from serving.observability.findings import Level, Observed
 from serving.process.diagnosis.read_only_models import borrowed
+from serving.process.diagnosis.stand_ins import of_queue, of_store
 from serving.settings import Settings
 from serving.storage import Scratch, open_store
 from serving.storage.database import Database, keys
@@ -30,15 +32,20 @@ _HTTP_SECONDS = 10.0
 
 
 def database(settings: Settings, url: str) -> Observed:
-    """Connects, reads, writes a row and removes it; times both."""
-    opened = Database(url)
+    """Connects, reads, writes a row and removes it; times both. A file that is not there yet is not made."""
+    with of_queue(url) as tried:
+        return _database(settings, Database(tried), named=Database(url))
+
+
+def _database(settings: Settings, opened: Database, *, named: Database) -> Observed:
     opened.open()
     try:
         query = statistics.median(_seconds(opened.check) for _ in range(_QUERIES))
         commit = statistics.median(_seconds(lambda: _write(opened)) for _ in range(3)) / 2
     finally:
         opened.close()
-    found = f"{opened.name}: query {query * 1e3:.1f} ms, commit {commit * 1e3:.1f} ms"
+    made = "" if opened.name == named.name else ", which a server makes"
+    found = f"{named.name}{made}: query {query * 1e3:.1f} ms, commit {commit * 1e3:.1f} ms"
     if not opened.shared and settings.concurrent_scans == 0:
         return Observed(
             f"{found}; RICEFISH_CONCURRENT_SCANS is 0, and no worker can share SQLite",
@@ -51,12 +58,20 @@ def database(settings: Settings, url: str) -> Observed:
 
 
 def store(settings: Settings) -> Observed:
-    """Opens the store without claiming it, and does with a small file what is done with scans."""
-    with tempfile.TemporaryDirectory(prefix="ricefish-doctor-") as folder, Scratch(Path(folder)).opened() as scratch:
-        opened = open_store(settings, scratch)
+    """Opens the store without claiming it, and does with a small file what is done with scans.
+
+    A store that is not there yet is not made.
+    """
+    with (
+        of_store(settings) as tried,
+        tempfile.TemporaryDirectory(prefix="ricefish-doctor-") as folder,
+        Scratch(Path(folder)).opened() as scratch,
+    ):
+        opened = open_store(tried, scratch)
         with opened.open(alone=False):
             steps = opened.rehearse()
-    found = f"{opened.name}: {', '.join(f'{step} {seconds * 1e3:.1f} ms' for step, seconds in steps.items())}"
+    made = "" if tried is settings else ", which a server makes"
+    found = f"{settings.store}{made}: {', '.join(f'{step} {seconds * 1e3:.1f} ms' for step, seconds in steps.items())}"
     if max(steps.values()) > _SLOW_STEP_SECONDS:
         return Observed(
             found, Level.WARN, "Slow: every slab waits for this. Look at the disk, or at the network to it."
@@ -66,14 +81,10 @@ def store(settings: Settings) -> Observed:
 
 def clock(url: str) -> Observed:
     """Compares this machine's clock with the database's."""
-    opened = Database(url)
-    try:
-        with opened.reading() as connection:
-            before = time.time()
-            theirs = connection.scalar(select(opened.now))
-            skew = float(theirs or 0.0) - (before + time.time()) / 2
-    finally:
-        opened.close()
+    with of_queue(url) as tried, contextlib.closing(Database(tried)) as opened, opened.reading() as connection:
+        before = time.time()
+        theirs = connection.scalar(select(opened.now))
+        skew = float(theirs or 0.0) - (before + time.time()) / 2
     return _skew(skew, of="the database's", sure_seconds=0.0)
 
 
@@ -101,9 +112,13 @@ def registry(settings: Settings) -> Observed:
 
 def model(settings: Settings) -> Observed:
     """Fetches the model, compares its hash, and has it segment its golden slice on the device."""
+    if not settings.model and settings.model_repository is not None:
+        return Observed(f"none but the plain models in {settings.model_repository}")
     if not settings.model:
         return Observed(
-            "RICEFISH_MODEL is not set", Level.WARN, "A server needs it; a worker takes the models of the scans."
+            "RICEFISH_MODEL is not set",
+            Level.FAIL,
+            "A server does not start without (--model names one too); of a machine for workers ask with --worker.",
         )
     with tempfile.TemporaryDirectory(prefix="ricefish-doctor-") as folder, borrowed(settings) as store:
         overrides = TuningOverrides(threads=settings.threads or 1, batch_size=settings.batch_size or 1)

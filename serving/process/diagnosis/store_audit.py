@@ -16,15 +16,16 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from scans.model.manifest import file_sha256
 from serving.intake.arrived import damaged_uploads
-from serving.models.cache import ModelCache
+from serving.models.cache import REFERENCES_DIR, ModelCache
 from serving.observability.findings import Finding, Level
 from serving.observability.reasons import first_line
+from serving.process.diagnosis.stand_ins import of_queue, queue_made
 from serving.queue.jobs import Job, Jobs, ScanNotFound
 from serving.queue.scan import Scan
 from serving.segmentation.stored_segmentation import damaged_files
 from serving.segmentation.stored_voxels import ScanDamaged, open_voxels
 from serving.settings import SettingsError, read_settings
-from serving.storage import DataDamaged, Scratch, Store, open_store
+from serving.storage import DataDamaged, FolderStore, Scratch, Store, StoreError, open_store
 from serving.storage.contract import RESULT_DIR
 from serving.storage.database import Database, DatabaseError
 from serving.storage.locations import database_url, scratch_dir
@@ -34,6 +35,7 @@ Progress = Callable[[str], None]
 """Told what is looked at."""
 
 _RESTORE = "Restore the database from its backup."
+_LOST = "Restore it from its backup; or RICEFISH_DATABASE_URL names another than the server's does."
 
 
 def audit(*, repair: bool = False, progress: Progress = lambda what: None, **given: Any) -> Iterator[Finding]:
@@ -44,10 +46,13 @@ def audit(*, repair: bool = False, progress: Progress = lambda what: None, **giv
     with ExitStack() as stack:
         try:
             settings = read_settings(needs_model=False, **given)
+            if settings.store_dir is not None and not FolderStore(settings.store_dir).begun:
+                raise StoreError(f"{settings.store_dir} is no store: no server has worked there")
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="ricefish-doctor-")))
             store = open_store(settings, stack.enter_context(Scratch(folder).opened()))
             stack.enter_context(store.open(alone=False))
-            database = Database(database_url(settings))
+            url = database_url(settings)
+            database = Database(stack.enter_context(of_queue(url)))
             database.open()
             uploads = Scratch(scratch_dir(settings)).uploads_dir
         except DatabaseError as error:
@@ -59,6 +64,9 @@ def audit(*, repair: bool = False, progress: Progress = lambda what: None, **giv
             )
             return
         stack.callback(database.close)
+        if not queue_made(url):
+            lost = f"{Database(url).name} is gone, or was never there: nothing is known of scans"
+            yield Finding("database", Level.FAIL, lost, _LOST)
         yield from _StoreAudit(store, database, uploads, repair=repair, progress=progress).findings()
 
 
@@ -71,6 +79,7 @@ class _StoreAudit:
         self._repair = repair
         self._progress = progress
         self._models: set[str] = set()
+        self._served: dict[str, str] = {}
 
     def findings(self) -> Iterator[Finding]:
         damaged = scans = 0
@@ -111,6 +120,7 @@ class _StoreAudit:
             yield Finding(f"scan {scan_id}, its row", Level.FAIL, where, _RESTORE)
             return
         self._models.add(scan.model.key)
+        self._served[scan.model.name] = scan_id
         lost = scan.volume in damage
         for name, how in damage.items():
             yield Finding(f"scan {scan_id}, {name}", Level.FAIL, how, _advice(scan, job, name, lost=lost))
@@ -161,6 +171,15 @@ class _StoreAudit:
         for place, how in sorted(damaged.items()):
             advice = "A server fetches it from the registry, or copies it from its folder, when it next needs it."
             yield Finding(f"models/{place}", Level.FAIL, how, advice)
+        if not any(place.startswith(REFERENCES_DIR) for place in damaged):  # a note that cannot be read may be theirs
+            yield from self._without_note(cache)
+
+    def _without_note(self, cache: ModelCache) -> Iterator[Finding]:
+        """Models that scans began with and no note names: a server notes what it serves before it takes a scan."""
+        for name in sorted(set(self._served) - cache.noted_models()):
+            found = f"the note of what was served as {name} is gone; scan {self._served[name]} began with that model"
+            advice = "A server writes it when it next serves the model; until then it needs the registry to start."
+            yield Finding(f"models/{REFERENCES_DIR}", Level.FAIL, found, advice)
 
 
 def _advice(scan: Scan, job: Job, name: str, *, lost: bool) -> str:
