@@ -8,7 +8,6 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -52,7 +51,7 @@ def add(
 @app.command(name="list")
 def list_keys(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
     """Shows all keys that ever were, the newest last; no secrets."""
-    with _errors(), _keys() as keys:
+    with _errors(), _keys(make=False) as keys:
         found = keys.all()
     if as_json:
         typer.echo(json.dumps([_row(key) for key in found], indent=2))
@@ -75,21 +74,27 @@ def revoke(
     ],
 ) -> None:
     """Ends a key, on running servers within two seconds."""
-    with _errors(), _keys() as keys:
+    with _errors(), _keys(make=False) as keys:
         key_id = keys.revoke(beginning)
     typer.echo(f"{key_id} is revoked.")
 
 
 @contextmanager
-def _keys() -> Iterator[Keys]:
+def _keys(*, make: bool = True) -> Iterator[Keys]:
+    """The table of keys; `make` makes the file of a server that has never run. Raises FileNotFoundError else."""
     from serving.auth.keys import Keys
     from serving.settings import read_settings
     from serving.storage.database import Database
     from serving.storage.locations import database_url
 
     database = Database(database_url(read_settings(needs_model=False)))
-    if not database.shared and database.url.database:
-        Path(database.url.database).parent.mkdir(parents=True, exist_ok=True)
+    if database.file is not None and not database.file.exists():
+        if not make:
+            raise FileNotFoundError(
+                f"there is no {database.file}, and so no key; RICEFISH_STORE or RICEFISH_DATABASE_URL must be those of "
+                "the server"
+            )
+        database.file.parent.mkdir(parents=True, exist_ok=True)
     database.open()
     try:
         yield Keys(database)

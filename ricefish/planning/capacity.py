@@ -19,6 +19,10 @@ from dataclasses import dataclass
 DAYS_OF_YEAR = 365.0
 
 
+MOST_WORKERS = 1_000_000
+"""A plan for more is a slip."""
+
+
 @dataclass(frozen=True)
 class PlannedLoad:
     """What comes, and what is wanted for it."""
@@ -45,14 +49,16 @@ class PlannedLoad:
     """Coefficient of variation of the time that a scan takes: 0 if all are of one size, 1 if sizes differ widely."""
 
     def __post_init__(self) -> None:
-        positive = ("scans_per_day", "voxels", "bytes_per_voxel", "hours", "peak", "days_per_year")
-        for name in positive:
-            if not getattr(self, name) > 0:
-                raise ValueError(f"{name} is {getattr(self, name)}; it has to be greater than 0")
-        if self.hours > 24 or self.peak < 1:
-            raise ValueError(
-                f"hours is {self.hours} and peak {self.peak}; a day has 24 hours, and a peak is at least 1"
-            )
+        _check(self, "scans_per_day", above=0, most=1e7)
+        _check(self, "voxels", above=0, most=1e14)
+        _check(self, "bytes_per_voxel", above=0, most=64)
+        _check(self, "result_bytes_per_voxel", above=0, most=64)
+        _check(self, "downloads", least=0, most=1e6)
+        _check(self, "hours", above=0, most=24)
+        _check(self, "peak", least=1, most=1e4)
+        _check(self, "days_per_year", above=0, most=366)
+        _check(self, "retention_days", above=0, most=36_525)
+        _check(self, "variation", least=0, most=100)
 
     @property
     def arrivals_per_second(self) -> float:
@@ -100,6 +106,10 @@ class NetworkLinks:
     store: float | None = None
     """Bytes per second that the store takes and gives."""
 
+    def __post_init__(self) -> None:
+        _check(self, "network", above=0, most=1e15)
+        _check(self, "store", above=0, most=1e15)
+
 
 @dataclass(frozen=True)
 class PlanLimits:
@@ -113,12 +123,9 @@ class PlanLimits:
     """So many, whatever that achieves; None: as few as achieve the rest."""
 
     def __post_init__(self) -> None:
-        if not 0 < self.most_utilisation < 1:
-            raise ValueError(f"most_utilisation is {self.most_utilisation}; it has to be between 0 and 1, such as 0.7")
-        if self.most_wait_seconds is not None and not self.most_wait_seconds > 0:
-            raise ValueError(f"most_wait_seconds is {self.most_wait_seconds}; it has to be greater than 0")
-        if self.workers is not None and self.workers < 1:
-            raise ValueError(f"workers is {self.workers}; there has to be at least 1")
+        _check(self, "most_utilisation", above=0, most=0.999)
+        _check(self, "most_wait_seconds", above=0, most=1e9)
+        _check(self, "workers", least=1, most=MOST_WORKERS)
 
 
 @dataclass(frozen=True)
@@ -150,16 +157,29 @@ class CapacityPlan:
         return max(self.busy.values()) < 1
 
 
+def _check(of: object, name: str, *, most: float, above: float | None = None, least: float | None = None) -> None:
+    """Raises ValueError, which names the field and its range, for a value outside. None stands for no such limit."""
+    value = getattr(of, name)
+    if value is None:
+        return
+    inside = value > above if above is not None else value >= (least or 0)
+    if not (inside and value <= most):
+        lower = f"more than {above:g}" if above is not None else f"at least {least:g}"
+        raise ValueError(f"{name} is {value}; expected a number of {lower} and at most {most:g}")
+
+
 def plan(
     load: PlannedLoad, rates: Rates, *, links: NetworkLinks = NetworkLinks(), limits: PlanLimits = PlanLimits()
 ) -> CapacityPlan:
     """The fewest workers that are no busier, and let scans wait no longer, than is wanted; or what a given number does.
 
-    Raises ValueError for a number of workers that cannot keep up.
+    Raises ValueError for a number of workers that cannot keep up, and where it would take more than MOST_WORKERS.
     """
     service = load.voxels * rates.seconds_per_voxel
     offered = load.arrivals_per_second * service
     count = limits.workers or max(1, math.ceil(offered / limits.most_utilisation - 1e-9))
+    if count > MOST_WORKERS:
+        raise ValueError(f"it would take {count:.3g} workers; scans_per_day is {load.scans_per_day:g}: is that right?")
     if count <= offered:
         raise ValueError(
             f"{count} workers cannot keep up with the work of {offered:.2f}: the queue would grow for ever"

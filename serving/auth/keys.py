@@ -25,6 +25,8 @@ _SECRET_BYTES = 32
 _LONGEST_OWNER = 200
 _MARK = "keys"
 _HOUR_SECONDS = 3600.0
+_GREATEST_LIMITS = {"expires_seconds": 3.2e9, "requests_per_minute": 1_000_000_000, "bytes_per_day": 1 << 60}
+"""Of what a key may be limited to: a hundred years, and what the columns hold."""
 
 
 class KeyRefused(ValueError):
@@ -80,7 +82,10 @@ class Keys:
         bytes_per_day: int | None = None,
     ) -> str:
         """Makes a key, valid for so long; gives it, which nothing can do again. Raises KeyRefused."""
-        _check(owner, scopes, positive=(expires_seconds, requests_per_minute, bytes_per_day))
+        _check(owner, scopes)
+        _check_limits(
+            expires_seconds=expires_seconds, requests_per_minute=requests_per_minute, bytes_per_day=bytes_per_day
+        )
         key_id, secret = secrets.token_hex(_ID_BYTES), secrets.token_hex(_SECRET_BYTES)
         now = self._database.now
         row = {
@@ -175,15 +180,20 @@ def split(presented: bytes) -> tuple[str, bytes]:
     return key_id.decode("latin-1"), secret if prefix == _PREFIX.encode() else b""
 
 
-def _check(owner: str, scopes: Collection[str], *, positive: Sequence[float | None]) -> None:
+def _check_limits(**limits: float | None) -> None:
+    for name, limit in limits.items():
+        most = _GREATEST_LIMITS[name]
+        if limit is not None and not 0 < limit <= most:
+            raise KeyRefused(f"{name} is {limit:g}; expected a number of more than 0 and at most {most:g}, or none")
+
+
+def _check(owner: str, scopes: Collection[str]) -> None:
     if not owner.strip() or len(owner) > _LONGEST_OWNER or re.search(r"[\x00-\x1f\x7f]", owner):
         raise KeyRefused(f"the owner is {owner!r}; give a name of at most {_LONGEST_OWNER} printable characters")
     unknown = sorted(set(scopes) - set(SCOPES))
     if unknown or not scopes:
         found = repr(unknown[0]) if unknown else "missing"
         raise KeyRefused(f"the scope is {found}; give one or more of {', '.join(SCOPES)}")
-    if any(number is not None and number <= 0 for number in positive):
-        raise KeyRefused("a limit is a positive number; leave it out for none")
 
 
 def _key(row: Row[Any]) -> Key:

@@ -103,11 +103,19 @@ def test_storage_grows_until_as_much_is_removed_as_comes() -> None:
 
 @pytest.mark.parametrize(
     ("given", "message"),
-    [({"hours": 25}, "a day has 24 hours"), ({"voxels": 0}, "voxels is 0"), ({"peak": 0.5}, "a peak is at least 1")],
+    [
+        ({"hours": 25}, "hours is 25; expected a number of more than 0 and at most 24"),
+        ({"voxels": 0}, "voxels is 0; expected a number of more than 0"),
+        ({"peak": 0.5}, "peak is 0.5; expected a number of at least 1"),
+        ({"scans_per_day": math.inf}, "scans_per_day is inf; expected"),
+        ({"bytes_per_voxel": math.nan}, "bytes_per_voxel is nan; expected"),
+        ({"variation": -1}, "variation is -1; expected a number of at least 0"),
+        ({"retention_days": -3}, "retention_days is -3; expected"),
+    ],
 )
 def test_a_load_that_cannot_be_is_refused(given: dict[str, float], message: str) -> None:
-    """The message names what is wrong."""
-    with pytest.raises(ValueError, match=message):
+    """The message names what is wrong, and the range."""
+    with pytest.raises(ValueError, match=f"^{message}"):
         PlannedLoad(**{"scans_per_day": 1, "voxels": 1e9, **given})
 
 

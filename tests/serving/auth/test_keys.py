@@ -73,7 +73,8 @@ def test_the_command_makes_lists_and_revokes_keys(url: str) -> None:
         (("--scope", "sudo"), "the scope is 'sudo'; give one or more of segment, review, admin"),
         (("--scope", "admin", "--expires", "soon"), "--expires is 'soon'"),
         (("--scope", "admin", "--bytes-per-day", "a lot"), "--bytes-per-day is 'a lot'"),
-        (("--scope", "admin", "--requests-per-minute", "0"), "a limit is a positive number"),
+        (("--scope", "admin", "--requests-per-minute", "0"), "requests_per_minute is 0; expected a number of"),
+        (("--scope", "admin", "--expires", "999y"), "expires_seconds is 3.15"),
     ):
         status, said = ricefish("keys", "add", "--owner", "ada", *wrong, **where)
         assert (status, reason in said) == (1, True), said

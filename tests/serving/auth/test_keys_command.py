@@ -45,3 +45,12 @@ def test_a_key_is_revoked_by_as_much_of_its_id_as_no_other_has(tmp_path: Path) -
     assert ricefish("keys", "revoke", several[0][:9], RICEFISH_DATABASE_URL=url)[0] == 0
     assert [key.id for key in keys.all() if not key.valid] == several[:1]
     database.close()
+
+
+def test_to_look_at_keys_makes_no_database(tmp_path: Path) -> None:
+    """A slip in the store's name is told, and leaves nothing behind."""
+    for words in (("list",), ("revoke", "a")):
+        status, said = ricefish("keys", *words, RICEFISH_STORE=str(tmp_path / "stroe"))
+        assert (status, said.count("\n")) == (1, 1)
+        assert f"there is no {tmp_path}/stroe/jobs.sqlite" in said
+    assert list(tmp_path.iterdir()) == []
