@@ -17,7 +17,8 @@ from sqlalchemy import Row, and_, case, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
 from serving.auth.identity import SCOPES, Identity
-from serving.storage.database import Database, api_keys, marks, scans
+from serving.storage.database import Database
+from serving.storage.tables import api_keys, marks, scans
 
 _PREFIX = "rf"
 _ID_BYTES = 6

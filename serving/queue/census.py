@@ -14,7 +14,8 @@ from sqlalchemy import func, select
 from serving.queue.jobs import Priority
 from serving.queue.leases import SCANS
 from serving.queue.load import Load, measure
-from serving.storage.database import Database, scans
+from serving.storage.database import Database
+from serving.storage.tables import scans
 
 
 @dataclass(frozen=True)

@@ -30,8 +30,9 @@ from serving.queue.state import (
     scan_of,
     warnings_text,
 )
-from serving.storage.database import Database, keys, scans
+from serving.storage.database import Database
 from serving.storage.sealed import sealed
+from serving.storage.tables import keys, scans
 
 __all__ = ["ENDED", "UNFINISHED", "Job", "Jobs", "Priority", "ScanNotFound", "State", "WrongState"]
 

@@ -18,9 +18,10 @@ from serving.observability import logs
 from serving.observability.reasons import reason
 from serving.queue.scan import Scan
 from serving.queue.state import Priority, warnings_text
-from serving.storage.database import Database, scans
+from serving.storage.database import Database
 from serving.storage.fenced_table import Fence, FencedRows, FencedTable, LeaseLost
 from serving.storage.sealed import NoteDamaged, sealed, unsealed
+from serving.storage.tables import scans
 
 MOST_STARTS = 50
 """A scan that was begun so often without finishing one more slab takes its process down each time: it fails."""

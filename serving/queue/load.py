@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from sqlalchemy import Connection, Float, and_, case, cast, func, or_, select
 
 from serving.queue.jobs import Priority
-from serving.storage.database import Database, scans
+from serving.storage.database import Database
+from serving.storage.tables import scans
 
 _LATE_SECONDS = 300.0
 """Scans that finished within this time say how fast it goes of late."""

@@ -20,9 +20,10 @@ from serving.queue.leases import SCANS
 from serving.queue.scan import Scan
 from serving.shadow.agreement import OrganAgreement
 from serving.shadow.sampling import is_sampled
-from serving.storage.database import Database, scans, shadows
+from serving.storage.database import Database
 from serving.storage.fenced_table import Fence, FencedRows, FencedTable
 from serving.storage.sealed import NoteDamaged, sealed, unsealed
+from serving.storage.tables import scans, shadows
 
 MOST_STARTS = 3
 """A comparison that was begun so often without one more slab counted is given up."""

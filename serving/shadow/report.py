@@ -10,8 +10,9 @@ from sqlalchemy import Row, and_, func, select
 
 from scans.model.shadow_agreement import ShadowAgreement
 from serving.shadow.agreement import OrganAgreement
-from serving.storage.database import Database, scans, shadows
+from serving.storage.database import Database
 from serving.storage.sealed import unsealed
+from serving.storage.tables import scans, shadows
 
 MOST_PAIRS = 20
 MOST_SCANS = 10_000

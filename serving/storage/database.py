@@ -1,4 +1,4 @@
-"""Database: the tables of scans, keys and shadows, in SQLite or PostgreSQL. Whoever writes a row says when it may."""
+"""Database: connections to the tables, in SQLite or PostgreSQL. Whoever writes a row says when it may."""
 
 from __future__ import annotations
 
@@ -12,19 +12,10 @@ from pathlib import Path
 
 from sqlalchemy import (
     URL,
-    BigInteger,
-    Column,
     ColumnElement,
     Connection,
     Engine,
     Float,
-    Index,
-    Integer,
-    MetaData,
-    SmallInteger,
-    String,
-    Table,
-    Text,
     create_engine,
     event,
     func,
@@ -41,112 +32,12 @@ from sqlalchemy.schema import CreateColumn
 from serving.observability.reasons import first_line
 from serving.storage.failures import is_full
 from serving.storage.reserve import Reserve
+from serving.storage.tables import STATES, metadata, scans
 
 _READS = "ricefish_reads"
 _BUSY_SECONDS = 60
 _FULL_SECONDS = 30.0
 """How long it counts that something could not be written for want of room."""
-
-STATES = ("arriving", "queued", "running", "succeeded", "failed", "cancelled", "deleted")
-"""Of a scan."""
-
-metadata = MetaData()
-
-scans = Table(
-    "ricefish_scans",
-    metadata,
-    Column("id", String(32), primary_key=True),
-    Column("created", Float(53), nullable=False, comment="seconds since 1970"),
-    Column("content", Text, nullable=False, comment="the Scan, as JSON"),
-    Column("sha256", String(64), nullable=False, comment="of the source"),
-    Column("model_key", String(64), nullable=False),
-    Column("priority", SmallInteger, nullable=False),
-    Column("state", String(16), nullable=False, comment=", ".join(STATES)),
-    Column("not_before", Float(53), nullable=False, default=0.0, comment="a retry waits until then"),
-    Column("failures", Integer, nullable=False, default=0, comment="errors since the last slab was finished"),
-    Column("starts", Integer, nullable=False, default=0, comment="how often it was begun since then"),
-    Column("error", Text, comment="of the last failure"),
-    Column("owner", String(200), comment="the process that works on it"),
-    Column("epoch", Integer, nullable=False, default=0, comment="raised by whoever takes it"),
-    Column("lease_until", Float(53), comment="when the owner counts as gone"),
-    Column("slabs_done", Integer, nullable=False, default=0),
-    Column("batch_size", Integer, comment="that it was begun with"),
-    Column("rate", Float(53), comment="slices per second, of late"),
-    Column("statistics", Text, comment="organ statistics of the slabs that are done, as JSON"),
-    Column("judgement", Text, comment="what is judged of the slabs that are done, as JSON"),
-    Column("checksums", Text, comment="of the files of the result that are written, by name, as JSON"),
-    Column("warnings", Text, comment="how it is unlike the training, as JSON; NULL: in no way that is known yet"),
-    Column("timings", Text, comment="seconds by activity, as JSON"),
-    Column("finished", Float(53), comment="seconds since 1970"),
-    Column("key_owner", String(200), comment="whose key it was posted with; NULL without keys"),
-    Column("queued", Float(53), comment="since when it waits, seconds since 1970"),
-    Column("bytes", BigInteger, comment="of the source"),
-    Column("voxels", BigInteger),
-    Column("slices", Integer),
-    Column("slabs", Integer, comment="in all"),
-    Index("ricefish_scans_queue", "state", "priority", "created"),
-    Index("ricefish_scans_created", "created"),
-    Index("ricefish_scans_same", "sha256", "model_key"),
-    Index("ricefish_scans_owned", "key_owner", "created"),
-    Index("ricefish_scans_finished", "state", "finished"),
-)
-
-keys = Table(
-    "ricefish_keys",
-    metadata,
-    Column("key", String(255), primary_key=True, comment="an Idempotency-Key"),
-    Column("scan_id", String(32), nullable=False, index=True),
-)
-
-api_keys = Table(
-    "ricefish_api_keys",
-    metadata,
-    Column("id", String(32), primary_key=True),
-    Column("hash", String(64), nullable=False, comment="SHA-256 of the secret"),
-    Column("owner", String(200), nullable=False),
-    Column("scopes", String(200), nullable=False, comment="separated by spaces"),
-    Column("created", Float(53), nullable=False, comment="seconds since 1970"),
-    Column("expires", Float(53), comment="seconds since 1970"),
-    Column("revoked", Float(53), comment="seconds since 1970"),
-    Column("last_used", Float(53), comment="seconds since 1970, to the hour"),
-    Column("requests_per_minute", Integer),
-    Column("bytes_per_day", BigInteger),
-    Column("day", Integer, nullable=False, default=0, comment="days since 1970, that the bytes are of"),
-    Column("bytes", BigInteger, nullable=False, default=0, comment="that were sent on that day"),
-)
-
-marks = Table(
-    "ricefish_marks",
-    metadata,
-    Column("name", String(32), primary_key=True, comment="keys: there was an API key"),
-    Column("since", Float(53), nullable=False, comment="seconds since 1970"),
-)
-
-shadows = Table(
-    "ricefish_shadows",
-    metadata,
-    Column("id", String(32), primary_key=True),
-    Column("scan_id", String(32), unique=True, comment="NULL once the scan is gone"),
-    Column("state", String(16), nullable=False, comment="wanted, running, done, same, given up"),
-    Column("wanted", Float(53), nullable=False, comment="when the scan succeeded, seconds since 1970"),
-    Column("not_before", Float(53), nullable=False, default=0.0, comment="a retry waits until then"),
-    Column("starts", Integer, nullable=False, default=0, comment="how often it was begun since the last slab"),
-    Column("error", Text, comment="of the last failure"),
-    Column("owner", String(200), comment="the process that works on it"),
-    Column("epoch", Integer, nullable=False, default=0, comment="raised by whoever takes it"),
-    Column("lease_until", Float(53), comment="when the owner counts as gone"),
-    Column("slabs_done", Integer, nullable=False, default=0),
-    Column("counts", Text, comment="voxels that agree and differ in the slabs that are done, as JSON"),
-    Column("champion_key", String(64), comment="of the model that answered"),
-    Column("champion_name", String(255)),
-    Column("champion_version", String(64)),
-    Column("shadow_key", String(64), comment="of the model that it is compared with"),
-    Column("shadow_name", String(255)),
-    Column("shadow_version", String(64)),
-    Column("finished", Float(53), comment="seconds since 1970"),
-    Index("ricefish_shadows_queue", "state", "wanted"),
-    Index("ricefish_shadows_finished", "state", "finished"),
-)
 
 
 class DatabaseError(OSError):

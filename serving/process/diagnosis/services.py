@@ -23,7 +23,8 @@ from serving.process.diagnosis.read_only_models import borrowed
 from serving.process.diagnosis.stand_ins import of_queue, of_store
 from serving.settings import Settings
 from serving.storage import Scratch, open_store
-from serving.storage.database import Database, keys
+from serving.storage.database import Database
+from serving.storage.tables import keys
 
 _SLOW_QUERY_SECONDS, _SLOW_COMMIT_SECONDS, _SLOW_STEP_SECONDS = 0.02, 0.25, 1.0
 _SKEW_SECONDS, _GREAT_SKEW_SECONDS = 2.0, 60.0

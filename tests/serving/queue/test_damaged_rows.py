@@ -6,8 +6,9 @@ import pytest
 from sqlalchemy import update
 
 from serving.queue.jobs import Jobs, Priority
-from serving.storage.database import Database, scans
+from serving.storage.database import Database
 from serving.storage.sealed import NoteDamaged, sealed, unsealed
+from serving.storage.tables import scans
 from tests.serving.queues import commit, leases, queued
 
 COLUMNS = ("content", "statistics", "judgement", "checksums", "warnings")

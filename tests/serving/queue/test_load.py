@@ -18,7 +18,8 @@ from serving.intake.admission import Admission, QueueLimits
 from serving.queue.jobs import Jobs, Priority
 from serving.queue.leases import FinishedSlabs, Leases
 from serving.queue.load import Load, Waiting, measure
-from serving.storage.database import Database, scans
+from serving.storage.database import Database
+from serving.storage.tables import scans
 from tests.serving.queues import new_scan
 
 UNLIMITED = QueueLimits(scans=10**6, bytes=10**15, age_seconds=1e9)

@@ -219,7 +219,7 @@ def test_a_database_that_cannot_be_used_is_named(url: str) -> None:
 def _forced(database: Database, worker: Leases) -> Lease:
     from sqlalchemy import update
 
-    from serving.storage.database import scans
+    from serving.storage.tables import scans
 
     with database.writing() as connection:
         connection.execute(update(scans).values(not_before=0.0))

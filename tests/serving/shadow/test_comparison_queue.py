@@ -17,8 +17,9 @@ from serving.shadow.agreement import OrganAgreement
 from serving.shadow.comparison_queue import MOST_STARTS, ShadowLease, ShadowQueue, sweep
 from serving.shadow.publisher import Publisher
 from serving.shadow.report import ShadowReport
-from serving.storage.database import Database, shadows
+from serving.storage.database import Database
 from serving.storage.fenced_table import LeaseLost
+from serving.storage.tables import shadows
 from tests.serving.queues import new_scan
 
 SHADOW = ModelIdentity(name="fish", version="2", sha256="12" * 32, key="34" * 32)
