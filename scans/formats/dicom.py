@@ -66,7 +66,7 @@ def open_dicom(entries: Entries, names: list[str]) -> Opened:
     """The series in these files. Objects without pixels (contours, reports) are left out.
 
     Slices that do not say where they lie are in the order of their InstanceNumber, and need a spacing. Raises
-    FormatError for colour, frames that are not described, several series, slices of different size, and for missing,
+    FormatError for colour, frames in time, several series, slices of different size, and for missing,
     doubled or unevenly spaced slices; each names the files.
     """
     silence("pydicom")

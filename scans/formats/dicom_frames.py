@@ -1,4 +1,7 @@
-"""Enhanced DICOM: one file of many frames, each described by functional groups of its own and by shared ones."""
+"""Enhanced DICOM: one file of many frames, each described by functional groups of its own and by shared ones.
+
+Other files of many frames (secondary capture, as exporters of micro-CT write it) describe none of them.
+"""
 
 from __future__ import annotations
 
@@ -7,31 +10,36 @@ from pathlib import Path
 
 import pydicom
 
-from scans.formats.errors import WHOLE_FILE, FormatError
+from scans.formats.errors import ONE_VOLUME, WHOLE_FILE, FormatError
 
-FRAME_TAGS = ("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence")
+_DESCRIBED = ("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence")
+_TIMES = ("FrameTime", "FrameTimeVector")
+FRAME_TAGS = (*_DESCRIBED, *_TIMES)
 """What `frame_headers` reads."""
 
 _GROUPS = (
     "PixelMeasuresSequence", "PlanePositionSequence", "PlaneOrientationSequence", "PixelValueTransformationSequence",
     "FrameContentSequence",
 )  # fmt: skip
-_ACCEPTED = "one file per slice, or frames with functional groups (enhanced CT and MR)"
+_MOST_UNDESCRIBED = 1 << 16
+"""Frames of a file that describes none of them; of others there are as many as descriptions."""
 
 
 def frame_headers(path: Path, name: str, header: pydicom.Dataset) -> Iterator[pydicom.Dataset]:
-    """For each frame a header as a file of a single slice has it.
+    """For each frame a header as a file of a single slice has it, to be used before the next one.
 
-    Raises FormatError for frames that are not described, and for another number of them than the file states.
+    Frames that are not described are numbered, and nothing says where they lie. Raises FormatError for frames in time,
+    and for another number of them than the file states.
     """
     count = int(header.NumberOfFrames)
     frames = header.get("PerFrameFunctionalGroupsSequence")
     if not frames:
-        raise FormatError(path, f"{name} holds {count} frames that do not say where they lie", _ACCEPTED)
+        yield from _numbered(path, name, header, count)
+        return
     if len(frames) != count:
         raise FormatError(path, f"{name} states {count} frames, and describes {len(frames)}", WHOLE_FILE)
     shared = (header.get("SharedFunctionalGroupsSequence") or [pydicom.Dataset()])[0]
-    common = [element for element in header if element.keyword not in FRAME_TAGS]
+    common = [element for element in header if element.keyword not in _DESCRIBED]
     for frame in frames:
         one = pydicom.Dataset()
         for element in common:
@@ -42,4 +50,18 @@ def frame_headers(path: Path, name: str, header: pydicom.Dataset) -> Iterator[py
                     one.update(item)
         if (number := one.get("InStackPositionNumber")) is not None:
             one.InstanceNumber = number
+        yield one
+
+
+def _numbered(path: Path, name: str, header: pydicom.Dataset, count: int) -> Iterator[pydicom.Dataset]:
+    if any(header.get(tag) is not None for tag in _TIMES):
+        raise FormatError(path, f"{name} holds {count} frames that follow each other in time", ONE_VOLUME)
+    if count > _MOST_UNDESCRIBED:
+        raise FormatError(path, f"damaged, or {count} frames in {name}", f"at most {_MOST_UNDESCRIBED} frames")
+    one = pydicom.Dataset()
+    for element in header:
+        if element.keyword not in ("ImagePositionPatient", *_DESCRIBED):
+            one.add(element)
+    for number in range(1, count + 1):
+        one.InstanceNumber = number
         yield one

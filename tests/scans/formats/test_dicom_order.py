@@ -89,6 +89,21 @@ def test_a_file_of_one_frame_holds_one(tmp_path, dicom_slice):
         volume.read()
 
 
+def test_frames_that_are_not_described_are_numbered_slices(tmp_path, dicom_slice):
+    """Secondary capture of many frames says nothing of their place: a spacing cures it, as with many files."""
+    frames = np.arange(4 * 2 * 3, dtype=np.uint16).reshape(4, 2, 3)
+    changes = {"NumberOfFrames": 4, "PixelData": frames.tobytes(), "ImageOrientationPatient": None}
+    path = dicom_slice(tmp_path / "a.dcm", frames[0], **changes)
+    assert isinstance(refused(path), SpacingMissing)
+    with open_volume(path, spacing=GIVEN) as volume:
+        np.testing.assert_array_equal(volume.read(), frames)
+    dicom_slice(path, frames[0], **changes | {"PixelData": frames[:3].tobytes()})
+    with open_volume(path, spacing=GIVEN) as volume, pytest.raises(FormatError, match="states 4 frames, holds 3"):
+        volume.read()
+    dicom_slice(path, frames[0], FrameTime=40, **changes)
+    assert "4 frames that follow each other in time" in refused(path, spacing=GIVEN).found
+
+
 def test_colours_of_a_palette_are_no_grey_values(tmp_path, dicom_slice):
     """An index into a table of colours says nothing of brightness."""
     dicom_slice(tmp_path / "a.dcm", np.zeros((2, 3), np.uint16), PhotometricInterpretation="PALETTE COLOR")
