@@ -17,6 +17,9 @@ cubes of spacings, and the float32 of some formats, become 0 or infinite."""
 FARTHEST_MM = 1e7
 """That a volume's first voxel may lie from the origin along an axis: 10 kilometres."""
 
+MOST_SHEAR_DEGREES = 0.1
+"""Of axes that are said to be at right angles: over 500 voxels it amounts to one."""
+
 _ROUNDING = 1e-6
 """By which a spacing at the end of its range may miss it, as it went through float32."""
 

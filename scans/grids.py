@@ -68,3 +68,19 @@ def apart_mm(frame: Frame, onto: Frame, box: Box) -> float:
     corners = np.array(list(itertools.product(*((0, max(0, side - 1)) for side in box.shape[::-1]), (1,))))
     start = np.array([*box.start[::-1], 0])
     return float(np.linalg.norm((corners + start) @ onto.matrix.T - corners @ frame.matrix.T, axis=1).max())
+
+
+def at_right_angles(frame: Frame) -> list[Frame]:
+    """What programs that know no shear make of a frame: the nearest one, as a NIfTI's qform states it, and the one with
+    the same slices, as ITK reads DICOM. Both have its first voxel and its spacing."""
+    matrix = frame.matrix
+    sides = np.linalg.norm(matrix[:3, :3], axis=0)
+    x, y, z = (matrix[:3, :3] / sides).T
+    outer, _, inner = np.linalg.svd(np.column_stack([x, y, z]))
+    across = np.cross(x, y) / np.linalg.norm(np.cross(x, y))
+    frames = []
+    for axes in (outer @ inner, np.column_stack([x, y, across if across @ z > 0 else -across])):
+        turned = matrix.copy()
+        turned[:3, :3] = axes * sides
+        frames.append(Frame.from_affine(turned))
+    return frames

@@ -14,7 +14,7 @@ from typing import Any, Literal, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from scans.geometry import Frame, Spacing
+from scans.geometry import MOST_SHEAR_DEGREES, Frame, Spacing
 from scans.intensity import Window
 from scans.measures.statistics import OrganStatistics
 from scans.model.distances import Point, place_distance, quantile_distance, size_distance, window_distance
@@ -41,8 +41,6 @@ _LEAST_LIMITS: Mapping[Code, float] = {
     "quality": 0.1,
 }
 """No limit is stricter, however alike the volumes are."""
-MOST_SHEAR_DEGREES = 0.1
-"""Of a scan whose axes are called rectangular: over 500 voxels it amounts to one."""
 Value = TypeVar("Value")
 
 

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from scans.formats import SpacingMissing, open_segments, open_volume
 from scans.formats.units import UNITS
-from scans.geometry import Box, Frame, Triple
-from scans.grids import Orientation, apart_mm, offset_in
+from scans.geometry import MOST_SHEAR_DEGREES, Box, Frame, Triple
+from scans.grids import Orientation, apart_mm, at_right_angles, offset_in
 from scans.organs import OrganMap
 from scans.volume import Volume
 
@@ -88,10 +88,13 @@ def _laid_on(image: Volume, labels: Volume) -> Volume:
 
 
 def _places(frame: Frame) -> list[Frame]:
-    """The frame, and what else the header of a NIfTI states that can be one."""
+    """The frame, what programs make of it that know no shear, and what else the header of a NIfTI states."""
+    places = [frame]
+    if frame.shear_degrees > MOST_SHEAR_DEGREES:
+        places += at_right_angles(frame)
     if frame.nifti is None:
-        return [frame]
-    places, mm = [frame], UNITS[frame.nifti.unit].mm
+        return places
+    mm = UNITS[frame.nifti.unit].mm
     for form in frame.nifti.places:
         form[:3] *= mm
         with contextlib.suppress(ValueError):
