@@ -220,6 +220,7 @@ def _units(path: Path, text: str, axes: list[int]) -> list[LengthUnit]:
     if not text:
         return [MM] * 3
     named = text.split('"')[1::2] if '"' in text else text.split()
+    named = named * (max(axes) + 1) if len(named) == 1 else named
     if len(named) <= max(axes):
         raise FormatError(path, f"damaged: {len(named)} units, {text[:80]!r}", 'a name for each axis: "mm" "mm" "mm"')
     return [unit_of(named[axis]) for axis in axes]

@@ -173,6 +173,12 @@ def test_a_unit_number_that_nifti_does_not_have_is_no_spacing(tmp_path):
         assert volume.spacing == GIVEN
 
 
+def test_one_unit_of_a_nrrd_counts_for_all_axes(tmp_path):
+    """Some writers name it once."""
+    with open_volume(nrrd(tmp_path / "a.nrrd", ["um"], (1, 2, 3))) as volume:
+        np.testing.assert_allclose(list(volume.spacing), (3e-3, 2e-3, 1e-3))
+
+
 def result(source, path):
     """A segmentation of the scan, as a server writes it."""
     with (
