@@ -17,9 +17,10 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from scans.formats.axes import leading_axes
 from scans.formats.banded import BandedSource
 from scans.formats.errors import FormatError, NoSpacing
-from scans.formats.hdf5_choice import chosen_data_set, leading_axes
+from scans.formats.hdf5_choice import chosen_data_set
 from scans.formats.hdf5_contents import require_sensible_chunks, unwritten_slices
 from scans.formats.polarity import high_is_bright
 from scans.formats.sources import Opened, placed_frame

@@ -12,6 +12,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
+from scans.formats.axes import leading_axes
 from scans.formats.errors import ONE_VOLUME, FormatError
 from scans.formats.hdf5_contents import data_sets, link_kind
 
@@ -57,15 +58,6 @@ def how_to_name(example: str) -> str:
 def _is_calibration(name: str) -> bool:
     words = "".join(letter if letter.isalpha() else " " for letter in name.lower()).split()
     return not _CALIBRATION.isdisjoint(words)
-
-
-def leading_axes(sizes: tuple[int, ...]) -> int | None:
-    """How many axes of size 1 stand before z, y, x; others may follow. None where three axes are not all there is."""
-    trailing = 0
-    while len(sizes) - trailing > 3 and sizes[-1 - trailing] == 1:
-        trailing += 1
-    leading = len(sizes) - trailing - 3
-    return leading if leading >= 0 and set(sizes[:leading]) <= {1} else None
 
 
 def _named(path: Path, file: h5py.File, found: Sequence[h5py.Dataset], name: str) -> h5py.Dataset:

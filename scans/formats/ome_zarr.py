@@ -6,11 +6,10 @@ Axes t and c are dropped where their size is 1. The translation is taken as the 
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Collection
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,39 +20,36 @@ from numpy.typing import NDArray
 from ome_zarr_models.v04.multiscales import Multiscale as Multiscale04
 from ome_zarr_models.v05.multiscales import Multiscale as Multiscale05
 from pydantic import ValidationError
+from zarr.errors import ContainsArrayError, GroupNotFoundError
 from zarr.storage import LocalStore, ZipStore
 
-from scans.formats.banded import BandedSource
 from scans.formats.entries import LARGEST_ENTRY, ZipEntries
 from scans.formats.errors import ONE_VOLUME, FormatError, NoSpacing
+from scans.formats.hdf5_choice import how_to_name
 from scans.formats.ome_zarr_pyramid import OME_ZARR_UNITS
-from scans.formats.sources import Opened, native_dtype, placed_frame
+from scans.formats.sources import Opened, placed_frame
 from scans.formats.units import unit_of
-from scans.formats.zarr_chunks import slices_without_chunks, with_missing
-from scans.formats.zarr_codecs import bounded
-from scans.geometry import Frame, Spacing, StatedUnits, Triple
-
-OME_ZARR = "an OME-Zarr image, version 0.4 or 0.5"
+from scans.formats.zarr_arrays import MOST_GROUPS, OME_ZARR, named_node, open_array, open_plain
+from scans.geometry import Frame, Spacing, StatedUnits
 
 _METADATA = ("zarr.json", ".zgroup", ".zarray", ".zattrs", ".zmetadata")
 _LARGEST_METADATA = 4 << 20
-_USUALLY_AT_ONCE = 10
-_AT_ONCE_BYTES = 512 << 20
-"""Of chunks that are unpacked at the same time."""
-_MOST_GROUPS = 1000
-"""In a group that is no image itself, and is searched for one."""
 
 Multiscale = Multiscale04 | Multiscale05
 
 
-def open_ome_zarr(path: Path) -> Opened:
-    """An OME-Zarr folder. Raises FormatError for a group without valid OME metadata, channels and time series."""
+def open_ome_zarr(path: Path, dataset: str | None = None) -> Opened:
+    """A Zarr folder, or the array or image of that name in it.
+
+    Raises FormatError for OME metadata that is not valid, channels and time series, and where it cannot be told which
+    array is the volume.
+    """
     below = [entry.name for entry in os.scandir(path)]
-    return _open(path, _group(_CheckedFolder(path, read_only=True)), below)
+    return _open(path, _node(_CheckedFolder(path, read_only=True)), below, dataset)
 
 
-def open_ome_zarr_zip(entries: ZipEntries, root: str, stack: ExitStack) -> Opened:
-    """An OME-Zarr in an archive, below `root`, which is a name as zipfile has it."""
+def open_ome_zarr_zip(entries: ZipEntries, root: str, stack: ExitStack, dataset: str | None = None) -> Opened:
+    """The same in an archive, below `root`, which is a name as zipfile has it."""
     below = set()
     for known, member in entries.members.items():
         name = member.filename
@@ -62,7 +58,7 @@ def open_ome_zarr_zip(entries: ZipEntries, root: str, stack: ExitStack) -> Opene
             below.add(name[len(root) :].lstrip("/").partition("/")[0])
     store = ZipStore(entries.path, mode="r")
     stack.callback(store.close)
-    return _open(entries.path, _group(store, root), below)
+    return _open(entries.path, _node(store, root), below, dataset)
 
 
 class _CheckedFolder(LocalStore):
@@ -76,35 +72,41 @@ class _CheckedFolder(LocalStore):
         return await super().get(key, *arguments, **named)
 
 
-def _group(store: LocalStore | ZipStore, root: str = "") -> zarr.Group:
-    return zarr.open_group(store, path=root, mode="r", use_consolidated=False)
+def _node(store: LocalStore | ZipStore, root: str = "") -> zarr.Group | zarr.Array[Any]:
+    try:
+        return zarr.open_group(store, path=root, mode="r", use_consolidated=False)
+    except (ContainsArrayError, GroupNotFoundError):
+        return zarr.open_array(store, path=root, mode="r")
 
 
-def _open(path: Path, group: zarr.Group, below: Collection[str]) -> Opened:
-    """The image of a group, below which these names are."""
-    image = _image_group(path, group, below)
+def _open(path: Path, node: zarr.Group | zarr.Array[Any], below: Collection[str], dataset: str | None) -> Opened:
+    """The image of a group, or an array, below which these names are."""
+    if dataset is not None:
+        if isinstance(node, zarr.Array):
+            raise FormatError(path, f"no array {dataset[:80]!r} in a Zarr that is one array", "no name for it")
+        node = named_node(path, node, dataset)
+    image = _image_group(path, node, below) if isinstance(node, zarr.Group) else None
+    if image is None:
+        return open_plain(path, node, below)
     multiscale = _multiscale(path, image)
     array = image[str(multiscale.datasets[0].path)]
     if not isinstance(array, zarr.Array):
         raise FormatError(path, f"{multiscale.datasets[0].path} is not an array", OME_ZARR)
     axes = _spatial_axes(path, multiscale, array)
-    native_dtype(path, np.dtype(array.dtype))
-    array = bounded(path, array)
-    source = BandedSource.of(path, _ZarrSource(array, tuple(axes)), depth=array.chunks[axes[0]])
-    opened = Opened.placed(source, partial(_frame, path, image, multiscale, axes))
-    return with_missing(opened, slices_without_chunks(array, axes[0]))
+    return open_array(path, array, axes, partial(_frame, path, image, multiscale, axes))
 
 
-def _image_group(path: Path, group: zarr.Group, below: Collection[str]) -> zarr.Group:
+def _image_group(path: Path, group: zarr.Group, below: Collection[str]) -> zarr.Group | None:
+    """The group itself, or the one in it that is an image; None where there is no OME metadata."""
     if _metadata(group) is not None:
         return group
-    if len(below) > _MOST_GROUPS:
+    if len(below) > MOST_GROUPS:
         raise FormatError(path, f"{len(below)} groups or files in a Zarr without OME metadata", OME_ZARR)
     inside = {name: child for name, child in group.groups() if _metadata(child) is not None}
-    if len(inside) != 1:
-        found = f"{len(inside)} images in one OME-Zarr: {', '.join(inside)}" if inside else "Zarr without OME metadata"
-        raise FormatError(path, found, OME_ZARR)
-    return next(iter(inside.values()))
+    if len(inside) > 1:
+        found = f"{len(inside)} images in one OME-Zarr: {', '.join(inside)}"
+        raise FormatError(path, found, f"{OME_ZARR}; or name one: {how_to_name(next(iter(inside)))}")
+    return next(iter(inside.values()), None)
 
 
 def _metadata(group: zarr.Group) -> Any:
@@ -182,26 +184,3 @@ def _written(group: zarr.Group, spacing: Spacing) -> Frame | None:
         return None
     frame = Frame.from_affine(np.array(affine, dtype=np.float64))
     return frame if np.allclose(list(frame.spacing), list(spacing), rtol=1e-4) else None
-
-
-@dataclass(frozen=True)
-class _ZarrSource:
-    array: zarr.Array[Any]
-    axes: tuple[int, ...]
-
-    @property
-    def shape(self) -> Triple:
-        z, y, x = (int(self.array.shape[axis]) for axis in self.axes)
-        return (z, y, x)
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        return np.dtype(self.array.dtype)
-
-    def read(self, start: int, stop: int) -> NDArray[Any]:
-        index = tuple(slice(start, stop) if axis == self.axes[0] else slice(None) for axis in range(self.array.ndim))
-        chunk = math.prod(self.array.chunks) * self.array.dtype.itemsize
-        if chunk * _USUALLY_AT_ONCE <= _AT_ONCE_BYTES:
-            return np.asarray(self.array[index]).reshape(stop - start, *self.shape[1:])
-        with zarr.config.set({"async.concurrency": max(1, _AT_ONCE_BYTES // chunk)}):
-            return np.asarray(self.array[index]).reshape(stop - start, *self.shape[1:])

@@ -61,13 +61,6 @@ def test_ome_zarr_without_unit_asks_for_the_spacing(tmp_path):
         assert volume.spacing == Spacing(3.0, 2.0, 1.0)
 
 
-def test_zarr_without_ome_metadata_is_refused(tmp_path):
-    """A bare group of arrays does not say what it is."""
-    zarr.create_group(tmp_path / "a.zarr").create_array("scan", data=VOXELS)
-    with pytest.raises(FormatError, match="Zarr without OME metadata"), open_volume(tmp_path / "a.zarr"):
-        pass
-
-
 def test_invalid_ome_metadata_is_named_by_field(tmp_path):
     """The field at fault is in the message."""
     path = ome_zarr_04(tmp_path / "a.zarr")
