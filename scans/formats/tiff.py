@@ -60,9 +60,20 @@ def _shape(path: Path, series: tifffile.TiffPageSeries) -> Triple:
     if len(names) == 2 and names == "YX":
         return (1, long[0][1], long[1][1])
     if len(names) != 3 or names[0] not in _STACK_AXES or names[1:] != "YX":
-        raise FormatError(path, f"axes of {_named(axes)}", ONE_VOLUME)
+        raise FormatError(path, f"axes of {_named(axes)}", f"{ONE_VOLUME}{_swap(names, long[0][1])}")
     z, y, x = (size for _, size in long)
     return (z, y, x)
+
+
+def _swap(names: str, count: int) -> str:
+    """How a stack is saved whose slices a program has called times or channels; empty for other axes."""
+    called = {"TYX": "Frames", "CYX": "Channels"}.get(names)
+    if called is None:
+        return ""
+    return (
+        f"; if the {called.lower()} are the slices of a scan, exchange them: in Fiji, Image > Properties, "
+        f"Slices {count}, {called} 1, then save it again; with tifffile, metadata={{'axes': 'ZYX'}}"
+    )
 
 
 def _named(axes: list[tuple[str, int]]) -> str:

@@ -187,3 +187,18 @@ def test_bilevel_pages_become_zero_and_one(tmp_path):
     with open_volume(save(tmp_path / "a.tif", mask), spacing=GIVEN) as volume:
         assert volume.dtype == np.uint8
         np.testing.assert_array_equal(volume.read(), mask)
+
+
+@pytest.mark.parametrize(("axes", "called"), [("TYX", "Frames"), ("CYX", "Channels")])
+@pytest.mark.parametrize("kind", ["imagej", "ome"])
+def test_slices_that_were_saved_as_frames_or_channels_can_be_exchanged(axes, called, kind, tmp_path):
+    """The message says where; axes that are no such mistake get no such advice."""
+    path = save(tmp_path / "a.tif", np.zeros((4, 6, 5), np.uint16), metadata={"axes": axes}, **{kind: True})
+    with pytest.raises(FormatError, match=rf"Image > Properties, Slices 4, {called} 1, then save it again"):
+        open_volume(path, spacing=GIVEN).__enter__()
+    path = save(
+        tmp_path / "b.tif", np.zeros((2, 4, 6, 5), np.uint16), metadata={"axes": f"{axes[0]}ZYX"}, **{kind: True}
+    )
+    with pytest.raises(FormatError) as refused:
+        open_volume(path, spacing=GIVEN).__enter__()
+    assert "Fiji" not in str(refused.value)
