@@ -196,9 +196,8 @@ def test_slices_that_were_saved_as_frames_or_channels_can_be_exchanged(axes, cal
     path = save(tmp_path / "a.tif", np.zeros((4, 6, 5), np.uint16), metadata={"axes": axes}, **{kind: True})
     with pytest.raises(FormatError, match=rf"Image > Properties, Slices 4, {called} 1, then save it again"):
         open_volume(path, spacing=GIVEN).__enter__()
-    path = save(
-        tmp_path / "b.tif", np.zeros((2, 4, 6, 5), np.uint16), metadata={"axes": f"{axes[0]}ZYX"}, **{kind: True}
-    )
+    both = {"TYX": "TZYX", "CYX": "ZCYX"}[axes]
+    path = save(tmp_path / "b.tif", np.zeros((2, 4, 6, 5), np.uint16), metadata={"axes": both}, **{kind: True})
     with pytest.raises(FormatError) as refused:
         open_volume(path, spacing=GIVEN).__enter__()
     assert "Fiji" not in str(refused.value)
