@@ -50,6 +50,7 @@ EXPECTED = {
     ("POST", "/v1/scans/{scan_id}/retry"): SEGMENT,
     ("GET", "/v1/scans/{scan_id}/segmentation"): SEGMENT,
     ("GET", "/v1/scans/{scan_id}/organs"): SEGMENT,
+    ("GET", "/v1/scans/{scan_id}/labels"): SEGMENT,
     ("GET", "/v1/scans/{scan_id}/quality"): SEGMENT,
     ("GET", "/v1/scans/{scan_id}/slices/{axis}/{index}.png"): SEGMENT,
     ("OPTIONS", "/v1/uploads"): SEGMENT,
