@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,7 @@ import pydicom
 from numpy.typing import NDArray
 from pydicom.pixels.utils import pixel_array
 
-from scans.formats.dicom_frames import FRAME_TAGS, frame_headers
+from scans.formats.dicom_frames import FRAME_TAGS, frame_headers, require_stack
 from scans.formats.dicom_geometry import SlicePlace, check_steps, frame_of_slices, same_pixels
 from scans.formats.dicom_order import ORDER_TAGS, SliceNumbers, in_order, require_all
 from scans.formats.dicom_pixels import META_BYTES, require_readable_syntax, require_stated_size, with_transfer_syntax
@@ -114,12 +114,24 @@ def _read_slices(entries: Entries, name: str) -> list[_Slice]:
     if header.get("SamplesPerPixel", 1) != 1 or not interpretation.startswith(_MONOCHROME):
         raise FormatError(entries.path, f"{name} is a colour picture", GREY_VALUES)
     frames = int(header.get("NumberOfFrames") or 1)
-    if frames == 1 and not header.get("PerFrameFunctionalGroupsSequence"):
-        return [_slice(name, header, interpretation)]
+    if not header.get("PerFrameFunctionalGroupsSequence"):
+        one = _slice(name, header, interpretation)
+        return [one] if frames == 1 else _numbered_frames(entries, one, header)
     described = frame_headers(entries.path, name, header)
     return [
         replace(_slice(name, one, interpretation), name=f"{name}, frame {frame + 1}", frame=frame, frames=frames)
         for frame, one in enumerate(described)
+    ]
+
+
+def _numbered_frames(entries: Entries, first: _Slice, header: pydicom.Dataset) -> list[_Slice]:
+    """Of a file that does not describe them: slices in order, of which nothing says where they lie."""
+    require_stack(entries.path, first.name, header)
+    frames, place = int(header.NumberOfFrames), replace(first.place, position=None)
+    one = replace(first, place=place, frames=frames)
+    return [
+        replace(one, name=f"{first.name}, frame {number}", frame=number - 1, numbers=one.numbers.at(number))
+        for number in range(1, frames + 1)
     ]
 
 
@@ -156,7 +168,7 @@ def _require_one_series(entries: Entries, slices: list[_Slice]) -> None:
             raise FormatError(
                 entries.path, f"{first.name} is {first.size}, {one.name} {one.size} pixels", "slices of one size"
             )
-        if not np.allclose(one.place.axes, first.place.axes, atol=1e-3):
+        if one.place.axes != first.place.axes and not np.allclose(one.place.axes, first.place.axes, atol=1e-3):
             raise FormatError(entries.path, f"{first.name} and {one.name} lie at an angle", "parallel slices")
         if not same_pixels(one.place.pixel_mm, first.place.pixel_mm):
             raise FormatError(entries.path, f"{first.name} and {one.name} differ in PixelSpacing", "one PixelSpacing")
@@ -175,7 +187,7 @@ class _DicomSource:
     def shape(self) -> Triple:
         return (len(self.slices), *self.slices[0].size)
 
-    @property
+    @cached_property
     def dtype(self) -> np.dtype[Any]:
         whole = all(one.slope == 1 and one.intercept.is_integer() for one in self.slices)
         if not whole:

@@ -15,7 +15,7 @@ from scans.formats.errors import ONE_VOLUME, WHOLE_FILE, FormatError
 _DESCRIBED = ("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence")
 _TIMES = ("FrameTime", "FrameTimeVector")
 FRAME_TAGS = (*_DESCRIBED, *_TIMES)
-"""What `frame_headers` reads."""
+"""What `frame_headers` and `require_stack` read."""
 
 _GROUPS = (
     "PixelMeasuresSequence", "PlanePositionSequence", "PlaneOrientationSequence", "PixelValueTransformationSequence",
@@ -26,16 +26,12 @@ _MOST_UNDESCRIBED = 1 << 16
 
 
 def frame_headers(path: Path, name: str, header: pydicom.Dataset) -> Iterator[pydicom.Dataset]:
-    """For each frame a header as a file of a single slice has it, to be used before the next one.
+    """For each described frame a header as a file of a single slice has it.
 
-    Frames that are not described are numbered, and nothing says where they lie. Raises FormatError for frames in time,
-    and for another number of them than the file states.
+    Raises FormatError for another number of them than the file states.
     """
     count = int(header.NumberOfFrames)
-    frames = header.get("PerFrameFunctionalGroupsSequence")
-    if not frames:
-        yield from _numbered(path, name, header, count)
-        return
+    frames = header.PerFrameFunctionalGroupsSequence
     if len(frames) != count:
         raise FormatError(path, f"{name} states {count} frames, and describes {len(frames)}", WHOLE_FILE)
     shared = (header.get("SharedFunctionalGroupsSequence") or [pydicom.Dataset()])[0]
@@ -53,15 +49,11 @@ def frame_headers(path: Path, name: str, header: pydicom.Dataset) -> Iterator[py
         yield one
 
 
-def _numbered(path: Path, name: str, header: pydicom.Dataset, count: int) -> Iterator[pydicom.Dataset]:
+def require_stack(path: Path, name: str, header: pydicom.Dataset) -> None:
+    """Raises FormatError where the frames of a file that describes none are in time, or more than there can be."""
     if any(header.get(tag) is not None for tag in _TIMES):
-        raise FormatError(path, f"{name} holds {count} frames that follow each other in time", ONE_VOLUME)
-    if count > _MOST_UNDESCRIBED:
-        raise FormatError(path, f"damaged, or {count} frames in {name}", f"at most {_MOST_UNDESCRIBED} frames")
-    one = pydicom.Dataset()
-    for element in header:
-        if element.keyword not in ("ImagePositionPatient", *_DESCRIBED):
-            one.add(element)
-    for number in range(1, count + 1):
-        one.InstanceNumber = number
-        yield one
+        found = f"{name} holds {header.NumberOfFrames} frames that follow each other in time"
+        raise FormatError(path, found, ONE_VOLUME)
+    if int(header.NumberOfFrames) > _MOST_UNDESCRIBED:
+        found = f"damaged, or {header.NumberOfFrames} frames in {name}"
+        raise FormatError(path, found, f"at most {_MOST_UNDESCRIBED} frames")

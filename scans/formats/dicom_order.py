@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -35,6 +35,10 @@ class SliceNumbers:
         """From a slice's header; None for each number that is not there."""
         instance, acquisition, images, slices = (_whole(header.get(name)) for name in ORDER_TAGS)
         return cls(instance, acquisition, images, slices)
+
+    def at(self, instance: int) -> SliceNumbers:
+        """Those of another slice of the same series."""
+        return replace(self, instance=instance)
 
 
 def _whole(value: Any) -> int | None:
