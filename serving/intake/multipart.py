@@ -6,8 +6,9 @@ under a name that nobody gave it.
 
 from __future__ import annotations
 
+import asyncio
 import re
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 from urllib.parse import unquote_to_bytes
@@ -21,6 +22,10 @@ if TYPE_CHECKING:  # it is there for type checkers alone
 
 _MOST_FIELD_BYTES = 10_000
 _MOST_PARTS = 100
+_AT_ONCE_BYTES = 16 << 10
+"""That are read before others get their turn, where they are laborious."""
+_USUAL_PIECES = 8
+"""Of the file in so many bytes."""
 _QUOTED = re.compile(r'"(?:[^"\\]|\\.)*(?:"|$)')
 _EXTENDED = re.compile(r";\s*filename\*\s*=\s*([\w-]+)'[^']*'([^;\s]*)", re.IGNORECASE)
 """The other way to write a name, RFC 5987: filename*=UTF-8''Gr%C3%B6%C3%9Fe.nii."""
@@ -56,24 +61,29 @@ class Form:
         except Exception as error:  # python-multipart raises several kinds
             raise FormRefused(f"the form's boundary cannot be used: {error}") from error
         async for chunk in body:
-            try:
-                parser.write(chunk)
-            except FormRefused:
-                raise
-            except Exception as error:  # python-multipart raises several kinds
-                raise FormRefused(f"the form cannot be read: {error}") from error
-            for piece in self._taken():
-                yield piece
+            for start in range(0, len(chunk), _AT_ONCE_BYTES):
+                self._read(parser, chunk[start : start + _AT_ONCE_BYTES])
+                laborious = len(self._pieces) > _USUAL_PIECES
+                if piece := self._taken():
+                    yield piece
+                if laborious:  # data that nearly holds the boundary, again and again
+                    await asyncio.sleep(0)
         if not self._ended:
             raise FormRefused("the form ends before its closing boundary")
-        for piece in self._taken():
-            yield piece
         if self.filename is None:
             raise FormRefused("the form holds no file; send the scan as a part with a filename")
 
-    def _taken(self) -> Iterator[bytes]:
+    def _read(self, parser: MultipartParser, data: bytes) -> None:
+        try:
+            parser.write(data)
+        except FormRefused:
+            raise
+        except Exception as error:  # python-multipart raises several kinds
+            raise FormRefused(f"the form cannot be read: {error}") from error
+
+    def _taken(self) -> bytes:
         pieces, self._pieces = self._pieces, []
-        yield from pieces
+        return b"".join(pieces)
 
     def _callbacks(self) -> MultipartCallbacks:
         return {

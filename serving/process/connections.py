@@ -20,6 +20,9 @@ MOST_HEAD_BYTES = 64 << 10
 MOST_ADDRESS_BYTES = 8 << 10
 MOST_FIELDS = 100
 _MOST_PIPELINED = 16
+_FREE_CHUNKS = 1000
+_LEAST_CHUNK_BYTES = 64
+"""Which the chunks of a body have on the average, once there are more than those that are free."""
 _SPARE = 100
 """Connections beyond the limit, for health checks; a request for anything else is refused on them."""
 _HEALTH = ("/health/", "/v2/health/")
@@ -28,8 +31,8 @@ _OTHER_FILES = 256
 _MOST_FILES = 65_536
 
 
-class _HeadRefused(ValueError):
-    """A head that is too long, or one request too many on its connection."""
+class _Refused(ValueError):
+    """A head or trailer that is too long, chunks that are too short, or one request too many on a connection."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +79,16 @@ class BoundedConnection(HttpToolsProtocol):
     _closing_since: float | None = None
     _in_head = False
     _head_bytes = 0
+    """That were received."""
+    _whole = False
+    """Whether something of a request ended in what was received last: a field, a piece of a body."""
+    _part_bytes = 0
+    """That were received since something did."""
+    _field_bytes = 0
+    """Of the fields of the head, and of the trailers behind the body."""
+    _fields = 0
+    _chunks = 0
+    _body_bytes = 0
     _refusal = HTTPStatus.BAD_REQUEST
     _beyond = False
 
@@ -87,31 +100,60 @@ class BoundedConnection(HttpToolsProtocol):
             self._make_room()
 
     def data_received(self, data: bytes) -> None:
-        """Ends a head that goes on and on."""
-        before = self._in_head
+        """Ends a head that goes on and on, and a trailer or the extension of a chunk that does."""
+        before, self._whole = self._in_head, False
         super().data_received(data)
         if before and self._in_head:
             self._head_bytes += len(data)
-            if self._head_bytes > MOST_HEAD_BYTES:
-                self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
+        self._part_bytes = 0 if self._whole else self._part_bytes + len(data)
+        if max(self._head_bytes if self._in_head else 0, self._part_bytes) > MOST_HEAD_BYTES:
+            self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
 
     def on_message_begin(self) -> None:
         """The parser has seen the first byte of a request."""
         super().on_message_begin()
-        self._in_head, self._head_bytes = True, 0
+        self._in_head, self._head_bytes, self._whole = True, 0, True
+        self._field_bytes = self._fields = self._chunks = self._body_bytes = 0
+
+    def on_url(self, url: bytes) -> None:
+        """A piece of the address. What is raised here, and below, stops the parser: `send_400_response` answers."""
+        super().on_url(url)
+        if len(self.url) > MOST_ADDRESS_BYTES:
+            self._stop(HTTPStatus.REQUEST_URI_TOO_LONG)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """A field of the head, or a trailer, which nobody reads."""
+        self._whole = True
+        self._fields += 1
+        self._field_bytes += len(name) + len(value)
+        if self._fields > MOST_FIELDS or len(self.url) + self._field_bytes > MOST_HEAD_BYTES:
+            self._stop(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
+        if self._in_head:
+            super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
-        """The head is there; what is raised here is answered by `send_400_response`."""
+        """The head is there."""
         self._in_head = False
-        size = len(self.url) + sum(len(name) + len(value) for name, value in self.headers)
-        if len(self.url) > MOST_ADDRESS_BYTES:
-            self._refusal = HTTPStatus.REQUEST_URI_TOO_LONG
-            raise _HeadRefused
-        if size > MOST_HEAD_BYTES or len(self.headers) > MOST_FIELDS or len(self.pipeline) >= _MOST_PIPELINED:
-            self._refusal = HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
-            raise _HeadRefused
+        if len(self.pipeline) >= _MOST_PIPELINED:
+            self._stop(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
         self.idle_since = None
         super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        """A piece of a body, as it came."""
+        self._whole = True
+        self._body_bytes += len(body)
+        super().on_body(body)
+
+    def on_chunk_complete(self) -> None:
+        """Of a body that comes in chunks, each of which costs as much as a long one."""
+        self._chunks += 1
+        if self._chunks > _FREE_CHUNKS and self._body_bytes < _LEAST_CHUNK_BYTES * self._chunks:
+            self._stop(HTTPStatus.BAD_REQUEST)
+
+    def _stop(self, refusal: HTTPStatus) -> None:
+        self._refusal = refusal
+        raise _Refused
 
     def on_response_complete(self) -> None:
         """The next request may come, or is there already."""
@@ -130,10 +172,13 @@ class BoundedConnection(HttpToolsProtocol):
         self._stuck_since = None
 
     def send_400_response(self, msg: str) -> None:
-        """Says why a head is refused, where that cannot be taken for a part of an answer that is being sent."""
+        """Says why a request is refused, where that cannot be taken for a part of an answer to another, or to it."""
         if self.cycle is not None and not self.cycle.response_complete:
-            self.transport.abort()
-            return
+            if self.pipeline or self._in_head or self.cycle.response_started:
+                self.transport.abort()
+                return
+            self.cycle.disconnected = True  # whoever works on it is told that nobody waits
+            self.cycle.message_event.set()
         status = self._refusal
         text = (status.phrase if status is not HTTPStatus.BAD_REQUEST else msg).encode()
         head = f"HTTP/1.1 {status.value} {status.phrase}\r\ncontent-type: text/plain; charset=utf-8\r\n"

@@ -91,7 +91,7 @@ def test_a_connection_that_sends_no_whole_head_is_closed(server: RunningServer, 
         (b"GET /v1/scans HTTP/1.1\r\nHost: localhost\r\nX-A: " + b"a" * 70_000 + b"\r\n\r\n", 431),
         (b"GET /v1/scans HTTP/1.1\r\nHost: localhost\r\n" + b"X-A: b\r\n" * 200 + b"\r\n", 431),
         (b"GET /v1/scans HTTP/1.1\r\nHost: localhost\r\nX-A: " + b"a" * 600_000, 431),
-        (b"GET /v1/scans?" + b"a" * 600_000, 431),
+        (b"GET /v1/scans?" + b"a" * 600_000, 414),
         (b"nonsense\r\n\r\n", 400),
     ],
 )
@@ -135,6 +135,27 @@ def test_a_body_of_any_kind_that_dribbles_is_given_up(server: RunningServer, beg
                 connection.sendall(b"1\r\n \r\n" if chunked else b" ")
         assert answer.startswith(b"HTTP/1.1 408 "), answer
         assert BODY_SECONDS * 0.8 < time.monotonic() - began < BODY_SECONDS + 4
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        (b"0\r\n" + b"a:\r\n" * 200, 431),
+        (b"0\r\n" + b"a: " + b"b" * 400_000, 431),
+        (b"1;" + b"b" * 400_000, 431),
+        (b"1\r\nx\r\n" * 2_000, 400),
+        (b"zz\r\n", 400),
+    ],
+    ids=["many trailers", "a long trailer", "a long extension", "chunks of a byte", "no length of a chunk"],
+)
+def test_chunks_and_what_follows_them_have_an_end(server: RunningServer, body: bytes, status: int) -> None:
+    """Trailers are counted like the fields of a head; chunks of a byte each are refused; both with an answer."""
+    begun = post("/v1/models/webhook").replace(b"Content-Length: 100000", b"Transfer-Encoding: chunked")
+    with connect(server, begun) as connection:
+        with contextlib.suppress(ConnectionError):
+            connection.sendall(body)
+        assert read(connection).startswith(f"HTTP/1.1 {status} ".encode())
+    alive(server)
 
 
 def test_the_rest_of_a_refused_body_is_not_read_for_ever(server: RunningServer) -> None:
