@@ -84,6 +84,18 @@ def test_a_raw_folder_without_organs_and_a_parameter_out_of_range_are_named(
     assert said(capsys, "prepare").startswith(f"prepare: {project}/params.yaml does not exist; stages run in the root")
 
 
+def test_resolve_warns_of_a_raw_folder_that_is_not_there(project: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """DVC's own error about it, which comes next, says nothing of params.yaml."""
+    main = importlib.import_module("training.stages.resolve").main
+    run_command("resolve", main, [])
+    assert "raw_dir in params.yaml is data/phantom, and there is no such folder" in caplog.text
+    caplog.clear()
+    (project / "data/phantom").mkdir(parents=True)
+    (project / "params.resolved.yaml").unlink()
+    run_command("resolve", main, [])
+    assert not caplog.messages
+
+
 def test_missing_weights_are_one_line(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Where the pipeline's file is not there to say it first."""
     (project / "dvc.yaml").unlink()

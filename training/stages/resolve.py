@@ -19,6 +19,14 @@ def main() -> None:
     """Runs the stage in the repository root. It is no MLflow run: it takes no time and every stage logs its values."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     resolve()
+    raw_dir = load_params().prepare.raw_dir
+    if not raw_dir.is_dir():
+        log.warning(
+            "raw_dir in %s is %s, and there is no such folder: prepare needs it; `dvc exp run -S raw_dir=FOLDER` names "
+            "another.",
+            PARAMS_FILE,
+            raw_dir,
+        )
 
 
 def resolve() -> None:

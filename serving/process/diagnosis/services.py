@@ -92,7 +92,7 @@ def clock(url: str) -> Observed:
 def registry(settings: Settings) -> Observed:
     """Whether the registry that the model comes from answers, and what time it has."""
     if not any(is_registered(reference) for reference in (settings.model, *settings.more_models)):
-        return Observed("not used: the model is a folder")
+        return Observed("not used: no model comes from it")
     uri = registry_uri()
     shown = without_password(uri)
     if not uri.startswith(("http://", "https://")):
