@@ -20,7 +20,7 @@ from scans.formats.streams import Layout
 from scans.formats.tiff_compression import require_decodable
 from scans.formats.tiff_counts import require_stated_slices
 from scans.formats.tiff_pages import count_pages
-from scans.formats.tiff_polarity import INTERPRETATION, bits_of, is_mask, low_is_bright
+from scans.formats.tiff_polarity import INTERPRETATION, bits_of, interpretation, is_mask, low_is_bright
 from scans.formats.tiff_spacing import frame_of_tiff, require_short_description
 from scans.geometry import Triple
 
@@ -113,7 +113,7 @@ class _PageSource:
             page = self.series.pages[index]
             if page is None:
                 raise FormatError(self.path, f"the page of slice {index} is not in the file", WHOLE_FILE)
-            if page.aspage().photometric != self.series.keyframe.photometric:
+            if interpretation(page) != interpretation(self.series.keyframe):
                 raise FormatError(self.path, f"page {page.index} has another {INTERPRETATION}", "one for all pages")
             out[...] = read_page(self.path, page, self.shape[1:])
         return slab

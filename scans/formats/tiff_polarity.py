@@ -24,11 +24,18 @@ def low_is_bright(path: Path, page: Any) -> bool:
 
     The indices of a coloured palette are taken as they are: it is how a program shows grey values or labels.
     """
-    if page.photometric in _INKS_AND_MOSAICS:
-        raise FormatError(path, f"page {page.index} holds {_INKS_AND_MOSAICS[page.photometric]}", GREY_VALUES)
-    if page.photometric == PHOTOMETRIC.PALETTE:
+    stated = interpretation(page)
+    if stated in _INKS_AND_MOSAICS:
+        raise FormatError(path, f"page {page.index} holds {_INKS_AND_MOSAICS[PHOTOMETRIC(stated)]}", GREY_VALUES)
+    if stated == PHOTOMETRIC.PALETTE:
         return _darkens(page.colormap)
-    return bool(page.photometric == PHOTOMETRIC.MINISWHITE)
+    return stated == PHOTOMETRIC.MINISWHITE
+
+
+def interpretation(page: Any) -> int | None:
+    """What a page states; None where it states nothing, which tifffile takes for MINISWHITE."""
+    tag = page.aspage().tags.get(INTERPRETATION)
+    return None if tag is None else int(tag.value)
 
 
 def bits_of(page: Any) -> int:

@@ -1,5 +1,7 @@
 """Polarity: whatever a file says of it, high values are bright; masks and labels keep their meaning."""
 
+import struct
+
 import h5py
 import numpy as np
 import pytest
@@ -51,6 +53,20 @@ def test_a_tiff_whose_white_is_0_is_inverted(kind, order, options, tmp_path):
     with open_volume(tmp_path / "a.tif", spacing=GIVEN, labels=True) as volume:
         np.testing.assert_array_equal(volume.read(), stored)
         assert volume.notes == ()
+
+
+@pytest.mark.parametrize("folder", [False, True])
+def test_a_tiff_that_says_nothing_of_its_white_is_as_it_is(folder, tmp_path):
+    """Some writers leave PhotometricInterpretation out; nobody means white by 0 without saying so."""
+    voxels = TYPES["u2"]()
+    for index, part in enumerate(voxels[:, np.newaxis] if folder else [voxels]):
+        path = tmp_path / f"{index}.tif"
+        tifffile.imwrite(path, part, photometric="minisblack", metadata=None)
+        stated, other = (struct.pack("<HHIHH", tag, 3, 1, 1, 0) for tag in (262, 263))
+        content = path.read_bytes()
+        assert stated in content
+        path.write_bytes(content.replace(stated, other))
+    np.testing.assert_array_equal(grey(tmp_path if folder else path), voxels)
 
 
 @pytest.mark.parametrize("imagej", [{"imagej": True}, {"ome": True}])
