@@ -11,9 +11,9 @@ _CHUNK = 64 << 10
 
 
 def test_data_that_nearly_holds_the_boundary_is_joined_and_others_get_their_turn() -> None:
-    """The parser gives it byte by byte, nearly; what goes on is what was sent, some kilobytes at a time."""
+    """The parser goes through it byte by byte; what goes on is what was sent, some kilobytes at a time."""
     head = b'--boundary\r\nContent-Disposition: form-data; name="scan"; filename="a.nii"\r\n\r\n'
-    content = b"\r\n--boundarx" * 60_000
+    content = b"\r\n--boundaryx" * 60_000
     sent = head + content + b"\r\n--boundary--\r\n"
     turns = 0
 
