@@ -26,7 +26,7 @@ import httpx
 from ricefish.client.connection import QUEUE_FULL, Connection, Patience, RicefishError
 from ricefish.client.parameters import Priority, SubmissionOptions
 from ricefish.client.resumable_upload import submit_resumable
-from ricefish.client.upload_body import Report, pieces, reported, upload_name
+from ricefish.client.upload_body import Report, pieces, reported, upload_name, zipped_files
 from scans.formats import download_format
 from scans.geometry import Box, Spacing
 from scans.measures.statistics import OrganRow
@@ -113,6 +113,8 @@ class Client:
     ) -> ScanStatus:
         """Sends a file, or a folder (DICOM or TIFF series, OME-Zarr), and returns when the server has accepted it.
 
+        A header whose voxels are in a file beside it is sent with that.
+
         `spacing` is for files that do not state theirs; `fresh` segments anew what was segmented before; `model` and
         its `version` are among those that the server serves, None: its default. `dataset` names one of several volumes
         in an HDF5 file or a Zarr. `report` is called with the bytes sent
@@ -125,7 +127,7 @@ class Client:
             raise FileNotFoundError(f"{path} does not exist")
         options = SubmissionOptions(upload_name(path), spacing, priority, fresh, model, version, dataset)
         answer = None
-        if path.is_file() and path.stat().st_size > self._resumable_bytes:
+        if not zipped_files(path) and path.stat().st_size > self._resumable_bytes:
             patience = self._patience_seconds
             answer = submit_resumable(self._connection, path, options, patience_seconds=patience, report=report)
         if answer is None:
@@ -198,7 +200,7 @@ class Client:
 
     def _submit_at_once(self, path: Path, options: SubmissionOptions, report: Report | None) -> httpx.Response:
         headers = {"Content-Type": "application/octet-stream", "Idempotency-Key": uuid.uuid4().hex}
-        if path.is_file():
+        if not zipped_files(path):
             headers["Content-Length"] = str(path.stat().st_size)
         patience = Patience(self._patience_seconds)
         while True:

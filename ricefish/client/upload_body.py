@@ -1,4 +1,7 @@
-"""What is sent: a file as it is, or a folder (DICOM or TIFF series, OME-Zarr) as a zip that is made on the way."""
+"""What is sent: a file as it is; a folder (a series, an OME-Zarr), or a header with its voxels in another file, as a zip.
+
+The zip is made on the way.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,8 @@ import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from scans.formats.file_names import readable
+from scans.formats.beside import voxel_file_names
+from scans.formats.file_names import readable, same_name
 
 PIECE_BYTES = 1 << 20
 
@@ -17,20 +21,34 @@ Report = Callable[[int], None]
 
 def upload_name(path: Path) -> str:
     """The name to send a file or folder under, as UTF-8 can say it."""
-    return readable(f"{path.name}.zip" if path.is_dir() else path.name)
+    return readable(f"{path.name}.zip" if zipped_files(path) else path.name)
 
 
 def upload_bytes(path: Path) -> int:
     """Bytes on disk: exactly what is sent of a file, nearly what is sent of a folder."""
+    return sum(file.stat().st_size for file in zipped_files(path) or [path])
+
+
+def zipped_files(path: Path) -> list[Path]:
+    """The files that are sent of it in a zip; none for one that is sent as it is.
+
+    Raises FileNotFoundError for a folder without files.
+    """
     if path.is_dir():
-        return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
-    return path.stat().st_size
+        files = sorted(file for file in path.rglob("*") if file.is_file())
+        if not files:
+            raise FileNotFoundError(f"{path} holds no file")
+        return files
+    if not (names := voxel_file_names(path)):
+        return []
+    beside = sorted(file for file in path.parent.iterdir() if any(same_name(file.name, name) for name in names))
+    return [path, *beside] if beside else []
 
 
 def pieces(path: Path) -> Iterator[bytes]:
     """The bytes to send; memory is that of one piece."""
-    if path.is_dir():
-        yield from _zipped(path)
+    if files := zipped_files(path):
+        yield from _zipped(files, names_from=path.parent if path.name else path)
         return
     with path.open("rb") as file:
         while piece := file.read(PIECE_BYTES):
@@ -53,11 +71,11 @@ def reported(stream: Iterator[bytes], report: Report | None, *, before: int = 0)
             report(done)
 
 
-def _zipped(folder: Path) -> Iterator[bytes]:
+def _zipped(files: list[Path], *, names_from: Path) -> Iterator[bytes]:
     buffer = _Outgoing()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
-        for file in sorted(file for file in folder.rglob("*") if file.is_file()):
-            name = file.relative_to(folder.parent if folder.name else folder).as_posix()
+        for file in files:
+            name = file.relative_to(names_from).as_posix()
             entry = zipfile.ZipInfo(readable(name))
             with file.open("rb") as source, archive.open(entry, "w", force_zip64=True) as target:
                 while piece := source.read(PIECE_BYTES):

@@ -79,7 +79,7 @@ class Beside:
 
     def voxels(self, name: str) -> VoxelFile:
         """The file that a header names. Raises FormatError for lists, patterns and other folders, and for none."""
-        path = self.file.path
+        path, name = self.file.path, _here(name)
         plain = PurePosixPath(name).name == name == PureWindowsPath(name).name
         if not plain or name.split(maxsplit=1)[0] == "LIST" or "%" in name:
             raise FormatError(path, f"voxels in {name[:80]!r}", "voxels in the file itself, or in one file beside it")
@@ -100,5 +100,10 @@ def voxel_file_names(header: Path) -> tuple[str, ...]:
     with header.open("rb") as file:
         lines = file.read(_HEADER_BYTES).decode("utf-8", "replace").splitlines()
     fields = [line.partition(_STATING[suffix]) for line in lines]
-    stated = [value.strip() for key, _, value in fields if key.strip().lower() in _DATA_FIELDS]
+    stated = [_here(value.strip()) for key, _, value in fields if key.strip().lower() in _DATA_FIELDS]
     return (*stated, *(f"{header.stem}{ending}" for ending in (".raw", ".zraw", ".raw.gz")))
+
+
+def _here(name: str) -> str:
+    """A name without the folder in which the header is itself."""
+    return name.removeprefix("./").removeprefix(".\\")

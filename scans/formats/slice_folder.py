@@ -53,7 +53,8 @@ def _read_tiff(path: Path, file: BinaryIO, check: CheckSize, *, of: int, labels:
     with tifffile.TiffFile(file, name=path.name, _multifile=False) as tiff:
         page = tiff.pages[0]
         if pages != 1:
-            raise FormatError(path, f"{pages} pages in a folder of slices", "one page in each file")
+            accepted = "one page in each file; a file of all slices is given as it is, not in a folder or zip"
+            raise FormatError(path, f"{pages} pages in a folder of slices", accepted)
         if len(page.shape) != 2:
             raise FormatError(path, f"a colour picture, {page.axes} of {page.shape}", GREY_VALUES)
         check(page.shape)

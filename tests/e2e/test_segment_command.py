@@ -185,3 +185,17 @@ def _tiff(plane: np.ndarray) -> bytes:
     file = io.BytesIO()
     tifffile.imwrite(file, plane)
     return file.getvalue()
+
+
+def test_a_header_is_sent_with_its_voxels(server: RunningServer, tmp_path: Path) -> None:
+    """`ricefish segment fish.mhd` sends the file that the header names, too, and nothing else."""
+    grey = np.random.default_rng(4).integers(0, 999, (5, 20, 10)).astype(np.int16)
+    fields = "NDims = 3\nDimSize = 10 20 5\nElementType = MET_SHORT\nElementSpacing = 0.1 0.1 0.3\n"
+    (tmp_path / "fish.mhd").write_text(f"ObjectType = Image\n{fields}ElementDataFile = voxels.bin\n")
+    (tmp_path / "voxels.bin").write_bytes(grey.tobytes())
+    (tmp_path / "other.raw").write_bytes(bytes(1000))
+    out = tmp_path / "organs.nii.gz"
+    ended = _ricefish("segment", str(tmp_path / "fish.mhd"), "-o", str(out), "--server", server.url)
+    assert ended.returncode == 0, ended.stderr
+    scan = server.get("/v1/scans").json()["scans"][0]
+    assert (scan["filename"], scan["shape"], scan["notes"]) == ("fish.mhd.zip", [5, 20, 10], [])

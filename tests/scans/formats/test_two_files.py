@@ -50,7 +50,11 @@ def pair_2(folder):
     nib.save(nib.Nifti2Pair(VOXELS.T, np.diag([1, 2, 3, 1])), folder / "fish.hdr")
 
 
-SAVERS = (mhd, zraw, nhdr, nhdr_packed, pair, pair_packed, pair_2)
+def mhd_here(folder):
+    mhd(folder, said="./fish.raw")
+
+
+SAVERS = (mhd, mhd_here, zraw, nhdr, nhdr_packed, pair, pair_packed, pair_2)
 
 
 def check(path):
