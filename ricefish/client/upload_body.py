@@ -1,4 +1,4 @@
-"""What is sent: a file as it is; a folder (a series, an OME-Zarr), or a header with its voxels in another file, as a zip.
+"""What is sent: a file as it is; a folder (a series, an OME-Zarr), or a header with its voxels beside it, as a zip.
 
 The zip is made on the way.
 """

@@ -91,7 +91,7 @@ class Beside:
 
 
 def voxel_file_names(header: Path) -> tuple[str, ...]:
-    """Names that a detached header's voxels may have, by its own name and by what it says; none for other files."""
+    """Names that a detached header's voxels may have, by what it says, or else by its own; none for other files."""
     suffix = header.suffix.lower()
     if suffix == ".hdr":
         return (f"{header.stem}.img", f"{header.stem}.img.gz")
@@ -101,7 +101,7 @@ def voxel_file_names(header: Path) -> tuple[str, ...]:
         lines = file.read(_HEADER_BYTES).decode("utf-8", "replace").splitlines()
     fields = [line.partition(_STATING[suffix]) for line in lines]
     stated = [_here(value.strip()) for key, _, value in fields if key.strip().lower() in _DATA_FIELDS]
-    return (*stated, *(f"{header.stem}{ending}" for ending in (".raw", ".zraw", ".raw.gz")))
+    return tuple(stated) or tuple(f"{header.stem}{ending}" for ending in (".raw", ".zraw", ".raw.gz"))
 
 
 def _here(name: str) -> str:
