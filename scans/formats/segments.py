@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,9 +16,11 @@ from scans.formats.sources import CheckedVoxels
 from scans.geometry import Triple
 from scans.organs import Organ, OrganMap
 
-_FIELD = re.compile(r"segment(\d{1,4})_(\w+)")
-_UNNAMED = re.compile(r"segment[ _]?\d*")
-"""What Slicer calls a segment that nobody has named."""
+_PREFIX = "segment"
+"""Of the fields of segment n, `segmentN_FIELD`, and of what Slicer calls a segment that nobody has named."""
+_MOST_DIGITS = 4
+_LONGEST_NAME = 80
+"""Characters of a name that messages show."""
 _MOST_VALUE = (1 << 16) - 1
 MOST_LAYERS = 256
 """As many as there can be segments that all overlap."""
@@ -40,7 +42,14 @@ class Segment:
     @property
     def shown(self) -> str:
         """How messages call it."""
-        return f"the segment {self.name!r} (label value {self.value})"
+        return f"the segment {self.name[:_LONGEST_NAME]!r} (label value {self.value})"
+
+    @property
+    def named(self) -> bool:
+        """Whether somebody has given it a name."""
+        plain = _plain(self.name)
+        rest = plain.removeprefix(_PREFIX).strip("_")
+        return bool(plain) and not (plain.startswith(_PREFIX) and (not rest or rest.isdecimal()))
 
 
 def read_segments(path: Path, pairs: Mapping[str, str], *, layers: int) -> tuple[Segment, ...]:
@@ -50,8 +59,9 @@ def read_segments(path: Path, pairs: Mapping[str, str], *, layers: int) -> tuple
     """
     fields: dict[int, dict[str, str]] = {}
     for key, text in pairs.items():
-        if found := _FIELD.fullmatch(key):
-            fields.setdefault(int(found[1]), {})[found[2]] = text
+        digits, _, field = key.removeprefix(_PREFIX).partition("_")
+        if key.startswith(_PREFIX) and digits.isdecimal() and len(digits) <= _MOST_DIGITS:
+            fields.setdefault(int(digits), {})[field] = text
     segments = []
     for number, (_, given) in enumerate(sorted(fields.items())):
         value = _whole(given.get("labelvalue", "1"))
@@ -87,7 +97,7 @@ def organs_of(path: Path, segments: Sequence[Segment], organs: OrganMap) -> dict
             found[segment] = named
         elif named is not None and numbered is not None:
             problems.append(f"{segment.shown} is {numbered.index}: {numbered.name} by its number and {_entry(named)}")
-        elif _UNNAMED.fullmatch(_plain(segment.name)) or not segment.name:
+        elif not segment.named:
             if numbered is None:
                 problems.append(f"{segment.shown} has neither the name of an organ nor a number of its own that is one")
             else:
@@ -106,7 +116,8 @@ def _entry(organ: Organ) -> str:
 
 
 def _plain(name: str) -> str:
-    return re.sub(r"[\s_-]+", "_", name.strip()).casefold()
+    """As names are compared: capitals, spaces, hyphens and underscores make no difference."""
+    return "_".join(name.replace("-", " ").replace("_", " ").split()).casefold()
 
 
 @dataclass(frozen=True)
@@ -129,10 +140,10 @@ class LayeredSource:
         """Raises FormatError for voxels that are not whole numbers."""
         if source.dtype.kind not in "iu":
             raise FormatError(path, f"segments in voxels of {source.dtype}", "whole numbers")
-        values = [segment.value for segment in found]
+        values = Counter(segment.value for segment in found)
         tables = np.full((layers, max(values) + 1), _NO_SEGMENT, dtype=np.int16)
         for segment, organ in found.items():
-            if values.count(segment.value) == 1:  # also where its layer is stated wrongly, it can be no other
+            if values[segment.value] == 1:  # also where its layer is stated wrongly, it can be no other
                 tables[:, segment.value] = organ.index
         for segment, organ in found.items():
             if segment.layer < layers:
