@@ -142,6 +142,17 @@ def check_digest(found: str, stated: str | None, *, name: str) -> None:
         raise DigestMismatch(f"{name} arrived with SHA-256 {found}; the sender says {stated.lower()}: send it again")
 
 
+async def as_stated(stream: AsyncIterator[bytes], sha256: str | None, *, name: str) -> AsyncIterator[bytes]:
+    """The same stream; raises DigestMismatch at its end unless it is what the sender stated, if he did."""
+    digest = hashlib.sha256()
+    async for piece in stream:
+        if sha256 is not None:
+            digest.update(piece)
+        yield piece
+    if sha256 is not None:
+        check_digest(digest.hexdigest(), sha256, name=name)
+
+
 async def whole(body: AsyncIterator[bytes], *, silence_seconds: float, most_bytes: int = MOST_BODY_BYTES) -> bytes:
     """A body that is used from memory. Raises TooLarge, UploadStalled."""
     pieces, size = [], 0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container
+from collections.abc import Collection, Container
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -81,6 +81,18 @@ def parameters_in_form(form: Form, parameters: Parameters, *, stated: Container[
         version=parameters.version or fields.get("version") or None,
         dataset=parameters.dataset or parse_dataset(fields.get("dataset")),
     )
+
+
+def together(query: Parameters, json: Parameters, *, by_query: Collection[str], by_json: Collection[str]) -> Parameters:
+    """What the query and the JSON of a request say; `by_query` and `by_json` are the names that each of them states.
+
+    Raises RequestRefused, by name, where both state a thing, and not the same.
+    """
+    known = sorted(_FIELDS.intersection(by_query))
+    for name in known:
+        if name in by_json and getattr(query, name) != getattr(json, name):
+            raise RequestRefused(f"{name} is one thing in the query and another in the JSON; give it once", field=name)
+    return replace(json, **{name: getattr(query, name) for name in known})
 
 
 def parse_flag(text: str, *, field: str) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Collection
 from functools import partial
 from typing import Annotated
 
@@ -14,8 +16,8 @@ from serving.api.dependencies import CallerResources, Resources, database_answer
 from serving.api.document import BINARY, BODY, reference, refusals
 from serving.api.responses import scan_response
 from serving.api.schemas import ScanParameters, ScanRequest, ScanResponse
-from serving.intake.body import stated_sha256
-from serving.intake.parameters import Parameters, parse_dataset, parse_priority, parse_spacing
+from serving.intake.body import as_stated, check_digest, stated_sha256
+from serving.intake.parameters import Parameters, parse_dataset, parse_priority, parse_spacing, together
 from serving.intake.refusals import RequestRefused
 from serving.parsing.quantities import optional_number
 from serving.parsing.texts import checked_name
@@ -65,12 +67,11 @@ async def post_scan(
     parameters = _parameters(query, key=idempotency_key)
     kind = (request.headers.get("content-type") or "").partition(";")[0].strip().lower()
     if kind == "application/json":
-        scan = await _from_elsewhere(request, resources, key=idempotency_key)
+        scan = await _from_elsewhere(request, resources, parameters, stated=_stated(query))
     elif kind == "multipart/form-data":
         content_type = request.headers["content-type"]
-        scan = await resources.intake.receive_form(
-            request.stream(), parameters, content_type=content_type, stated=frozenset(query.model_fields_set)
-        )
+        form = as_stated(request.stream(), _digest(request), name="the form")
+        scan = await resources.intake.receive_form(form, parameters, content_type=content_type, stated=_stated(query))
     else:
         scan = await _from_body(request, resources, parameters)
     response.headers["Location"] = f"/v1/scans/{scan.id}"
@@ -81,28 +82,41 @@ async def post_scan(
 
 
 async def _from_body(request: Request, resources: Resources, parameters: Parameters) -> Scan:
-    headers = request.headers
-    stated = stated_sha256(headers.get("content-digest"), headers.get("repr-digest"))
-    if stated and parameters.sha256 and stated != parameters.sha256.lower():
+    stated = _digest(request)
+    if stated and parameters.sha256 and stated != parameters.sha256:
         raise RequestRefused("the digest in the header is not the one in the query", field="sha256")
-    length = optional_number(headers.get("content-length"))
+    length = optional_number(request.headers.get("content-length"))
     return await resources.intake.receive(request.stream(), parameters.stating(stated), length=length)
 
 
-async def _from_elsewhere(request: Request, resources: Resources, *, key: str | None) -> Scan:
+async def _from_elsewhere(
+    request: Request, resources: Resources, parameters: Parameters, *, stated: Collection[str]
+) -> Scan:
+    """`stated` are the parameters that the query states; they count beside those of the JSON."""
     body = await short_body(request, resources)
+    check_digest(hashlib.sha256(body).hexdigest(), _digest(request), name="the JSON")
     try:
         named = ScanRequest.model_validate_json(body)
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"]) or "body"
         raise RequestRefused(f"{field}: {first['msg']}", field=field) from None
-    parameters = _parameters(named, key=key)
+    parameters = together(parameters, _parameters(named, key=parameters.key), by_query=stated, by_json=_stated(named))
     if named.source.upload is not None:
         return await resources.intake.take_upload(named.source.upload, parameters)
     scan = await resources.intake.fetch(named.source.uri or "", parameters)
     await resources.auth.quotas.add_bytes(resources.caller.key_id, scan.upload.bytes)
     return scan
+
+
+def _digest(request: Request) -> str | None:
+    """The SHA-256 that a header states of the body, be that the file, a form or JSON."""
+    return stated_sha256(request.headers.get("content-digest"), request.headers.get("repr-digest"))
+
+
+def _stated(parameters: ScanParameters) -> frozenset[str]:
+    """Names of the parameters that are there; null says nothing."""
+    return frozenset(name for name in parameters.model_fields_set if getattr(parameters, name) is not None)
 
 
 def _parameters(stated: ScanParameters, *, key: str | None) -> Parameters:
@@ -112,7 +126,7 @@ def _parameters(stated: ScanParameters, *, key: str | None) -> Parameters:
         priority=parse_priority(stated.priority),
         fresh=stated.fresh,
         key=key,
-        sha256=stated.sha256,
+        sha256=None if stated.sha256 is None else stated.sha256.lower(),
         model=stated.model,
         version=stated.version,
         dataset=parse_dataset(stated.dataset),
