@@ -203,6 +203,19 @@ def test_a_result_lies_on_its_scan_for_programs_that_read_no_unit(save, source, 
         np.testing.assert_allclose(other.frame.matrix, volume.frame.matrix, rtol=1e-14)
 
 
+def test_a_nifti_in_microns_has_a_nrrd_that_lies_on_it_in_itk(tmp_path):
+    """ITK reads the unit of the one and none of the other: in mm they coincide."""
+    affine = np.diag([-95.8, -95.8, 625.0, 1.0])
+    affine[:3, 3] = (10, 20, 30)
+    image = nib.Nifti1Image(VOXELS.T, affine)
+    image.header.set_xyzt_units("micron")
+    image.to_filename(tmp_path / "a.nii")
+    before = sitk.ReadImage(str(tmp_path / "a.nii"))
+    after = sitk.ReadImage(str(result(tmp_path / "a.nii", tmp_path / "b.nrrd")))
+    np.testing.assert_allclose(after.GetSpacing(), before.GetSpacing(), rtol=1e-6)
+    np.testing.assert_allclose(after.GetOrigin(), before.GetOrigin(), rtol=1e-6)
+
+
 def test_a_nrrd_result_has_the_unit_of_each_axis(tmp_path):
     """Numbers over numbers, also where z is in mm and the plane in microns."""
     scan = nrrd_directions(tmp_path / "a.nrrd", ["um", "um", "mm"], (95.8, 95.8, 0.625))
