@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from training.params import Params, load_params
+from training.profiles import to_dict
 from training.tracking.runs import StageRun, stage_run
 
 
@@ -48,7 +49,7 @@ def run_stage(name: str, work: Callable[[Params, StageRun], Report | None], *, s
         )
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     params = load_params()
-    with stage_run(name, section=getattr(params, name), seed=params.seed) as run:
+    with stage_run(name, section=getattr(params, name), seed=params.seed, parameters=to_dict(params)) as run:
         report = work(params, run)
         if report is not None:
             _write_down(report, metrics_file(name), run)

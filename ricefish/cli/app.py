@@ -11,7 +11,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from ricefish.cli import keys, models, plan
+from ricefish.cli import keys, models, plan, runs
 from ricefish.client.parameters import Priority
 
 app = typer.Typer(
@@ -23,6 +23,7 @@ app = typer.Typer(
 app.add_typer(models.app, name="models")
 app.add_typer(keys.app, name="keys")
 app.command(name="plan")(plan.plan)
+app.command(name="runs")(runs.runs)
 
 
 @app.callback(invoke_without_command=True)

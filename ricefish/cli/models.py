@@ -4,13 +4,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.table import Table
 
+from ricefish.cli.mistakes import in_one_line
 from ricefish.cli.tables import print_whole
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def promote(
     """
     if force is not None and not force.strip():
         raise typer.BadParameter("--force needs a reason, which is recorded with the version")
-    with _errors():
+    with in_one_line("models"):
         from training.params import load_params
         from training.registry.promotion import promote as attempt
         from training.registry.versions import Registry
@@ -60,7 +60,7 @@ def promote(
 @app.command()
 def rollback(name: Name) -> None:
     """Makes the version that was champion before the champion again."""
-    with _errors():
+    with in_one_line("models"):
         from training.registry.versions import Registry
 
         was, now = Registry(name).rollback()
@@ -70,7 +70,7 @@ def rollback(name: Name) -> None:
 @app.command(name="list")
 def list_versions(name: Name, as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
     """Shows all versions, the newest first. Exits with 1 where the files of one are not where the registry says."""
-    with _errors():
+    with in_one_line("models"):
         from training.registry.versions import Registry
 
         registry = Registry(name)
@@ -144,23 +144,3 @@ def _verdict_table(verdict: Verdict, *, candidate: Version, champion: Version | 
 
 def _score(value: float | None) -> str:
     return "absent" if value is None else f"{value:.4f}"
-
-
-@contextmanager
-def _errors() -> Iterator[None]:
-    """What the user can put right is one line, not a traceback."""
-    try:
-        yield
-    except ImportError as error:
-        typer.echo(
-            f"{error}; `ricefish models` needs the training environment: pip install 'ricefish[training]'", err=True
-        )
-        raise typer.Exit(1) from error
-    except (OSError, RuntimeError, ValueError) as error:
-        typer.echo(f"ricefish models: {error}", err=True)
-        raise typer.Exit(1) from error
-    except Exception as error:
-        if not type(error).__module__.startswith("mlflow."):
-            raise
-        typer.echo(f"ricefish models: the registry does not answer as it should: {error}", err=True)
-        raise typer.Exit(1) from error

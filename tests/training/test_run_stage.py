@@ -14,6 +14,7 @@ from training.params import Params
 from training.profiles import ParamsError
 from training.run_stage import OneProcessOnly, Report, run_stage
 from training.tracking import provenance, runs
+from training.tracking.model_files import download
 
 PARAMS = Path(__file__).resolve().parents[2] / "params.yaml"
 
@@ -51,7 +52,7 @@ def test_what_a_stage_reports_is_written_down_and_logged(repository: Path) -> No
     assert run.data.metrics["kept"] == 3.0
     assert run.data.params == {"seed": "1", "quality_classifier": "True", "threshold": "0.5"}
     assert run.data.tags["note"] == "0.5"
-    kept = runs.download(f"runs:/{run.info.run_id}/", repository / "fetched")
+    kept = download(f"runs:/{run.info.run_id}/", repository / "fetched")
     assert sorted(str(path.relative_to(kept)) for path in kept.rglob("*.*")) == ["figures/a.txt", "list.csv"]
 
 

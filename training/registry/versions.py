@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -12,8 +11,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from scans.model.manifest import MANIFEST_FILE, MODEL_FILE, QUALITY_FOLDER, ModelManifest, file_sha256
-from training.tracking import runs
+from scans.model.manifest import MANIFEST_FILE, MODEL_FILE, ModelManifest, file_sha256
+from training.registry.contents import assemble
+from training.tracking import model_files, runs
 
 CANDIDATE = "candidate"
 CHAMPION = "champion"
@@ -21,9 +21,6 @@ EVALUATION_FILE = "evaluate.json"
 
 _HISTORY_TAG = "champion_history"
 _HISTORY_LENGTH = 100
-_SLICES, _WINDOW = ("float32", (-1, -1, -1)), ("float32", (-1, 2))
-_INPUTS: Mapping[str, runs.Tensor] = {"slices": _SLICES, "window": _WINDOW}
-_OUTPUTS: Mapping[str, runs.Tensor] = {"segmentation": ("uint8", (-1, -1, -1)), "confidence": _SLICES}
 
 
 class ModelRegistryError(RuntimeError):
@@ -71,12 +68,13 @@ class Registry:
         self.name = name
         self._client = runs.connect()
 
-    def register(self, student: Path, quality: Path, *, evaluation: Path, run_id: str) -> Version:
+    def register(self, student: Path, quality: Path, *, evaluation: Path, run_id: str, parent_id: str) -> Version:
         """A version of the exported Student with its Quality Classifier, as the candidate.
 
         The same pair of ONNX files is registered once: another time only the candidate and the evaluation move.
-        `run_id` is the run that registers. Raises ModelRegistryError where the name is that of models of other data or
-        organs, before anything is registered, and where what was stored is not what was exported.
+        `run_id` is the run that registers, `parent_id` that of the reproduction, which the model is shown with. Raises
+        ModelRegistryError where the name is that of models of other data or organs, before anything is registered, and
+        where what was stored is not what was exported.
         """
         manifests = ModelManifest.read(student), ModelManifest.read(quality)
         manifests[0].verify(student)
@@ -86,7 +84,9 @@ class Registry:
         self._ensure()
         version = next((v for v in self.versions() if _is_same(v, tags)), None)
         if version is None:
-            version = self._create(student, quality, manifest=manifests[0], tags=tags, run_id=run_id)
+            version = self._create(student, quality, manifest=manifests[0], tags=tags, run_id=parent_id)
+        source = self._client.get_model_version(self.name, str(version.number)).source
+        model_files.link(self._client, run_id=parent_id, model_id=str(source).removeprefix("models:/"))
         self._client.log_artifact(run_id, str(evaluation), _evaluation_folder(version))
         self._tag(version, evaluation_run=run_id)
         self._client.set_registered_model_alias(self.name, CANDIDATE, str(version.number))
@@ -110,7 +110,7 @@ class Registry:
             run.info.experiment_id, name=self.name, source_run_id=run_id, tags=dict(tags), model_type="segmentation"
         )
         with TemporaryDirectory() as temporary:
-            folder = _assemble(Path(temporary) / "model", student, quality)
+            folder = assemble(Path(temporary) / "model", student, quality)
             self._client.log_model_artifacts(model.model_id, str(folder))
             _check_stored(f"models:/{model.model_id}", folder=folder, temporary=Path(temporary) / "stored")
         for key, value in manifest.metrics.items():
@@ -146,7 +146,7 @@ class Registry:
         Raises ModelRegistryError where they are not where the registry says.
         """
         try:
-            fetched = runs.download(version.uri, folder)
+            fetched = model_files.download(version.uri, folder)
         except Exception as error:
             raise ModelRegistryError(f"{self.missing(version) or version}: {error}") from error
         if not (fetched / MANIFEST_FILE).is_file():
@@ -156,7 +156,7 @@ class Registry:
     def missing(self, version: Version) -> str | None:
         """Where a version's files were looked for in vain, and what to do; None where they are there."""
         try:
-            present = runs.listed(version.uri)
+            present = model_files.listed(version.uri)
             why = ""
         except Exception as error:  # of the store of the files, whichever that is
             present, why = (), f" ({type(error).__name__}: {error})"
@@ -177,7 +177,7 @@ class Registry:
         """What `evaluate` measured of a version on the validation volumes. Raises ModelRegistryError if it is gone."""
         run = version.tags.get("evaluation_run", "")
         try:
-            path = runs.download(f"runs:/{run}/{_evaluation_folder(version)}/{EVALUATION_FILE}", folder)
+            path = model_files.download(f"runs:/{run}/{_evaluation_folder(version)}/{EVALUATION_FILE}", folder)
         except Exception as error:
             raise ModelRegistryError(f"{version} has no evaluation (run {run or 'unknown'}): {error}") from error
         student: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))["student"]
@@ -266,19 +266,8 @@ def _is_same(version: Version, tags: Mapping[str, str]) -> bool:
     return all(version.tags.get(key) == tags[key] for key in ("onnx_sha256", "quality_sha256"))
 
 
-def _assemble(folder: Path, student: Path, quality: Path) -> Path:
-    """The folder that is stored: both models, byte for byte, and MLflow's own file."""
-    for source, target in ((student, folder), (quality, folder / QUALITY_FOLDER)):
-        target.mkdir(parents=True)
-        for name in (*ModelManifest.read(source).files, MANIFEST_FILE):
-            (target / name).parent.mkdir(exist_ok=True)
-            shutil.copyfile(source / name, target / name)
-    runs.write_mlmodel(folder / "MLmodel", inputs=_INPUTS, outputs=_OUTPUTS)
-    return folder
-
-
 def _check_stored(uri: str, *, folder: Path, temporary: Path) -> None:
-    stored = runs.download(uri, temporary)
+    stored = model_files.download(uri, temporary)
     for path in sorted(file.relative_to(folder) for file in folder.rglob("*") if file.is_file()):
         if not (stored / path).is_file() or file_sha256(stored / path) != file_sha256(folder / path):
             raise ModelRegistryError(f"{path} in the store is not what was sent to it; nothing was registered")

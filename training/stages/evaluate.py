@@ -24,6 +24,7 @@ from training.data.prepared import PREPARED_DIR, Catalogue, SliceReader, VolumeR
 from training.data.pseudo_labels import PseudoLabelReader, PseudoLabelWriter
 from training.evaluation.figure_slices import overlay_rows
 from training.evaluation.figures import OrganBars, draw_curves, draw_organs, draw_overlays, draw_roc
+from training.evaluation.headline import headline, write_headline
 from training.evaluation.scoring import ScoredVolume, score
 from training.learning.checkpoints import STUDENT, TEACHER, load_network
 from training.learning.prediction import predictor
@@ -52,7 +53,7 @@ def main() -> None:
     run_stage("evaluate", _evaluate)
 
 
-def _evaluate(params: Params, _run: StageRun) -> Report:
+def _evaluate(params: Params, run: StageRun) -> Report:
     catalogue = Catalogue.read()
     with tempfile.TemporaryDirectory() as folder:
         segmentations = Path(folder)
@@ -70,6 +71,9 @@ def _evaluate(params: Params, _run: StageRun) -> Report:
     metrics = {name: summary(of_network, catalogue.organs) for name, of_network in scores.items()}
     write_organs(metrics)
     _draw(metrics)
+    figures = headline(metrics, json.loads(CLASSIFIER_METRICS.read_text(encoding="utf-8")))
+    write_headline(figures)
+    run.headline(figures)
     Console().print(table(metrics))
     flat = {f"{name}.{key}": value for name in metrics for key, value in _flat(metrics[name]).items()}
     return Report(metrics, flat, files=(METRICS, ORGANS, FIGURES_DIR))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from training.command import run_command
+from training.evaluation.headline import read_headline
 from training.params import Params
 from training.registry.versions import Registry, Version
 from training.run_stage import Report, metrics_file, run_stage
@@ -21,14 +22,17 @@ def main() -> None:
 
 
 def _register(params: Params, run: StageRun) -> Report:
-    version = register(params.register.model, run_id=run.run_id)
-    run.tag("ricefish.model_version", version.uri)
+    version = register(params.register.model, run_id=run.run_id, parent_id=run.parent_id)
+    run.registered(version.uri)
+    run.headline(read_headline())
     return Report({"name": version.name, "version": version.number, "sha256": version.sha256})
 
 
-def register(name: str, *, run_id: str) -> Version:
+def register(name: str, *, run_id: str, parent_id: str) -> Version:
     """Registers what export left in the working directory, as candidate. Raises ModelRegistryError, ManifestError."""
-    return Registry(name).register(STUDENT_DIR, QUALITY_DIR, evaluation=EVALUATION_FILE, run_id=run_id)
+    return Registry(name).register(
+        STUDENT_DIR, QUALITY_DIR, evaluation=EVALUATION_FILE, run_id=run_id, parent_id=parent_id
+    )
 
 
 if __name__ == "__main__":

@@ -1,4 +1,5 @@
-"""MLflow: every stage is a run inside the parent run of its `dvc repro`. The only file in training that imports mlflow.
+"""MLflow: every stage is a run inside the parent run of its `dvc repro`. This file and those beside it are
+the only ones in training that import mlflow.
 
 Runs go to the store that MLFLOW_TRACKING_URI names, else to mlflow.db and mlruns/ in the repository root. A server that
 does not answer stops a stage before it works. One that goes away later does not: what could not be sent is kept and
@@ -16,10 +17,10 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
+from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
-
-import numpy as np
 
 from scans.tracking import DATABASE_FILE, TRACKING_URI, set_up_client, tracking_uri
 from training.profiles import to_dict
@@ -35,10 +36,13 @@ SAMPLING_SECONDS = 5
 """Time between two samples of the system metrics."""
 RETRY_SECONDS = 60.0
 """How long a store that did not answer is left alone."""
+REPRODUCTION_TAG = "ricefish.repro"
+"""Of the parent run: which reproduction it is of."""
+MODEL_TAG = "ricefish.model_version"
+"""Of the run that registers and of its parent: the version that it registered, or found to be registered."""
 
-Tensor = tuple[str, tuple[int, ...]]
-"""NumPy's name of a type, and a shape in which -1 is any number."""
-
+_MOST_PARAMETERS = 100
+"""That MLflow takes at once."""
 _SETTINGS = {
     "DO_NOT_TRACK": "true",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
@@ -99,9 +103,11 @@ def experiment_id(client: MlflowClient) -> str:
 class StageRun:
     """The run of one stage. What the store does not take at once is kept and sent with the next call, or at the end."""
 
-    def __init__(self, client: MlflowClient | None, run_id: str) -> None:
+    def __init__(self, client: MlflowClient | None, run_id: str, *, parent_id: str = "") -> None:
         self.run_id = run_id
         """MLflow's id; "" in every process of a distributed training but the first, where nothing is logged."""
+        self.parent_id = parent_id
+        """That of the run of the whole reproduction."""
         self._client = client
         self._unsent: list[Callable[[MlflowClient], object]] = []
         self._not_before = 0.0
@@ -117,6 +123,16 @@ class StageRun:
         now = int(time.time() * 1000)
         entries = [Metric(allowed_name(name), float(value), now, step or 0) for name, value in values.items()]
         self._send(lambda client: client.log_batch(self.run_id, metrics=entries))
+
+    def headline(self, values: Mapping[str, float]) -> None:
+        """Logs figures of the whole reproduction, by which it is compared with others."""
+        for name, value in values.items():
+            self._send(partial(_log_metric, run_id=self.parent_id, name=allowed_name(name), value=float(value)))
+
+    def registered(self, uri: str) -> None:
+        """Says of this run and of the whole reproduction which version of a model came of it."""
+        for run_id in (self.run_id, self.parent_id):
+            self._send(partial(_set_tag, run_id=run_id, key=MODEL_TAG, value=uri))
 
     def file(self, path: Path, *, folder: str = "") -> None:
         """Stores a file, or all that a folder holds, under `folder` of the run. Raises FileNotFoundError."""
@@ -154,8 +170,18 @@ class StageRun:
         return len(self._unsent)
 
 
+def _log_metric(client: MlflowClient, *, run_id: str, name: str, value: float) -> None:
+    client.log_metric(run_id, name, value)
+
+
+def _set_tag(client: MlflowClient, *, run_id: str, key: str, value: str) -> None:
+    client.set_tag(run_id, key, value)
+
+
 @contextmanager
-def stage_run(stage: str, *, section: Any, seed: int) -> Iterator[StageRun]:
+def stage_run(
+    stage: str, *, section: Any, seed: int, parameters: Mapping[str, Any] = MappingProxyType({})
+) -> Iterator[StageRun]:
     """The run of one stage, inside the parent run of this `dvc repro` (or of this process, started by hand).
 
     Logs the section of params.yaml (a dataclass), the seed, git commit and whether the checkout is dirty, DVC's hashes
@@ -168,7 +194,7 @@ def stage_run(stage: str, *, section: Any, seed: int) -> Iterator[StageRun]:
     client = connect()
     experiment = experiment_id(client)
     _end_what_was_killed(client, experiment)
-    parent = _parent_run(client, experiment)
+    parent = _parent_run(client, experiment, parameters)
     run = _child_run(client, experiment, parent=parent, stage=stage)
     status = "FAILED"
     try:
@@ -185,21 +211,28 @@ def stage_run(stage: str, *, section: Any, seed: int) -> Iterator[StageRun]:
         _end(client, run, parent=parent, status=status)
 
 
-def _parent_run(client: MlflowClient, experiment: str) -> str:
+def _parent_run(client: MlflowClient, experiment: str, parameters: Mapping[str, Any]) -> str:
     """The run of this reproduction: RUNNING while a stage is, and after it as that stage ended."""
+    from mlflow.entities import Param  # noqa: PLC0415
+
     reproduction = provenance.Reproduction.current()
-    found = client.search_runs([experiment], f"tags.`ricefish.repro` = '{reproduction.id}'", max_results=1)
+    found = client.search_runs([experiment], f"tags.`{REPRODUCTION_TAG}` = '{reproduction.id}'", max_results=1)
     if found:
         client.update_run(found[0].info.run_id, status="RUNNING")
         return str(found[0].info.run_id)
     name = f"repro {datetime.now().astimezone():%Y-%m-%d %H:%M:%S}"
-    tags = {"ricefish.repro": reproduction.id, **provenance.tags(reproduction.process)}
-    return str(client.create_run(experiment, run_name=name, tags=tags).info.run_id)
+    tags = {REPRODUCTION_TAG: reproduction.id, **provenance.tags(reproduction.process)}
+    run_id = str(client.create_run(experiment, run_name=name, tags=tags).info.run_id)
+    entries = [Param(allowed_name(key), str(value)) for key, value in parameters.items()]
+    for start in range(0, len(entries), _MOST_PARAMETERS):
+        client.log_batch(run_id, params=entries[start : start + _MOST_PARAMETERS])
+    return run_id
 
 
 def _child_run(client: MlflowClient, experiment: str, *, parent: str, stage: str) -> StageRun:
     tags = {"ricefish.stage": stage, "mlflow.parentRunId": parent, **provenance.tags(provenance.Process.current())}
-    return StageRun(client, str(client.create_run(experiment, run_name=stage, tags=tags).info.run_id))
+    run_id = str(client.create_run(experiment, run_name=stage, tags=tags).info.run_id)
+    return StageRun(client, run_id, parent_id=parent)
 
 
 def _describe(client: MlflowClient, run_id: str, *, stage: str, params: Mapping[str, Any]) -> None:
@@ -254,32 +287,3 @@ def _end_what_was_killed(client: MlflowClient, experiment: str) -> None:
 def allowed_name(name: str) -> str:
     """What MLflow takes as the name of a metric or tag."""
     return re.sub(r"[^\w\-. :/]", "_", name)
-
-
-def download(uri: str, folder: Path) -> Path:
-    """Fetches `models:/NAME/VERSION`, `models:/MODEL_ID` or `runs:/RUN/PATH`, a file or a folder, into `folder`."""
-    from mlflow.artifacts import download_artifacts  # noqa: PLC0415
-
-    folder.mkdir(parents=True, exist_ok=True)
-    return Path(download_artifacts(artifact_uri=uri, dst_path=str(folder)))
-
-
-def write_mlmodel(path: Path, *, inputs: Mapping[str, Tensor], outputs: Mapping[str, Tensor]) -> None:
-    """Writes the MLmodel file that lets MLflow show and load the model.onnx beside it."""
-    from mlflow.models import Model, ModelSignature  # noqa: PLC0415
-    from mlflow.types import Schema, TensorSpec  # noqa: PLC0415
-
-    def schema(tensors: Mapping[str, Tensor]) -> Schema:
-        return Schema([TensorSpec(np.dtype(dtype), shape, name) for name, (dtype, shape) in tensors.items()])
-
-    model = Model(signature=ModelSignature(inputs=schema(inputs), outputs=schema(outputs)))
-    model.add_flavor("onnx", data="model.onnx", providers=["CUDAExecutionProvider", "CPUExecutionProvider"])
-    model.add_flavor("python_function", loader_module="mlflow.onnx", data="model.onnx")
-    model.save(str(path))
-
-
-def listed(uri: str) -> tuple[str, ...]:
-    """Names of the files and folders directly in `models:/NAME/VERSION`; none where nothing is there."""
-    from mlflow.artifacts import list_artifacts  # noqa: PLC0415
-
-    return tuple(Path(entry.path).name for entry in list_artifacts(artifact_uri=uri))

@@ -48,7 +48,7 @@ class Pipeline:
     def register(self, content: bytes, *, heart: float, liver: float, data: str = "first data") -> Version:
         """Exports and registers."""
         self.export(content, heart=heart, liver=liver, data=data)
-        return register(self.registry.name, run_id=self.run_id)
+        return register(self.registry.name, run_id=self.run_id, parent_id=self.run_id)
 
     @property
     def champion(self) -> int | None:
@@ -126,7 +126,7 @@ def test_a_file_that_is_not_the_manifests_is_not_registered(pipeline: Pipeline) 
     pipeline.export(b"one", heart=0.8, liver=0.6)
     (STUDENT_DIR / "model.onnx").write_bytes(b"tampered")
     with pytest.raises(ManifestError, match="has SHA-256"):
-        register(pipeline.registry.name, run_id=pipeline.run_id)
+        register(pipeline.registry.name, run_id=pipeline.run_id, parent_id=pipeline.run_id)
     assert pipeline.registry.versions() == ()
 
 
@@ -214,13 +214,13 @@ def test_models_of_other_data_do_not_take_a_name(pipeline: Pipeline, monkeypatch
         rf"^{name} version 1 is of the data set medaka, this model of headneck_ct; .*register\.model in params\.yaml"
     )
     with pytest.raises(ModelRegistryError, match=refused):
-        register(name, run_id=pipeline.run_id)
+        register(name, run_id=pipeline.run_id, parent_id=pipeline.run_id)
     monkeypatch.setattr(f"{__name__}.ORGANS", OrganMap.from_mapping({1: "mandible"}))
     pipeline.export(b"three", heart=0.9, liver=0.9)
     with pytest.raises(ModelRegistryError, match="is of the organs heart, liver, this model of mandible; register it"):
-        register(name, run_id=pipeline.run_id)
+        register(name, run_id=pipeline.run_id, parent_id=pipeline.run_id)
     assert [version.aliases for version in pipeline.registry.versions()] == [(CANDIDATE, CHAMPION)]
-    assert register(f"{name}_mandible", run_id=pipeline.run_id).number == 1
+    assert register(f"{name}_mandible", run_id=pipeline.run_id, parent_id=pipeline.run_id).number == 1
 
 
 def test_a_data_set_that_grows_keeps_its_name(pipeline: Pipeline) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -10,10 +11,14 @@ from typing import Any
 
 import psutil
 import pytest
+from typer.testing import CliRunner
 
+from ricefish.cli.app import app
 from scans.tracking import TRACKING_URI
 from training.params import Refine
 from training.tracking import provenance, runs
+from training.tracking.history import past_runs
+from training.tracking.model_files import download
 
 SECTION = Refine(quality_classifier=True, threshold=0.5)
 ROOT = Path(__file__).resolve().parents[3]
@@ -55,10 +60,32 @@ def test_stages_of_one_repro_are_runs_inside_one_parent(store: Path) -> None:
     assert child.data.metrics["kept"] == 12.0
     assert child.data.metrics["dice/left eye _L_"] == 0.5
     assert (child.data.tags["ricefish.stage"], child.data.tags["note"]) == ("refine", "first")
-    report = runs.download(f"runs:/{child.info.run_id}/reports/report.txt", store / "fetched")
+    report = download(f"runs:/{child.info.run_id}/reports/report.txt", store / "fetched")
     assert report.read_text() == "well"
     assert (store / "mlflow.db").exists()
     assert (store / "mlruns").is_dir()
+
+
+def test_the_parent_has_the_headline_and_all_parameters(store: Path) -> None:
+    """More parameters than MLflow takes at once, those of stages that did not run as well; the table shows the run."""
+    parameters = {f"stage.value_{number}": number for number in range(130)}
+    with runs.stage_run("refine", section=SECTION, seed=7, parameters=parameters) as run:
+        run.headline({"student_dice": 0.75})
+    with runs.stage_run("register", section=SECTION, seed=7, parameters=parameters) as run:
+        run.registered("models:/fish/3")
+    found = runs_by_name()
+    assert found["repro"].data.params == {name: str(value) for name, value in parameters.items()}
+    assert found["repro"].data.metrics == {"student_dice": 0.75}
+    assert "student_dice" not in found["refine"].data.metrics
+    assert found["register"].data.tags[runs.MODEL_TAG] == "models:/fish/3"
+    (past,) = past_runs(limit=5)
+    assert (past.id, past.status, past.model) == (found["repro"].info.run_id, "FINISHED", "models:/fish/3")
+    shown = CliRunner().invoke(app, ["runs"])
+    assert shown.exit_code == 0, shown.output
+    (line,) = [line for line in shown.output.splitlines() if past.id[:8] in line]
+    assert [word in line for word in ("finished", "0.7500", "fish/3")] == [True] * 3
+    (entry,) = json.loads(CliRunner().invoke(app, ["runs", "--json"]).output)
+    assert (entry["metrics"], entry["parameters"]["stage.value_129"]) == ({"student_dice": 0.75}, "129")
 
 
 def test_a_stage_that_fails_ends_its_run_and_the_parent_as_failed(store: Path) -> None:

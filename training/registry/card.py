@@ -1,0 +1,35 @@
+"""Model card: what a registered model is, learnt from and reaches, as a page for whoever finds it in the registry."""
+
+from __future__ import annotations
+
+from scans.model.manifest import ModelManifest
+
+
+def card(student: ModelManifest) -> str:
+    """The page, in Markdown, of an exported Student."""
+    organs = ", ".join(name.replace("_", " ") for name in student.organs.names)
+    axes = zip("zyx", student.spacing_mm, strict=True)
+    spacing = ", ".join(f"{axis} {low:g} to {high:g}" for axis, (low, high) in axes)
+    dirty = ", with changes that were not committed" if student.git_dirty else ""
+    lines = [
+        f"# {student.name}",
+        "",
+        "Labels every voxel of a tomography scan with an organ, slice by slice (y, x).",
+        "",
+        f"- Organs: {organs}.",
+        f"- Learnt from: data set {student.data_set or 'without a name'}, SHA-256 {student.data_sha256}.",
+        f"- Voxel spacing in training, mm: {spacing}. Scans beyond it get a warning.",
+        f"- Made at commit {student.git_commit or 'unknown'}{dirty}; MLflow run {student.mlflow_run or 'unknown'}.",
+        "",
+        "| on the validation volumes | |",
+        "|---|---|",
+        *(f"| {name} | {value:.4f} |" for name, value in student.metrics.items()),
+        "",
+        "In: `slices`, raw grey values (N, Y, X), and `window`, the grey values that are black and white in each.",
+        "Out: `segmentation`, the class index of every pixel, 0 for background, and `confidence`, its probability.",
+        "`manifest.json` has all else: colours, how a window is found, and a golden slice with its expected answer.",
+        "",
+        "It is for scans like those that it has learnt from. It is no medical device.",
+        "",
+    ]
+    return "\n".join(lines)
