@@ -16,7 +16,7 @@ from pathlib import Path, PurePosixPath
 from typing import BinaryIO, Protocol
 
 from scans.formats.errors import FormatError
-from scans.formats.file_names import entry_name
+from scans.formats.file_names import entry_name, readable
 from scans.formats.numbered_names import natural_key
 from scans.formats.side_files import is_leftover
 
@@ -165,4 +165,4 @@ def _require_name_inside(path: Path, name: str) -> None:
 
 def _useful(names: list[str]) -> tuple[str, ...]:
     useful = [name for name in names if not any(is_leftover(part) for part in name.split("/"))]
-    return tuple(sorted(useful, key=natural_key))
+    return tuple(sorted(useful, key=lambda name: natural_key(readable(name))))

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from scans.formats.entries import Entries
 from scans.formats.errors import GREY_VALUES, FormatError, guarded, silence
+from scans.formats.file_names import readable
 from scans.formats.numbered_names import last_number
 from scans.formats.pictures import HEADER_BYTES, picture_header, read_picture
 from scans.formats.side_files import passed_over
@@ -111,7 +112,7 @@ class _Stated(Exception):
 
 def name_form(name: str) -> tuple[str, str] | None:
     """A name around its number, without suffix and in one case: what slices have in common. None without a number."""
-    number = last_number(name)
+    number = last_number(readable(name))
     if number is None:
         return None
     return number.before.casefold(), number.after.removesuffix(PurePosixPath(name).suffix).casefold()

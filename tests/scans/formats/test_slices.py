@@ -1,6 +1,7 @@
 """Folders and archives of slices: pictures, side files, and what may be a lost slice."""
 
 import struct
+import unicodedata
 import zlib
 
 import imagecodecs
@@ -165,4 +166,16 @@ def test_numbers_in_names_of_mixed_case_are_slices(tmp_path):
         np.testing.assert_array_equal(volume.read(), VOXELS)
     (tmp_path / "fish_2.tiff").unlink()
     with pytest.raises(FormatError, match=r"no slices between fish_1\.TIF and fish_3\.tif"):
+        open_volume(tmp_path, spacing=SPACING).__enter__()
+
+
+def test_names_of_slices_are_compared_composed(tmp_path):
+    """A folder that was filled from a Mac and from elsewhere is one series, and a gap in it is named."""
+    for number, plane in enumerate(VOXELS):
+        name = unicodedata.normalize(("NFC", "NFD")[number % 2], f"Größe_{number}.tif")
+        tifffile.imwrite(tmp_path / name, plane)
+    with open_volume(tmp_path, spacing=SPACING) as volume:
+        np.testing.assert_array_equal(volume.read(), VOXELS)
+    (tmp_path / unicodedata.normalize("NFC", "Größe_2.tif")).unlink()
+    with pytest.raises(FormatError, match="no slices between"):
         open_volume(tmp_path, spacing=SPACING).__enter__()
