@@ -87,7 +87,7 @@ def _metric(server: RunningServer, name: str) -> float:
 
 def _doctor(server: RunningServer) -> tuple[int, dict[str, Any]]:
     command = [sys.executable, "-m", "ricefish", "doctor", "--json", "--model", CHAMPION]
-    environment = {**os.environ, "RICEFISH_STORE": str(server.store)}
+    environment = {**os.environ, "RICEFISH_STORE": str(server.store), "RICEFISH_PORT": "0"}
     done = subprocess.run([*command, "--scan-gb", "0"], capture_output=True, text=True, check=False, env=environment)
     return done.returncode, {finding["name"]: finding for finding in json.loads(done.stdout)["findings"]}
 
