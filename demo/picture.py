@@ -23,13 +23,15 @@ def draw(path: Path, fish: HeldOutFish, served: NDArray[np.uint8]) -> None:
     image, truth, organs = fish.image, fish.truth, fish.organs
     chosen = telling_slices(truth, columns=COLUMNS)
     depth, height, width = image.shape
-    row_inches = INCHES * height / width
+    aspect = fish.record.frame.spacing.y / fish.record.frame.spacing.x
+    row_inches = INCHES * aspect * height / width
     figure = Figure(figsize=(INCHES * len(chosen), 3 * row_inches + 1.0), facecolor="white", layout="constrained")
     axes = figure.subplots(3, len(chosen), squeeze=False)
     rows = (("scan", np.zeros_like(truth)), ("truth", truth), ("served", served))
     for (label, segmentation), line in zip(rows, axes, strict=True):
         for z, axis in zip(chosen, line, strict=True):
-            axis.imshow(overlay(image[z], segmentation[z], window=fish.record.window, palette=organs.palette))
+            picture = overlay(image[z], segmentation[z], window=fish.record.window, palette=organs.palette)
+            axis.imshow(picture, aspect=aspect)
             axis.set_xticks([])
             axis.set_yticks([])
         line[0].set_ylabel(label, fontsize=11)

@@ -33,6 +33,7 @@ def overlay_rows(
             OverlayRow(
                 title="\n".join(filter(None, (record.id, record.experiment, f"slice {index}"))),
                 slice=reader.image(record.id, index),
+                aspect=record.frame.spacing.y / record.frame.spacing.x,
                 window=record.window,
                 segmentations={"truth": truth, **found},
                 captions={name: f"IoU {iou:.2f}" for name, iou in ious.items() if iou is not None},

@@ -54,6 +54,8 @@ class OverlayRow:
     """Volume, experiment, slice."""
     slice: NDArray[Any]
     """(Y, X) raw grey values."""
+    aspect: float
+    """Height of a voxel in its widths, in mm each."""
     window: Window
     segmentations: Mapping[str, NDArray[np.uint8]]
     """Column title -> uint8 (Y, X) class indices; the same titles, in the same order, in every row."""
@@ -71,7 +73,7 @@ def draw_overlays(path: Path, rows: Sequence[OverlayRow], organs: OrganMap) -> N
     columns = ["slice", *rows[0].segmentations]
     legend_columns = min(len(organs), 6)
     legend_inches = 0.24 * math.ceil(len(organs) / legend_columns) + 0.15
-    heights = [2.3 * min(max(row.slice.shape[0] / row.slice.shape[1], 0.4), 1.8) + 0.2 for row in rows]
+    heights = [2.3 * min(max(row.aspect * row.slice.shape[0] / row.slice.shape[1], 0.4), 1.8) + 0.2 for row in rows]
     size = (2.3 * len(columns) + ROW_TITLE_INCHES, sum(heights) + legend_inches + 0.3)
     with _figure(path, size, background="#0b0f14") as figure:
         top, bottom = 1 - 0.3 / size[1], legend_inches / size[1]
@@ -84,7 +86,7 @@ def draw_overlays(path: Path, rows: Sequence[OverlayRow], organs: OrganMap) -> N
             for column, (name, segmentation) in enumerate(pictures.items()):
                 axes = figure.add_subplot(grid[number, column])
                 picture = overlay(row.slice, segmentation, window=row.window, palette=organs.palette)
-                axes.imshow(picture, interpolation="nearest")
+                axes.imshow(picture, interpolation="nearest", aspect=row.aspect)
                 _bare(axes, below=row.captions.get(name, ""))
                 if number == 0:
                     axes.set_title(name, color="white", pad=4)

@@ -262,8 +262,7 @@ QUERY = (
     b"limit",
     b"before",
     b"state",
-    b"format",
-    b"opacity",
+    *(b"format", b"opacity", b"scale_bar", b"legend"),
 )
 HEADERS = (
     *(b"Content-Type", b"Content-Length", b"Content-Encoding", b"Content-Digest", b"Repr-Digest", b"Idempotency-Key"),

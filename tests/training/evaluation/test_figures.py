@@ -30,10 +30,10 @@ def count_of(path: Path, colour: tuple[int, int, int]) -> int:
     return int((pixels(path) == colour).all(axis=-1).sum())
 
 
-def row(truth: NDArray[np.uint8], student: NDArray[np.uint8]) -> OverlayRow:
+def row(truth: NDArray[np.uint8], student: NDArray[np.uint8], *, aspect: float = 1.0) -> OverlayRow:
     grey = np.full(truth.shape, 50.0, dtype=np.float32)
     return OverlayRow(
-        "fish\nslice 3", grey, Window(0, 100), {"truth": truth, "Student": student}, {"Student": "IoU 0.5"}
+        "fish\nslice 3", grey, aspect, Window(0, 100), {"truth": truth, "Student": student}, {"Student": "IoU 0.5"}
     )
 
 
@@ -50,6 +50,17 @@ def test_overlays_show_each_organ_where_it_is(tmp_path: Path) -> None:
     assert pictures[:, width // 2 - width // 8 : width // 2 + width // 6].sum() > 500
     assert pictures[:, width * 3 // 4 :].sum() == 0
     assert near[-80:].sum() > 100
+
+
+def test_overlays_have_the_proportions_of_the_scan(tmp_path: Path) -> None:
+    """Half as many rows, each twice as high, make the same picture: an organ is as high as it is wide in mm."""
+    truth = np.zeros((20, 20), dtype=np.uint8)
+    truth[4:16, 4:16] = 3
+    draw_overlays(tmp_path / "fine.png", [row(truth, truth)], ORGANS)
+    draw_overlays(tmp_path / "coarse.png", [row(truth[::2], truth[::2], aspect=2.0)], ORGANS)
+    fine, coarse = pixels(tmp_path / "fine.png").astype(int), pixels(tmp_path / "coarse.png").astype(int)
+    assert fine.shape == coarse.shape
+    assert (np.abs(fine - coarse).max(axis=-1) > 60).mean() < 0.03  # contours, which are a voxel wide
 
 
 def test_overlays_need_a_slice(tmp_path: Path) -> None:
