@@ -15,9 +15,9 @@ _SUFFIXES = frozenset({
     ".txt", ".log", ".md", ".csv", ".tsv", ".xml", ".json", ".yaml", ".yml", ".ini", ".cfg", ".conf", ".info", ".toml",
     ".par", ".pdf", ".html", ".htm", ".rtf", ".doc", ".docx", ".xls", ".xlsx", ".odt", ".ods", ".ppt", ".pptx",
     ".png", ".jpg", ".jpeg", ".gif", ".bmp", ".svg", ".ico", ".db", ".lut", ".lnk", ".url", ".bak", ".tmp", ".md5",
-    ".sha1", ".sha256", ".py", ".m", ".ijm", ".bat", ".sh", ".avi", ".mp4", ".mov", ".wmv", ".ctf", ".crv",
+    ".sha1", ".sha256", ".py", ".ijm", ".bat", ".sh", ".avi", ".mp4", ".mov", ".wmv", ".ctf", ".crv",
     ".ctvol", ".ctan", ".roi", ".xtekct", ".vgi", ".vgl", ".vgp", ".pca", ".pcr", ".pcp", ".ctprofile", ".ctinfo",
-    ".xtekhelixxml", ".mtb", ".tpr", ".ang", ".seq", ".stl", ".ply", ".obj", ".dat", ".xmp",
+    ".xtekhelixxml", ".stl", ".ply", ".xmp",
 })  # fmt: skip
 _NAMES = frozenset({"readme", "license", "licence", "changelog", "version", "lockfile", "md5sums", "sha256sums"})
 
