@@ -254,14 +254,7 @@ TARGETS = (
     ),
 )
 QUERY = (
-    b"filename",
-    b"spacing",
-    b"priority",
-    b"fresh",
-    b"sha256",
-    b"limit",
-    b"before",
-    b"state",
+    *(b"filename", b"spacing", b"priority", b"fresh", b"sha256", b"limit", b"before", b"state"),
     *(b"format", b"opacity", b"scale_bar", b"legend"),
 )
 HEADERS = (
