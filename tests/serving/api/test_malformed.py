@@ -236,22 +236,14 @@ PIECES = st.sampled_from(HOSTILE) | st.text(st.characters(min_codepoint=33, max_
 )
 HEADER_VALUES = PIECES | st.binary(max_size=12).map(lambda raw: bytes(one for one in raw if one >= 32 and one != 127))
 TARGETS = (
-    *(b"/v1/scans", b"/v1/scans/{}", b"/v1/scans/{}/events", b"/v1/scans/{}/organs", b"/v1/scans/{}/quality"),
-    *(b"/v1/scans/{}/segmentation", b"/v1/scans/{}/slices/{}/{}.png", b"/v1/scans/{}/cancel", b"/v1/scans/{}/retry"),
+    *(b"/v1/scans", b"/v1/scans/{}", b"/v1/scans/{}/slices/{}/{}.png"),
+    *(b"/v1/scans/{}/" + part for part in b"events organs labels quality segmentation cancel retry".split()),
     *(b"/v1/uploads", b"/v1/uploads/{}", b"/v1/models", b"/v1/models/shadow", b"/v1/models/webhook", b"/v1/model"),
     *(b"/v2", b"/v2/models/{}", b"/v2/models/{}/infer", b"/v2/models/floats/infer", b"/v2/models/strings/infer"),
     *(b"/v2/models/{}/versions/{}/infer", b"/v2/models/{}/config", b"/v2/models/{}/stats", b"/v2/models/{}/ready"),
     *(b"/v2/repository/index", b"/v2/repository/models/floats/load", b"/v2/repository/models/{}/unload"),
     *(b"/v2/systemsharedmemory/region/{}/register", b"/v2/systemsharedmemory/region/{}/status", b"/v2/logging"),
-    *(
-        b"/metrics",
-        b"/health/live",
-        b"/health/ready",
-        b"/docs",
-        b"/static-offline-docs/{}",
-        b"/{}",
-        b"/v1/scans/{}/labels",
-    ),
+    *(b"/metrics", b"/health/live", b"/health/ready", b"/docs", b"/static-offline-docs/{}", b"/{}"),
 )
 QUERY = (
     *(b"filename", b"spacing", b"priority", b"fresh", b"sha256", b"limit", b"before", b"state"),
