@@ -27,8 +27,8 @@ class Voxels(Protocol):
         ...
 
     @property
-    def random_access(self) -> bool:
-        """False where a slab can only be had by decoding everything before it."""
+    def plain(self) -> bool:
+        """Whether the file holds the voxels as they are, one after another: a slab is read from its place."""
         ...
 
     def read(self, start: int, stop: int) -> NDArray[Any]:
@@ -58,8 +58,8 @@ class ArrayVoxels:
         return dtype
 
     @property
-    def random_access(self) -> bool:
-        """Any slab is as near as any other."""
+    def plain(self) -> bool:
+        """Nothing has to be decoded."""
         return True
 
     def read(self, start: int, stop: int) -> NDArray[Any]:
@@ -93,9 +93,9 @@ class Volume:
         return self.voxels.dtype
 
     @property
-    def random_access(self) -> bool:
-        """False where a slab can only be had by decoding everything before it."""
-        return self.voxels.random_access
+    def plain(self) -> bool:
+        """Whether the file holds the voxels as they are, one after another: a slab is read from its place."""
+        return self.voxels.plain
 
     @property
     def spacing(self) -> Spacing:

@@ -46,9 +46,9 @@ class InvertedSource:
         return self.source.dtype
 
     @property
-    def random_access(self) -> bool:
+    def plain(self) -> bool:
         """As of the source."""
-        return bool(getattr(self.source, "random_access", True))
+        return bool(getattr(self.source, "plain", False))
 
     def read(self, start: int, stop: int) -> NDArray[Any]:
         """Slices [start, stop), a (stop - start, Y, X) array."""

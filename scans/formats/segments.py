@@ -163,9 +163,9 @@ class LayeredSource:
         return np.dtype(np.uint8)
 
     @property
-    def random_access(self) -> bool:
-        """As that of the file."""
-        return self.source.random_access
+    def plain(self) -> bool:
+        """As of the file."""
+        return self.source.plain
 
     def read(self, start: int, stop: int) -> NDArray[Any]:
         """Slices [start, stop). Raises FormatError for values of no segment, and where two organs overlap."""

@@ -101,8 +101,8 @@ class CheckedVoxels:
     source: VoxelSource
     shape: Triple
     dtype: np.dtype[Any]
-    random_access: bool = True
-    """False where a slab can only be had by decoding everything before it."""
+    plain: bool = False
+    """Whether the file holds the voxels as they are, one after another: a slab is read from its place."""
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
 
     @classmethod
@@ -118,7 +118,7 @@ class CheckedVoxels:
         dtype = native_dtype(path, source.dtype)
         if (size := shape[1] * shape[2] * max(dtype.itemsize, source.dtype.itemsize)) > LARGEST_SLICE:
             raise FormatError(path, f"damaged, or slices of {size} bytes ({_product(shape)} voxels)", "slices of 1 GiB")
-        return cls(path, source, shape, dtype, getattr(source, "random_access", True))
+        return cls(path, source, shape, dtype, getattr(source, "plain", False))
 
     def read(self, start: int, stop: int) -> NDArray[Any]:
         """Slices [start, stop) as a native (stop - start, Y, X) array."""

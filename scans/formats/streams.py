@@ -171,8 +171,8 @@ class FlatSource:
     dtype: np.dtype[Any] = field(init=False)
 
     @property
-    def random_access(self) -> bool:
-        """False where a slab can only be had by decoding everything before it."""
+    def plain(self) -> bool:
+        """Whether the file holds the voxels as they are, one after another: a slab is read from its place."""
         return isinstance(self.stream, PlainBytes)
 
     def __post_init__(self) -> None:

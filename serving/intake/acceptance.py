@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import shutil
 import time
 import uuid
 from dataclasses import dataclass
@@ -133,7 +134,7 @@ class Acceptance:
             most_slices=self._slab_slices,
         )
         if found.copy_header is not None:
-            source.unlink()
+            _remove(source)
         scan = Scan(
             id=uuid.uuid4().hex,
             created_seconds=time.time(),
@@ -198,6 +199,14 @@ class Acceptance:
 def upload_key(upload_id: str) -> str:
     """The key under which a resumable upload's scan is found again."""
     return f"upload {upload_id}"
+
+
+def _remove(source: Path) -> None:
+    """What was sent, a file or a folder."""
+    if source.is_dir():
+        shutil.rmtree(source)
+    else:
+        source.unlink()
 
 
 def _same(scan: Scan, upload: Upload, parameters: Parameters) -> Scan:

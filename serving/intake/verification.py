@@ -68,13 +68,14 @@ def verify(
 
     The slabs, of `most_slices` at most, are those in which it will be segmented, and the checksum of each is noted.
     `progress` is called after each.
-    A file whose slabs cannot be read alone, such as a compressed NIfTI, is written to `copy` as it is decoded, so that
-    it never has to be decoded again. Raises FormatError for every fault, SpacingMissing where a spacing is needed,
+    A file that is anything but voxels one after another (Zarr, HDF5, DICOM, pictures, packed TIFF and NIfTI) is written
+    to `copy` as it is decoded, so that it is never decoded again: least of all in the server, where no limit of a
+    reader holds. Raises FormatError for every fault, SpacingMissing where a spacing is needed,
     UploadTooLarge and OSError (ENOSPC) for a volume that is too large unpacked.
     """
     with ExitStack() as stack:
         volume = stack.enter_context(open_volume(path, spacing=spacing, dataset=dataset))
-        copied = not volume.random_access
+        copied = not volume.plain
         limits.check_volume(volume.shape, volume.dtype, name=path.name, copied=copied)
         writer = stack.enter_context(_writer(copy, volume)) if copied else None
         depth = _slab_slices(volume.shape, volume.dtype, most=most_slices)

@@ -61,8 +61,7 @@ def open_voxels(store: Store, scan: Scan) -> Iterator[StoredVoxels]:
     with ExitStack() as stack:
         path = stack.enter_context(store.source(scan.id, scan.volume))
         try:
-            dataset = scan.upload.dataset if scan.copy_header is None else None
-            volume = stack.enter_context(open_volume(path, spacing=scan.upload.spacing, dataset=dataset))
+            volume = stack.enter_context(open_volume(path, spacing=scan.upload.spacing))
         except (FormatError, FileNotFoundError) as error:
             raise _damaged(scan, str(error)) from error
         if (volume.shape, volume.dtype.name) != (scan.shape, scan.dtype):

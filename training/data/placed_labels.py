@@ -139,8 +139,8 @@ class _PlacedVoxels:
         return self.labels.dtype
 
     @property
-    def random_access(self) -> bool:
-        return self.labels.random_access or not self.orientation.plain
+    def plain(self) -> bool:
+        return False
 
     def beyond(self) -> int:
         """Labelled voxels outside of the image; all are looked at, if the labels reach so far."""

@@ -159,19 +159,25 @@ def test_a_tiff_is_big_where_four_gigabytes_might_not_do(shape: tuple[int, int, 
 
 
 @pytest.mark.parametrize(
-    ("suffix", "direct"),
-    [(".nii", True), (".nii.gz", False), (".nrrd", False), (".mha", True), (".tif", True), (".h5", True)],
+    ("suffix", "plain"),
+    [(".nii", True), (".nii.gz", False), (".nrrd", False), (".mha", True), (".tif", False), (".h5", False)],
 )
-def test_what_must_be_decoded_from_the_start_says_so(tmp_path: Path, suffix: str, direct: bool) -> None:
-    """Compressed in one stream, or readable slab by slab."""
+def test_what_must_be_decoded_says_so(tmp_path: Path, suffix: str, plain: bool) -> None:
+    """Voxels that lie in the file as they are, or packed, be it slice by slice."""
     with create_volume(tmp_path / f"a{suffix}", shape=(3, 4, 5), dtype=np.uint8, frame=FRAME) as writer:
         writer.write(np.zeros((3, 4, 5), np.uint8))
     with open_volume(tmp_path / f"a{suffix}", spacing=None) as volume:
-        assert volume.random_access is direct
+        assert volume.plain is plain
 
 
-@pytest.mark.parametrize(("name", "direct"), [("packed.mha", False), ("packed.nrrd", False), ("dicom.zip", True)])
-def test_what_others_packed_says_so_too(samples: dict[str, Path], name: str, direct: bool) -> None:
-    """A deflated MetaImage is one stream; the slices of an archive are not."""
-    with open_volume(samples[name]) as volume:
-        assert volume.random_access is direct
+@pytest.mark.parametrize(
+    ("name", "plain"),
+    [
+        ("plain.nrrd", True), ("plain.tif", True), ("packed.mha", False), ("packed.nrrd", False), ("lzw.tif", False),
+        ("scan.h5", False), ("dicom.zip", False), ("slices.zip", False),
+    ],
+)  # fmt: skip
+def test_what_others_packed_says_so_too(samples: dict[str, Path], name: str, plain: bool) -> None:
+    """Containers and slices of their own count as packed, whatever is in them."""
+    with open_volume(samples[name], spacing=None if name in ("scan.h5", "dicom.zip") else Spacing(1, 1, 1)) as volume:
+        assert volume.plain is plain
