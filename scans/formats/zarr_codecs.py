@@ -42,30 +42,57 @@ _MOST_IN_SHARD = 1 << 20
 """Chunks of one shard: the index holds 16 bytes for each."""
 _BESIDE_VOXELS = 64
 """Bytes of checksums that a codec may have packed with the voxels."""
+_PIECE_BYTES = 1 << 16
+_PACKED_BESIDE = 4096
+"""Bytes of headers that a packed chunk may have."""
+_MOST_MEMBERS = 1000
+"""Of a packed chunk, each of which is a stream by itself."""
 
 ACCEPTED_CODECS = "chunks packed with blosc, zstd, gzip, zlib or lz4, or not packed, and without filters"
 
 
-def unpack_gzip(packed: bytes | memoryview, most: int, *, wbits: int = 31) -> bytes:
-    """Decoded bytes of all members of a gzip (or, `wbits` 15, zlib) stream.
+def unpack_gzip(packed: bytes | memoryview, most: int, *, wbits: int = 31) -> bytearray:
+    """Decoded bytes of all members of a gzip (or, `wbits` 15, zlib) stream, in time in proportion to its length.
 
-    Raises ValueError for more than `most` bytes, as soon as they are reached, and for a stream that is cut.
+    Raises ValueError for more than `most` bytes, as soon as they are reached, for a stream that is cut, and for one of
+    more members than any program writes.
     """
-    found = b""
-    while len(packed):
-        decoder = isal_zlib.decompressobj(wbits=wbits)
-        found += decoder.decompress(packed, most + 1 - len(found))
-        if len(found) > most:
-            raise ValueError(f"a chunk that unpacks to more than its {most} bytes")
-        if not decoder.eof:
-            raise ValueError("a chunk that ends before the end of its stream")
-        if len(decoder.unused_data) == len(packed):
-            raise ValueError("more bytes follow after a chunk")
-        packed = decoder.unused_data
+    found, members, at = bytearray(), 0, 0
+    while at < len(packed):
+        members += 1
+        if members > _MOST_MEMBERS:
+            raise ValueError(f"a chunk of more than {_MOST_MEMBERS} packed streams")
+        at = _unpack_member(memoryview(packed), at, found, most=most, wbits=wbits)
     return found
 
 
-def _unpack_zlib(packed: memoryview, most: int) -> bytes:
+def _unpack_member(packed: memoryview, start: int, found: bytearray, *, most: int, wbits: int) -> int:
+    """Adds the decoded bytes of the member that begins at `start`; gives where it ends.
+
+    It is fed by pieces, as what follows a member's end in its last piece is copied.
+    """
+    decoder, at = isal_zlib.decompressobj(wbits=wbits), start
+    while not decoder.eof:
+        piece = packed[at : at + _PIECE_BYTES]
+        if not piece:
+            raise ValueError("a chunk that ends before the end of its stream")
+        found += decoder.decompress(piece, most + 1 - len(found))
+        if len(found) > most:
+            raise ValueError(f"a chunk that unpacks to more than its {most} bytes")
+        at += len(piece)
+    end = at - len(decoder.unused_data)
+    if end == start:
+        raise ValueError("more bytes follow after a chunk")
+    return end
+
+
+def _require_packed(packed: memoryview, most: int) -> None:
+    """A packed chunk may take a little more than what it unpacks to; one that takes much more is something else."""
+    if len(packed) > most + most // 8 + _PACKED_BESIDE:
+        raise ValueError(f"a chunk of {most} bytes that is stored in {len(packed)}")
+
+
+def _unpack_zlib(packed: memoryview, most: int) -> bytearray:
     return unpack_gzip(packed, most, wbits=15)
 
 
@@ -91,7 +118,7 @@ def _require_stated(stated: int, most: int) -> None:
         raise ValueError(f"a chunk that states {stated} bytes, and holds {most}")
 
 
-Unpack = Callable[[memoryview, int], bytes]
+Unpack = Callable[[memoryview, int], bytes | bytearray]
 
 _UNPACKERS: dict[str, Unpack] = {
     "gzip": unpack_gzip,
@@ -114,13 +141,17 @@ class _BoundedCompressor(Codec):  # type: ignore[misc]
     def encode(self, buf: Any) -> Any:
         raise NotImplementedError("chunks are read here, not written")
 
-    def decode(self, buf: Any, out: Any = None) -> bytes:
-        return self._unpack(memoryview(buf).cast("B"), self._most)
+    def decode(self, buf: Any, out: Any = None) -> bytes | bytearray:
+        packed = memoryview(buf).cast("B")
+        _require_packed(packed, self._most)
+        return self._unpack(packed, self._most)
 
 
 def _unpacked(unpack: Unpack, packed: Buffer, spec: ArraySpec) -> Buffer:
     most = math.prod(spec.shape) * spec.dtype.to_native_dtype().itemsize + _BESIDE_VOXELS
-    return spec.prototype.buffer.from_bytes(unpack(memoryview(packed.to_bytes()), most))
+    content = memoryview(packed.to_bytes())
+    _require_packed(content, most)
+    return spec.prototype.buffer.from_bytes(unpack(content, most))
 
 
 class _Bounded:
