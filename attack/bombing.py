@@ -18,13 +18,16 @@ MOST_SECONDS_FOR_OTHERS = 10.0
 """From a small post to its result, while a bomb is read."""
 _SECONDS = 180.0
 _AT_ONCE = 4
+_SCAN_MEMORY_BYTES = 500_000_000
+"""Else a quarter of the machine's is used for batches of large slices, as is intended."""
 _UNAVAILABLE = (503, 507)
 
 
 def attack(arena: Arena, *, names: tuple[str, ...] = tuple(BOMBS), at_once: bool = True) -> Tally:
     """Each bomb alone, and then, with `at_once`, four of each at the same time."""
     tally = Tally("bombs")
-    process = ForkedProcess.of(servers.server(arena.folder, model=arena.model, threads=1, batch_size=4))
+    settings = {"threads": 1, "batch_size": 4, "scan_memory_bytes": _SCAN_MEMORY_BYTES}
+    process = ForkedProcess.of(servers.server(arena.folder, model=arena.model, **settings))
     process.start()
     scan = specimens.write_scan(arena.folder / "small.nii.gz", seed=arena.seed)
     try:

@@ -113,7 +113,14 @@ class Acceptance:
             )
 
     def accept(
-        self, incoming: Path, upload: Upload, parameters: Parameters, model: LoadedModel, *, light: bool
+        self,
+        incoming: Path,
+        upload: Upload,
+        parameters: Parameters,
+        model: LoadedModel,
+        *,
+        light: bool,
+        owner: str | None = None,
     ) -> Accepted:
         """With the model that was there when the request came, whatever is put in its place meanwhile.
 
@@ -126,6 +133,7 @@ class Acceptance:
         source = incoming / SOURCE_DIR / upload.filename
         found = self._readers.verify(
             source,
+            owner=owner,
             spacing=upload.spacing,
             dataset=upload.dataset,
             rule=model.manifest.intensity,

@@ -18,6 +18,8 @@ _SPARE_BYTES = 256 << 20
 """Left free for the database and for results of scans that were accepted before."""
 _ANYWAY_VOXELS = 16 << 20
 """A volume of so many voxels is read in a moment, however few bytes it was sent as."""
+_MOST_SLICE_PIXELS = 1 << 26
+"""Of a scan's slices: 8192 x 8192, several times what a detector has. Some slices are in memory at once, as float32."""
 _RESULT_SHARE = 8
 """A segmentation takes at most about one byte in so many voxels."""
 
@@ -75,6 +77,9 @@ class Limits:
         Raises HeavyVolume last: for a volume that may be read, in another place.
         """
         voxels = math.prod(shape)
+        if math.prod(shape[1:]) > _MOST_SLICE_PIXELS:
+            found = f"slices of {shape[1]} x {shape[2]} pixels; this server segments {_MOST_SLICE_PIXELS} in a slice"
+            raise UploadTooLarge(f"{name} has {found}, 8192 x 8192 for example")
         self._check_ratio(voxels, name=name)
         self.check_size(voxels * dtype.itemsize, name=name)
         self.check_room(voxels // _RESULT_SHARE + voxels * dtype.itemsize * copied)

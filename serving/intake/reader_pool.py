@@ -12,8 +12,9 @@ import signal
 import subprocess
 import sys
 import threading
+from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import contextmanager, suppress
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -53,23 +54,23 @@ class ReaderPool:
         self._most = most
         self._memory_bytes = memory_bytes
         self._stall_seconds = stall_seconds
-        self._places = threading.BoundedSemaphore(max(most, 1))
-        self._heavy_places = threading.BoundedSemaphore(max(most - 1, 1))
+        self._places = _Places(max(most, 1))
         self._lock = threading.Lock()
         self._idle: list[_Reader] = []
         self._all: set[_Reader] = set()
         self._closed = False
 
-    def verify(self, path: Path, *, limits: Limits, **asked: Any) -> Verified:
+    def verify(self, path: Path, *, limits: Limits, owner: str | None = None, **asked: Any) -> Verified:
         """What `verification.verify` gives for the same, and raises.
 
-        Where there are several readers, one is kept for volumes that `limits` allow to be light only.
+        Where there are several readers, one is kept for volumes that `limits` allow to be light only, and one for
+        others than this `owner`.
 
         Raises FormatError, too, for a file that takes too much memory or time, or ends its reader, and ReaderFailed.
         """
         if not self._most:
             return verify(path, limits=limits, **asked)
-        with self._heavy_places if limits.light_voxels is None else nullcontext(), self._reader() as reader:
+        with self._places.one(owner, heavy=limits.light_voxels is None), self._reader() as reader:
             answer = reader.ask({"path": path, "limits": limits, **asked}, path)
         return reader_process.outcome(answer, path, memory_bytes=self._memory_bytes)
 
@@ -83,17 +84,16 @@ class ReaderPool:
 
     @contextmanager
     def _reader(self) -> Iterator[_Reader]:
-        with self._places:
-            reader = self._take()
-            try:
-                yield reader
-            except BaseException:
-                self._drop(reader)
-                if self._closed:
-                    raise ReaderFailed("the server is stopping") from None
-                raise
-            with self._lock:
-                self._idle.append(reader)
+        reader = self._take()
+        try:
+            yield reader
+        except BaseException:
+            self._drop(reader)
+            if self._closed:
+                raise ReaderFailed("the server is stopping") from None
+            raise
+        with self._lock:
+            self._idle.append(reader)
 
     def _take(self) -> _Reader:
         while True:
@@ -114,6 +114,40 @@ class ReaderPool:
         reader.end()
         with self._lock:
             self._all.discard(reader)
+
+
+class _Places:
+    """Who may use a reader: of several, nobody has all, and heavy volumes have not all."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._share = max(most - 1, 1)
+        self._used: Counter[str | None] = Counter()
+        self._heavy = 0
+        self._changed = threading.Condition()
+
+    @contextmanager
+    def one(self, owner: str | None, *, heavy: bool) -> Iterator[None]:
+        """Waits for a place, and has it until the end of the context."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._is_free(owner, heavy=heavy))
+            self._count(owner, +1, heavy=heavy)
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._count(owner, -1, heavy=heavy)
+                self._changed.notify_all()
+
+    def _is_free(self, owner: str | None, *, heavy: bool) -> bool:
+        share = self._used[owner] < self._share and (not heavy or self._heavy < self._share)
+        return share and self._used.total() < self._most
+
+    def _count(self, owner: str | None, change: int, *, heavy: bool) -> None:
+        self._used[owner] += change
+        self._heavy += change * heavy
+        if not self._used[owner]:
+            del self._used[owner]
 
 
 class _Reader:

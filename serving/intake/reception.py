@@ -213,7 +213,7 @@ class Intake:
 
     async def _accept(self, incoming: Path, upload: Upload, parameters: Parameters, model: LoadedModel) -> Scan:
         """A small scan beside the large ones; what a file of any size holds is looked at first."""
-        accept = partial(self._acceptance.accept, incoming, upload, parameters, model)
+        accept = partial(self._acceptance.accept, incoming, upload, parameters, model, owner=self._owner)
         try:
             accepted = await self._pools.light.run_in_turn(lambda: accept(light=True), owner=self._owner)
         except HeavyVolume as heavy:

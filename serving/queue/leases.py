@@ -17,7 +17,7 @@ from scans.model.judgement import Judgement
 from serving.observability import logs
 from serving.observability.reasons import reason
 from serving.queue.scan import Scan
-from serving.queue.state import Priority, warnings_text
+from serving.queue.state import Priority, warnings_text, whole
 from serving.storage.database import Database
 from serving.storage.fenced_table import Fence, FencedRows, FencedTable, LeaseLost
 from serving.storage.sealed import NoteDamaged, sealed, unsealed
@@ -184,18 +184,18 @@ class Leases:
 
 def _lease(row: Row[Any]) -> Lease:
     """The lease of a row as it was found, before its epoch was raised."""
-    of = f"scan {row.id}"
-    scan = Scan.from_dict(unsealed(row.content, of=of))
-    done = OrganStatistics.from_dict(unsealed(row.statistics, of=of)) if row.statistics else None
-    judged = Judgement.from_dict(unsealed(row.judgement, of=of)) if row.judgement else None
-    return Lease(
-        scan=scan,
-        priority=Priority(row.priority),
-        epoch=row.epoch + 1,
-        slabs_done=row.slabs_done,
-        statistics=done or OrganStatistics.empty(scan.organs.classes),
-        judgement=judged or Judgement.empty(len(scan.organs)),
-        checksums=unsealed(row.checksums, of=of) if row.checksums else {},
-        batch_size=row.batch_size,
-        timings=unsealed(row.timings, of=of) if row.timings else {},
-    )
+    with whole(row) as of:
+        scan = Scan.from_dict(unsealed(row.content, of=of))
+        done = OrganStatistics.from_dict(unsealed(row.statistics, of=of)) if row.statistics else None
+        judged = Judgement.from_dict(unsealed(row.judgement, of=of)) if row.judgement else None
+        return Lease(
+            scan=scan,
+            priority=Priority(row.priority),
+            epoch=row.epoch + 1,
+            slabs_done=row.slabs_done,
+            statistics=done or OrganStatistics.empty(scan.organs.classes),
+            judgement=judged or Judgement.empty(len(scan.organs)),
+            checksums=dict(unsealed(row.checksums, of=of)) if row.checksums else {},
+            batch_size=row.batch_size,
+            timings=dict(unsealed(row.timings, of=of)) if row.timings else {},
+        )

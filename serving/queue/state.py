@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Any, Literal, TypeVar
@@ -14,6 +15,7 @@ from scans.measures.statistics import OrganStatistics
 from scans.model.drift import Departure
 from scans.model.judgement import Judgement
 from serving.observability import logs
+from serving.observability.reasons import reason
 from serving.queue.scan import Scan
 from serving.storage.sealed import NoteDamaged, sealed, unsealed
 
@@ -63,9 +65,22 @@ class Job:
     """The process that works, or worked, on it."""
 
 
+@contextmanager
+def whole(row: Row[Any]) -> Iterator[str]:
+    """Reads a row of the table of scans within: gives what messages call it. Raises NoteDamaged for what is in it."""
+    of = f"scan {row.id}"
+    try:
+        yield of
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise NoteDamaged(
+            f"what was noted of {of} is damaged: {reason(error)}; restore the database from its backup"
+        ) from error
+
+
 def scan_of(row: Row[Any]) -> Scan:
     """From a row of the table of scans, with its id and content. Raises NoteDamaged."""
-    return Scan.from_dict(unsealed(row.content, of=f"scan {row.id}"))
+    with whole(row) as of:
+        return Scan.from_dict(unsealed(row.content, of=of))
 
 
 def scan_and_job(row: Row[Any]) -> tuple[Scan, Job]:
@@ -84,23 +99,23 @@ def each_whole(rows: Iterable[Row[Any]], read: Callable[[Row[Any]], Read]) -> It
 
 def job_of(row: Row[Any]) -> Job:
     """From a row of the table of scans. Raises NoteDamaged."""
-    whole = row.state == "succeeded" and row.statistics
-    of = f"scan {row.id}"
-    return Job(
-        state=row.state,
-        priority=Priority(row.priority),
-        error=row.error,
-        failures=row.failures,
-        slabs_done=row.slabs_done,
-        slices_per_second=row.rate,
-        finished_seconds=row.finished,
-        statistics=OrganStatistics.from_dict(unsealed(row.statistics, of=of)) if whole else None,
-        judgement=Judgement.from_dict(unsealed(row.judgement, of=of)) if whole and row.judgement else None,
-        warnings=tuple(Departure(**warning) for warning in unsealed(row.warnings or "[]", of=of)),
-        checksums=unsealed(row.checksums, of=of) if row.checksums else {},
-        timings=unsealed(row.timings, of=of) if row.timings else {},
-        worker=row.owner,
-    )
+    ended = row.state == "succeeded" and row.statistics
+    with whole(row) as of:
+        return Job(
+            state=row.state,
+            priority=Priority(row.priority),
+            error=row.error,
+            failures=row.failures,
+            slabs_done=row.slabs_done,
+            slices_per_second=row.rate,
+            finished_seconds=row.finished,
+            statistics=OrganStatistics.from_dict(unsealed(row.statistics, of=of)) if ended else None,
+            judgement=Judgement.from_dict(unsealed(row.judgement, of=of)) if ended and row.judgement else None,
+            warnings=tuple(Departure(**warning) for warning in unsealed(row.warnings or "[]", of=of)),
+            checksums=dict(unsealed(row.checksums, of=of)) if row.checksums else {},
+            timings=dict(unsealed(row.timings, of=of)) if row.timings else {},
+            worker=row.owner,
+        )
 
 
 def warnings_text(warnings: Sequence[Departure]) -> str | None:

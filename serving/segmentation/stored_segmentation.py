@@ -41,8 +41,8 @@ class StoredSegmentation:
     """A finished segmentation, for reading: every byte of it is what was written, or ResultDamaged is raised."""
 
     def __init__(self, store: Store, scan: Scan, checksums: Mapping[str, str]) -> None:
-        """`checksums` as the database has them, by file; of a file that is not among them, which an earlier version
-        wrote, it is known only that it must be there.
+        """`checksums` as the database has them, by file; where it has none, as an earlier version left it, it is known
+        only which files must be there.
         """
         self._store = store
         self._scan = scan
@@ -99,7 +99,7 @@ def _shards(scan: Scan, number: int) -> list[str]:
 def _wrong(name: str, found: Mapping[str, bytes], checksums: Mapping[str, str]) -> bool:
     if name not in found:
         return True
-    return name in checksums and checksum(found[name]) != checksums[name]
+    return bool(checksums) and checksum(found[name]) != checksums.get(name)
 
 
 class SegmentationWriter:

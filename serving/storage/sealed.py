@@ -25,14 +25,14 @@ def sealed(content: Any) -> str:
 
 def unsealed(text: str, *, of: str) -> Any:
     """What was sealed; what an earlier version wrote has no seal. Raises NoteDamaged, naming what it is `of`."""
-    content, separator, seal = text.rpartition(_SEAL)
     try:
+        content, separator, seal = text.rpartition(_SEAL)
         if separator and len(seal) == _DIGITS:
             if _crc32(content) != seal:
                 raise ValueError("the checksum is another")
             return json.loads(content)
         return json.loads(text)
-    except ValueError as error:
+    except (ValueError, TypeError, AttributeError) as error:  # the latter two of what is no text at all
         raise NoteDamaged(
             f"what was noted of {of} is damaged: {error}; restore the database from its backup"
         ) from error

@@ -23,10 +23,18 @@ def test_a_file_may_hold_so_many_voxels_for_each_byte(tmp_path: Path) -> None:
     limits = Limits(tmp_path, None, voxels_per_byte=10).of_scan(10_000_000, light_voxels=None)
     limits.check_volume((100, 1000, 1000), UINT8, name="fish.nii.gz", copied=False)
     with pytest.raises(UploadTooLarge, match=r"100000100 voxels in 10000000 bytes.*RICEFISH_VOXELS_PER_BYTE"):
-        limits.check_volume((1, 10_000_010, 10), UINT8, name="fish.nii.gz", copied=False)
+        limits.check_volume((10, 1_000_001, 10), UINT8, name="fish.nii.gz", copied=False)
     Limits(tmp_path, None, voxels_per_byte=10).of_scan(1, light_voxels=None).check_volume(
         (16, 1024, 1024), UINT8, name="fish.nii.gz", copied=False
     )
+
+
+def test_a_slice_may_be_as_large_as_memory_allows(tmp_path: Path) -> None:
+    """8192 x 8192 pixels, and no row more, be the scan of one slice."""
+    limits = Limits(tmp_path, None)
+    limits.check_volume((1, 8192, 8192), UINT8, name="fish.nii", copied=False)
+    with pytest.raises(UploadTooLarge, match=r"fish\.nii has slices of 8193 x 8192 pixels; .* 67108864 in a slice"):
+        limits.check_volume((1, 8193, 8192), UINT8, name="fish.nii", copied=False)
 
 
 def test_a_large_volume_is_told_from_its_header(tmp_path: Path) -> None:

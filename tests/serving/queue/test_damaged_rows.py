@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import LargeBinary, cast, update
 
 from serving.queue.jobs import Jobs, Priority
 from serving.storage.database import Database
@@ -40,6 +40,34 @@ def test_a_damaged_row_is_refused_and_left_out_of_lists(database: Database, jobs
         jobs.get(damaged)
     assert [scan.id for scan, _ in jobs.page(limit=10)] == [whole]
     jobs.remove(damaged)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [{"priority": 65}, {"content": cast(scans.c.content, LargeBinary)}, {"timings": "7"}],
+    ids=["a priority that is none", "a text that is bytes", "a text that is a number"],
+)
+def test_a_row_of_other_kinds_of_values_is_a_damaged_one(
+    database: Database, jobs: Jobs, damage: dict[str, object]
+) -> None:
+    """As SQLite reads them where the bit is one of the record's header."""
+    if database.shared and "content" in damage:
+        pytest.skip("PostgreSQL keeps the types of columns")
+    damaged, whole = _succeeded(database, jobs), _succeeded(database, jobs)
+    with database.writing() as connection:
+        connection.execute(update(scans).where(scans.c.id == damaged).values(damage))
+    with pytest.raises(NoteDamaged, match=damaged):
+        jobs.get(damaged)
+    assert [scan.id for scan, _ in jobs.page(limit=10)] == [whole]
+
+
+def test_a_scan_that_ended_before_it_came_is_not_old(database: Database, jobs: Jobs) -> None:
+    """It is damaged, and is not what retention removes; one that ended long ago is."""
+    damaged, old = _succeeded(database, jobs), _succeeded(database, jobs)
+    with database.writing() as connection:
+        connection.execute(update(scans).where(scans.c.id == damaged).values(finished=897_967_955.0))
+        connection.execute(update(scans).where(scans.c.id == old).values(created=1.0, finished=2.0))
+    assert jobs.older_than(86_400.0) == [old]
 
 
 def test_a_damaged_row_fails_and_the_next_scan_is_taken(database: Database, jobs: Jobs) -> None:

@@ -19,6 +19,7 @@ _COUNTS = {"not_before": 0.0, "failures": 0, "starts": 0, "epoch": 1, "slabs_don
 @pytest.fixture
 def store(tmp_path: Path) -> Path:
     """A store whose database has the row of one scan, the text of which is no UTF-8."""
+    (tmp_path / "scans").mkdir()
     database = Database(f"sqlite:///{tmp_path}/jobs.sqlite")
     database.open()
     database.close()
