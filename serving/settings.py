@@ -154,7 +154,7 @@ class Settings(BaseSettings):
     queue_slices: int = Field(default=1024, ge=1, le=_MOST_COUNT)
     """Single slices of /v2 that may wait for the device of one process; more are refused with 429."""
     queue_slice_bytes: int = Field(default=4_000_000_000, ge=1, le=_MOST_BYTES)
-    """Memory that those slices may take, as float32."""
+    """Memory that those slices may take, as they came."""
     slice_memory_bytes: int = Field(default=1_500_000_000, ge=1, le=_MOST_BYTES)
     """Memory that single slices may take while they are computed on the CPU; larger ones go in tiles, and what cannot
     is refused with 413."""

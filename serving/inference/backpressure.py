@@ -16,8 +16,6 @@ UNKNOWN_SECONDS = 30.0
 """To stay away where nothing says how fast a queue of scans moves."""
 _LEAST_SECONDS, _MOST_SECONDS = 1, 3600
 _RECENT_BATCHES = 32
-_VALUE_BYTES = 4
-"""Of a grey value that waits."""
 
 
 class QueueFull(RuntimeError):
@@ -44,12 +42,12 @@ class SliceRoom:
 
     most_slices: int = 1024
     most_bytes: int = 4_000_000_000
-    """Of their grey values, as float32."""
+    """Of their grey values, as they came."""
     _recent: deque[tuple[int, float]] = field(default_factory=lambda: deque(maxlen=_RECENT_BATCHES))
 
     def check(self, waiting: Sequence[NDArray[Any]], more: NDArray[Any] | None = None) -> None:
         """Raises SlicesFull where `more`, or not even one slice (None), may wait as well; alone, any number may."""
-        slices, size = sum(map(len, waiting)), sum(one.size for one in waiting) * _VALUE_BYTES
+        slices, size = sum(map(len, waiting)), sum(one.nbytes for one in waiting)
         if not slices:
             return
         too_many = slices + (1 if more is None else len(more)) - self.most_slices
@@ -61,7 +59,7 @@ class SliceRoom:
                 most=self.most_slices,
                 seconds=self._seconds(too_many),
             )
-        too_large = size + (1 if more is None else more.size * _VALUE_BYTES) - self.most_bytes
+        too_large = size + (1 if more is None else more.nbytes) - self.most_bytes
         if too_large > 0:
             raise SlicesFull(
                 f"slices of {size} bytes wait already, and {self.most_bytes} may (RICEFISH_QUEUE_SLICE_BYTES)",

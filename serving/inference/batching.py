@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from scans.intensity import Window
 from serving.inference.backpressure import SliceRoom
-from serving.inference.memory_fallback import MemoryFallback, Network, padded_pixels
+from serving.inference.memory_fallback import MemoryFallback, Network, NobodyWaits, padded_pixels
 from serving.inference.runtime.segmentation import window_rows
 from serving.inference.scheduling import ComputedBatch, ComputedCallback, Request, Scheduler, Urgency
 from serving.inference.slice_memory import SliceMemory
@@ -78,9 +78,9 @@ class Batcher:
         `window` is that of all slices, or one for each, float32 (N, 2).
         With urgency SLICE, requests are merged into batches of at most `merged_up_to` slices. `halo` is what tiles are
         shown around them where a slice alone does not fit the device, or has more than `most_pixels`, which are as many
-        as go through the network at once. `counted`: the observer is told of it. An answer
-        that was not begun can be cancelled at no cost. It holds OutOfDeviceMemory where nothing helped, and what the
-        network raised. Raises RuntimeError once the queue is closed.
+        as go through the network at once. `counted`: the observer is told of it. An answer can be
+        cancelled: what was begun for nobody else ends before its next piece. It holds OutOfDeviceMemory where nothing
+        helped, and what the network raised. Raises RuntimeError once the queue is closed.
         """
         grey, rows = _grey(slices, urgency), _rows(window, len(slices))
         return self._queue(
@@ -146,6 +146,7 @@ class Batcher:
         Asked by whoever is about to submit them, for all parts of a request at once.
         """
         with self._lock:
+            self._scheduler.forget()
             waiting = [request.slices for request in self._scheduler.waiting(Urgency.SLICE)]
         self._room.check(waiting, more)
 
@@ -179,8 +180,7 @@ class Batcher:
     def _work_once(self, lane: int) -> bool:
         """One batch, of which nothing is held afterwards: its network may have been replaced. False at the end."""
         batch = self._next(lane)
-        begun = [request for request in batch if request.answer.set_running_or_notify_cancel()]
-        if begun:
+        if begun := [request for request in batch if request.wanted]:
             self._answer(begun, lane)
         return bool(batch)
 
@@ -197,51 +197,66 @@ class Batcher:
     def _answer(self, batch: list[Request], lane: int) -> None:
         first = batch[0]
         try:
+            outputs = self._computed(batch, lane)
             if len(batch) == 1:
-                first.give(self._computed(batch, _cast(first.slices), first.windows, lane))
+                first.give(outputs)
                 return
-            slices = np.concatenate([request.slices for request in batch], dtype=np.float32)
-            windows = np.concatenate([request.windows for request in batch])
-            outputs = self._computed(batch, slices, windows, lane)
             end = 0
             for request in batch:
                 begin, end = end, end + len(request.slices)
                 request.give(tuple(output[begin:end] for output in outputs))
         except BaseException as error:
             for request in batch:
-                if not request.answer.done():
-                    request.answer.set_exception(error)
+                request.fail(error)
 
-    def _computed(
-        self, batch: list[Request], slices: NDArray[np.float32], windows: NDArray[np.float32], lane: int
-    ) -> tuple[NDArray[Any], ...]:
-        first, began, failed = batch[0], time.perf_counter(), True
+    def _computed(self, batch: list[Request], lane: int) -> tuple[NDArray[Any], ...]:
+        began = time.perf_counter()
         try:
-            pixels = len(slices) * padded_pixels(*slices.shape[1:])
-            limit = first.most_pixels if first.urgency is Urgency.SLICE else None
-            with self.memory.taken(pixels, most_pixels=limit):
-                outputs = self._fallback.segment(
-                    first.network,
-                    slices,
-                    windows,
-                    lane=lane,
-                    halo=first.halo,
-                    confidence=first.confidence,
-                    most_pixels=first.most_pixels,
-                )
-            failed = False
-            return outputs
-        finally:
-            waited = began - min(request.submitted for request in batch)
-            seconds = time.perf_counter() - began
-            if first.urgency is Urgency.SLICE and not failed:
-                self._room.computed(len(slices), seconds, lanes=first.network.lanes)
-            computed = ComputedBatch(first.urgency, len(batch), len(slices), waited, seconds, failed)
-            if first.counted:
-                self._tell(computed)
-            for request in batch:
-                if request.on_computed is not None:
-                    request.on_computed(computed, began - request.submitted, request is first)
+            outputs = self._segmented(batch, lane)
+        except NobodyWaits:
+            raise
+        except BaseException:
+            self._left_the_device(batch, began, failed=True)
+            raise
+        self._left_the_device(batch, began, failed=False)
+        return outputs
+
+    def _segmented(self, batch: list[Request], lane: int) -> tuple[NDArray[Any], ...]:
+        """Raises NobodyWaits, before the next piece, once all who asked have left."""
+        first = batch[0]
+
+        def look() -> None:
+            if not any(request.wanted for request in batch):
+                raise NobodyWaits
+
+        pixels = sum(len(request.slices) for request in batch) * padded_pixels(*first.slices.shape[1:])
+        limit = first.most_pixels if first.urgency is Urgency.SLICE else None
+        with self.memory.taken(pixels, most_pixels=limit, look=look):
+            slices, windows = _together(batch)
+            return self._fallback.segment(
+                first.network,
+                slices,
+                windows,
+                lane=lane,
+                halo=first.halo,
+                confidence=first.confidence,
+                look=look,
+                most_pixels=first.most_pixels,
+            )
+
+    def _left_the_device(self, batch: list[Request], began: float, *, failed: bool) -> None:
+        """Tells of a batch that was begun at that moment, by `time.perf_counter`."""
+        first, slices = batch[0], sum(len(request.slices) for request in batch)
+        waited = began - min(request.submitted for request in batch)
+        seconds = time.perf_counter() - began
+        if first.urgency is Urgency.SLICE and not failed:
+            self._room.computed(slices, seconds, lanes=first.network.lanes)
+        computed = ComputedBatch(first.urgency, len(batch), slices, waited, seconds, failed)
+        if first.counted:
+            self._tell(computed)
+        for request in batch:
+            if request.on_computed is not None:
+                request.on_computed(computed, began - request.submitted, request is first)
 
     def _tell(self, batch: ComputedBatch) -> None:
         if batch.urgency is Urgency.SLICE:
@@ -262,6 +277,14 @@ def _grey(slices: NDArray[Any], urgency: Urgency) -> NDArray[Any]:
 
 def _rows(window: Window | NDArray[np.float32], slices: int) -> NDArray[np.float32]:
     return window_rows(window, slices) if isinstance(window, Window) else window
+
+
+def _together(batch: list[Request]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Slices (N, Y, X) and windows (N, 2) of all of them."""
+    if len(batch) == 1:
+        return _cast(batch[0].slices), batch[0].windows
+    slices = np.concatenate([request.slices for request in batch], dtype=np.float32)
+    return slices, np.concatenate([request.windows for request in batch])
 
 
 def _cast(slices: NDArray[Any]) -> NDArray[np.float32]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
 import numpy as np
@@ -16,6 +16,10 @@ from serving.observability import logs
 
 _LEAST_TILE = 128
 """Pixels; a device on which not even such a tile fits cannot be helped."""
+
+
+class NobodyWaits(Exception):
+    """Nobody waits any more for what is computed."""
 
 
 class Network(Protocol):
@@ -54,11 +58,13 @@ class MemoryFallback:
         lane: int,
         halo: int,
         confidence: bool,
+        look: Callable[[], None],
         most_pixels: int | None = None,
     ) -> tuple[NDArray[Any], ...]:
         """(N, Y, X) slices and their windows (N, 2) -> segmentation, and confidence where it is asked for.
 
-        `halo` is what tiles are shown around them. More than `most_pixels` do not go through the network at once, so
+        `halo` is what tiles are shown around them. `look` is called before each piece that goes through the network,
+        and what it raises ends the work. More than `most_pixels` do not go through the network at once, so
         that memory need not run out first: where the system promises more than it has, it ends the process instead.
         Raises OutOfDeviceMemory where nothing helps.
         """
@@ -69,7 +75,12 @@ class MemoryFallback:
         while size >= 1:
             try:
                 parts = [
-                    _whole(network, slices[n : n + size], windows[n : n + size], lane=lane, confidence=confidence)
+                    _whole(
+                        *(network, slices[n : n + size], windows[n : n + size]),
+                        lane=lane,
+                        confidence=confidence,
+                        look=look,
+                    )
                     for n in range(0, len(slices), size)
                 ]
                 return (
@@ -87,15 +98,22 @@ class MemoryFallback:
             raise OutOfDeviceMemory(slices[:1].shape, "the device, which has no tiles with confidence,")
         side = None if most_pixels is None else math.isqrt(most_pixels) // STRIDE * STRIDE
         pieces = [
-            _tiled(network, slices[n : n + 1], windows[n : n + 1], lane=lane, halo=halo, most_side=side)
+            _tiled(network, slices[n : n + 1], windows[n : n + 1], lane=lane, halo=halo, most_side=side, look=look)
             for n in range(len(slices))
         ]
         return (np.concatenate(pieces),)
 
 
 def _whole(
-    network: Network, slices: NDArray[np.float32], windows: NDArray[np.float32], *, lane: int, confidence: bool
+    network: Network,
+    slices: NDArray[np.float32],
+    windows: NDArray[np.float32],
+    *,
+    lane: int,
+    confidence: bool,
+    look: Callable[[], None],
 ) -> tuple[NDArray[Any], ...]:
+    look()
     if confidence:
         return network.segment_rows_with_confidence(slices, windows, lane=lane)
     return (network.segment_rows(slices, windows, lane=lane),)
@@ -128,18 +146,15 @@ def _tiled(
     lane: int,
     halo: int,
     most_side: int | None,
+    look: Callable[[], None],
 ) -> NDArray[np.uint8]:
+    def forward(tiles: NDArray[Any]) -> NDArray[np.uint8]:
+        look()
+        return network.segment_rows(np.ascontiguousarray(tiles), np.repeat(windows, len(tiles), axis=0), lane=lane)
+
     for tile in tiles(max(piece.shape[1:]), halo=halo, most_side=most_side):
         try:
-            return segment_slab(
-                piece,
-                lambda tiles: network.segment_rows(
-                    np.ascontiguousarray(tiles), np.repeat(windows, len(tiles), axis=0), lane=lane
-                ),
-                batch_size=1,
-                tile=tile,
-                halo=halo,
-            )
+            return segment_slab(piece, forward, batch_size=1, tile=tile, halo=halo)
         except OutOfDeviceMemory as error:
             logs.event("tile_too_large", error=error, tile=tile)
     raise OutOfDeviceMemory(piece.shape, "the device, even in tiles,")

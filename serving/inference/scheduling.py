@@ -86,9 +86,20 @@ class Request:
             and self.most_pixels == other.most_pixels
         )
 
+    @property
+    def wanted(self) -> bool:
+        """False once whoever asked has cancelled it, which is possible until it is answered."""
+        return not self.answer.cancelled()
+
     def give(self, outputs: tuple[NDArray[Any], ...]) -> None:
-        """Answers it."""
-        self.answer.set_result(outputs if self.confidence else outputs[0])
+        """Answers it, if anybody waits."""
+        if self.answer.set_running_or_notify_cancel():
+            self.answer.set_result(outputs if self.confidence else outputs[0])
+
+    def fail(self, error: BaseException) -> None:
+        """Says that it cannot be answered, if anybody waits who has no answer yet."""
+        if not self.answer.done() and self.answer.set_running_or_notify_cancel():
+            self.answer.set_exception(error)
 
 
 class Scheduler:
@@ -128,6 +139,14 @@ class Scheduler:
         for streams in self._queues.values():
             streams.clear()
         return requests
+
+    def forget(self) -> None:
+        """Takes out single slices that nobody waits for any more."""
+        streams = self._queues[Urgency.SLICE]
+        for stream in list(streams):
+            streams[stream] = deque(request for request in streams[stream] if request.wanted)
+            if not streams[stream]:
+                del streams[stream]
 
     def _merged(self, first: Request) -> list[Request]:
         batch, size = [first], len(first.slices)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,9 +14,11 @@ from serving.inference.memory_fallback import padded_pixels
 from serving.parsing.malformed import TooLarge
 
 MOST_SLICE_PIXELS = 1 << 25
-"""Of one single slice, which is one piece of work: 8192 x 4096."""
+"""Of one single slice as a network pads it, which is one piece of work: 8192 x 4096."""
 
 _LEAST_SCAN_PIXELS = 1 << 20
+_LOOK_SECONDS = 0.2
+"""Between looks whether what waits for memory is still wanted."""
 _CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")
 
 
@@ -57,12 +59,13 @@ class SliceMemory:
 
     def check(self, height: int, width: int, *, most_pixels: int | None, whole: bool) -> None:
         """Raises TooLarge where a slice can be computed neither whole nor, unless it has to be `whole`, in tiles."""
-        if height * width > MOST_SLICE_PIXELS:
+        pixels = padded_pixels(height, width)
+        if pixels > MOST_SLICE_PIXELS:
             raise TooLarge(
-                f"a slice of {height} x {width} pixels; at most {MOST_SLICE_PIXELS} pixels are taken in one slice: "
-                "post it to /v1/scans"
+                f"a slice of {height} x {width} pixels, for a network {pixels}; at most {MOST_SLICE_PIXELS} pixels are "
+                "taken in one slice: post it to /v1/scans"
             )
-        if most_pixels is None or padded_pixels(height, width) <= most_pixels:
+        if most_pixels is None or pixels <= most_pixels:
             return
         side = least_tile(HALO, STRIDE)
         if whole or most_pixels < side * side:
@@ -73,11 +76,17 @@ class SliceMemory:
             )
 
     @contextmanager
-    def taken(self, pixels: int, *, most_pixels: int | None) -> Iterator[None]:
-        """Holds the memory for so many pixels at once, waiting until others have given theirs back."""
+    def taken(self, pixels: int, *, most_pixels: int | None, look: Callable[[], None]) -> Iterator[None]:
+        """Holds the memory for so many pixels at once, waiting until others have given theirs back.
+
+        What `look` raises, which is called before and now and then while it waits, ends the waiting.
+        """
         share = 0.0 if most_pixels is None else min(1.0, pixels / max(1, most_pixels))
         with self._given_back:
-            self._given_back.wait_for(lambda: self._taken[0] + share <= 1.0 or self._taken[0] <= 0.0)
+            look()
+            while self._taken[0] > 0.0 and self._taken[0] + share > 1.0:
+                self._given_back.wait(_LOOK_SECONDS)
+                look()
             self._taken[0] += share
         try:
             yield

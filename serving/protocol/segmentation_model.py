@@ -81,12 +81,9 @@ class OfferedSegmentation:
         """Through the batching queue, in batches that the device likes. Raises InferenceRefused, TooLarge."""
         self._check_answer(request)
         confident = not request.outputs.keys().isdisjoint({CONFIDENCE})
-        stream = f"slices {next(_REQUESTS)}"
-        slices = request.inputs["slices"].array
-        if slices.nbytes > _INLINE_BYTES:
-            futures = await asyncio.to_thread(self._submit, request, stream, confident, timing)
-        else:
-            futures = self._submit(request, stream, confident, timing)
+        large = request.inputs["slices"].array.nbytes > _INLINE_BYTES
+        slices, windows = await asyncio.to_thread(self._checked, request) if large else self._checked(request)
+        futures = self._submit(slices, windows, confident, timing)  # here, so that who leaves meanwhile submits nothing
         if len(futures) == 1:
             answers = [await asyncio.wrap_future(futures[0])]
         else:
@@ -104,8 +101,10 @@ class OfferedSegmentation:
             if not request.is_binary(output) and output not in request.places:
                 check_json_values(request.inputs["slices"].array.size, output=output)
 
-    def _submit(self, request: InferenceRequest, stream: str, confident: bool, timing: Timing) -> list[Future[Any]]:
-        slices, windows = self._checked(request)
+    def _submit(
+        self, slices: NDArray[Any], windows: NDArray[np.float32], confident: bool, timing: Timing
+    ) -> list[Future[Any]]:
+        stream = f"slices {next(_REQUESTS)}"
         memory, runtime = self.batcher.memory, self.model.runtime
         most_pixels = memory.most_pixels(runtime.pixel_bytes)
         memory.check(*slices.shape[1:], most_pixels=most_pixels, whole=confident)

@@ -130,6 +130,9 @@ def test_a_line_of_pixels_weighs_what_a_network_makes_of_it(app: App) -> None:
     """A slice of 40,000 x 1 pixels is padded to 32 times as many, which are not computed at once."""
     assert sliced(app, np.zeros((1, 40_000, 1), np.uint8), "segmentation").status == 200
     assert sliced(app, np.zeros((1, 40_000, 1), np.uint8), "segmentation", "confidence").status == 413
+    for shape in ((1, 1, (1 << 20) + 1), (1, (1 << 20) + 1, 1)):
+        answer = sliced(app, np.zeros(shape, np.uint8), "segmentation")
+        assert answer.status == 413 and "33554432 pixels" in answer.json()["error"], answer
 
 
 def organs_of(app: App, scan: bytes) -> list[int]:
