@@ -27,6 +27,7 @@ from serving.api.routes import (
     submission,
     uploads,
 )
+from serving.api.stopping import AnsweredWhenCut
 from serving.auth.origin import Origins
 from serving.observability.telemetry import Telemetry
 from serving.observability.tracing import Tracing
@@ -87,5 +88,6 @@ def _guard(app: FastAPI, settings: Settings, telemetry: Telemetry, tracing: Trac
     origins = Origins(settings.host, settings.hosts)
     app.add_middleware(BodyPace, seconds=settings.upload_timeout_seconds)
     app.add_middleware(access.Access, origins=origins, metrics_open=settings.metrics_open)
+    app.add_middleware(AnsweredWhenCut)
     app.add_middleware(RequestWatch, telemetry=telemetry, tracing=tracing)
     app.add_middleware(SecurityHeaders, tls=settings.tls_certificate is not None)

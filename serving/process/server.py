@@ -116,6 +116,8 @@ class _Server(uvicorn.Server):
                 self._parking = asyncio.create_task(self._park())
             parked = self._parking.done() or waited > GRACE_SECONDS
             self.should_exit = self.should_exit or (parked and waited >= self._drain_seconds)
+        if self.should_exit:  # or a model without an end would be waited for
+            self._app.state.resources.catalogue.repository.end_runs()
         return await super().on_tick(counter)
 
     async def _park(self) -> None:

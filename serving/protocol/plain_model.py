@@ -97,7 +97,9 @@ class PlainModel:
         with self._lock:
             self.check_room()
             self._waiting.append(asked)
-        self._threads.submit(self._work)  # it may find that another thread has taken this request along
+        self._threads.submit(
+            self._work, model=self.name
+        )  # it may find that another thread has taken this request along
         try:
             return await asyncio.wrap_future(asked.answer)
         except asyncio.CancelledError:

@@ -74,8 +74,12 @@ class Repository:
             except LoadRefused as error:
                 logs.event("plain_model_refused", level=logging.WARNING, model=name, error=error)
 
+    def end_runs(self) -> None:
+        """Ends what is computed, and from now on each run as soon as it is begun: who waits is told."""
+        self._threads.end_runs()
+
     def close(self) -> None:
-        """Ends the requests under way; those that wait are not begun."""
+        """Ends the requests under way and those that wait."""
         self._threads.close()
 
     def find(self, name: str, version: str | None = None) -> PlainModel:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,15 +49,25 @@ class App:
         target: bytes,
         *,
         headers: Headers | None = None,
-        body: bytes = b"",
+        body: bytes | Iterable[bytes] = b"",
         seconds: float = 60,
         leaving: bool = False,
+        cut_after: float | None = None,
     ) -> Answered:
-        """`target` is the path and query as they would stand in a request line; who is `leaving` sends and goes."""
-        asked = self._asked(method, target, headers or [], body, leaving=leaving)
+        """`target` is the path and query as they would stand in a request line; who is `leaving` sends and goes.
+        After `cut_after` seconds it is cancelled, as a server does that stops, and what is answered then is given.
+
+        A body in pieces is sent piece by piece, each when it is there: in a thread, for it may take its time.
+        """
+        pieces = iter([body] if isinstance(body, bytes) else body)
+        asked = self._asked(method, target, headers or [], pieces, leaving=leaving)
+        if cut_after is not None:
+            asked = _cut(asked, after=cut_after)
         return asyncio.run_coroutine_threadsafe(asyncio.wait_for(asked, seconds), self._loop).result()
 
-    async def _asked(self, method: str, target: bytes, headers: Headers, body: bytes, *, leaving: bool) -> Answered:
+    async def _asked(
+        self, method: str, target: bytes, headers: Headers, pieces: Iterator[bytes], *, leaving: bool
+    ) -> Answered:
         path, _, query = target.partition(b"?")
         scope = {
             "type": "http",
@@ -73,12 +83,15 @@ class App:
             "client": ("127.0.0.1", 50000),
             "server": ("127.0.0.1", 8000),
         }
-        messages = [{"type": "http.request", "body": body, "more_body": False}]
         answer: dict[str, Any] = {"status": 0, "headers": [], "body": b""}
+        sent = False
 
         async def receive() -> dict[str, Any]:
-            if messages:
-                return messages.pop(0)
+            nonlocal sent
+            if not sent:
+                piece = await asyncio.to_thread(next, pieces, None)
+                sent = piece is None
+                return {"type": "http.request", "body": piece or b"", "more_body": piece is not None}
             if leaving:
                 return {"type": "http.disconnect"}
             await asyncio.Event().wait()
@@ -97,6 +110,13 @@ class App:
                 raise
         found = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in answer["headers"]}
         return Answered(answer["status"], found, answer["body"])
+
+
+async def _cut(asked: Coroutine[Any, Any, Answered], *, after: float) -> Answered:
+    asking = asyncio.create_task(asked)
+    await asyncio.wait({asking}, timeout=after)
+    asking.cancel()
+    return await asking
 
 
 @contextmanager

@@ -10,14 +10,16 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
+import httpx
 import pytest
 
 from tests.serving.in_process import Answered, App, running_app
 from tests.serving.plain_models import SIMPLE_CONFIG, add_sub, endless, place
+from tests.serving.running import RunningServer
 
 MERGING = 'max_batch_size: 8 input { name: "INPUT" dims: 1 } output { name: "OUTPUT" dims: 1 }'
 FOR_EVER = 3600
-AT_ONCE = (os.cpu_count() or 1) + 1
+AT_ONCE = max(2, os.cpu_count() or 1) + 1
 """One more than the threads that plain models have."""
 
 
@@ -95,3 +97,55 @@ def test_the_end_of_the_server_ends_it(tmp_path: Path, repository: Path) -> None
     waiting.join(20)
     assert time.monotonic() - began < 15
     assert [answer.status for answer in answers] == [503]
+
+
+def test_one_model_leaves_a_thread_to_others(patient: App) -> None:
+    """As many requests of an endless model are under way as there are threads: another model answers meanwhile."""
+    for _ in range(AT_ONCE):
+        threading.Thread(target=lambda: ask(patient), daemon=True).start()
+    time.sleep(0.5)
+    assert add(patient) == 2
+
+
+def test_all_who_wait_are_told_of_the_end(tmp_path: Path, repository: Path) -> None:
+    """Those whose run was begun, and those behind them."""
+    answers: list[Answered] = []
+    with running_app(tmp_path, None, model_repository=str(repository), plain_model_seconds=FOR_EVER) as app:
+        waiting = [threading.Thread(target=lambda: answers.append(ask(app))) for _ in range(AT_ONCE + 2)]
+        for thread in waiting:
+            thread.start()
+        time.sleep(0.5)
+    for thread in waiting:
+        thread.join(20)
+    assert [answer.status for answer in answers] == [503] * (AT_ONCE + 2)
+
+
+def test_what_the_end_of_the_server_cuts_short_is_answered(patient: App) -> None:
+    """As uvicorn cancels what is under way after its grace: 503, and nothing of a fault of the server."""
+    tensor = {"name": "INPUT", "shape": [1, 1], "datatype": "FP32", "data": [1.0]}
+    cut = patient.ask("POST", b"/v2/models/endless/infer", body=json.dumps({"inputs": [tensor]}).encode(), cut_after=1)
+    assert cut.status == 503 and "the server stops" in cut.json()["error"]
+
+
+@pytest.mark.process
+def test_a_server_that_is_told_to_stop_waits_for_no_endless_model(
+    tmp_path: Path, repository: Path, processes: None
+) -> None:
+    """It ends within seconds, and more clients than there are threads have their 503."""
+    server = RunningServer(tmp_path, None, model_repository=repository, plain_model_seconds=FOR_EVER).start()
+    tensor = {"name": "INPUT", "shape": [1, 1], "datatype": "FP32", "data": [1.0]}
+    url, answers = f"{server.url}/v2/models/endless/infer", list[int]()
+
+    def post() -> None:
+        answers.append(httpx.post(url, json={"inputs": [tensor]}, timeout=60).status_code)
+
+    waiting = [threading.Thread(target=post) for _ in range(AT_ONCE)]
+    for thread in waiting:
+        thread.start()
+    time.sleep(1)
+    began = time.monotonic()
+    assert server.end() == 0
+    assert time.monotonic() - began < 15
+    for thread in waiting:
+        thread.join(20)
+    assert answers == [503] * AT_ONCE
