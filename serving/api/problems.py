@@ -40,7 +40,15 @@ from serving.observability.probes import Unanswered
 from serving.observability.reasons import reason, without_paths
 from serving.parsing.malformed import TooLarge
 from serving.parsing.texts import sendable
-from serving.protocol.errors import InferenceRefused, LoadRefused, NotOffered, RegionRefused, RunTooLong, UnknownModel
+from serving.protocol.errors import (
+    BodyTooSlow,
+    InferenceRefused,
+    LoadRefused,
+    NotOffered,
+    RegionRefused,
+    RunTooLong,
+    UnknownModel,
+)
 from serving.queue.jobs import ScanNotFound, WrongState
 from serving.segmentation.results import SliceNotFound, UnknownFormat
 from serving.segmentation.stored_segmentation import ResultDamaged
@@ -94,6 +102,7 @@ PROBLEMS: Mapping[type[Exception], Problem] = {
     UploadTooLarge: Problem(413, "too-large", "The scan is too large"),
     TooLarge: Problem(413, "too-large", "The request is too large"),
     UploadStalled: Problem(408, "upload-stalled", "The upload fell silent", {"Connection": "close"}),
+    BodyTooSlow: Problem(408, "body-too-slow", "The body arrives too slowly", {"Connection": "close"}),
     UploadNotFound: Problem(404, "no-such-upload", "There is no such upload"),
     UploadDamaged: Problem(409, "upload-damaged", "The upload was damaged on the server's disk"),
     UploadIncomplete: Problem(409, "upload-incomplete", "The upload is not complete"),
@@ -119,6 +128,7 @@ PROBLEMS: Mapping[type[Exception], Problem] = {
     RunFailed: Problem(422, "run-failed", "The model cannot be run on this"),
     RunTooLong: Problem(503, "run-too-long", "The model was ended before it had answered"),
     OutOfDeviceMemory: Problem(507, "out-of-device-memory", "The slices do not fit the device"),
+    MemoryError: Problem(507, "out-of-memory", "The server has not the memory for this just now"),
     ResultDamaged: Problem(503, "result-damaged", "The stored result is damaged; it is being made again", _WAIT),
     NoteDamaged: Problem(503, "row-damaged", "The server's database is damaged"),
     ScanDamaged: Problem(503, "scan-damaged", "The stored scan is damaged; it has to be sent again"),

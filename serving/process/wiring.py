@@ -97,7 +97,7 @@ def server(settings: Settings, *, telemetry: Telemetry, tracing: Tracing) -> Ite
             auth=auth,
             catalogue=catalogue,
             regions=Regions(),
-            bodies=stack.enter_context(contextlib.closing(BodyRoom())),
+            bodies=stack.enter_context(_bodies(settings)),
             admission=admission,
             follower=follower,
             webhook=_webhook(settings, follower),
@@ -184,6 +184,10 @@ def _intake(
         pools=pools,
         silence_seconds=settings.upload_timeout_seconds,
     )
+
+
+def _bodies(settings: Settings) -> contextlib.closing[BodyRoom]:
+    return contextlib.closing(BodyRoom(patience_seconds=settings.upload_timeout_seconds))
 
 
 def _auth(components: Components) -> Auth:

@@ -24,6 +24,10 @@ class RunTooLong(RuntimeError):
     """A plain model that was ended before it had answered."""
 
 
+class BodyTooSlow(RuntimeError):
+    """A body that holds the server's memory and brings less than it has to."""
+
+
 class RegionRefused(ValueError):
     """Shared memory that cannot be registered, or is not; the message names the region."""
 

@@ -10,7 +10,7 @@ from serving.inference.runtime.plain import Node, PlainRuntime
 from serving.parsing.malformed import shown as quoted
 from serving.parsing.quantities import whole_number
 from serving.protocol.config_text import Message
-from serving.protocol.datatypes import config_name, name_of
+from serving.protocol.datatypes import LONGEST_SIDE, config_name, name_of
 from serving.protocol.offered_model import TensorSpec, shown
 
 ASSUMED_BATCH = 64
@@ -67,8 +67,9 @@ def _check_identity(written: Message, *, name: str) -> None:
     if (said := _last(written, "name")) not in (None, "", name):
         raise ConfigRefused(f"name is {quoted(said)}; the folder is '{name}'")
     for key in ("platform", "backend"):
-        if str(_last(written, key) or "") not in _PLATFORMS:
-            raise ConfigRefused(f"{key} is {quoted(_last(written, key))}; this server runs onnxruntime_onnx alone")
+        said = _last(written, key)
+        if said is not None and (not isinstance(said, str) or said not in _PLATFORMS):
+            raise ConfigRefused(f"{key} is {quoted(said)}; this server runs onnxruntime_onnx alone")
 
 
 def _max_batch_size(written: Message) -> int | None:
@@ -92,8 +93,10 @@ def _spec(node: Node, written: Sequence[Any], *, batched: bool) -> TensorSpec:
         raise ConfigRefused(f"'{node.name}': data_type is {quoted(said)}; the graph has {config_name(datatype)}")
     if "dims" not in entry:
         return TensorSpec(node.name, datatype, node.shape)
-    if not all(type(side) is int for side in entry["dims"]):
-        raise ConfigRefused(f"'{node.name}': dims are {quoted(entry['dims'])}; they are numbers")
+    if not all(type(side) is int and -1 <= side <= LONGEST_SIDE for side in entry["dims"]):
+        raise ConfigRefused(
+            f"'{node.name}': dims are {quoted(entry['dims'])}; they are numbers from 0 to {LONGEST_SIDE}, or -1 for any"
+        )
     shape = ((-1,) if batched else ()) + tuple(entry["dims"])
     fits = len(shape) == len(node.shape)
     if not fits or any(-1 not in (a, b) and a != b for a, b in zip(shape, node.shape, strict=True)):

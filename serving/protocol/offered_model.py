@@ -9,8 +9,9 @@ from typing import Any, Protocol
 from numpy.typing import NDArray
 
 from serving.protocol.errors import InferenceRefused
+from serving.protocol.stated_tensor import StatedTensor
 from serving.protocol.statistics import ModelStatistics, Timing
-from serving.protocol.tensors import InferenceRequest, Tensor
+from serving.protocol.tensors import InferenceRequest, StatedRequest
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,14 +26,14 @@ class TensorSpec:
     """Datatypes that are taken beside the declared one."""
     optional: bool = False
 
-    def check(self, tensor: Tensor, *, model: str) -> None:
+    def check(self, tensor: StatedTensor, *, model: str) -> None:
         """Raises InferenceRefused where a tensor is of another type or shape."""
         if tensor.datatype != self.datatype and tensor.datatype not in self.accepts:
             raise InferenceRefused(
                 f"inference input '{self.name}' data-type is '{tensor.datatype}', but model '{model}' expects "
                 f"'{self.datatype}'"
             )
-        shape = tensor.array.shape
+        shape = tensor.shape
         fits = len(shape) == len(self.shape)
         if not fits or any(a not in (-1, b) for a, b in zip(self.shape, shape, strict=True)):
             raise InferenceRefused(
@@ -81,8 +82,8 @@ class Offered(Protocol):
         ...
 
 
-def check(offered: Offered, request: InferenceRequest) -> None:
-    """Raises InferenceRefused where the request does not fit the model."""
+def check(offered: Offered, request: StatedRequest) -> None:
+    """Raises InferenceRefused where the request, of which no data was read, does not fit the model."""
     known = {spec.name: spec for spec in offered.inputs}
     for name in request.inputs:
         if name not in known:

@@ -57,7 +57,10 @@ class _Region:
     offset: int
     size: int
     file: FileIO
-    """Closed when the last request that uses it has let go of it."""
+
+    def __del__(self) -> None:
+        """Closes the file once the last request that uses it has let go of it."""
+        self.file.close()
 
     @property
     def end(self) -> int:
@@ -76,11 +79,6 @@ class Regions:
     def offered(self) -> bool:
         """Whether this machine has such memory."""
         return _FOLDER.is_dir()
-
-    @property
-    def used(self) -> bool:
-        """Whether any is registered: then a short request may stand for much to read."""
-        return bool(self._regions)
 
     def register(self, name: str, *, key: Any, offset: Any, size: Any) -> None:
         """Opens `size` bytes from `offset` on of what a client has created as `key`. Raises RegionRefused."""
@@ -121,6 +119,8 @@ class Regions:
     def read(self, place: TensorLocation) -> bytes:
         """What lies in a place. Raises InferenceRefused."""
         region = self._region_of(place)
+        if region.offset + place.offset + place.size > _length(region.file):
+            raise _cut_short(place)
         content = os.pread(region.file.fileno(), place.size, region.offset + place.offset)
         if len(content) < place.size:
             raise _cut_short(place)

@@ -20,15 +20,15 @@ from serving.api.departure import unless_gone
 from serving.api.dependencies import Resources, resources_of
 from serving.api.document import BINARY, BODY, refusals
 from serving.api.protocol_schemas import InferRequest, InferResponse
+from serving.auth.identity import identity_of
 from serving.parsing.quantities import whole_number
 from serving.protocol.answers import encode
-from serving.protocol.body_room import MOST_BODY_BYTES, Held
+from serving.protocol.body_room import Held
 from serving.protocol.compression import packed, unpacked, wanted
 from serving.protocol.errors import InferenceRefused
 from serving.protocol.offered_model import Offered, check
-from serving.protocol.shared_memory import Regions
 from serving.protocol.statistics import Timing
-from serving.protocol.tensors import InferenceRequest
+from serving.protocol.tensors import InferenceRequest, StatedRequest
 
 _LENGTH = "inference-header-content-length"
 _INLINE_BYTES = 1 << 18
@@ -57,9 +57,9 @@ class Infer:
         """ASGI."""
         request = Request(scope, receive)
         resources = resources_of(request)
-        with resources.bodies.holding() as held:
+        with resources.bodies.holding(identity_of(scope).owner) as held:
             response = await self._answer(request, resources, held, dict(scope["headers"]))
-            await response(scope, receive, send)
+        await response(scope, receive, send)
 
     async def _answer(self, request: Request, resources: Resources, held: Held, headers: Headers) -> Response:
         began, path = time.perf_counter(), request.path_params
@@ -67,9 +67,14 @@ class Infer:
         try:
             offered.check_room()
             body = await resources.intake.limited(held.counted(request.stream()))
-            wish = await _wish(body, headers, offered, resources)
-            timing = Timing(compute_input=time.perf_counter() - began)
-            outputs = await unless_gone(request.receive, lambda: offered.infer(wish, timing))
+            timing = Timing()
+
+            async def work() -> tuple[InferenceRequest, Mapping[str, NDArray[Any]]]:
+                wish = await _wish(body, headers, offered, resources, held)
+                timing.compute_input = time.perf_counter() - began
+                return wish, await offered.infer(wish, timing)
+
+            wish, outputs = await unless_gone(request.receive, work)
             computed = time.perf_counter()
             response = await _response(*await _encoded(outputs, offered, wish, resources), headers)
         except BaseException:
@@ -109,13 +114,23 @@ def infer(
     raise NotImplementedError
 
 
-async def _wish(body: bytes, headers: Headers, offered: Offered, resources: Resources) -> InferenceRequest:
-    work = partial(_parsed, body, headers, offered, resources.regions)
+async def _wish(
+    packed_body: bytes, headers: Headers, offered: Offered, resources: Resources, held: Held
+) -> InferenceRequest:
+    """Compared with the model, and counted, before any data is read; what takes long is done in turn."""
+    coding = headers.get(b"content-encoding", b"").decode("latin-1").strip().lower()
+    body: bytes | bytearray = packed_body
+    if coding:
+        body = await resources.bodies.in_turn(partial(unpacked, packed_body, coding, take=held.take))
     in_json = _header_length(headers)
+    parse = partial(StatedRequest.parse, body, header_length=in_json)
     long = len(body) if in_json is None else min(in_json, len(body))
-    if long > _INLINE_BYTES or b"content-encoding" in headers:
-        return await resources.bodies.in_turn(work)
-    return await asyncio.to_thread(work) if resources.regions.used else work()
+    stated = await resources.bodies.in_turn(parse) if long > _INLINE_BYTES else parse()
+    check(offered, stated)
+    stated.check_sizes(model=offered.name)
+    held.take(stated.weight)
+    read = partial(stated.read, resources.regions, model=offered.name)
+    return await resources.bodies.in_turn(read) if max(long, stated.weight) > _INLINE_BYTES else read()
 
 
 async def _encoded(
@@ -134,14 +149,6 @@ def _header_length(headers: Headers) -> int | None:
         return None
     text = stated.decode("latin-1")
     return whole_number(text, name="Inference-Header-Content-Length", refused=InferenceRefused)
-
-
-def _parsed(body: bytes, headers: Headers, offered: Offered, regions: Regions) -> InferenceRequest:
-    coding = headers.get(b"content-encoding", b"").decode("latin-1").strip().lower()
-    body = unpacked(body, coding, most_bytes=MOST_BODY_BYTES)
-    wish = InferenceRequest.parse(body, header_length=_header_length(headers), model=offered.name, regions=regions)
-    check(offered, wish)
-    return wish
 
 
 def _rows(wish: InferenceRequest, offered: Offered) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import zlib
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
@@ -23,7 +24,7 @@ from serving.protocol.compression import packed, unpacked, wanted
 from serving.protocol.config_text import ConfigTextError, parse, parse_json
 from serving.protocol.errors import InferenceRefused, NotOffered
 from serving.protocol.shared_memory import Regions
-from serving.protocol.tensors import InferenceRequest
+from serving.protocol.tensors import StatedRequest
 from tests.serving.plain_models import SIMPLE_CONFIG
 from tests.serving.running import RunningServer
 
@@ -57,26 +58,40 @@ def test_whatever_arrives_is_a_request_or_refused(content: Any, raw: bytes, stat
     header = json.dumps(content).encode()
     with suppress(InferenceRefused, NotOffered, TooLarge):
         length = len(header) + off if stated else None
-        wish = InferenceRequest.parse(header + raw, header_length=length, model="m", regions=Regions())
+        stated = StatedRequest.parse(header + raw, header_length=length)
+        stated.check_sizes(model="m")
+        wish = stated.read(Regions(), model="m")
         outputs = {name: tensor.array for name, tensor in wish.inputs.items()}
         assert encode({}, outputs, wish, regions=Regions())[0]
 
 
 def test_bodies_are_packed_and_unpacked() -> None:
     """gzip, and deflate with zlib's wrapper; cut off, of another kind or larger than allowed, they are refused."""
-    body = b"slices" * 100
+    body, told = b"slices" * 1_000_000, list[int]()
+
+    def at_most(most: int) -> Callable[[int], None]:
+        def take(size: int) -> None:
+            told.append(size)
+            if sum(told) > most:
+                raise TooLarge
+
+        return take
+
     for coding in ("gzip", "deflate"):
-        assert unpacked(packed(body, wanted(f"{coding};q=1") or "gzip"), coding, most_bytes=600) == body
+        told.clear()
+        assert unpacked(packed(body, wanted(f"{coding};q=1") or "gzip"), coding, take=at_most(len(body))) == body
         for bad, said in ((packed(body, "gzip")[:-9], "ends in the middle"), (b"no", "the body is no")):
             with pytest.raises(InferenceRefused, match=said):
-                unpacked(bad, coding, most_bytes=600)
-        with pytest.raises(InferenceRefused, match="more than 599 bytes"):
-            unpacked(packed(body, "gzip"), coding, most_bytes=599)
+                unpacked(bad, coding, take=lambda size: None)
+        told.clear()
+        with pytest.raises(TooLarge):
+            unpacked(packed(body, "gzip"), coding, take=at_most(100))
+        assert sum(told) <= 1 << 20
     assert (gzip.decompress(packed(body, "gzip")), zlib.decompress(packed(body, "deflate"))) == (body, body)
-    assert unpacked(body, "", most_bytes=1) == body
+    assert unpacked(body, "", take=at_most(0)) == body
     assert [wanted(said) for said in ("", "gzip, deflate, br", "deflate")] == [None, None, "deflate"]
     with pytest.raises(InferenceRefused, match="known are gzip and deflate"):
-        unpacked(body, "br", most_bytes=600)
+        unpacked(body, "br", take=at_most(0))
 
 
 def test_a_configuration_is_read_without_its_schema() -> None:
