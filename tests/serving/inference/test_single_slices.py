@@ -79,7 +79,7 @@ def binary(server: RunningServer, *, wanted: list[dict[str, Any]], cut: int = 0)
         ({"inputs": "slices"}, "no list of inputs"),
         ({"inputs": [{"name": "slices"}]}, "name, shape and datatype"),
         ({"inputs": [described("slices", SLICES, "INT9", data=[])]}, "datatype 'INT9'"),
-        ({"inputs": [described("slices", SLICES, "INT16", data=[1, 2])]}, "input 'slices'"),
+        ({"inputs": [described("slices", SLICES, "INT16", data=[1, 2]), BOTH[1]]}, "input 'slices': 2 values"),
         (
             {"inputs": [described("slices", SLICES, "INT16", data=SLICES.ravel().tolist())]},
             "required input(s) ['window']",
