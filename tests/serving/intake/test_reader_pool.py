@@ -56,9 +56,9 @@ def nifti(path: Path, shape: tuple[int, int, int] = (9, 8, 7)) -> Path:
 
 
 def large(path: Path) -> Path:
-    """One slice of 900 MB, in a few kilobytes."""
+    """One slice of 537 MB, in a few kilobytes."""
     with h5py.File(path, "w") as file:
-        data = file.create_dataset("scan", (1, 30_000, 30_000), np.uint8, chunks=(1, 1000, 1000), compression="gzip")
+        data = file.create_dataset("scan", (1, 8192, 8192), np.float64, chunks=(1, 1024, 1024), compression="gzip")
         data[0, 0, 0] = 1
     return path
 
@@ -130,7 +130,7 @@ def test_what_is_wrong_with_a_file_comes_back_as_it_is(pool: ReaderPool, tmp_pat
 
 
 def test_a_file_that_takes_too_much_memory_is_refused(pool: ReaderPool, tmp_path: Path) -> None:
-    """A slice of 900 MB, where half a gigabyte is allowed; the next file is read."""
+    """A slice of half a gigabyte, and its values as float32, where that much is allowed; the next file is read."""
     path = large(tmp_path / "large.h5")
     with pytest.raises(FormatError, match=f"within {MEMORY} bytes of memory"):
         pool.verify(path, **asked(tmp_path, spacing=Spacing(1.0, 1.0, 1.0)))
