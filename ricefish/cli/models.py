@@ -69,7 +69,7 @@ def rollback(name: Name) -> None:
 
 @app.command(name="list")
 def list_versions(name: Name, as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
-    """Shows all versions, the newest first. Exits with 1 where the files of one are not where the registry says."""
+    """Shows all versions, the newest first. Exits with 1 where files of one are missing, empty or no manifest."""
     with in_one_line("models"):
         from training.registry.versions import Registry
 
@@ -117,7 +117,7 @@ def _row(version: Version, missing: str | None) -> dict[str, Any]:
 
 
 def _note(version: Version, missing: Mapping[int, str | None]) -> str:
-    notes = ["files missing"] if missing[version.number] is not None else []
+    notes = ["files missing or damaged"] if missing[version.number] is not None else []
     if version.tags.get("promotion") == "forced":
         notes.append(f"promoted by force: {version.tags['forced_because']}")
     return "; ".join(notes)

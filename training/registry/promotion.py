@@ -35,13 +35,12 @@ def promote(registry: Registry, number: int | None, *, limits: Register, force: 
     """Makes a version, else the candidate, the champion where the gate says yes, or where `force` gives a reason.
 
     The reason is recorded with the version. Raises ModelRegistryError where there is no such version, or where its
-    files are not there: no server could serve it, whatever the reason.
+    files are not there or not whole: no server could serve it, whatever the reason.
     """
     version = registry.at(CANDIDATE) if number is None else registry.version(number)
     if version is None:
         raise ModelRegistryError(f"{registry.name} has no {CANDIDATE}; `dvc repro` registers one, or give --version")
-    if (missing := registry.missing(version)) is not None:
-        raise ModelRegistryError(missing)
+    registry.check(version)
     before = registry.at(CHAMPION)
     verdict: Verdict | None = None
     failures: tuple[str, ...] = ()

@@ -13,12 +13,14 @@ from typing import Any
 
 from scans.model.manifest import MANIFEST_FILE, MODEL_FILE, ModelManifest, file_sha256
 from training.registry.contents import assemble
+from training.registry.version_files import difference, incomplete
 from training.tracking import model_files, runs
 
 CANDIDATE = "candidate"
 CHAMPION = "champion"
 EVALUATION_FILE = "evaluate.json"
 
+_REMEDY = "Put them back there, or register the model anew (`dvc repro register`)"
 _HISTORY_TAG = "champion_history"
 _HISTORY_LENGTH = 100
 
@@ -143,7 +145,7 @@ class Registry:
     def fetch(self, version: Version, folder: Path) -> Path:
         """Downloads a version's files; returns the folder that holds model.onnx and manifest.json.
 
-        Raises ModelRegistryError where they are not where the registry says.
+        Raises ModelRegistryError where they are not where the registry says, or not what was registered.
         """
         try:
             fetched = model_files.download(version.uri, folder)
@@ -151,21 +153,38 @@ class Registry:
             raise ModelRegistryError(f"{self.missing(version) or version}: {error}") from error
         if not (fetched / MANIFEST_FILE).is_file():
             raise ModelRegistryError(self.missing(version) or f"{version} has no {MANIFEST_FILE}")
+        if (wrong := difference(fetched, version.tags)) is not None:
+            raise ModelRegistryError(self._damaged(version, wrong))
         return fetched
 
+    def check(self, version: Version) -> None:
+        """Fetches a version and compares it with its hashes. Raises ModelRegistryError."""
+        with TemporaryDirectory() as temporary:
+            self.fetch(version, Path(temporary))
+
     def missing(self, version: Version) -> str | None:
-        """Where a version's files were looked for in vain, and what to do; None where they are there."""
+        """Which of a version's files are not there, empty, or no manifest, and what to do; None where all are there.
+
+        Their hashes are compared by `fetch` alone.
+        """
         try:
             present = model_files.listed(version.uri)
             why = ""
         except Exception as error:  # of the store of the files, whichever that is
-            present, why = (), f" ({type(error).__name__}: {error})"
-        if {MODEL_FILE, MANIFEST_FILE} <= set(present):
-            return None
-        return (
-            f"the files of {version} are not at {self._place(version)}, where the registry says they are{why}: "
-            f"put them back there, or register the model anew (`dvc repro register`)"
-        )
+            present, why = {}, f" ({type(error).__name__}: {error})"
+        if not {MODEL_FILE, MANIFEST_FILE} <= set(present):
+            return (
+                f"the files of {version} are not at {self._place(version)}, where the registry says they are{why}. "
+                f"{_REMEDY}"
+            )
+        try:
+            wrong = incomplete(version.uri, version.tags, present)
+        except Exception as error:  # as above
+            wrong = f"{type(error).__name__}: {error}"
+        return None if wrong is None else self._damaged(version, wrong)
+
+    def _damaged(self, version: Version, why: str) -> str:
+        return f"the files of {version} at {self._place(version)} are not what was registered: {why}. {_REMEDY}"
 
     def _place(self, version: Version) -> str:
         found = self._client.get_model_version(self.name, str(version.number))
@@ -195,7 +214,7 @@ class Registry:
     def rollback(self) -> tuple[Version, Version]:
         """Moves the champion back to the one before it; returns the one it was and the one it is.
 
-        Raises ModelRegistryError where there was none before, it has been deleted, or its files are not there.
+        Raises ModelRegistryError where there was none before, it has been deleted, or its files are not whole.
         """
         champion = self.at(CHAMPION)
         if champion is None:
@@ -205,8 +224,7 @@ class Registry:
         if not history:
             raise ModelRegistryError(f"{champion} is the first champion; there is none to go back to")
         previous = existing[history[-1]]
-        if (missing := self.missing(previous)) is not None:
-            raise ModelRegistryError(missing)
+        self.check(previous)
         self._tag(champion, rolled_back_at=_now())
         self._client.set_registered_model_alias(self.name, CHAMPION, str(previous.number))
         self._write_history(history[:-1])

@@ -37,11 +37,18 @@ def download(uri: str, folder: Path) -> Path:
     return Path(download_artifacts(artifact_uri=uri, dst_path=str(folder)))
 
 
-def listed(uri: str) -> tuple[str, ...]:
-    """Names of the files and folders directly in `models:/NAME/VERSION`; none where nothing is there."""
+def listed(uri: str) -> dict[str, int]:
+    """Bytes of each file in `models:/NAME/VERSION`, by its path there; none where nothing is there."""
     from mlflow.artifacts import list_artifacts  # noqa: PLC0415
 
-    return tuple(Path(entry.path).name for entry in list_artifacts(artifact_uri=uri))
+    found, folders = {}, [""]
+    while folders:
+        for entry in list_artifacts(artifact_uri=f"{uri}/{folders.pop()}".rstrip("/")):
+            if entry.is_dir:
+                folders.append(entry.path)
+            else:
+                found[entry.path] = int(entry.file_size or 0)
+    return found
 
 
 def link(client: MlflowClient, *, run_id: str, model_id: str) -> None:
