@@ -16,6 +16,7 @@ import time
 import uuid
 import zipfile
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -239,19 +240,17 @@ def _put_in_place(new: Path, folder: Path) -> None:
     """Gives a folder the name of another, which is removed afterwards; one that cannot be put there changes nothing."""
     before = new.with_suffix(".before")
     try:
-        folder.rename(before)
-    except FileNotFoundError:
+        with suppress(FileNotFoundError):
+            folder.rename(before)
         new.rename(folder)
-        return
-    try:
-        new.rename(folder)
-    except OSError:
-        before.rename(folder)
+    except BaseException:  # whoever ends the command here finds what was there before
+        if os.path.lexists(before) and not os.path.lexists(folder):
+            before.rename(folder)
         raise
     if before.is_dir() and not before.is_symlink():
         shutil.rmtree(before)
     else:
-        before.unlink()
+        before.unlink(missing_ok=True)
 
 
 def _status(content: dict[str, Any]) -> ScanStatus:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from contextlib import suppress
 from typing import Final
 
@@ -17,6 +18,7 @@ from serving.auth.identity import IDENTITY, Scope
 from serving.auth.keys import Key
 from serving.auth.origin import ForeignOrigin, Origins, came_by_network
 from serving.auth.quotas import QuotaExceeded
+from serving.intake.refusals import RequestRefused
 from serving.parsing.quantities import optional_number
 
 Needs = frozenset[Scope]
@@ -61,6 +63,16 @@ def needs(path: str, *, metrics_open: bool = False) -> Needs:
     return _ADMIN
 
 
+ONCE: Final = frozenset(
+    {
+        *("host", "origin", "sec-fetch-site", "sec-fetch-mode", "authorization", "x-api-key"),
+        *("content-type", "content-length", "idempotency-key", "x-request-id"),
+        *("tus-resumable", "upload-offset", "upload-length", "upload-defer-length", "upload-metadata"),
+        *("upload-checksum", "inference-header-content-length"),
+    }
+)
+"""Headers of one value: which of two is meant, nobody can say, and what stands before the server may say otherwise."""
+
 _REFUSED: Final = (
     *(problems.NotReady, NotAuthenticated, NotAllowed, ForeignOrigin, QuotaExceeded),
     *problems.NO_ANSWER,
@@ -77,6 +89,10 @@ class Access:
 
     async def __call__(self, scope: AsgiScope, receive: Receive, send: Send) -> None:
         """ASGI."""
+        if scope["type"] == "http" and (twice := _given_twice(Headers(scope=scope))) is not None:
+            refused = RequestRefused(f"the header {twice} is given several times; give it once", field=twice)
+            await problems.answer(Request(scope), refused)(scope, receive, send)
+            return
         if scope["type"] == "lifespan" or (
             scope["type"] == "http" and needs(scope["path"], metrics_open=self._metrics_open) is OPEN
         ):
@@ -117,6 +133,11 @@ class Access:
             if length is not None or "transfer-encoding" in headers:
                 auth.quotas.check_bytes(key, length or 1)
         return auth, key
+
+
+def _given_twice(headers: Headers) -> str | None:
+    """The first header of one value that comes with more."""
+    return next((name for name, times in Counter(headers.keys()).items() if times > 1 and name in ONCE), None)
 
 
 def _presented(headers: Headers) -> bytes | None:

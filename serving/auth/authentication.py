@@ -6,6 +6,7 @@ import asyncio
 import hmac
 import logging
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
@@ -131,8 +132,8 @@ class Auth:
         return _Known(until, bool(keys), {key.id: key for key in keys if key.valid})
 
 
-def check_exposure(host: str, keys: Keys, store: Store, *, anonymous: bool) -> None:
-    """Raises NoKeys where a server without keys would listen beyond this machine, or over scans that had some.
+def check_exposure(host: str, keys: Keys, store: Store, *, uploads_owned: Callable[[], bool], anonymous: bool) -> None:
+    """Raises NoKeys where a server without keys would listen beyond this machine, or over what was sent with some.
 
     Unless it is meant to.
     """
@@ -141,7 +142,7 @@ def check_exposure(host: str, keys: Keys, store: Store, *, anonymous: bool) -> N
             keys.mark()
         return
     beyond = None if is_loopback(host) else f"RICEFISH_HOST is {host} and there is no API key"
-    lost = keys.lost(scans_stored=lambda: bool(store.scan_ids()))
+    lost = keys.lost(scans_stored=lambda: bool(store.scan_ids()), uploads_owned=uploads_owned)
     found = " and ".join(filter(None, (beyond, lost)))
     if not found:
         return

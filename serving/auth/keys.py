@@ -124,7 +124,7 @@ class Keys:
             with suppress(IntegrityError), self._database.writing() as connection:  # another process may have
                 connection.execute(insert(marks).values(name=_MARK, since=self._database.now))
 
-    def lost(self, *, scans_stored: Callable[[], bool]) -> str | None:
+    def lost(self, *, scans_stored: Callable[[], bool], uploads_owned: Callable[[], bool]) -> str | None:
         """Where there is no key: by what is known that there was one, or that all else was lost with it; else None."""
         if self._marked():
             return "there was an API key, and none is left"
@@ -134,6 +134,8 @@ class Keys:
                 return "scans were posted with API keys, and no key is left"
             if connection.execute(select(scans.c.id).limit(1)).first() is None and scans_stored():
                 return "the store holds scans that the database knows nothing of"
+        if uploads_owned():
+            return "resumable uploads were begun with API keys, and no key is left"
         return None
 
     def _marked(self) -> bool:

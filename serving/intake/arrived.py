@@ -68,6 +68,19 @@ def damaged_uploads(uploads: Path) -> Iterator[str]:
                 yield folder.name
 
 
+def are_owned(uploads: Path) -> bool:
+    """Whether one of them, each a folder, was begun with an API key."""
+    return any(map(_has_owner, uploads.glob("[!.]*")))
+
+
+def _has_owner(folder: Path) -> bool:
+    try:
+        info = unsealed((folder / INFO_FILE).read_text(encoding="utf-8"), of=f"upload {folder.name}")
+    except (NoteDamaged, OSError, ValueError):  # nobody is handed such an upload
+        return False
+    return isinstance(info, dict) and info.get("owner") is not None
+
+
 def _read(folder: Path) -> tuple[int, int]:
     """Bytes, and their checksum. Raises UploadDamaged where it is gone, FileNotFoundError where the upload is."""
     try:

@@ -6,6 +6,7 @@ import contextlib
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 
 from serving.api.dependencies import Resources
@@ -15,6 +16,7 @@ from serving.auth.keys import Keys
 from serving.inference.scheduling import Urgency
 from serving.intake.acceptance import Acceptance
 from serving.intake.admission import Admission, QueueLimits
+from serving.intake.arrived import are_owned
 from serving.intake.limits import Limits
 from serving.intake.pools import Pools
 from serving.intake.reader_pool import ReaderPool
@@ -192,7 +194,8 @@ def _bodies(settings: Settings) -> contextlib.closing[BodyRoom]:
 
 def _auth(components: Components) -> Auth:
     settings, keys = components.settings, Keys(components.database)
-    check_exposure(settings.host, keys, components.store, anonymous=settings.anonymous)
+    owned = partial(are_owned, components.scratch.uploads_dir)
+    check_exposure(settings.host, keys, components.store, uploads_owned=owned, anonymous=settings.anonymous)
     return Auth(keys)
 
 

@@ -79,3 +79,26 @@ def test_a_damaged_archive_replaces_nothing(tmp_path: Path, damage: str) -> None
         client.download("a", path)
     assert (path / "old" / "zarr.json").read_text() == "before"
     assert list(tmp_path.iterdir()) == [path] and list(path.iterdir()) == [path / "old"]
+
+
+@pytest.mark.parametrize("renames", [0, 1])
+def test_a_folder_is_there_whenever_the_command_is_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, renames: int
+) -> None:
+    """Ctrl-C before or between the two renames: what was there before is there, under its name."""
+    path = tmp_path / "organs.ome.zarr"
+    (path / "old").mkdir(parents=True)
+    (path / "old" / "zarr.json").write_text("before")
+    rename, done = Path.rename, []
+
+    def ended(self: Path, target: Path) -> Path:
+        done.append(target)
+        if len(done) == renames + 1:
+            raise KeyboardInterrupt
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", ended)
+    with answering(archive(new="after")) as client, pytest.raises(KeyboardInterrupt):
+        client.download("a", path)
+    assert (path / "old" / "zarr.json").read_text() == "before"
+    assert list(tmp_path.iterdir()) == [path]

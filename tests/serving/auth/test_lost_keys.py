@@ -44,6 +44,21 @@ def test_a_store_whose_keys_are_lost_does_not_open_itself(
 
 
 @pytest.mark.process
+def test_uploads_whose_keys_are_lost_are_handed_to_nobody(serve: Serve, model_dir: Path) -> None:
+    """Without a single scan, and with the database gone: whose they are stands beside them."""
+    server = serve()
+    shown = add(server, "--scope", "segment")
+    server.start()
+    begin = {**shown, "Tus-Resumable": "1.0.0", "Upload-Length": "10"}
+    server.http.post(f"{server.url}/v1/uploads", headers=begin).raise_for_status()
+    server.end()
+    for file in server.store.glob("jobs.sqlite*"):
+        file.unlink()
+    refused = refused_start(model_dir, server.store)
+    assert "uploads were begun with API keys" in refused and "ricefish keys add" in refused
+
+
+@pytest.mark.process
 def test_a_table_of_keys_that_is_emptied_opens_nothing(serve: Serve) -> None:
     """A server that has seen keys goes on asking for one."""
     server = serve()

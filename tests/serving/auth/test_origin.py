@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from urllib.parse import urlsplit
 
 import httpx
 import pytest
 
 from serving.auth.origin import ForeignOrigin, Origins
+from tests.serving.in_process import App, running_app
 from tests.serving.running import RunningServer
 
 ELSEWHERE = "http://pages.example"
+
+
+@pytest.fixture(scope="module")
+def one_app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
+    with running_app(
+        tmp_path_factory.mktemp("once"), None, model_repository=str(tmp_path_factory.mktemp("none"))
+    ) as app:
+        yield app
 
 
 def asked(server: RunningServer, **headers: str) -> httpx.Response:
@@ -87,3 +96,13 @@ def test_a_server_for_a_trusted_network_has_names_that_no_page_can_take() -> Non
     assert allowed(open_to_all, Host="server:8000", Origin="https://fish.example")
     assert not allowed(open_to_all, Host="server:8000", Origin=ELSEWHERE)
     assert allowed(Origins("127.0.0.2"), Host="127.0.0.2:8000") and not allowed(Origins("127.0.0.1"), Host="10.0.0.1")
+
+
+@pytest.mark.parametrize("name", ["Host", "Origin", "Content-Type", "X-API-Key", "Idempotency-Key", "Upload-Offset"])
+def test_a_header_of_one_value_is_given_once(name: str, one_app: App) -> None:
+    """Neither the first nor the last is taken: 400 by name, on calls that are open to all too."""
+    twice = [(name.encode(), b"localhost"), (name.lower().encode(), b"localhost")]
+    for path in (b"/v1/scans", b"/health/live", b"/v2/models/any/ready"):
+        answer = one_app.ask("GET", path, headers=twice)
+        assert answer.status == 400 and name.lower() in answer.body.decode(), answer.body
+    assert one_app.ask("GET", b"/v1/scans", headers=[(b"accept", b"text/html"), (b"accept", b"*/*")]).status == 200
