@@ -31,8 +31,9 @@ from serving.intake.multipart import FormRefused
 from serving.intake.reader_pool import ReaderFailed
 from serving.intake.refusals import AcceptanceUnderWay, KeyReused, RequestRefused
 from serving.intake.sources import SourceRefused
-from serving.intake.tus import ChecksumMismatch, OffsetConflict, UploadIncomplete, UploadNotFound
+from serving.intake.tus import ChecksumMismatch, UploadIncomplete, UploadNotFound
 from serving.intake.tus_headers import TUS_VERSION, NoPart, OtherVersion, UploadRefused
+from serving.intake.writers import OffsetConflict
 from serving.models.served import ModelNotServed
 from serving.models.webhooks import EventRefused, EventUnreadable
 from serving.observability import logs
@@ -251,9 +252,7 @@ def _unexpected(request: Request, error: Exception) -> Response:
 
 def _answer(request: Request, problem: Problem, detail: str, extra: Mapping[str, Any] | None = None) -> Response:
     request.scope[PROBLEM] = problem.slug
-    if not identity_of(request.scope).admin:
-        detail = without_paths(detail)
-    detail = sendable(detail)
+    detail = sendable(identity_of(request.scope).shown(detail))
     path = request.scope["path"]
     if path == "/v2" or path.startswith("/v2/"):  # the shape that the Open Inference Protocol gives to errors
         return JSONResponse({"error": detail}, problem.status, headers=dict(problem.headers))

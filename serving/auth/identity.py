@@ -10,6 +10,8 @@ from typing import Any, Literal, get_args
 
 from sqlalchemy import Column, ColumnElement, false, true
 
+from serving.observability.reasons import without_paths
+
 Scope = Literal["segment", "review", "admin"]
 SCOPES: tuple[Scope, ...] = get_args(Scope)
 """segment: post scans and use their results; review: judge slices; admin: everything, of every owner."""
@@ -29,6 +31,10 @@ class Identity:
     def admin(self) -> bool:
         """True where nothing is hidden."""
         return "admin" in self.scopes
+
+    def shown(self, text: str) -> str:
+        """A text as this identity may see it: folders of the server are the administrators' business."""
+        return text if self.admin else without_paths(text)
 
     def may(self, *scopes: Scope) -> bool:
         """True with one of these scopes, or with admin."""

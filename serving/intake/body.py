@@ -116,13 +116,13 @@ async def not_silent(stream: AsyncIterator[bytes], seconds: float) -> AsyncItera
         yield piece
 
 
-def stated_sha256(*headers: str | None) -> str | None:
+def stated_sha256(*headers: str) -> str | None:
     """The SHA-256 in a Content-Digest or Repr-Digest header (RFC 9530), as hexadecimal digits; None if there is none.
 
     Other algorithms are passed over, as the RFC wants it. Raises DigestUnreadable.
     """
     for header in headers:
-        for part in (header or "").split(","):
+        for part in header.split(","):
             algorithm, _, value = part.strip().partition("=")
             if algorithm.lower() == "sha-256":
                 return _unpacked(value)

@@ -7,7 +7,6 @@ length of an upload that began without one.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import copy
 import hashlib
@@ -32,6 +31,7 @@ from serving.intake.arrived import DATA_FILE, INFO_FILE, UploadDamaged
 from serving.intake.limits import Limits
 from serving.intake.pools import ThreadPool
 from serving.intake.tus_headers import UploadRefused, parse_metadata, stated_checksum
+from serving.intake.writers import OffsetConflict, Writers
 from serving.observability import logs
 from serving.observability.reasons import reason
 from serving.storage import DataDamaged, sync
@@ -45,10 +45,6 @@ class UploadNotFound(LookupError):
 
     def __init__(self, upload_id: str) -> None:
         super().__init__(f"no upload {upload_id!r}; it may have expired, been removed or become a scan")
-
-
-class OffsetConflict(ValueError):
-    """The sender goes on at another place than where the upload stands."""
 
 
 class ChecksumMismatch(ValueError):
@@ -87,7 +83,7 @@ class Uploads:
         self._writing = writing
         self.limits = limits
         self._expiry_seconds = expiry_seconds
-        self._writers: dict[str, asyncio.Task[object]] = {}
+        self._writers = Writers()
         self._identity = ANYONE
 
     def seen_by(self, identity: Identity) -> Uploads:
@@ -113,14 +109,12 @@ class Uploads:
     def get(self, upload_id: str) -> tuple[UploadInfo, int]:
         """An upload and its offset. Raises UploadNotFound."""
         info = self._info(upload_id)
-        try:
-            offset = self.data(upload_id).stat().st_size
-        except FileNotFoundError:
-            raise UploadNotFound(upload_id) from None
-        if self.expires(upload_id) < time.time():
+        with _found(upload_id):
+            status = self.data(upload_id).stat()
+        if status.st_mtime + self._expiry_seconds < time.time():
             self.remove(upload_id)
             raise UploadNotFound(upload_id)
-        return info, offset
+        return info, status.st_size
 
     def data(self, upload_id: str) -> Path:
         """The file that grows."""
@@ -134,26 +128,29 @@ class Uploads:
             return 0
 
     def expires(self, upload_id: str) -> float:
-        """When it is removed unless it goes on, seconds since 1970."""
-        return self.data(upload_id).stat().st_mtime + self._expiry_seconds
+        """When it is removed unless it goes on, seconds since 1970. Raises UploadNotFound."""
+        with _found(upload_id):
+            return self.data(upload_id).stat().st_mtime + self._expiry_seconds
 
     def set_length(self, upload_id: str, length: int) -> None:
-        """Says how long an upload will be that began without. Raises UploadRefused if it is known already."""
+        """Says how long an upload will be that began without.
+
+        Raises UploadRefused if it is known already, UploadNotFound.
+        """
         info, offset = self.get(upload_id)
         if info.length is not None and info.length != length:
             raise UploadRefused(f"the upload has a length of {info.length} bytes already")
         if length < offset:
             raise UploadRefused(f"Upload-Length is {length}; {offset} bytes have arrived already")
         self.limits.check_size(length, name=info.filename or "the upload")
-        self._write_info(self._folder / upload_id, replace(info, length=length))
+        with _found(upload_id):
+            self._write_info(self._folder / upload_id, replace(info, length=length))
 
     def remove(self, upload_id: str) -> None:
         """Removes an upload and what has arrived of it. Raises UploadNotFound."""
         gone = self._folder / f".{uuid.uuid4().hex}"
-        try:
+        with _found(upload_id):
             (self._folder / self._info(upload_id).id).rename(gone)
-        except FileNotFoundError:
-            raise UploadNotFound(upload_id) from None
         shutil.rmtree(gone, ignore_errors=True)
 
     def complete(self, upload_id: str) -> tuple[UploadInfo, Path]:
@@ -164,7 +161,7 @@ class Uploads:
                 "its length is not known yet" if info.length is None else f"{info.length - offset} bytes are missing"
             )
             raise UploadIncomplete(f"upload {upload_id} is not complete: {missing}")
-        with self._undamaged(upload_id):
+        with self._undamaged(upload_id), _found(upload_id):
             arrived.check(self._folder / upload_id, self.data(upload_id))
         return info, self.data(upload_id)
 
@@ -208,31 +205,18 @@ class Uploads:
         UploadDamaged.
         """
         await self._writing.run(partial(self._info, upload_id))
-        await self._end_writer(upload_id)
-        writer = asyncio.current_task()
-        if writer is not None:
-            self._writers[upload_id] = writer
-        try:
+        async with self._writers.alone(upload_id):
             info, present = await self._writing.run(partial(self.get, upload_id))
             if present != offset:
                 raise OffsetConflict(f"Upload-Offset is {offset}; {present} bytes have arrived")
             return await self._write(info, body, offset=offset, expected=stated_checksum(checksum))
-        finally:
-            if self._writers.get(upload_id) is writer:
-                del self._writers[upload_id]
-
-    async def _end_writer(self, upload_id: str) -> None:
-        """Returns when there is none; several that wait for one end each other, and the last of them writes."""
-        while (writer := self._writers.get(upload_id)) is not None and not writer.done():
-            writer.cancel()
-            await asyncio.wait({writer})
 
     async def _write(
         self, info: UploadInfo, body: AsyncIterator[bytes], *, offset: int, expected: tuple[str, bytes] | None
     ) -> int:
         digest = hashlib.new(expected[0], usedforsecurity=False) if expected else None
         end, checksum = offset, await self._writing.run(partial(self._arrived, info.id, offset))
-        with self.data(info.id).open("ab", buffering=0) as file:
+        with self._opened(info.id) as file:
             try:
                 async for piece in body:
                     end += len(piece)
@@ -253,13 +237,15 @@ class Uploads:
         return end
 
     def _write_down(self, upload_id: str, size: int, checksum: int) -> None:
-        try:
+        with _found(upload_id):
             arrived.write_down(self._folder / upload_id, size=size, checksum=checksum)
-        except FileNotFoundError:  # removed meanwhile
-            raise UploadNotFound(upload_id) from None
+
+    def _opened(self, upload_id: str) -> FileIO:
+        with _found(upload_id):
+            return self.data(upload_id).open("ab", buffering=0)
 
     def _arrived(self, upload_id: str, size: int) -> int:
-        with self._undamaged(upload_id):
+        with self._undamaged(upload_id), _found(upload_id):
             return arrived.arrived(self._folder / upload_id, self.data(upload_id), size=size)
 
     def _check_end(self, info: UploadInfo, end: int) -> None:
@@ -284,6 +270,15 @@ class Uploads:
         beside.write_text(sealed(asdict(info)), encoding="utf-8")
         sync(beside)
         beside.replace(folder / INFO_FILE)
+
+
+@contextmanager
+def _found(upload_id: str) -> Iterator[None]:
+    """Whatever is not there any more within is an upload that was removed meanwhile: UploadNotFound."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise UploadNotFound(upload_id) from None
 
 
 def _write_through(file: FileIO, piece: bytes, checksum: int, limits: Limits) -> int:

@@ -10,7 +10,7 @@ from types import MappingProxyType
 from typing import Protocol
 
 from serving.observability.probes import Probe
-from serving.observability.reasons import reason
+from serving.observability.reasons import reason, without_paths
 
 _AGE_SECONDS = 1.0
 _LIMIT_SECONDS = 2.0
@@ -36,6 +36,7 @@ class Check:
     seconds: float
     """That looking took; near 0 where somebody else had just looked."""
     reason: str | None = None
+    """Without folders of the server: it is told to all."""
 
 
 class Readiness:
@@ -103,5 +104,5 @@ async def _checked(name: str, look: Awaitable[object]) -> Check:
     try:
         await look
     except Exception as error:
-        why = reason(error)
+        why = without_paths(reason(error))
     return Check(name, why is None, time.perf_counter() - began, why)

@@ -22,7 +22,7 @@ from serving.segmentation.labelled_image import labelled_image
 from serving.segmentation.pictures import PictureStyle, png
 from serving.segmentation.stored_segmentation import ResultDamaged, StoredSegmentation
 from serving.segmentation.stored_voxels import open_voxels
-from serving.storage import Store
+from serving.storage import DataDamaged, Store
 
 Axis = Literal["z", "y", "x"]
 
@@ -52,7 +52,8 @@ class Results:
     """Makes what is fetched from what is stored, as it was written; memory is that of one slab.
 
     A result that is found damaged is queued to be made again, and none of it is handed out: ResultDamaged is raised
-    before the first byte, or, should it be damaged while it is sent, before the last one.
+    before the first byte, or, should it be damaged while it is sent, before the last one. What is gone since its scan
+    was removed is not damaged: ScanNotFound is raised.
     """
 
     def __init__(self, store: Store, jobs: Jobs) -> None:
@@ -102,17 +103,18 @@ class Results:
         return png(grey, organs, spacing_mm=(down, across), window=scan.window, organs=scan.organs, style=style)
 
     def _labelled(self, scan: Scan, labels: Sequence[ZipEntry]) -> Iterator[bytes]:
-        with open_voxels(self._store, scan):
+        with self._remaking(scan), open_voxels(self._store, scan):
             pass  # where its file is gone, that is said before the first byte
         return _labelled(self._store, scan, labels)
 
     @contextmanager
     def _remaking(self, scan: Scan) -> Iterator[None]:
-        """Has a result made again that is found damaged within."""
+        """Has a result made again that is found damaged within. Raises ScanNotFound where its scan is removed."""
         try:
             yield
-        except ResultDamaged as damaged:
-            if self._jobs.remake(scan.id, f"{damaged}; it is being made again"):
+        except (DataDamaged, FileNotFoundError) as damaged:
+            self._jobs.scan(scan.id)
+            if isinstance(damaged, ResultDamaged) and self._jobs.remake(scan.id, f"{damaged}; it is being made again"):
                 logs.event("result_damaged", level=logging.ERROR, scan=scan.id, files=len(damaged.names), error=damaged)
             raise
 

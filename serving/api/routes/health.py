@@ -12,7 +12,6 @@ from fastapi import APIRouter, Request, Response
 from serving.api.dependencies import CallerResources, segmentation_model
 from serving.api.schemas import CheckResponse, HealthResponse, OrganResponse, ServedModelResponse
 from serving.observability.readiness import Check
-from serving.observability.reasons import without_paths
 from serving.observability.telemetry import CONTENT_TYPE, Telemetry
 
 router = APIRouter(tags=["server"])
@@ -59,13 +58,8 @@ def _health(response: Response, state: Literal["live", "ready"], checks: Sequenc
         response.status_code = 503
     return HealthResponse(
         status=state if well else "not live" if state == "live" else "not ready",
-        checks=[CheckResponse(**dataclasses.asdict(_shown(check))) for check in checks],
+        checks=[CheckResponse(**dataclasses.asdict(check)) for check in checks],
     )
-
-
-def _shown(check: Check) -> Check:
-    """As whoever asks may see it, without a key."""
-    return check if check.reason is None else dataclasses.replace(check, reason=without_paths(check.reason))
 
 
 @router.get("/v1/model", summary="The default model")

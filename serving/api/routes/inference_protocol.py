@@ -130,7 +130,11 @@ async def model_statistics(resources: CallerResources, name: str, version: str |
 async def repository_index(request: Request, resources: CallerResources) -> list[Any]:
     """Every model, and those that lie in the repository and are not served, unless `ready` is true."""
     stated = await short_object(request, resources, name="the body", refused=InferenceRefused)
-    return await asyncio.to_thread(resources.catalogue.index, ready=bool(stated.get("ready", False)))
+    listed = await asyncio.to_thread(resources.catalogue.index, ready=bool(stated.get("ready", False)))
+    return [
+        {key: resources.caller.shown(value) if key == "reason" else value for key, value in one.items()}
+        for one in listed
+    ]
 
 
 @router.post(

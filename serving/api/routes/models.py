@@ -16,9 +16,9 @@ from serving.api.schemas import (
     PlaceResponse,
     RefusalResponse,
 )
+from serving.auth.identity import Identity
 from serving.models.follower import Followed, Refusal
 from serving.models.served import ServedReference
-from serving.observability.reasons import without_paths
 
 router = APIRouter(prefix="/v1/models", tags=["models"])
 
@@ -28,8 +28,8 @@ async def list_models(resources: CallerResources) -> ModelsResponse:
     """All models that are served, the default first, and how it stands with the aliases that are followed."""
     followed = resources.follower.followed
     places = resources.models.places
-    shown = [_place(one, followed.get(one.reference), places[0]) for one in places]
-    return ModelsResponse(models=shown if resources.caller.admin else [_without_paths(place) for place in shown])
+    shown = [_place(one, followed.get(one.reference), places[0], resources.caller) for one in places]
+    return ModelsResponse(models=shown)
 
 
 @router.post(
@@ -47,49 +47,39 @@ async def take_event(request: Request, resources: CallerResources) -> EventRespo
     return EventResponse(followed=resources.webhook.take(body, request.headers))
 
 
-def _place(place: ServedReference, followed: Followed | None, default: ServedReference) -> PlaceResponse:
+def _place(
+    place: ServedReference, followed: Followed | None, default: ServedReference, caller: Identity
+) -> PlaceResponse:
     model = place.model
     return PlaceResponse(
         name=model.identity.name,
         version=model.identity.version,
         sha256=model.identity.sha256,
         default=place is default,
-        reference=place.reference,
+        reference=caller.shown(place.reference),
         since=_time(place.since_seconds),
         from_cache=place.trouble is not None,
         previous=None if place.before is None else place.before.identity.shown_version,
         precision=model.precision,
         provider=model.runtime.provider,
-        followed=None if followed is None else _followed(followed),
+        followed=None if followed is None else _followed(followed, caller),
     )
 
 
-def _without_paths(place: PlaceResponse) -> PlaceResponse:
-    """As those see it who do not run the server."""
-    followed = place.followed
-    if followed is not None:
-        trouble, refusal = followed.trouble, followed.refusal
-        if refusal is not None:
-            refusal = refusal.model_copy(update={"detail": without_paths(refusal.detail)})
-        trouble = None if trouble is None else without_paths(trouble)
-        followed = followed.model_copy(update={"trouble": trouble, "refusal": refusal})
-    return place.model_copy(update={"reference": without_paths(place.reference), "followed": followed})
-
-
-def _followed(followed: Followed) -> FollowedResponse:
+def _followed(followed: Followed, caller: Identity) -> FollowedResponse:
     return FollowedResponse(
         registry_up=followed.registry_up,
         registry_reached=None if followed.reached_seconds is None else _time(followed.reached_seconds),
-        trouble=followed.trouble,
-        refusal=None if followed.refusal is None else _refusal(followed.refusal),
+        trouble=None if followed.trouble is None else caller.shown(followed.trouble),
+        refusal=None if followed.refusal is None else _refusal(followed.refusal, caller),
     )
 
 
-def _refusal(refusal: Refusal) -> RefusalResponse:
+def _refusal(refusal: Refusal, caller: Identity) -> RefusalResponse:
     return RefusalResponse(
         version=refusal.registered.version,
         reason=refusal.reason,
-        detail=refusal.detail,
+        detail=caller.shown(refusal.detail),
         at=_time(refusal.seconds),
         tries=refusal.tries,
         retry=None if refusal.retry_seconds is None else _time(refusal.retry_seconds),

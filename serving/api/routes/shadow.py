@@ -25,11 +25,11 @@ def get_shadow(resources: CallerResources) -> ShadowResponse:
     """Dice per organ between the shadow and what was answered, for each pair of models, the latest first."""
     standing = resources.shadow.report.standing()
     return ShadowResponse(
-        reference=resources.shadow.reference or None,
+        reference=resources.caller.shown(resources.shadow.reference) or None,
         share=resources.shadow.share,
         waiting=standing.waiting,
         given_up=standing.given_up,
-        note=_note(resources.shadow.reference, standing),
+        note=_note(resources.caller.shown(resources.shadow.reference), standing),
         comparisons=[_comparison(pair, resources.caller) for pair in resources.shadow.report.pairs()],
     )
 

@@ -111,7 +111,7 @@ async def _from_elsewhere(
 
 def _digest(request: Request) -> str | None:
     """The SHA-256 that a header states of the body, be that the file, a form or JSON."""
-    return stated_sha256(request.headers.get("content-digest"), request.headers.get("repr-digest"))
+    return stated_sha256(*request.headers.getlist("content-digest"), *request.headers.getlist("repr-digest"))
 
 
 def _stated(parameters: ScanParameters) -> frozenset[str]:
