@@ -21,7 +21,7 @@ from scans.formats.axes import leading_axes
 from scans.formats.banded import BandedSource
 from scans.formats.errors import FormatError, NoSpacing
 from scans.formats.hdf5_choice import chosen_data_set
-from scans.formats.hdf5_contents import require_sensible_chunks, unwritten_slices
+from scans.formats.hdf5_contents import require_readable_chunks, unwritten_slices
 from scans.formats.polarity import high_is_bright
 from scans.formats.sources import Opened, placed_frame
 from scans.formats.units import unit_of
@@ -43,7 +43,7 @@ def open_hdf5(path: Path, stack: ExitStack, dataset: str | None = None) -> Opene
     if data.is_virtual or data.external:
         raise FormatError(path, f"data set {data.name} lies in other files", "voxels in the file itself")
     leading = leading_axes(data.shape) or 0
-    require_sensible_chunks(path, data)
+    require_readable_chunks(path, data)
     source = BandedSource.of(path, _Hdf5Source(data, leading), depth=data.chunks[leading] if data.chunks else 1)
     opened = replace(Opened.placed(source, partial(_frame, data), notes), unwritten=unwritten_slices(data, leading))
     if not _white_is_zero(data):

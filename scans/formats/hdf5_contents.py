@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import math
 from collections import deque
 from pathlib import Path
 
 import h5py
 
+from scans.formats.chunk_grids import require_sensible_chunks
 from scans.formats.errors import FormatError
 from scans.formats.hdf5_filters import require_bounded_filters
 
 _MOST_OBJECTS = 10_000
 _MOST_DEPTH = 32
-_LARGEST_CHUNK = 1 << 30
-_CHUNK_OF_SMALL = 64 << 20
-_TIMES_THE_DATA = 8
-"""How much larger than its data set a chunk may be, beyond chunks of a usual size."""
 
 
 def data_sets(path: Path, file: h5py.File) -> list[h5py.Dataset]:
@@ -53,15 +49,11 @@ def link_kind(group: h5py.Group, name: str) -> int | None:
     return int(group.id.links.get_info(encoded).type) if group.id.links.exists(encoded) else None
 
 
-def require_sensible_chunks(path: Path, data: h5py.Dataset) -> None:
-    """Raises FormatError for filters that are not read, by name, and for chunks that are far larger than the data."""
+def require_readable_chunks(path: Path, data: h5py.Dataset) -> None:
+    """Raises FormatError for filters that are not read, by name, and for chunks too large, or too small and many."""
     if data.chunks is None:
         return
-    size, whole = math.prod(data.chunks) * data.dtype.itemsize, math.prod(data.shape) * data.dtype.itemsize
-    if size > _LARGEST_CHUNK:
-        raise FormatError(path, f"chunks of {size} bytes {data.chunks}", "chunks of at most 1 GiB")
-    if size > max(_CHUNK_OF_SMALL, _TIMES_THE_DATA * whole):
-        raise FormatError(path, f"chunks of {data.chunks} in data of {data.shape}", "chunks no larger than that")
+    require_sensible_chunks(path, data.shape, data.chunks, data.dtype.itemsize)
     require_bounded_filters(path, data)
 
 

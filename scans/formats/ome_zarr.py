@@ -7,6 +7,7 @@ Axes t and c are dropped where their size is 1. The translation is taken as the 
 from __future__ import annotations
 
 import os
+import zipfile
 from collections.abc import Collection
 from contextlib import ExitStack
 from dataclasses import replace
@@ -34,6 +35,10 @@ from scans.geometry import Frame, Spacing, StatedUnits
 
 _METADATA = ("zarr.json", ".zgroup", ".zarray", ".zattrs", ".zmetadata")
 _LARGEST_METADATA = 4 << 20
+_ZIP_STORED = "a zip that packs nothing, as chunks in shards are packed themselves: `zip -0 -r NEW.zip FOLDER`"
+_STEPS = "coordinateTransformations"
+_MOST_LISTED = 64
+"""Levels, axes, or transformations of one image."""
 
 Multiscale = Multiscale04 | Multiscale05
 
@@ -56,9 +61,24 @@ def open_ome_zarr_zip(entries: ZipEntries, root: str, stack: ExitStack, dataset:
         entries.require_bounded(known, most=_LARGEST_METADATA if name.rpartition("/")[2] in _METADATA else None)
         if name.startswith(f"{root}/" if root else ""):
             below.add(name[len(root) :].lstrip("/").partition("/")[0])
-    store = ZipStore(entries.path, mode="r")
+    packed = frozenset(one.filename for one in entries.members.values() if one.compress_type != zipfile.ZIP_STORED)
+    store = _CheckedZip(entries.path, packed)
     stack.callback(store.close)
     return _open(entries.path, _node(store, root), below, dataset)
+
+
+class _CheckedZip(ZipStore):
+    """An archive of which no part of a packed entry is read: each would be unpacked from its beginning again."""
+
+    def __init__(self, path: Path, packed: Collection[str]) -> None:
+        """`packed` are the names of entries that are."""
+        super().__init__(path, mode="r")
+        self._packed = packed
+
+    async def get(self, key: str, prototype: Any, byte_range: Any = None) -> Any:
+        if byte_range is not None and key in self._packed:
+            raise FormatError(Path(self.path), f"the shard {key} is packed by the zip", _ZIP_STORED)
+        return await super().get(key, prototype, byte_range)
 
 
 class _CheckedFolder(LocalStore):
@@ -120,12 +140,32 @@ def _multiscale(path: Path, group: zarr.Group) -> Multiscale:
     if not isinstance(found, list) or len(found) != 1:
         count = len(found) if isinstance(found, list) else "no list of"
         raise FormatError(path, f"{count} multiscales", f"{OME_ZARR}, with one of them")
+    _require_short(path, found[0])
     try:
         return model.model_validate(found[0])
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or "multiscales"
         raise FormatError(path, f"OME metadata that is not valid: {where}: {first['msg']}", OME_ZARR) from error
+
+
+def _require_short(path: Path, multiscale: Any) -> None:
+    """Raises FormatError for longer lists than an image has levels and axes: their checks take the square of that."""
+    if not isinstance(multiscale, dict):
+        return
+    datasets = multiscale.get("datasets")
+    described = [multiscale, *(datasets[: _MOST_LISTED + 1] if isinstance(datasets, list) else ())]
+    steps = [one.get(_STEPS) for one in described if isinstance(one, dict)]
+    numbers = [value for list_ in steps for step in _items(list_) if isinstance(step, dict) for value in step.values()]
+    for found in (multiscale.get("axes"), datasets, *steps, *numbers):
+        if len(_items(found)) > _MOST_LISTED:
+            listed = f"OME metadata with a list of {len(_items(found))} levels, axes or transformations"
+            raise FormatError(path, listed, f"{OME_ZARR}, with at most {_MOST_LISTED} of each")
+
+
+def _items(found: Any) -> list[Any]:
+    """Of a list; none of anything else, which is refused where it is read."""
+    return found if isinstance(found, list) else []
 
 
 def _spatial_axes(path: Path, multiscale: Multiscale, array: zarr.Array[Any]) -> list[int]:

@@ -19,6 +19,7 @@ from scans.formats.sources import Opened, VoxelSource
 from scans.formats.streams import Layout
 from scans.formats.tiff_compression import require_decodable
 from scans.formats.tiff_counts import require_stated_slices
+from scans.formats.tiff_ome import require_sensible_planes
 from scans.formats.tiff_pages import count_pages
 from scans.formats.tiff_polarity import INTERPRETATION, bits_of, interpretation, is_mask, low_is_bright
 from scans.formats.tiff_spacing import frame_of_tiff, require_short_description
@@ -34,7 +35,8 @@ def open_tiff(path: Path, stack: ExitStack) -> Opened:
     with path.open("rb") as file:
         pages = count_pages(path, file)
     tiff = stack.enter_context(tifffile.TiffFile(path, _multifile=False))
-    require_short_description(path, tiff)
+    require_short_description(path, tiff, pages=pages)
+    require_sensible_planes(path, tiff, pages=pages)
     if len(tiff.pages) != pages:
         raise FormatError(path, f"damaged: {len(tiff.pages)} of {pages} pages can be read", WHOLE_FILE)
     if len(tiff.series) != 1:

@@ -26,6 +26,8 @@ AFFINE_KEY = "ricefish_affine"
 """The line of the description that holds the 4 x 4 affine, JSON, voxel index (x, y, z, 1) to RAS+ mm."""
 
 _LONGEST_DESCRIPTION = 16 << 20
+_DESCRIPTION_OF_FILE = 1 << 20
+_DESCRIPTION_OF_PAGE = 4096
 """OME describes each plane in about 150 bytes."""
 _LONGEST_LINE = 2000
 """Of the description, with sixteen numbers in it."""
@@ -51,11 +53,12 @@ def frame_of_tiff(tiff: tifffile.TiffFile) -> Frame:
     return replace(spacing, units=units)
 
 
-def require_short_description(path: Path, tiff: tifffile.TiffFile) -> None:
+def require_short_description(path: Path, tiff: tifffile.TiffFile, *, pages: int) -> None:
     """Raises FormatError for a text that is longer than any program writes, before anything parses it."""
     tag = tiff.pages.first.tags.get("ImageDescription")
-    if tag is not None and tag.count > _LONGEST_DESCRIPTION:
-        raise FormatError(path, f"a description of {tag.count} bytes", f"one of at most {_LONGEST_DESCRIPTION} bytes")
+    most = min(_LONGEST_DESCRIPTION, _DESCRIPTION_OF_FILE + pages * _DESCRIPTION_OF_PAGE)
+    if tag is not None and tag.count > most:
+        raise FormatError(path, f"a description of {tag.count} bytes", f"one of at most {most} bytes for {pages} pages")
 
 
 def _affine(description: str) -> Frame | None:

@@ -31,13 +31,9 @@ from zarr.core.array_spec import ArraySpec
 from zarr.core.buffer import Buffer
 from zarr.core.metadata import ArrayV2Metadata
 
+from scans.formats.chunk_grids import require_sensible_chunks
 from scans.formats.errors import FormatError
 
-LARGEST_CHUNK = 1 << 30
-"""Bytes of the largest chunk, unpacked."""
-_CHUNK_OF_SMALL = 64 << 20
-_TIMES_THE_ARRAY = 8
-"""How much larger than its array a chunk may be, beyond chunks of a usual size."""
 _MOST_IN_SHARD = 1 << 20
 """Chunks of one shard: the index holds 16 bytes for each."""
 _BESIDE_VOXELS = 64
@@ -187,7 +183,7 @@ def bounded(path: Path, array: zarr.Array[Any]) -> zarr.Array[Any]:
     Raises FormatError for a codec or filter that is not in it, by name, and for chunks that are larger than a chunk may
     be, or far larger than their array.
     """
-    _require_sensible_chunks(path, array)
+    _require_readable_chunks(path, array)
     metadata = array.metadata
     if isinstance(metadata, ArrayV2Metadata):
         size = math.prod(array.chunks) * array.dtype.itemsize
@@ -197,13 +193,9 @@ def bounded(path: Path, array: zarr.Array[Any]) -> zarr.Array[Any]:
     return zarr.Array(zarr.AsyncArray(metadata=checked, store_path=array.store_path))
 
 
-def _require_sensible_chunks(path: Path, array: zarr.Array[Any]) -> None:
-    item, inner = array.dtype.itemsize, math.prod(array.chunks)
-    size, whole = inner * item, math.prod(array.shape) * item
-    if size > LARGEST_CHUNK:
-        raise FormatError(path, f"chunks of {size} bytes ({array.chunks})", "chunks of at most 1 GiB")
-    if size > max(_CHUNK_OF_SMALL, _TIMES_THE_ARRAY * whole):
-        raise FormatError(path, f"chunks of {array.chunks} in an array of {array.shape}", "chunks no larger than that")
+def _require_readable_chunks(path: Path, array: zarr.Array[Any]) -> None:
+    require_sensible_chunks(path, array.shape, array.chunks, array.dtype.itemsize, shards=array.shards)
+    inner = math.prod(array.chunks)
     if array.shards is not None and math.prod(array.shards) > _MOST_IN_SHARD * inner:
         found = f"shards of {math.prod(array.shards) // max(inner, 1)} chunks"
         raise FormatError(path, found, f"shards of at most {_MOST_IN_SHARD} chunks")
