@@ -22,6 +22,7 @@ from scans.formats.banded import BandedSource
 from scans.formats.errors import FormatError, NoSpacing
 from scans.formats.hdf5_choice import chosen_data_set
 from scans.formats.hdf5_contents import require_readable_chunks, unwritten_slices
+from scans.formats.hdf5_packed import PackedChunks
 from scans.formats.polarity import high_is_bright
 from scans.formats.sources import Opened, placed_frame
 from scans.formats.units import unit_of
@@ -44,7 +45,8 @@ def open_hdf5(path: Path, stack: ExitStack, dataset: str | None = None) -> Opene
         raise FormatError(path, f"data set {data.name} lies in other files", "voxels in the file itself")
     leading = leading_axes(data.shape) or 0
     require_readable_chunks(path, data)
-    source = BandedSource.of(path, _Hdf5Source(data, leading), depth=data.chunks[leading] if data.chunks else 1)
+    packed = PackedChunks.of(path, data, leading) if data.chunks else None
+    source = BandedSource.of(path, _Hdf5Source(data, leading, packed), depth=data.chunks[leading] if data.chunks else 1)
     opened = replace(Opened.placed(source, partial(_frame, data), notes), unwritten=unwritten_slices(data, leading))
     if not _white_is_zero(data):
         return opened
@@ -98,6 +100,8 @@ class _Hdf5Source:
     data: h5py.Dataset
     leading: int
     """Axes of size 1 before z."""
+    packed: PackedChunks | None
+    """Chunks to be looked at before HDF5 unpacks them."""
 
     @property
     def shape(self) -> Triple:
@@ -110,5 +114,7 @@ class _Hdf5Source:
         return stored
 
     def read(self, start: int, stop: int) -> NDArray[Any]:
+        if self.packed:
+            self.packed.require_bounded(start, stop)
         index = (0,) * self.leading + (slice(start, stop),)
         return np.asarray(self.data[index]).reshape(stop - start, *self.shape[1:])

@@ -13,11 +13,11 @@ from pathlib import Path
 import h5py
 
 from scans.formats.errors import WHOLE_FILE, FormatError
+from scans.formats.hdf5_packed import UNBOUNDED
 
-_ARRANGING = frozenset({2, 3})
+_SHUFFLE = 2
+_ARRANGING = frozenset({_SHUFFLE, 3})
 """Shuffle and fletcher32, which add no more than a checksum."""
-_BUILT_IN = frozenset({1, 32000})
-"""gzip and LZF: a packed chunk that is much larger than what it unpacks to is refused."""
 _NAMES = {
     4: "szip", 5: "nbit", 6: "scale-offset", 305: "LZO", 307: "bzip2", 32013: "ZFP", 32017: "SZ", 32018: "FCIDECOMP",
     32024: "SZ3", 32026: "Blosc2", 32028: "SPERR", 32033: "HTJ2K",
@@ -66,12 +66,15 @@ def require_bounded_filters(path: Path, data: h5py.Dataset) -> None:
     properties = data.id.get_create_plist()
     filters = [properties.get_filter(number) for number in range(properties.get_nfilters())]
     for code, *_ in filters:
-        if code not in _ARRANGING | _BUILT_IN | set(_STATED):
+        if code not in _ARRANGING | set(UNBOUNDED) | set(_STATED):
             name = _NAMES.get(code, f"number {code}")
             raise FormatError(path, f"data set {data.name} is packed with the filter {name}", _ACCEPTED)
     packers = [number for number, (code, *_) in enumerate(filters) if code not in _ARRANGING]
     if len(packers) > 1:
         raise FormatError(path, f"data set {data.name} is packed {len(packers)} times", "data that is packed once")
+    if packers and any(code == _SHUFFLE for code, *_ in filters[packers[0] :]):
+        found = f"data set {data.name} is shuffled after it was packed"
+        raise FormatError(path, found, "data that is shuffled first: `h5repack` makes such a file")
     if not filters:
         return
     size = math.prod(data.chunks) * data.dtype.itemsize

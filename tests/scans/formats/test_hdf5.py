@@ -1,9 +1,11 @@
 """HDF5 as synchrotrons write it: their filters, and which of several data sets is the volume."""
 
 import struct
+import zlib
 
 import h5py
 import hdf5plugin
+import imagecodecs
 import numpy as np
 import pytest
 
@@ -97,6 +99,58 @@ def test_data_that_is_packed_twice_is_refused(tmp_path):
         h5py.h5d.create(file.id, b"scan", h5py.h5t.NATIVE_UINT16, space, properties)
         file["scan"][:] = VOXELS
     with pytest.raises(FormatError, match="packed 2 times"), open_volume(path, spacing=SPACING):
+        pass
+
+
+def packed_by_hand(path, *filters, content):
+    """One chunk of the data, packed already, behind these filters."""
+    with h5py.File(path, "w") as file:
+        properties = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+        properties.set_chunk(VOXELS.shape)
+        for code, *values in filters:
+            properties.set_filter(code, h5py.h5z.FLAG_OPTIONAL, tuple(values))
+        space = h5py.h5s.create_simple(VOXELS.shape)
+        data = h5py.h5d.create(file.id, b"scan", h5py.h5t.NATIVE_UINT16, space, properties)
+        data.write_direct_chunk((0, 0, 0), content)
+    return path
+
+
+ENDLESS = bytes(40 << 20)
+BUILT_IN = {
+    "gzip": ((1, 4), lambda content: zlib.compress(content, 9)),
+    "LZF": ((32000,), lambda content: imagecodecs.lzf_encode(content, header=False)),
+}
+
+
+@pytest.mark.parametrize("name", BUILT_IN)
+def test_a_chunk_of_a_built_in_filter_unpacks_to_no_more_than_it_holds(name, tmp_path):
+    """HDF5 would make room for all of it, and gzip packs a thousand bytes into one."""
+    filter_, pack = BUILT_IN[name]
+    with open_volume(
+        packed_by_hand(tmp_path / "a.h5", filter_, content=pack(VOXELS.tobytes())), spacing=SPACING
+    ) as volume:
+        np.testing.assert_array_equal(volume.read(), VOXELS)
+    bomb = packed_by_hand(tmp_path / "b.h5", filter_, content=pack(ENDLESS[: 40 << 20 if name == "gzip" else 2 << 20]))
+    with (
+        pytest.raises(FormatError, match="a chunk of 48000 bytes that unpacks to more"),
+        open_volume(bomb, spacing=SPACING) as volume,
+    ):
+        volume.slab(0, 1)
+
+
+@pytest.mark.parametrize("packing", [{"compression": "gzip"}, {"compression": "lzf"}])
+@pytest.mark.parametrize("arranging", [(), ("shuffle",), ("fletcher32",), ("shuffle", "fletcher32")])
+def test_built_in_filters_are_read_in_their_usual_order(packing, arranging, tmp_path):
+    """Shuffled before, with a checksum after."""
+    with open_volume(saved(tmp_path / "a.h5", **packing, **dict.fromkeys(arranging, True))) as volume:
+        np.testing.assert_array_equal(volume.slab(3, 8), VOXELS[3:8])
+
+
+@pytest.mark.parametrize("code", [1, 32015])
+def test_what_is_shuffled_after_it_was_packed_is_refused(code, tmp_path):
+    """The first bytes of such a chunk are not those of what was packed."""
+    path = packed_by_hand(tmp_path / "a.h5", (code, 3), (2, 2), content=bytes(100))
+    with pytest.raises(FormatError, match="is shuffled after it was packed"), open_volume(path, spacing=SPACING):
         pass
 
 
