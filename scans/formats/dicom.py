@@ -21,7 +21,14 @@ from pydicom.pixels.utils import pixel_array
 from scans.formats.dicom_frames import FRAME_TAGS, frame_headers, require_stack
 from scans.formats.dicom_geometry import SlicePlace, check_steps, frame_of_slices, same_pixels
 from scans.formats.dicom_order import ORDER_TAGS, SliceNumbers, in_order, require_all
-from scans.formats.dicom_pixels import META_BYTES, require_readable_syntax, require_stated_size, with_transfer_syntax
+from scans.formats.dicom_pixels import (
+    META_BYTES,
+    hold_one_frame,
+    packed_frames,
+    require_readable_syntax,
+    require_stated_size,
+    with_transfer_syntax,
+)
 from scans.formats.entries import Entries
 from scans.formats.errors import GREY_VALUES, WHOLE_FILE, FormatError, guarded, silence
 from scans.formats.polarity import inverted
@@ -182,6 +189,8 @@ class _DicomSource:
     """Slices whose low values are bright, within their bits: grey values, and not labels."""
     kept: dict[str, pydicom.Dataset] = field(default_factory=dict, repr=False, compare=False)
     """By its name, the file of many frames that was read last."""
+    packed: dict[str, list[bytes]] = field(default_factory=dict, repr=False, compare=False)
+    """By its name, the frames of that file, where they are packed."""
 
     @property
     def shape(self) -> Triple:
@@ -210,6 +219,7 @@ class _DicomSource:
         if one.file in self.kept:
             return self.kept[one.file]
         self.kept.clear()
+        self.packed.clear()
         with guarded(self.entries.path / one.file, "reading the slice"), self.entries.open(one.file) as file:
             content = with_transfer_syntax(pydicom.dcmread(file, force=True))
         if one.frames > 1:
@@ -228,8 +238,14 @@ class _DicomSource:
 
     def _pixels(self, one: _Slice, content: pydicom.Dataset) -> NDArray[Any]:
         try:
-            require_stated_size(content, one.size, frame=one.frame, frames=one.frames)
-            return pixel_array(content, index=one.frame)
+            frame, frames = one.frame, one.frames
+            if frames > 1 and content.file_meta.TransferSyntaxUID.is_encapsulated:
+                if one.file not in self.packed:
+                    self.packed[one.file] = packed_frames(content, frames)
+                hold_one_frame(content, self.packed[one.file][frame])
+                frame, frames = 0, 1
+            require_stated_size(content, one.size, frame=frame, frames=frames)
+            return pixel_array(content, index=frame)
         except Exception as error:
             reason = " ".join(str(error).split())[:200]
             raise FormatError(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pydicom
-from pydicom.encaps import generate_frames, get_frame
+from pydicom.encaps import encapsulate, generate_frames, get_frame
 from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from pydicom.valuerep import EXPLICIT_VR_LENGTH_32
 
@@ -63,6 +63,28 @@ def with_transfer_syntax(content: pydicom.Dataset) -> pydicom.Dataset:
         plain = ImplicitVRLittleEndian if implicit else ExplicitVRLittleEndian
         content.file_meta.TransferSyntaxUID = plain if little else ExplicitVRBigEndian
     return content
+
+
+def packed_frames(content: pydicom.Dataset, frames: int) -> list[bytes]:
+    """The frames of a file that has packed them, told apart once: to look for one goes through all that are before it.
+
+    Raises ValueError where the file holds another number of them.
+    """
+    table = content.get("ExtendedOffsetTable")
+    extended = None if table is None else (table, content.ExtendedOffsetTableLengths)
+    found = list(generate_frames(content.PixelData, number_of_frames=frames, extended_offsets=extended))
+    if len(found) != frames:
+        raise ValueError(f"the file states {_count(frames)}, holds {len(found)}")
+    return found
+
+
+def hold_one_frame(content: pydicom.Dataset, packed: bytes) -> None:
+    """Makes of a file of many frames one that holds this frame alone."""
+    for name in ("ExtendedOffsetTable", "ExtendedOffsetTableLengths"):
+        if name in content:
+            del content[name]
+    content.NumberOfFrames = 1
+    content.PixelData = encapsulate([packed], has_bot=False)
 
 
 def require_stated_size(content: pydicom.Dataset, size: tuple[int, int], *, frame: int, frames: int) -> None:

@@ -7,8 +7,11 @@ from pathlib import Path
 
 import numcodecs
 import numpy as np
+import pydicom
 import pytest
 import zarr
+from pydicom.encaps import encapsulate
+from pydicom.uid import RLELossless
 
 import scans.formats
 from scans.formats import FormatError, open_volume, verify
@@ -24,17 +27,17 @@ def read(path):
         return volume.read()
 
 
-def steps(path):
-    """Calls within the readers while a file is opened and read slice by slice."""
+def steps(path, within=FORMATS, spacing=None):
+    """Calls from files of that name while a file is opened and read slice by slice."""
     count = 0
 
     def called(frame, event, _):
         nonlocal count
-        count += event == "call" and frame.f_code.co_filename.startswith(FORMATS)
+        count += event in ("call", "c_call") and within in frame.f_code.co_filename
 
     sys.setprofile(called)
     try:
-        with open_volume(path) as volume:
+        with open_volume(path, spacing=spacing) as volume:
             verify(volume, slab_slices=1)
     finally:
         sys.setprofile(None)
@@ -85,4 +88,22 @@ def test_a_dicom_slice_costs_the_same_in_any_series(tmp_path, dicom_slice):
             place = {"ImagePositionPatient": [0, 0, index]}
             dicom_slice(tmp_path / str(count) / f"{index}.dcm", np.zeros((4, 4), np.int16), **place)
         costs.append(steps(tmp_path / str(count)))
+    assert costs[1] < 2.5 * costs[0]
+
+
+def test_a_packed_frame_costs_the_same_in_any_file(tmp_path, dicom_slice):
+    """Of twice as many frames in one file, whose places no table states, twice the work."""
+    costs, frame = [], (1).to_bytes(4, "little") + (64).to_bytes(4, "little") + bytes(56) + b"\xf1\x07"
+    for count in (60, 120):
+        packed = {"PixelData": encapsulate([frame] * count, has_bot=False), "NumberOfFrames": count}
+        eight = {"BitsAllocated": 8, "BitsStored": 8, "HighBit": 7}
+        path = dicom_slice(tmp_path / f"{count}.dcm", np.zeros((4, 4), np.uint8), **eight)
+        content = pydicom.dcmread(path)
+        content.file_meta.TransferSyntaxUID = RLELossless
+        for name, value in packed.items():
+            setattr(content, name, value)
+        content.save_as(path)
+        with open_volume(path, spacing=Spacing(1.0, 0.5, 0.25)) as volume:
+            assert (volume.read() == 7).all()
+        costs.append(steps(path, "/pydicom/encaps.py", Spacing(1.0, 0.5, 0.25)))
     assert costs[1] < 2.5 * costs[0]
