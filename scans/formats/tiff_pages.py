@@ -21,8 +21,9 @@ def is_tiff(start: bytes) -> bool:
 def count_pages(path: Path, file: BinaryIO) -> int:
     """The number of pages, from the chain of their directories.
 
-    Raises FormatError if the chain leaves the file, as it does where the file is cut, or comes back to an earlier page.
-    Libraries end the chain there instead, without a word.
+    Raises FormatError if the chain leaves the file, as it does where the file is cut, or comes back to an earlier page:
+    libraries end the chain there instead, without a word. Directories that lie over each other, all of whose entries
+    would be read for each page, take more bytes than the file has, and are refused as well.
     """
     start = file.read(16)
     order = "<" if start[:2] == b"II" else ">"
@@ -31,6 +32,7 @@ def count_pages(path: Path, file: BinaryIO) -> int:
     size = file.seek(0, 2)
     (offset,) = struct.unpack_from(offset_format, start, 8 if big else 4)
     seen: set[int] = set()
+    entries = 0
     while offset:
         count = _number(file, offset, count_format)
         end = None if count is None else offset + struct.calcsize(count_format) + count * entry_bytes
@@ -38,6 +40,10 @@ def count_pages(path: Path, file: BinaryIO) -> int:
         if following is None or offset in seen:
             raise FormatError(path, f"damaged or truncated: the TIFF ends after page {len(seen)}", WHOLE_FILE)
         seen.add(offset)
+        entries += count or 0
+        if entries * entry_bytes > size:
+            found = f"damaged: the first {len(seen)} pages have {entries} entries in {size} bytes"
+            raise FormatError(path, found, WHOLE_FILE)
         if len(seen) > _MOST_PAGES:
             raise FormatError(path, f"a TIFF of more than {_MOST_PAGES} pages", f"at most {_MOST_PAGES} slices")
         offset = following

@@ -1,6 +1,7 @@
 """Metadata of a few bytes may announce any number of parts: chunks, levels, planes. Each is refused by its number."""
 
 import json
+import struct
 import zipfile
 
 import h5py
@@ -139,6 +140,20 @@ def test_planes_that_ome_claims_again_and_again_are_refused(inside, claimed, tmp
     """50 times all 30 pages, in each way of saying so."""
     with pytest.raises(FormatError, match=f"states {claimed} slices, holds 30"):
         read(ome_tiff(tmp_path / "a.ome.tif", inside), MM)
+
+
+def test_directories_that_lie_over_each_other_are_refused(tmp_path):
+    """Each of 200 begins 12 bytes after the one before, and has all entries that follow."""
+    pages, entries = 200, 300
+    content = bytearray(8 + 12 * (pages + entries) + 64)
+    content[:8] = struct.pack("<2sHI", b"II", 42, 8)
+    for page in range(pages):
+        at = 8 + 12 * page
+        struct.pack_into("<H", content, at, entries)
+        struct.pack_into("<I", content, at + 2 + 12 * entries, at + 12 if page + 1 < pages else 0)
+    (tmp_path / "a.tif").write_bytes(content)
+    with pytest.raises(FormatError, match=r"the first 2 pages have 600 entries in 6072 bytes"):
+        read(tmp_path / "a.tif", MM)
 
 
 def test_sizes_that_ome_claims_are_refused_before_room_is_made_for_them(tmp_path):
