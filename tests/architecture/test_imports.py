@@ -84,7 +84,7 @@ def test_imports_run_in_the_directions_of_the_design() -> None:
         ),
         ("ricefish/__init__.py", "import onnxruntime", "the client needs neither the server nor an inference engine"),
         ("serving/__init__.py", "import onnxruntime", "only serving.inference.runtime imports onnxruntime"),
-        ("training/params.py", "import mlflow", "only training.tracking.runs imports mlflow"),
+        ("training/params.py", "import mlflow", "only training.tracking imports mlflow"),
         ("serving/storage/scratch.py", "import serving.queue.jobs", SERVING_LAYERS),
         ("serving/observability/logs.py", "import serving.models.served", SERVING_LAYERS),
         ("serving/segmentation/judge.py", "import serving.intake.limits", SERVING_LAYERS),

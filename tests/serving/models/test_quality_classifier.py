@@ -261,10 +261,11 @@ def test_a_model_with_a_damaged_classifier_is_refused(
 def test_the_command_says_what_is_unusual(
     judging: RunningServer, example: Example, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """On stderr, a line for each warning with what was found and expected."""
+    """On stderr, after the scan's id, a line for each warning with what was found and expected."""
     with Client(judging.url) as client:
         segment(client, example.path, tmp_path / "out.nii.gz", fresh=True)
-    lines = capsys.readouterr().err.splitlines()
+    named, *lines = capsys.readouterr().err.splitlines()
+    assert named.startswith("scan ")
     assert [line.partition(" ")[0] for line in lines] == ["warning:"] * 2
     assert "such a spacing along z and y and x (1.5, 0.756637, 0.5 mm (z, y, x); expected: " in lines[0]
     assert "slices with organs bad (1.00; expected: at most 0.5)" in lines[1]
