@@ -6,6 +6,7 @@ that the document has: its status, its content type, its headers and its schema.
 
 from __future__ import annotations
 
+import itertools
 import json
 import random
 import re
@@ -44,6 +45,7 @@ CONFORMANCE = [
 ]
 """Those of schemathesis's checks that compare an answer with the document."""
 _PART_OF_UPLOAD = "application/offset+octet-stream"
+_MOST_ROUNDS = 10
 _SECONDS = 20.0
 _NAME = re.compile(r"\W+")
 
@@ -102,6 +104,7 @@ class _Calls:
     arena: Arena
     url: str
     identities: list[Identity]
+    _seed: int = 0
 
     def make(self, calls: int) -> None:
         owner = next(one for one in self.identities if one.name == "owner")
@@ -114,18 +117,21 @@ class _Calls:
             each = max(1, -(-calls // len(rounds)))
             random.Random(self.arena.seed).shuffle(rounds)  # noqa: S311 - not for secrets
             scan_id = ""
-            for operation, identity, mode in rounds:
+            for turn, (operation, identity, mode) in enumerate(
+                itertools.cycle(rounds)
+            ):  # many have fewer calls to make
                 if self.tally.counts["calls"] >= calls:
                     break
                 scan_id = scan_id if scan_id and specimens.wait(http, scan_id) else specimens.post(http, scan)
                 specimens.wait(http, scan_id)
+                self._seed = self.arena.seed + turn // len(rounds)
                 self._generate(operation, identity, mode, each, scan_id)
                 self.arena.say(f"{self.tally.counts['calls']} of {calls} calls, {self.tally.found} findings")
 
     def _generate(self, operation: Any, identity: Identity, mode: GenerationMode, each: int, scan_id: str) -> None:
         given_path = {"path_parameters": {"scan_id": scan_id}} if "{scan_id}" in operation.path else {}
 
-        @seed(self.arena.seed)
+        @seed(self._seed)
         @settings(
             max_examples=each,
             database=None,
