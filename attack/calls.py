@@ -117,9 +117,8 @@ class _Calls:
             each = max(1, -(-calls // len(rounds)))
             random.Random(self.arena.seed).shuffle(rounds)  # noqa: S311 - not for secrets
             scan_id = ""
-            for turn, (operation, identity, mode) in enumerate(
-                itertools.cycle(rounds)
-            ):  # many have fewer calls to make
+            again = itertools.chain.from_iterable(itertools.repeat(rounds, _MOST_ROUNDS))  # some have few calls to make
+            for turn, (operation, identity, mode) in enumerate(again):
                 if self.tally.counts["calls"] >= calls:
                     break
                 scan_id = scan_id if scan_id and specimens.wait(http, scan_id) else specimens.post(http, scan)

@@ -64,7 +64,7 @@ class ReaderPool:
         """What `verification.verify` gives for the same, and raises.
 
         Where there are several readers, one is kept for volumes that `limits` allow to be light only, and one for
-        others than this `owner`.
+        others than this `owner`; None: there are no keys.
 
         Raises FormatError, too, for a file that takes too much memory or time, or ends its reader, and ReaderFailed.
         """
@@ -117,7 +117,7 @@ class ReaderPool:
 
 
 class _Places:
-    """Who may use a reader: of several, nobody has all, and heavy volumes have not all."""
+    """Who may use a reader: of several, no owner has all, and heavy volumes have not all."""
 
     def __init__(self, most: int) -> None:
         self._most = most
@@ -140,8 +140,8 @@ class _Places:
                 self._changed.notify_all()
 
     def _is_free(self, owner: str | None, *, heavy: bool) -> bool:
-        share = self._used[owner] < self._share and (not heavy or self._heavy < self._share)
-        return share and self._used.total() < self._most
+        share = owner is None or self._used[owner] < self._share  # without keys there are no others
+        return share and (not heavy or self._heavy < self._share) and self._used.total() < self._most
 
     def _count(self, owner: str | None, change: int, *, heavy: bool) -> None:
         self._used[owner] += change

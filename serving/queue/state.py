@@ -72,9 +72,7 @@ def whole(row: Row[Any]) -> Iterator[str]:
     try:
         yield of
     except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise NoteDamaged(
-            f"what was noted of {of} is damaged: {reason(error)}; restore the database from its backup"
-        ) from error
+        raise NoteDamaged(of, reason(error)) from error
 
 
 def scan_of(row: Row[Any]) -> Scan:

@@ -16,6 +16,10 @@ _DIGITS = 8
 class NoteDamaged(DataDamaged):
     """A row of the database, or a small file, is not what was written there."""
 
+    def __init__(self, of: str, why: str) -> None:
+        """What was noted, as in "scan 12", and what is wrong with it."""
+        super().__init__(f"what was noted of {of} is damaged: {why}; restore the database from its backup")
+
 
 def sealed(content: Any) -> str:
     """JSON, and the CRC-32 of it."""
@@ -33,9 +37,7 @@ def unsealed(text: str, *, of: str) -> Any:
             return json.loads(content)
         return json.loads(text)
     except (ValueError, TypeError, AttributeError) as error:  # the latter two of what is no text at all
-        raise NoteDamaged(
-            f"what was noted of {of} is damaged: {error}; restore the database from its backup"
-        ) from error
+        raise NoteDamaged(of, str(error)) from error
 
 
 def _crc32(text: str) -> str:

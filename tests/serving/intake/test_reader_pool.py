@@ -140,8 +140,9 @@ def test_a_file_that_takes_too_much_memory_is_refused(pool: ReaderPool, tmp_path
 class Stuck:
     """A file is read that never comes, a pipe, until something ends that."""
 
-    def __init__(self, pool: ReaderPool, folder: Path) -> None:
+    def __init__(self, pool: ReaderPool, folder: Path, **more: object) -> None:
         self.path = folder / "pipe"
+        self._more = more
         os.mkfifo(self.path)
         self._pool = pool
         self._raised: list[Exception] = []
@@ -150,7 +151,7 @@ class Stuck:
 
     def _read(self) -> None:
         try:
-            self._pool.verify(self.path, **asked(self.path.parent))
+            self._pool.verify(self.path, **{**asked(self.path.parent), **self._more})
         except (FormatError, ReaderFailed) as error:
             self._raised.append(error)
 
@@ -159,6 +160,21 @@ class Stuck:
         self._thread.join(30)
         (error,) = self._raised
         return error
+
+
+def test_no_owner_has_every_reader(tmp_path: Path) -> None:
+    """Ada's files are stuck in all that she may use; Bob's is read. Without keys there are no others to wait."""
+    limits = Limits(tmp_path, None).of_scan(1 << 20, light_voxels=1 << 20)
+    pool = ReaderPool(most=2, memory_bytes=MEMORY, stall_seconds=60.0)
+    stuck = []
+    for number in range(2):
+        (tmp_path / str(number)).mkdir()
+        stuck.append(Stuck(pool, tmp_path / str(number), limits=limits, owner="ada"))
+    time.sleep(1.0)
+    bobs = {**asked(tmp_path), "limits": limits, "owner": "bob"}
+    assert pool.verify(nifti(tmp_path / "fish.nii"), **bobs).shape == (7, 8, 9)
+    pool.close()
+    assert all(isinstance(one.ended(), ReaderFailed) for one in stuck)
 
 
 def test_a_file_that_crashes_its_reader_is_refused(others: set[int], tmp_path: Path) -> None:
