@@ -10,6 +10,7 @@ notes of what references meant let a server start while the registry is down.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import hashlib
 import logging
 import os
@@ -98,14 +99,17 @@ class ModelCache:
                 continue
             if (damage := _damage(place)) is not None:
                 yield place.name, damage
-        for note in sorted(self._references.glob("*.json")) if self._references.is_dir() else ():
-            if Note.read(note) is None:
-                yield f"{REFERENCES_DIR}/{note.name}", "it is not what was noted"
+        notes = self._notes()
+        for name, note in notes.items():
+            if note is None:
+                yield f"{REFERENCES_DIR}/{name}", "it is not what was noted"
+        named = {other for note in notes.values() if note is not None for other in note.beside}
+        for name in sorted(named - set(notes)):
+            yield f"{REFERENCES_DIR}/{name}", "it is gone: another note names it"
 
     def noted_models(self) -> set[str]:
         """Names of the models that the notes say something of."""
-        files = self._references.glob("*.json") if self._references.is_dir() else ()
-        return {kept.identity.name for note in map(Note.read, files) if note is not None for kept in note.versions}
+        return {kept.identity.name for note in self._notes().values() if note is not None for kept in note.versions}
 
     def note(self, reference: str) -> Note | None:
         """What a reference meant, the latest version first; None where nothing is known of it."""
@@ -118,7 +122,8 @@ class ModelCache:
         name = Note.filename(reference)
         before = Note.read(self._references / name)
         note = Note(reference, (version,), time.time()) if before is None else before.then(version)
-        note.write(self._references / name)
+        beside = tuple(other for other in self._notes() if other != name)
+        dataclasses.replace(note, beside=beside).write(self._references / name)
         self._elsewhere.keep_reference(name)
 
     def known(self, reference: str, registered: RegisteredVersion) -> ModelIdentity | None:
@@ -152,14 +157,18 @@ class ModelCache:
 
     def _protected(self) -> set[str]:
         self._elsewhere.fetch_references()
-        files = self._references.glob("*.json") if self._references.is_dir() else ()
-        notes = [note for note in map(Note.read, files) if note is not None]
         return {
             kept.identity.key
-            for note in notes
+            for note in self._notes().values()
+            if note is not None
             if time.time() - note.confirmed_seconds < _NOTE_SECONDS
             for kept in note.versions[:_PROTECTED]
         }
+
+    def _notes(self) -> dict[str, Note | None]:
+        """All notes by file name; None for one that cannot be understood."""
+        files = sorted(self._references.glob("*.json")) if self._references.is_dir() else ()
+        return {file.name: Note.read(file) for file in files}
 
     def _copy(self, files: Mapping[str, Path], kept: Path) -> None:
         self._folder.mkdir(parents=True, exist_ok=True)

@@ -37,6 +37,8 @@ class Note:
     """The present one first."""
     confirmed_seconds: float
     """When a server last meant it, seconds since 1970."""
+    beside: tuple[str, ...] = ()
+    """Names of the other notes that lay beside it, so that one that is lost is missed."""
 
     def then(self, version: KeptVersion) -> Note:
         """The same, once the reference means that version."""
@@ -63,7 +65,9 @@ class Note:
             if content["schema"] != _SCHEMA:
                 return None
             versions = tuple(_kept(version) for version in content["versions"])
-            return cls(str(content["reference"]), versions, float(content["confirmed_seconds"])) if versions else None
+            beside = tuple(map(str, content.get("beside", ())))
+            confirmed = float(content["confirmed_seconds"])
+            return cls(str(content["reference"]), versions, confirmed, beside) if versions else None
         except (OSError, DataDamaged, ValueError, KeyError, TypeError):
             return None
 

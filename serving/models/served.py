@@ -125,6 +125,8 @@ class Models:
         """
         places = tuple(self._begun(one) for one in dict.fromkeys((reference, *beside)))
         _check_names(places)
+        for place in places[:-1]:  # the last one's note names all others, and these do not name it yet
+            self._remember(place)
         with self._lock:
             self._places = places
         return self.current

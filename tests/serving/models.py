@@ -18,7 +18,9 @@ ORGANS = OrganMap.from_mapping({1: "heart", 2: "eye"})
 GOLDEN_WINDOW = Window(0.0, 100.0)
 
 
-def write_model(folder: Path, *, rounds: int = 0, thresholds: Sequence[float] = (0.4, 0.7)) -> Path:
+def write_model(
+    folder: Path, *, name: str = "thresholds", rounds: int = 0, thresholds: Sequence[float] = (0.4, 0.7)
+) -> Path:
     """A model folder: background below the first threshold of the normalised grey value, heart, eye above the second.
 
     `rounds` 31 x 31 convolutions that change nothing make it slow.
@@ -27,7 +29,7 @@ def write_model(folder: Path, *, rounds: int = 0, thresholds: Sequence[float] = 
     onnx.save(threshold_model(rounds=rounds, thresholds=thresholds), folder / MODEL_FILE)
     golden = np.tile(np.linspace(-20, 120, 48, dtype=np.float32), (40, 1))
     manifest = ModelManifest(
-        name="thresholds",
+        name=name,
         kind="segmentation",
         organs=ORGANS,
         intensity=IntensityRule(lower_percentile=0.0, upper_percentile=100.0),

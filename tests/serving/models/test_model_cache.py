@@ -55,6 +55,22 @@ def test_a_reference_is_remembered_by_another_process(tmp_path: Path) -> None:
     assert _cache(tmp_path).note("models:/ricefish@candidate") is None
 
 
+@pytest.mark.parametrize("lost", [0, 1])
+def test_a_note_that_is_gone_is_missed_by_the_others(tmp_path: Path, lost: int) -> None:
+    """Though both mean models of one name, until what is served is noted again."""
+    references = [
+        str(write_model(tmp_path / f"model-{n}", thresholds=(0.1, 0.2 + n / 100), name=f"m{n}")) for n in (1, 2)
+    ]
+    models = _models(tmp_path)
+    models.serve(*references)
+    assert list(_cache(tmp_path).damaged()) == []
+    name = Note.filename(references[lost])
+    (tmp_path / "kept" / "references" / name).unlink()
+    assert list(_cache(tmp_path).damaged()) == [(f"references/{name}", "it is gone: another note names it")]
+    models.serve(*references)
+    assert list(_cache(tmp_path).damaged()) == []
+
+
 def test_a_version_is_known_by_what_the_registry_says_of_it(tmp_path: Path) -> None:
     """A number that was given anew, to a model registered at another time, is another version."""
     version = _added(tmp_path, 1)
