@@ -1,4 +1,4 @@
-"""Which patches are learnt from: batches that depend on seed and step alone, cut from slices that are read one by one.
+"""Which patches are learnt from: batches that stage, seed and step alone decide, cut from slices read one by one.
 
 The batch of a step is the same whatever the number of worker processes, and the patches of a step are the same
 whatever the number of training processes that share them; so training can go on from any step.
@@ -21,6 +21,7 @@ from training.command import StageError
 from training.data.prepared import SliceReader, VolumeRecord, shard_slices
 from training.data.pseudo_labels import KeptSlice
 from training.learning.augmentation import Pose, change_grey_values, draw_linear
+from training.learning.randomness import patch_generator
 from training.params import Augmentation, Sampling
 
 
@@ -122,6 +123,8 @@ class PatchBatches(Dataset[Batch]):
     augmentation: Augmentation
     batch_size: int
     """Patches in a step, over all processes."""
+    stage: str
+    """Name of the training: another one with the same seed draws other patches."""
     seed: int
     rank: int = 0
     world_size: int = 1
@@ -138,7 +141,7 @@ class PatchBatches(Dataset[Batch]):
 
     def __getitem__(self, step: int) -> Batch:
         patches = range(self.rank, self.batch_size, self.world_size)
-        pairs = [self._patch(np.random.default_rng([self.seed, step, patch])) for patch in patches]
+        pairs = [self._patch(patch_generator(self.stage, self.seed, step=step, patch=patch)) for patch in patches]
         images, labels = zip(*pairs, strict=True)
         return Batch(torch.from_numpy(np.stack(images)).unsqueeze(1), torch.from_numpy(np.stack(labels)))
 

@@ -26,7 +26,7 @@ class Teaching:
     """All that the weights of one Teacher depend on."""
 
     name: str
-    """Of the progress bar and of the resume file."""
+    """Of the progress bar and of the resume file; the patches that are drawn depend on it."""
     volumes: tuple[VolumeRecord, ...]
     """Labelled volumes to learn from."""
     organs: OrganMap
@@ -66,6 +66,7 @@ class Teaching:
             sampling=recipe.sampling,
             augmentation=recipe.augmentation,
             batch_size=recipe.schedule.batch_size,
+            stage=self.name,
             seed=self.seed,
             rank=processes.rank,
             world_size=processes.world_size,

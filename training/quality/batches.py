@@ -16,6 +16,7 @@ from scans.intensity import Window
 from scans.organs import OrganMap
 from training.data.prepared import SliceReader
 from training.learning.augmentation import Pose, change_grey_values, draw_linear
+from training.learning.randomness import patch_generator
 from training.params import Augmentation
 from training.quality.classifier_input import classifier_input
 from training.quality.examples import Example, MaskReader
@@ -77,13 +78,15 @@ class QualityBatches(Dataset[QualityBatch]):
     organ_map: OrganMap
     augmentation: Augmentation
     batch_size: int
+    stage: str
+    """Name of the training: another one with the same seed draws other examples."""
     seed: int
 
     def __getitem__(self, step: int) -> QualityBatch:
         shown, good = [], []
         kinds = self._kinds()
         for number in range(self.batch_size):
-            rng = np.random.default_rng([self.seed, step, number])
+            rng = patch_generator(self.stage, self.seed, step=step, patch=number)
             position = int(rng.choice(kinds[int(rng.integers(len(kinds)))]))
             shown.append(augmented(self.resized[position], self.augmentation, organs=self.organ_map, rng=rng))
             good.append(float(self.resized.examples[position].good))

@@ -110,6 +110,7 @@ class Learning:
             organ_map=self.catalogue.organs,
             augmentation=self.section.augmentation,
             batch_size=schedule.batch_size,
+            stage="train_classifier",
             seed=self.seed,
         )
         plan = Plan(

@@ -128,6 +128,7 @@ def _batches(
         sampling=section.sampling,
         augmentation=section.augmentation,
         batch_size=section.schedule.batch_size,
+        stage="train_student",
         seed=seed,
         rank=ranks.rank,
         world_size=ranks.world_size,

@@ -1,4 +1,4 @@
-"""Batches depend on seed and step alone, show what was asked for, and read no more than single slices."""
+"""Batches depend on stage, seed and step alone, show what was asked for, and read no more than single slices."""
 
 import pickle
 from dataclasses import replace
@@ -31,6 +31,7 @@ def batches_of(root: Path, *, crop: int = 16, organ_share: float = 0.5, megabyte
         sampling=Sampling(crop=crop, organ_share=organ_share, cache_megabytes=megabytes),
         augmentation=NONE,
         batch_size=4,
+        stage="train_teacher",
         seed=1,
     )
 
@@ -53,6 +54,17 @@ def test_a_step_has_one_batch_whatever_was_drawn_before(batches: PatchBatches, t
     assert same(in_order[7], elsewhere[7])
     assert not same(in_order[7], in_order[6])
     assert not same(in_order[7], replace(augmented, seed=2)[7])
+
+
+@pytest.mark.parametrize("stage", ["train_student", "train_control", "label_quality_fold_1"])
+def test_another_stage_with_the_same_seed_draws_other_patches(batches: PatchBatches, stage: str) -> None:
+    """No patch of its steps is one of the first stage's, and two processes share the same patches as one draws."""
+    first, other = replace(batches, augmentation=ALL), replace(batches, augmentation=ALL, stage=stage)
+    drawn = {patch.numpy().tobytes() for step in range(3) for patch in first[step].images}
+    assert not any(patch.numpy().tobytes() in drawn for step in range(3) for patch in other[step].images)
+    assert same(other[2], pickle.loads(pickle.dumps(other))[2])  # noqa: S301 - how a worker process gets it
+    second = replace(other, rank=1, world_size=2)[2]
+    assert same(second, Batch(other[2].images[1::2], other[2].labels[1::2]))
 
 
 def test_processes_that_train_together_share_the_batch_of_one(batches: PatchBatches) -> None:

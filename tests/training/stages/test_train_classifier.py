@@ -213,9 +213,10 @@ def test_good_and_bad_are_drawn_as_often(tmp_path: Path) -> None:
     images, masks = SliceReader(tmp_path / "prepared", cache_megabytes=1), MaskReader(tmp_path / "examples")
     windows = {e.volume_id: WINDOW for e in of_one}
     resized = ResizedExamples(of_one, images, masks, windows, organs=3, side=40)
-    batches = QualityBatches(resized, ORGANS, NO_CHANGE, batch_size=64, seed=3)
+    batches = QualityBatches(resized, ORGANS, NO_CHANGE, batch_size=64, stage="train_classifier", seed=3)
     first, again = batches[5], batches[5]
     assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
+    assert not torch.equal(first.good, replace(batches, stage="another")[5].good)
     assert first.slices.shape == (64, 1, 40, 40)
     assert first.masks.shape == (64, 3, 40, 40)
     assert 20 < int(first.good.sum()) < 44
