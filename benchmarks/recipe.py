@@ -82,7 +82,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--budgets", type=int, nargs="+", default=list(BUDGETS), help="labelled volumes (Table 1)")
     parser.add_argument("--profile", help="profile of params.yaml (default: the active one)")
     parser.add_argument("--raw", type=Path, help="folder of raw volumes (default: that of params.yaml)")
-    parser.add_argument("--seed", type=int, help="seed (default: the profile's)")
+    parser.add_argument("--seed", type=int, help="seed of weights and patches (default: the profile's)")
+    parser.add_argument("--data-seed", type=int, help="seed of the data (default: the profile's)")
     try:
         effort = effort_of(parser, arguments, least={"rows": ["supervised", "control"]})
         _measure(effort)
@@ -93,9 +94,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _measure(effort: Effort) -> None:
     given = effort.options
     variant = clone.active_variant(profile=given.profile, raw_dir=given.raw)
-    variant = dataclasses.replace(variant, smallest=effort.quick)
-    if given.seed is not None:
-        variant = dataclasses.replace(variant, changes={"seed": given.seed})
+    seeds = {"seed": given.seed, "prepare.seed": given.data_seed}
+    changes = {address: seed for address, seed in seeds.items() if seed is not None}
+    variant = dataclasses.replace(variant, smallest=effort.quick, changes=changes)
     names = [name for name in given.rows if name != "budgets"]
     Recipe(effort, variant).measure(names, given.budgets if "budgets" in given.rows else [])
 

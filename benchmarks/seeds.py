@@ -2,9 +2,10 @@
 
     python -m benchmarks.seeds --seeds 1 2 3 4 5
 
-A seed decides the fish and the first weights. Beside Teacher and Student stands the control: the Teacher trained on for
-the Student's steps, on labelled slices alone. Runs up to stage evaluate, one seed after the other; what Student and
-control have in common runs once. Writes benchmarks/results/seeds.json and prints a table.
+A seed decides the fish (on a raw data set: which volumes are held out), the weights and the patches; with --data-seed N
+the data are the same for all seeds. Beside Teacher and Student stands the control: the Teacher trained on for the
+Student's steps, on labelled slices alone. Runs up to stage evaluate, one seed after the other; what Student and control
+have in common runs once. Writes benchmarks/results/seeds.json and prints a table.
 """
 
 from __future__ import annotations
@@ -38,25 +39,30 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Command line; exit code 1 with a message where a run fails."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.seeds", description="Teacher and Student over seeds")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3, 4, 5], help="seeds (default: 1 2 3 4 5)")
+    parser.add_argument("--data-seed", type=int, help="seed of the data of every run (default: each seed's own data)")
     parser.add_argument("--profile", default="demo", help="profile of params.yaml (default: demo)")
     parser.add_argument("--raw", type=Path, default=PHANTOMS, help="folder of raw volumes (default: the phantoms')")
     try:
         effort = effort_of(parser, arguments, least={"seeds": [1]})
         given = effort.options
         variant = clone.active_variant(profile=given.profile, raw_dir=given.raw)
-        measure(given.seeds, dataclasses.replace(variant, smallest=effort.quick), effort)
+        fixed = {} if given.data_seed is None else {"prepare.seed": given.data_seed}
+        measure(given.seeds, dataclasses.replace(variant, smallest=effort.quick, changes=fixed), effort)
     except clone.BenchmarkError as error:
         raise SystemExit(f"seeds: {error}") from None
 
 
 def measure(seeds: Sequence[int], variant: clone.Variant, effort: Effort) -> None:
-    """Runs every seed and prints the table. Raises BenchmarkError if a run fails; rows before it are kept."""
+    """Runs every seed and prints the table. Raises BenchmarkError if a run fails; rows before it are kept.
+
+    Every run's data are those of its seed, unless the variant has a `prepare.seed`.
+    """
     console = Console()
     rows: list[dict[str, Any]] = []
     for seed in seeds:
         console.print(f"seed {seed} ({len(rows) + 1} of {len(seeds)}) ...", highlight=False)
         rows.append(_row(seed, variant))
-        about = {"profile": variant.profile, "differences": differences(rows)}
+        about = {"profile": variant.profile, "changes": dict(variant.changes), "differences": differences(rows)}
         path = effort.write("seeds", rows=rows, about=about)
     console.print(table(rows))
     for line in _said(rows):
@@ -65,7 +71,7 @@ def measure(seeds: Sequence[int], variant: clone.Variant, effort: Effort) -> Non
 
 
 def _row(seed: int, variant: clone.Variant) -> dict[str, Any]:
-    changes = {**variant.changes, "seed": seed}
+    changes = {"prepare.seed": seed, **variant.changes, "seed": seed}
     name = f"{variant.profile}-seed-{seed}"
     outcome = clone.evaluate(dataclasses.replace(variant, changes=changes), name=name)
     changed = dataclasses.replace(variant, changes={**changes, **ROWS["control"].changes})

@@ -15,7 +15,7 @@ from typing import Annotated
 
 from scans.precision import Precision
 from training.profiles import ParamsError, Stated, parse, read_profile, spread
-from training.ranges import Batch, Count, Name, Number, OptionalName, ProperShare, Range, Share, Side, Weight
+from training.ranges import Batch, Count, Name, Number, OptionalName, ProperShare, Range, Seed, Share, Side, Weight
 
 PARAMS_FILE = Path("params.yaml")
 RESOLVED_FILE = Path("params.resolved.yaml")
@@ -124,6 +124,9 @@ class Prepare:
     `raw_dir` at the top of params.yaml."""
     data_set: OptionalName
     """What models call the data that they are of, however these grow; "": as the raw folder is called."""
+    seed: Seed
+    """Decides which volumes are held out, in which order a label budget takes the others, and which phantoms are made;
+    the `seed` at the top of params.yaml has no say in these."""
     labelled_volumes: Count
     """Training volumes whose labels are used (Table 1: 2, 7, 12, 23); 0: all."""
     validation_share: ProperShare
@@ -263,7 +266,8 @@ class Register:
 class Params:
     """The values of one profile that are in force, in each section all that its stage has."""
 
-    seed: Annotated[int, Range(0, 2**32 - 1)]
+    seed: Seed
+    """Decides weights, patches and what else the stages after prepare draw. The data have their own: `prepare.seed`."""
     prepare: Prepare
     train_teacher: TrainTeacher
     pseudo_label: PseudoLabel

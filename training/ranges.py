@@ -66,6 +66,8 @@ Count = Annotated[int, Range(0, 10_000_000)]
 """How many; 0 has a meaning of its own."""
 Number = Annotated[int, Range(1, 10_000_000)]
 """How many, of which there must be one."""
+Seed = Annotated[int, Range(0, 2**32 - 1)]
+"""Of random numbers."""
 Batch = Annotated[int, Range(1, 65_536)]
 Side = Annotated[int, Range(8, 8192)]
 """Pixels or voxels."""

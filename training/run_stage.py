@@ -39,7 +39,8 @@ class OneProcessOnly(RuntimeError):
 def run_stage(name: str, work: Callable[[Params, StageRun], Report | None], *, shared: bool = False) -> None:
     """Runs a stage in the working directory, which is the repository root, on the active profile of params.yaml.
 
-    `shared`: the processes that torchrun started share the work, and `work` gives None in all but the one that reports.
+    The run's seed is the section's own where it has one, else that at the top. `shared`: the processes that torchrun
+    started share the work, and `work` gives None in all but the one that reports.
     Raises OneProcessOnly, ParamsError, TrackingError before anything is done, and what `work` raises.
     """
     if not shared and (processes := int(os.environ.get("WORLD_SIZE", "1"))) > 1:

@@ -144,6 +144,14 @@ def test_changing_alpha_reruns_from_train_student_on(pipeline: Pipeline) -> None
     assert changes == {"metrics/headline.json": {"answer": {"old": 1, "new": 2, "diff": 1}}}
 
 
+def test_changing_the_seed_makes_no_other_data(pipeline: Pipeline) -> None:
+    """It decides weights and patches; the data have a seed of their own, which no stage after prepare asks for."""
+    pipeline.edit("params.yaml", "seed: 1  # of weights", "seed: 2  # of weights")
+    assert pipeline.repro() == ["resolve", *TRAINING[1:], *FROM_STUDENT]
+    pipeline.edit("params.yaml", "seed: 1  # which", "seed: 2  # which")
+    assert pipeline.repro() == ["resolve", "prepare"]
+
+
 def test_changing_another_profile_reruns_nothing(pipeline: Pipeline) -> None:
     """The numbers of a profile that is not active concern nobody: no value in force is another."""
     before, _, after = (pipeline.root / "params.yaml").read_text().partition("  headneck_ct:")
@@ -162,7 +170,7 @@ def test_changing_what_stages_share_reruns_those_that_have_it(pipeline: Pipeline
 def test_writing_a_value_in_another_way_reruns_nothing(pipeline: Pipeline) -> None:
     """A comment, and 4.0e+0 in the place of 4.0: the values in force are what they were."""
     pipeline.edit("params.yaml", "temperature: 4.0", "temperature: 4.0e+0")
-    pipeline.edit("params.yaml", "seed: 1", "seed: 1  # any")
+    pipeline.edit("params.yaml", "seed: 1  #", "seed: 1  # any")
     assert pipeline.repro() == []
 
 

@@ -98,10 +98,10 @@ def test_seeds_are_run_one_by_one_and_written_down(asked: list[clone.Variant], t
     seeds.measure([3, 4], clone.Variant("demo", Path("data/phantom")), effort(tmp_path))
     control = recipe.ROWS["control"].changes
     assert [variant.changes for variant in asked] == [
-        {"seed": 3},
-        {"seed": 3, **control},
-        {"seed": 4},
-        {"seed": 4, **control},
+        {"prepare.seed": 3, "seed": 3},
+        {"prepare.seed": 3, "seed": 3, **control},
+        {"prepare.seed": 4, "seed": 4},
+        {"prepare.seed": 4, "seed": 4, **control},
     ]
     written = json.loads((tmp_path / "seeds.json").read_text())
     assert (written["commit"], written["profile"]) == ("abc", "demo")
@@ -114,6 +114,12 @@ def test_seeds_are_run_one_by_one_and_written_down(asked: list[clone.Variant], t
         "stages_restored": 1,
     }
     assert seeds.wins(written["rows"]) == 2
+
+
+def test_seeds_may_share_the_data(asked: list[clone.Variant], tmp_path: Path) -> None:
+    """With a seed of the data of their own, the runs differ in weights and patches alone."""
+    seeds.measure([3, 4], clone.Variant("demo", Path("data/phantom"), {"prepare.seed": 7}), effort(tmp_path))
+    assert [(v.changes["prepare.seed"], v.changes["seed"]) for v in asked] == [(7, 3), (7, 3), (7, 4), (7, 4)]
 
 
 def test_a_student_that_is_as_good_as_its_teacher_has_not_won() -> None:

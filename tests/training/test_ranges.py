@@ -173,7 +173,7 @@ def test_values_that_do_not_go_together_are_refused(keys: tuple[str, ...], value
 def test_a_number_beyond_all_digits_is_no_traceback(tmp_path: Path) -> None:
     """Python reads no whole number of more than 4300 digits."""
     path = tmp_path / "params.yaml"
-    path.write_text(PARAMS.read_text().replace("seed: 1", "seed: 1" + "0" * 5000))
+    path.write_text(PARAMS.read_text().replace("\nseed: 1", "\nseed: 1" + "0" * 5000))
     with pytest.raises(ParamsError, match="cannot be read as YAML"):
         load_params(path)
 

@@ -73,11 +73,11 @@ def prepare(params: Params, out: Path = PREPARED_DIR) -> Catalogue:
         wanted = section.phantoms
         if any(wanted.wanted):
             organs = OrganMap.from_yaml(section.raw_dir / "organs.yaml")
-            volumes = _phantoms(wanted, seed=params.seed, organs=organs, out=out)
+            volumes = _phantoms(wanted, seed=section.seed, organs=organs, out=out)
         else:
             raw = discover(section.raw_dir)
-            organs, volumes = raw.organs, _raw_volumes(raw, share=section.validation_share, seed=params.seed, out=out)
-        volumes = _within_budget(volumes, budget=section.labelled_volumes, seed=params.seed)
+            organs, volumes = raw.organs, _raw_volumes(raw, share=section.validation_share, seed=section.seed, out=out)
+        volumes = _within_budget(volumes, budget=section.labelled_volumes, seed=section.seed)
         _warn_of_gaps(volumes, organs)
         catalogue = _catalogue(section, organs=organs, volumes=volumes, out=out)
     except BaseException:
