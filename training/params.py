@@ -130,7 +130,7 @@ class Prepare:
     labelled_volumes: Count
     """Training volumes whose labels are used (Table 1: 2, 7, 12, 23); 0: all."""
     validation_share: ProperShare
-    """Share of the labelled volumes that is held out, 0..1."""
+    """Share of the labelled volumes that is held out, 0..1; of 30 a quarter is 7, halves are rounded down."""
     calibrated: bool
     """Grey values mean the same in every scan (CT): one window, from the labelled organs of the training volumes.
     False: each volume has a window of its own."""

@@ -1,5 +1,6 @@
 """The split into training and validation, and the order of label budgets."""
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -13,6 +14,24 @@ def test_the_split_shows_every_organ_on_both_sides_where_it_can():
         out = held_out(organs, share=0.25, seed=seed)
         assert len(out) == 2
         assert len(out & {"0", "1"}) == 1
+
+
+@pytest.mark.parametrize(
+    ("volumes", "share", "count"),
+    [
+        (30, 0.25, 7),
+        (31, 0.25, 8),
+        (28, 0.25, 7),
+        (2, 0.25, 1),
+        (6, 0.25, 1),
+        (7, 0.25, 2),
+        (50, 0.07, 3),
+        (3, 0.99, 2),
+    ],
+)
+def test_halves_are_rounded_down(volumes, share, count):
+    """30 volumes are divided into 23 and 7, as in the paper; 0.07 of 50 is 3.5 also where floating point has more."""
+    assert len(held_out({str(i): frozenset({1}) for i in range(volumes)}, share=share, seed=1)) == count
 
 
 @settings(max_examples=40, deadline=None)
