@@ -21,6 +21,7 @@ def listed(*command: str, given: str = "") -> list[str]:
 
 
 PAGES = sorted(name for name in listed("ls-files", "--cached", "--others", "--exclude-standard", "*.md"))
+PYTHON = set(listed("ls-files", "--cached", "--others", "--exclude-standard", "*.py"))
 TOP = {path.name for path in ROOT.iterdir()} - {".git", ".venv"}
 
 
@@ -40,6 +41,19 @@ def test_every_path_that_a_page_names_exists(page: str) -> None:
     asked = "\n".join(f"{path.rstrip('/')}\n{path.rstrip('/')}/" for path in sorted(missing))
     ignored = {path.rstrip("/") for path in listed("check-ignore", "--no-index", "--stdin", given=asked)}
     assert {path for path in missing if path.rstrip("/") not in ignored} == set()
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_python_file_that_a_page_names_exists(page: str) -> None:
+    """Also by the end of its path, `queue/leases.py`; and in "`f` in `a/b.py`" the file defines f."""
+    text = (ROOT / page).read_text(encoding="utf-8").partition("\n## 0")[0]
+    new = set(_NEW_IN_EXTENDING.findall(text))
+    ends = {f"/{path}" for path in PYTHON}
+    names = set(re.findall(r"`([\w./-]+\.py)`", text)) - new
+    assert {name for name in names if not any(path.endswith(f"/{name}") for path in ends)} == set()
+    for name, path in re.findall(r"`(\w+)` in\s+`([\w./-]+\.py)`", text):
+        if path in PYTHON:
+            assert re.search(rf"^ *(def|class) {name}\b", (ROOT / path).read_text(encoding="utf-8"), re.MULTILINE), name
 
 
 @pytest.mark.parametrize("page", PAGES)
