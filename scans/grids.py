@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from scans.geometry import Box, Frame, Triple
+from scans.geometry import MOST_SHEAR_DEGREES, Box, Frame, Triple
 
 
 @dataclass(frozen=True)
@@ -84,3 +84,14 @@ def at_right_angles(frame: Frame) -> list[Frame]:
         turned[:3, :3] = axes * sides
         frames.append(Frame.from_affine(turned))
     return frames
+
+
+def of_shear(frame: Frame) -> str:
+    """What to say of a scan whose axes are not at right angles; empty where they are."""
+    if frame.shear_degrees <= MOST_SHEAR_DEGREES:
+        return ""
+    return (
+        f"the axes are {frame.shear_degrees:.2g} degrees off right angles, as of a tilted gantry: nrrd keeps that; of "
+        "nii.gz, ITK (Slicer, ITK-SNAP) sees the nearest place at right angles, nibabel the true one; ome-zarr and tif "
+        "cannot state it"
+    )

@@ -67,8 +67,16 @@ def segment(  # noqa: PLR0917 - typer passes options by name
         ),
     ] = None,
     dataset: Annotated[
-        str | None, typer.Option(help="Name of the data set in an HDF5 file, or array in a Zarr, that holds several.")
+        str | None,
+        typer.Option(
+            help="Name of the data set in an HDF5 file, or array in a Zarr, that holds several; of a TIFF, frames or "
+            "channels, if its slices were saved as such."
+        ),
     ] = None,
+    with_scan: Annotated[
+        bool,
+        typer.Option("--with-scan", help="Have the scan in the output too, with the organs as its labels: OME-Zarr."),
+    ] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace what is at --out already.")] = False,
     authority: Annotated[
         Path | None,
@@ -106,6 +114,7 @@ def segment(  # noqa: PLR0917 - typer passes options by name
                 model=model,
                 version=model_version,
                 dataset=dataset,
+                with_scan=with_scan,
                 force=force,
             )
     except (RicefishError, OSError, ValueError, httpx.InvalidURL) as error:

@@ -22,9 +22,9 @@ from rich.text import Text
 
 from ricefish.cli.output import check_output
 from ricefish.client.client import Client, RicefishError, ScanStatus
-from ricefish.client.parameters import Priority
+from ricefish.client.parameters import Priority, download_parameters
 from ricefish.client.upload_body import Report, upload_bytes
-from scans.formats import download_format, stem
+from scans.formats import stem
 from scans.geometry import Spacing
 from scans.measures.statistics import OrganRow
 
@@ -43,6 +43,7 @@ def segment(
     model: str | None = None,
     version: str | None = None,
     dataset: str | None = None,
+    with_scan: bool = False,
     force: bool = False,
 ) -> list[OrganRow]:
     """Sends a file or folder, waits, fetches the segmentation; gives the organs.
@@ -50,11 +51,13 @@ def segment(
     Draws bars on a terminal's stderr, where the scan's id, notes and warnings go too. Beside a NIfTI it writes
     NAME_labels.txt, the description of its labels that ITK-SNAP imports.
 
-    Before anything is sent it raises FileNotFoundError, ValueError for a suffix of `out` that is no format, and
-    OutputRefused where it could not be written, or where it exists and `force` does not replace it; then RicefishError
-    if the server refuses or the scan does not succeed.
+    `with_scan`: the scan is in the OME-Zarr too, and the organs are its labels.
+
+    Before anything is sent it raises FileNotFoundError, ValueError for a suffix of `out` that is no format, or no
+    OME-Zarr `with_scan`, and OutputRefused where it could not be written, or where it exists and `force` does not
+    replace it; then RicefishError if the server refuses or the scan does not succeed.
     """
-    download_format(out)
+    download_parameters(out, with_scan=with_scan)
     if not path.exists():
         raise FileNotFoundError(f"{path} does not exist")
     wanted = _outputs(out)
@@ -84,7 +87,7 @@ def segment(
     with Progress(*_bytes_columns(), console=console, disable=not console.is_terminal) as bar:
         task = bar.add_task("fetching", total=None)
         replaced = [place for place in wanted if os.path.lexists(place)]
-        client.download(scan.id, out, report=lambda done: bar.update(task, completed=done))
+        client.download(scan.id, out, with_scan=with_scan, report=lambda done: bar.update(task, completed=done))
     for beside in wanted[1:]:
         beside.write_text(client.labels(scan.id), encoding="utf-8")
     for place in replaced:

@@ -25,10 +25,9 @@ from typing import Any, Literal
 import httpx
 
 from ricefish.client.connection import QUEUE_FULL, Connection, Patience, RicefishError
-from ricefish.client.parameters import Priority, SubmissionOptions
+from ricefish.client.parameters import Priority, SubmissionOptions, download_parameters
 from ricefish.client.resumable_upload import submit_resumable
 from ricefish.client.upload_body import Report, pieces, reported, upload_name, zipped_files
-from scans.formats import download_format
 from scans.geometry import Box, Spacing
 from scans.measures.statistics import OrganRow
 
@@ -118,11 +117,11 @@ class Client:
 
         `spacing` is for files that do not state theirs; `fresh` segments anew what was segmented before; `model` and
         its `version` are among those that the server serves, None: its default. `dataset` names one of several volumes
-        in an HDF5 file or a Zarr. `report` is called with the bytes sent
-        so far, those of an earlier call that broke off among them: a large file goes on where that one stopped, in
-        another process too. A server whose queue is full is asked again when it says so, for a day. Raises
-        RicefishError with the server's reason if it refuses,
-        FileNotFoundError if there is no such path, FileChanged if it is written to meanwhile.
+        in an HDF5 file or a Zarr, or the axis that is the slices of a TIFF: frames or channels. `report` is called with
+        the bytes sent so far, those of an earlier call that broke off among them: a large file goes on where that one
+        stopped, in another process too. A server whose queue is full is asked again when it says so, for a day. Raises
+        RicefishError with the server's reason if it refuses, FileNotFoundError if there is no such path, FileChanged if
+        it is written to meanwhile.
         """
         if not path.exists():
             raise FileNotFoundError(f"{path} does not exist")
@@ -160,16 +159,17 @@ class Client:
                     return
             time.sleep(poll_seconds)
 
-    def download(self, scan_id: str, path: Path, *, report: Report | None = None) -> Path:
+    def download(self, scan_id: str, path: Path, *, with_scan: bool = False, report: Report | None = None) -> Path:
         """Fetches the segmentation into a file, in the format of its suffix: .nii.gz, .nrrd, .tif, .ome.zarr, .zip.
 
         The file appears when it is complete, and what was there before stays until then. `.ome.zarr` makes a folder.
-        Raises ValueError for another suffix, RicefishError for an archive that arrived damaged.
+        `with_scan`: an OME-Zarr has the scan in it too, with the segmentation as its labels. Raises ValueError for
+        another suffix, RicefishError for an archive that arrived damaged.
         """
-        format_name = download_format(path).name
+        parameters = download_parameters(path, with_scan=with_scan)
         part = path.with_name(f".{path.name}.{uuid.uuid4().hex}.part")
         try:
-            self._fetch(f"/v1/scans/{scan_id}/segmentation", {"format": format_name}, into=part, report=report)
+            self._fetch(f"/v1/scans/{scan_id}/segmentation", parameters, into=part, report=report)
             if path.name.lower().endswith(".zarr"):
                 _unpack(part, path)
             else:

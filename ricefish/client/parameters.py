@@ -7,10 +7,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 if TYPE_CHECKING:  # the command names priorities before it has loaded any array library
+    from pathlib import Path
+
     from scans.geometry import Spacing
 
 Priority = Literal["interactive", "normal", "backlog"]
 """Which scans go first: those that somebody waits for, most, and those that may wait until there is nothing else."""
+
+_HOLDS_BOTH = "ome-zarr"
+"""The format in which the scan can be fetched with its segmentation."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +33,8 @@ class SubmissionOptions:
     version: str | None = None
     """Version of that model; None: the present one."""
     dataset: str | None = None
-    """Name of the data set in an HDF5 file, or of the array in a Zarr, that holds several."""
+    """Name of the data set in an HDF5 file, or of the array in a Zarr, that holds several; frames or channels, of TIFF
+    whose slices were saved as such."""
 
     def __post_init__(self) -> None:
         if self.priority not in get_args(Priority):
@@ -61,3 +67,18 @@ class SubmissionOptions:
         if self.model is None and self.version is None:
             return key
         return f"{key} model={self.model or ''} version={self.version or ''}"
+
+
+def download_parameters(path: Path, *, with_scan: bool) -> dict[str, str]:
+    """What a server is asked for when a segmentation is to be written to `path`, with the scan in it or without.
+
+    Raises ValueError for a suffix that names no format, or none that holds both.
+    """
+    from scans.formats import download_format  # noqa: PLC0415
+
+    sent = download_format(path)
+    if not with_scan:
+        return {"format": sent.name}
+    if sent.name != _HOLDS_BOTH:
+        raise ValueError(f"{path}: the scan and its segmentation are fetched as one of .ome.zarr, .ome.zarr.zip")
+    return {"format": sent.name, "scan": "true"}

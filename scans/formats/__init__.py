@@ -49,7 +49,8 @@ def open_volume(
     """The volume in a file or folder, lazy; memory is bounded by the slabs that are read.
 
     `spacing` is for files that state none: DICOM, NIfTI, NRRD and MetaImage nearly always do, TIFF and HDF5 often not.
-    `dataset` names the data set in an HDF5 file, or the array in a Zarr, that holds several.
+    `dataset` names the data set in an HDF5 file, or the array in a Zarr, that holds several; of a TIFF whose slices
+    were saved as such, it is "frames" or "channels".
     High values are the bright ones, whatever a file says of its own; with `labels` they are as stored, being classes.
     Raises SpacingMissing where it is needed, FormatError for every other fault of the file, also later from the
     volume's slabs: FormatError is the only exception that a bad file causes.

@@ -13,6 +13,7 @@ from scans.formats.file_names import same_name
 
 _HEADER_BYTES = 1 << 16
 _STATING = {".mhd": "=", ".nhdr": ":"}
+_BESIDE_IT = "voxels in the file itself, or in one file beside it"
 _DATA_FIELDS = frozenset({"elementdatafile", "data file", "datafile"})
 
 
@@ -82,7 +83,7 @@ class Beside:
         path, name = self.file.path, _here(name)
         plain = PurePosixPath(name).name == name == PureWindowsPath(name).name
         if not plain or name.split(maxsplit=1)[0] == "LIST" or "%" in name:
-            raise FormatError(path, f"voxels in {name[:80]!r}", "voxels in the file itself, or in one file beside it")
+            raise FormatError(path, f"voxels in {name[:80]!r}, a list, a pattern or another folder", _BESIDE_IT)
         found = self.find(name)
         if found is None:
             accepted = "header and voxels in one folder or zip, or voxels in the file itself (.nrrd, .mha, .nii)"

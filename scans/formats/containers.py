@@ -25,8 +25,13 @@ def open_container(path: Path, stack: ExitStack, dataset: str | None = None) -> 
 
 
 def open_slice(path: Path, stack: ExitStack) -> Opened:
-    """A single DICOM file: a volume of one slice, or of its frames."""
-    return open_slices(FolderEntries(path.parent, (path.name,)), stack)
+    """A single DICOM file: a volume of one slice, or of its frames. Raises FormatError that names the file."""
+    try:
+        return open_slices(FolderEntries(path.parent, (path.name,)), stack)
+    except FormatError as error:
+        if error.path != path.parent:
+            raise
+        raise FormatError(path, error.found, error.accepted) from error
 
 
 def _open_folder(path: Path, stack: ExitStack, dataset: str | None) -> Opened:

@@ -26,9 +26,9 @@ _MOST_UNDESCRIBED = 1 << 16
 
 
 def frame_headers(path: Path, name: str, header: pydicom.Dataset) -> Iterator[pydicom.Dataset]:
-    """For each described frame a header as a file of a single slice has it.
+    """For each described frame a header as a file of a single slice has it; without a place, numbered.
 
-    Raises FormatError for another number of them than the file states.
+    Raises FormatError for another number of them than the file states, and for frames in time.
     """
     count = int(header.NumberOfFrames)
     frames = header.PerFrameFunctionalGroupsSequence
@@ -36,7 +36,7 @@ def frame_headers(path: Path, name: str, header: pydicom.Dataset) -> Iterator[py
         raise FormatError(path, f"{name} states {count} frames, and describes {len(frames)}", WHOLE_FILE)
     shared = (header.get("SharedFunctionalGroupsSequence") or [pydicom.Dataset()])[0]
     common = [element for element in header if element.keyword not in _DESCRIBED]
-    for frame in frames:
+    for index, frame in enumerate(frames, 1):
         one = pydicom.Dataset()
         for element in common:
             one.add(element)
@@ -44,14 +44,18 @@ def frame_headers(path: Path, name: str, header: pydicom.Dataset) -> Iterator[py
             for group in _GROUPS:
                 for item in described.get(group) or ():
                     one.update(item)
-        if (number := one.get("InStackPositionNumber")) is not None:
+        number = one.get("InStackPositionNumber")
+        if number is None and one.get("ImagePositionPatient") is None:
+            require_stack(path, name, header if one.get("TemporalPositionIndex", 1) == 1 else one)
+            number = index
+        if number is not None:
             one.InstanceNumber = number
         yield one
 
 
 def require_stack(path: Path, name: str, header: pydicom.Dataset) -> None:
-    """Raises FormatError where the frames of a file that describes none are in time, or more than there can be."""
-    if any(header.get(tag) is not None for tag in _TIMES):
+    """Raises FormatError where the frames of a file that places none are in time, or more than there can be."""
+    if any(header.get(tag) is not None for tag in _TIMES) or header.get("TemporalPositionIndex", 1) != 1:
         found = f"{name} holds {header.NumberOfFrames} frames that follow each other in time"
         raise FormatError(path, found, ONE_VOLUME)
     if int(header.NumberOfFrames) > _MOST_UNDESCRIBED:

@@ -160,7 +160,11 @@ def _require_name_inside(path: Path, name: str) -> None:
     parts = PurePosixPath(name.replace("\\", "/"))
     drive = name[1:2] == ":" and name[0].isascii() and name[0].isalpha()
     if parts.is_absolute() or ".." in parts.parts or drive:
-        raise FormatError(path, f"an archive whose entry {name!r} points outside it", "names without ..")
+        raise FormatError(
+            path,
+            f"an archive whose entry {name!r} points outside it",
+            "names without .., a drive or a slash before them",
+        )
 
 
 def _useful(names: list[str]) -> tuple[str, ...]:

@@ -61,6 +61,14 @@ class NoSpacing(Exception):
     """Raised where a header's lengths say nothing, with what is there instead; a given spacing cures it."""
 
 
+def how_to_name(example: str) -> str:
+    """Where whoever brings a file can say which of its volumes is meant, or which axis is its slices."""
+    return (
+        f"--dataset {example} on the command line, the parameter dataset={example} over HTTP, "
+        "a line in datasets.yaml of a raw data set"
+    )
+
+
 @contextmanager
 def guarded(path: Path, doing: str) -> Iterator[None]:
     """Whatever a library raises inside becomes a FormatError that says so.

@@ -54,7 +54,7 @@ class Format:
     in_archives: bool = False
     """Whether the reader takes `beside`, a file that is an archive's, with those beside it."""
     datasets: bool = False
-    """Whether the reader takes `dataset`, the name of one of several volumes in a file."""
+    """Whether the reader takes `dataset`, the name of one of several volumes in a file, or of the axis of slices."""
     writers: Mapping[str, str] = field(default_factory=dict)
     """For each suffix that can be written: (target, stack) -> FormatWriter."""
     streamed: bool = False
@@ -80,6 +80,7 @@ FORMATS: tuple[Format, ...] = (
         suffixes=(".tif", ".tiff", ".ome.tif", ".ome.tiff"),
         signature=rb"II[*+]\0|MM\0[*+]",
         reader="tiff.open_tiff",
+        datasets=True,
         writers={".tif": "tiff_writing.create_tiff", ".tiff": "tiff_writing.create_tiff"},
         streamed=True,
         download=DownloadFormat("tif", (".tif", ".tiff"), "image/tiff"),

@@ -22,7 +22,7 @@ from scans.formats.banded import BandedSource
 from scans.formats.errors import FormatError, NoSpacing
 from scans.formats.hdf5_choice import chosen_data_set
 from scans.formats.hdf5_contents import require_readable_chunks, unwritten_slices
-from scans.formats.hdf5_packed import PackedChunks
+from scans.formats.hdf5_packed import PackedChunks, name_of
 from scans.formats.polarity import high_is_bright
 from scans.formats.sources import Opened, placed_frame
 from scans.formats.units import unit_of
@@ -42,7 +42,7 @@ def open_hdf5(path: Path, stack: ExitStack, dataset: str | None = None) -> Opene
     file = stack.enter_context(h5py.File(path, "r", rdcc_nbytes=_CACHE_BYTES))
     data, notes = chosen_data_set(path, file, dataset)
     if data.is_virtual or data.external:
-        raise FormatError(path, f"data set {data.name} lies in other files", "voxels in the file itself")
+        raise FormatError(path, f"data set {name_of(data)} lies in other files", "voxels in the file itself")
     leading = leading_axes(data.shape) or 0
     require_readable_chunks(path, data)
     packed = PackedChunks.of(path, data, leading) if data.chunks else None
@@ -80,9 +80,9 @@ def _sized(data: h5py.Dataset) -> Frame:
             continue
         units = [unit_of(text) for text in _texts(stated)]
         z, y, x = (float(value) * one.mm for value, one in zip(values, units, strict=True))
-        what = f"data set {data.name}: {name} {', '.join(f'{value:.6g}' for value in values)}"
+        what = f"data set {name_of(data)}: {name} {', '.join(f'{value:.6g}' for value in values)}"
         return placed_frame(what, partial(_along_axes, z, y, x))
-    raise NoSpacing(f"data set {data.name} has no attribute element_size_um, or spacing with a unit")
+    raise NoSpacing(f"data set {name_of(data)} has no attribute element_size_um, or spacing with a unit")
 
 
 def _along_axes(z: float, y: float, x: float) -> Frame:

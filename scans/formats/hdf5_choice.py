@@ -13,8 +13,9 @@ import h5py
 import numpy as np
 
 from scans.formats.axes import leading_axes
-from scans.formats.errors import ONE_VOLUME, FormatError
+from scans.formats.errors import ONE_VOLUME, FormatError, how_to_name
 from scans.formats.hdf5_contents import data_sets, link_kind
+from scans.formats.hdf5_packed import name_of
 
 _MOST_LINKS = 32
 _MOST_LISTED = 8
@@ -41,18 +42,10 @@ def chosen_data_set(path: Path, file: h5py.File, name: str | None) -> tuple[h5py
         candidates = volumes or [data for data in found if data.shape is not None]
         accepted = "HDF5 with one data set of axes z, y, x"
         if volumes:
-            accepted += f"; or name one: {how_to_name(volumes[0].name)}"
+            accepted += f"; or name one: {how_to_name(name_of(volumes[0]))}"
         raise FormatError(path, f"{len(volumes)} data sets of three axes: {_listed(candidates)}", accepted)
     others = [data for data in volumes if data != chosen]
-    return chosen, (f"data set {chosen.name} was read; passed over: {_listed(others)}",)
-
-
-def how_to_name(example: str) -> str:
-    """Where whoever brings a file can say which of its volumes is meant."""
-    return (
-        f"--dataset {example} on the command line, the parameter dataset={example} over HTTP, "
-        "a line in datasets.yaml of a raw data set"
-    )
+    return chosen, (f"data set {name_of(chosen)} was read; passed over: {_listed(others)}",)
 
 
 def _is_calibration(name: str) -> bool:
@@ -66,7 +59,9 @@ def _named(path: Path, file: h5py.File, found: Sequence[h5py.Dataset], name: str
         ending = f"/{name.strip('/')}"
         alike = [one for one in found if str(one.name).endswith(ending)]
         if len(alike) != 1:
-            raise FormatError(path, f"no data set {name[:80]!r}", f"the name of one in the file: {_listed(found)}")
+            raise FormatError(
+                path, f"no data set {name.removeprefix('/')[:80]!r}", f"the name of one in the file: {_listed(found)}"
+            )
         data = alike[0]
     if data.shape is None or leading_axes(data.shape) is None:
         raise FormatError(path, f"data set {_listed([data])}", ONE_VOLUME)
@@ -130,7 +125,8 @@ def _text(value: object) -> str:
 
 def _listed(data_sets: Sequence[h5py.Dataset]) -> str:
     listed = ", ".join(
-        f"{data.name} {' x '.join(str(n) for n in data.shape or ())} {data.dtype}" for data in data_sets[:_MOST_LISTED]
+        f"{name_of(data)} {' x '.join(str(n) for n in data.shape or ())} {data.dtype}"
+        for data in data_sets[:_MOST_LISTED]
     )
     more = f" and {len(data_sets) - _MOST_LISTED} more" if len(data_sets) > _MOST_LISTED else ""
     return f"{listed}{more}" if listed else "the file is empty"

@@ -10,6 +10,7 @@ import h5py
 from scans.formats.chunk_grids import require_sensible_chunks
 from scans.formats.errors import FormatError
 from scans.formats.hdf5_filters import require_bounded_filters
+from scans.formats.hdf5_packed import name_of
 
 _MOST_OBJECTS = 10_000
 _MOST_DEPTH = 32
@@ -65,7 +66,7 @@ def unwritten_slices(data: h5py.Dataset, axis: int) -> str:
     stated = int(data.shape[axis])
     if data.chunks is None:
         missing = stated if data.id.get_offset() is None and not _is_compact(data) else 0
-        return f"data set {data.name} states {stated} slices, holds {stated - missing}" if missing else ""
+        return f"data set {name_of(data)} states {stated} slices, holds {stated - missing}" if missing else ""
     depth, written = data.chunks[axis], set[int]()
     data.id.chunk_iter(lambda chunk: written.add(chunk.chunk_offset[axis] // depth))
     absent = [number for number in range(-(-stated // depth)) if number not in written]
@@ -73,7 +74,9 @@ def unwritten_slices(data: h5py.Dataset, axis: int) -> str:
     if not missing:
         return ""
     first = absent[0] * depth
-    return f"data set {data.name} states {stated} slices, holds {stated - missing}: none was written at slice {first}"
+    return (
+        f"data set {name_of(data)} states {stated} slices, holds {stated - missing}: none was written at slice {first}"
+    )
 
 
 def _is_compact(data: h5py.Dataset) -> bool:

@@ -13,7 +13,7 @@ from pathlib import Path
 import h5py
 
 from scans.formats.errors import WHOLE_FILE, FormatError
-from scans.formats.hdf5_packed import UNBOUNDED
+from scans.formats.hdf5_packed import UNBOUNDED, name_of
 
 _SHUFFLE = 2
 _ARRANGING = frozenset({_SHUFFLE, 3})
@@ -68,12 +68,12 @@ def require_bounded_filters(path: Path, data: h5py.Dataset) -> None:
     for code, *_ in filters:
         if code not in _ARRANGING | set(UNBOUNDED) | set(_STATED):
             name = _NAMES.get(code, f"number {code}")
-            raise FormatError(path, f"data set {data.name} is packed with the filter {name}", _ACCEPTED)
+            raise FormatError(path, f"data set {name_of(data)} is packed with the filter {name}", _ACCEPTED)
     packers = [number for number, (code, *_) in enumerate(filters) if code not in _ARRANGING]
     if len(packers) > 1:
-        raise FormatError(path, f"data set {data.name} is packed {len(packers)} times", "data that is packed once")
+        raise FormatError(path, f"data set {name_of(data)} is packed {len(packers)} times", "data that is packed once")
     if packers and any(code == _SHUFFLE for code, *_ in filters[packers[0] :]):
-        found = f"data set {data.name} is shuffled after it was packed"
+        found = f"data set {name_of(data)} is shuffled after it was packed"
         raise FormatError(path, found, "data that is shuffled first: `h5repack` makes such a file")
     if not filters:
         return

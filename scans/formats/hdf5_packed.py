@@ -48,6 +48,11 @@ UNBOUNDED: dict[int, Callable[[bytes, int], bool]] = {1: _fits_gzip, 32000: _fit
 """By the number of a filter, whether a chunk unpacks to no more than so many bytes."""
 
 
+def name_of(data: h5py.Dataset) -> str:
+    """A data set's name, from the file's root, without the slash that would make it look like a path of the machine."""
+    return str(data.name).removeprefix("/")
+
+
 @dataclass(frozen=True)
 class PackedChunks:
     """The chunks of a data set that a filter of UNBOUNDED has packed."""

@@ -25,8 +25,7 @@ from zarr.errors import ContainsArrayError, GroupNotFoundError
 from zarr.storage import LocalStore, ZipStore
 
 from scans.formats.entries import LARGEST_ENTRY, ZipEntries
-from scans.formats.errors import ONE_VOLUME, FormatError, NoSpacing
-from scans.formats.hdf5_choice import how_to_name
+from scans.formats.errors import ONE_VOLUME, FormatError, NoSpacing, how_to_name
 from scans.formats.ome_zarr_pyramid import OME_ZARR_UNITS
 from scans.formats.sources import Opened, placed_frame
 from scans.formats.units import unit_of
@@ -103,7 +102,9 @@ def _open(path: Path, node: zarr.Group | zarr.Array[Any], below: Collection[str]
     """The image of a group, or an array, below which these names are."""
     if dataset is not None:
         if isinstance(node, zarr.Array):
-            raise FormatError(path, f"no array {dataset[:80]!r} in a Zarr that is one array", "no name for it")
+            raise FormatError(
+                path, f"no array {dataset.removeprefix('/')[:80]!r} in a Zarr that is one array", "no name for it"
+            )
         node = named_node(path, node, dataset)
     image = _image_group(path, node, below) if isinstance(node, zarr.Group) else None
     if image is None:

@@ -17,7 +17,7 @@ START_BYTES = 540
 """As many as the longest header has that says what a file is."""
 GZIP = b"\x1f\x8b"
 
-_NAMED = "the name of a data set for HDF5 and Zarr, and none for other files"
+_NAMED = "the name of a data set for HDF5 and Zarr, frames or channels for TIFF, and none for other files"
 
 _KNOWN = {
     b"\x89PNG": "a PNG picture",

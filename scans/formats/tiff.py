@@ -13,7 +13,7 @@ import tifffile
 from numpy.typing import NDArray
 
 from scans.formats.beside import VoxelFile
-from scans.formats.errors import ONE_VOLUME, WHOLE_FILE, FormatError, silence
+from scans.formats.errors import ONE_VOLUME, WHOLE_FILE, FormatError, how_to_name, silence
 from scans.formats.polarity import high_is_bright, inverted
 from scans.formats.sources import Opened, VoxelSource
 from scans.formats.streams import Layout
@@ -28,9 +28,15 @@ from scans.geometry import Triple
 _STACK_AXES = "ZIQ"
 """tifffile's letters for depth, and for pages of which nothing is said."""
 
+_EXCHANGED = {"frames": "T", "channels": "C"}
+"""What programs have called slices by mistake: ImageJ's words for them, and tifffile's letters."""
 
-def open_tiff(path: Path, stack: ExitStack) -> Opened:
-    """A TIFF file whose pages are the slices. Raises FormatError for colour, channels, time and several images."""
+
+def open_tiff(path: Path, stack: ExitStack, dataset: str | None = None) -> Opened:
+    """A TIFF file whose pages are the slices; `dataset` is "frames" or "channels" where these are meant to be.
+
+    Raises FormatError for colour, channels, time and several images.
+    """
     silence("tifffile")
     with path.open("rb") as file:
         pages = count_pages(path, file)
@@ -43,7 +49,7 @@ def open_tiff(path: Path, stack: ExitStack) -> Opened:
         listed = ", ".join(" x ".join(str(n) for n in series.shape) for series in tiff.series[:5])
         raise FormatError(path, f"{len(tiff.series)} images of different size or type: {listed}", ONE_VOLUME)
     series = tiff.series[0]
-    shape = _shape(path, series)
+    shape = _shape(path, series, dataset)
     require_stated_slices(path, tiff, series)
     stored = _source(path, tiff, shape, stack)
     opened = Opened.placed(stored, partial(frame_of_tiff, tiff))
@@ -53,12 +59,18 @@ def open_tiff(path: Path, stack: ExitStack) -> Opened:
     return high_is_bright(opened, INTERPRETATION, bits=bits_of(page), mask=is_mask(page))
 
 
-def _shape(path: Path, series: tifffile.TiffPageSeries) -> Triple:
+def _shape(path: Path, series: tifffile.TiffPageSeries, exchanged: str | None) -> Triple:
     axes = [(name, int(size)) for name, size in zip(series.axes, series.shape, strict=True)]
     if any(size == 0 for _, size in axes):
         raise FormatError(path, f"empty: axes of {_named(axes)}", f"{ONE_VOLUME}, none of them of size 0")
     long = [(name, size) for name, size in axes if size > 1 or name in "YX"]
     names = "".join(name for name, _ in long)
+    if exchanged is not None:
+        if names != f"{_EXCHANGED.get(exchanged.lower())}YX":
+            found = f"axes of {_named(axes)}, where its slices are said to be {exchanged[:80]!r}"
+            accepted = "frames or channels, where a TIFF has these in the place of slices; nothing for others"
+            raise FormatError(path, found, accepted)
+        names = "ZYX"
     if len(names) == 2 and names == "YX":
         return (1, long[0][1], long[1][1])
     if len(names) != 3 or names[0] not in _STACK_AXES or names[1:] != "YX":
@@ -68,13 +80,14 @@ def _shape(path: Path, series: tifffile.TiffPageSeries) -> Triple:
 
 
 def _swap(names: str, count: int) -> str:
-    """How a stack is saved whose slices a program has called times or channels; empty for other axes."""
-    called = {"TYX": "Frames", "CYX": "Channels"}.get(names)
+    """What to do with a stack whose slices a program has called times or channels; empty for other axes."""
+    called = next((called for called, letter in _EXCHANGED.items() if names == f"{letter}YX"), None)
     if called is None:
         return ""
     return (
-        f"; if the {called.lower()} are the slices of a scan, exchange them: in Fiji, Image > Properties, "
-        f"Slices {count}, {called} 1, then save it again; with tifffile, metadata={{'axes': 'ZYX'}}"
+        f"; if the {called} are the slices of a scan, say so: {how_to_name(called)}; or exchange them: in Fiji, "
+        f"Image > Properties, Slices {count}, {called.capitalize()} 1, then save it again; with tifffile, "
+        "metadata={'axes': 'ZYX'}"
     )
 
 

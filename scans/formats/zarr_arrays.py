@@ -14,8 +14,7 @@ from numpy.typing import NDArray
 
 from scans.formats.axes import leading_axes
 from scans.formats.banded import BandedSource
-from scans.formats.errors import ONE_VOLUME, FormatError, NoSpacing
-from scans.formats.hdf5_choice import how_to_name
+from scans.formats.errors import ONE_VOLUME, FormatError, NoSpacing, how_to_name
 from scans.formats.sources import Opened, native_dtype
 from scans.formats.zarr_chunks import slices_without_chunks, with_missing
 from scans.formats.zarr_codecs import bounded
@@ -66,7 +65,9 @@ def named_node(path: Path, group: zarr.Group, name: str) -> zarr.Group | zarr.Ar
     steps = name.strip("/").split("/")
     if any(step in ("", ".", "..") for step in steps) or "/".join(steps) not in group:
         there = ", ".join(sorted(name for name, _ in group.members())[:_MOST_LISTED])
-        raise FormatError(path, f"no array {name[:80]!r}", f"the name of one in the Zarr: {there or 'it is empty'}")
+        raise FormatError(
+            path, f"no array {name.removeprefix('/')[:80]!r}", f"the name of one in the Zarr: {there or 'it is empty'}"
+        )
     return group["/".join(steps)]
 
 

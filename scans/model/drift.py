@@ -14,7 +14,8 @@ from typing import Any, Literal, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from scans.geometry import MOST_SHEAR_DEGREES, Frame, Spacing
+from scans.geometry import Frame, Spacing
+from scans.grids import of_shear
 from scans.intensity import Window
 from scans.measures.statistics import OrganStatistics
 from scans.model.distances import Point, place_distance, quantile_distance, size_distance, window_distance
@@ -198,12 +199,10 @@ def spacing_departures(
 
 def shear_departures(frame: Frame) -> Iterator[Departure]:
     """Where the axes are not at right angles, so that not every format can say where the result lies."""
-    if frame.shear_degrees > MOST_SHEAR_DEGREES:
+    if message := of_shear(frame):
         yield Departure(
             "shear",
-            f"the axes are {frame.shear_degrees:.2g} degrees off right angles, as of a tilted gantry: nrrd keeps that; "
-            "of nii.gz, ITK (Slicer, ITK-SNAP) sees the nearest place at right angles, nibabel the true one; "
-            "ome-zarr and tif cannot state it",
+            message,
             found=f"{frame.shear_degrees:.2g} degrees off",
             expected="axes at right angles",
         )

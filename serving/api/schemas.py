@@ -26,7 +26,8 @@ class ScanParameters(BaseModel, extra="forbid"):
     version: str | None = Field(default=None, description="Its version, if it is served; its present one else.")
     dataset: str | None = Field(
         default=None,
-        description="Name of the data set in an HDF5 file, or of the array in a Zarr, that holds several.",
+        description="Name of the data set in an HDF5 file, or of the array in a Zarr, that holds several; of a TIFF, "
+        "frames or channels, if its slices were saved as such.",
         min_length=1,
     )
     sha256: str | None = Field(

@@ -41,7 +41,7 @@ class Parameters:
     version: str | None = None
     """Version of that model; None: the present one."""
     dataset: str | None = None
-    """Which data set of the file is the scan; None: the one that there is."""
+    """Which data set of the file is the scan, or which axis of a TIFF is its slices; None: the one that there is."""
 
     @property
     def safe_filename(self) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 _PATH = re.compile(
-    r"""(?<![\w/.~%-])  # neither within a word, nor a scheme's second slash, nor relative
+    r"""(?<![\w/.~%)\]-])  # neither within a word, nor a scheme's second slash, nor relative
     (?:(?<=')/[^'/]+(?:/[^'/]+)+/?(?=') | (?<=")/[^"/]+(?:/[^"/]+)+/?(?=") | (?:/[^\s/'",;:()]+){2,}/?)""",
     re.VERBOSE,
 )

@@ -27,7 +27,7 @@ class Upload:
     spacing: Spacing | None
     """As given beside the file, in mm; None where the file's own counts."""
     dataset: str | None = None
-    """Which of several volumes in the file it is, as named beside it."""
+    """Which of several volumes in the file it is, or which axis of a TIFF is its slices, as named beside it."""
 
 
 @dataclass(frozen=True)

@@ -60,8 +60,9 @@ def open_voxels(store: Store, scan: Scan) -> Iterator[StoredVoxels]:
     """The voxels of a scan in the store. Raises ScanDamaged where its file is gone, or is no longer what it was."""
     with ExitStack() as stack:
         path = stack.enter_context(store.source(scan.id, scan.volume))
+        named = scan.upload.dataset if scan.copy_header is None else None
         try:
-            volume = stack.enter_context(open_volume(path, spacing=scan.upload.spacing))
+            volume = stack.enter_context(open_volume(path, spacing=scan.upload.spacing, dataset=named))
         except (FormatError, FileNotFoundError) as error:
             raise _damaged(scan, str(error)) from error
         if (volume.shape, volume.dtype.name) != (scan.shape, scan.dtype):

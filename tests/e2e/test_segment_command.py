@@ -199,3 +199,17 @@ def test_a_header_is_sent_with_its_voxels(server: RunningServer, tmp_path: Path)
     assert ended.returncode == 0, ended.stderr
     scan = server.get("/v1/scans").json()["scans"][0]
     assert (scan["filename"], scan["shape"], scan["notes"]) == ("fish.mhd.zip", [5, 20, 10], [])
+
+
+def test_an_ome_zarr_holds_the_scan_too_where_that_is_asked_for(server: RunningServer, tmp_path: Path) -> None:
+    """`--with-scan`, of a stack whose slices were saved as frames; other formats have no room for both."""
+    grey = np.random.default_rng(6).integers(0, 999, (5, 20, 10)).astype(np.uint16)
+    tifffile.imwrite(tmp_path / "fish.tif", grey, imagej=True, metadata={"axes": "TYX"})
+    said = [str(tmp_path / "fish.tif"), "--dataset", "frames", "--spacing", "0.01,0.01,0.01", "--server", server.url]
+    ended = _ricefish("segment", *said, "--with-scan", "-o", str(tmp_path / "organs.nii.gz"))
+    assert (ended.returncode, "fetched as one of .ome.zarr, .ome.zarr.zip" in ended.stderr) == (1, True)
+    ended = _ricefish("segment", *said, "--with-scan", "-o", str(tmp_path / "fish.ome.zarr"))
+    assert ended.returncode == 0, ended.stderr
+    with open_volume(tmp_path / "fish.ome.zarr") as volume:
+        np.testing.assert_array_equal(volume.read(), grey)
+    assert (tmp_path / "fish.ome.zarr/labels/segmentation/zarr.json").is_file()

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from scans.formats import SpacingMissing, open_segments, open_volume
 from scans.formats.units import UNITS
-from scans.geometry import MOST_SHEAR_DEGREES, Box, Frame, Triple
+from scans.geometry import MOST_SHEAR_DEGREES, Box, Frame, Spacing, Triple
 from scans.grids import Orientation, apart_mm, at_right_angles, offset_in
 from scans.organs import OrganMap
 from scans.volume import Volume
@@ -25,6 +25,8 @@ FRAME_TOLERANCE_VOXELS = 0.1
 """Labels and image may lie this far apart at any corner, in steps of the smallest spacing."""
 
 _SPACING_TOLERANCE = 0.01
+_VIEWERS_SPACING = Spacing(1.0, 1.0, 1.0)
+"""What viewers take for the spacing of a stack that states none."""
 _SPOOL_SLICES = 16
 
 
@@ -56,7 +58,8 @@ def _placed_on(image: Volume, labels: Volume, *, partial: bool) -> Volume:
     """The labels as a volume of the image's shape and frame, voxel for voxel.
 
     Their axes may run otherwise, as viewers save them, as long as the grids coincide; of an image in NIfTI whose qform
-    and sform differ, either place will do. Labels of a file that states no more than their spacing lie on the image.
+    and sform differ, either place will do, and so will one in the numbers of an image's own unit, as programs have it
+    that read none. Labels of a file that states no more than their spacing lie on the image.
     `partial`: they may cover a part of the image, around which is background, or more, if that holds no label.
     Raises LabelsElsewhere.
     """
@@ -88,18 +91,32 @@ def _laid_on(image: Volume, labels: Volume) -> Volume:
 
 
 def _places(frame: Frame) -> list[Frame]:
-    """The frame, what programs make of it that know no shear, and what else the header of a NIfTI states."""
+    """Where programs see an image: in its frame, in what they make of it that know no shear, in what else the header of
+    a NIfTI states; in each of these where they read no unit; and, where it states no place, along the axes of ITK or of
+    NIfTI, also in voxels of 1 mm."""
     places = [frame]
     if frame.shear_degrees > MOST_SHEAR_DEGREES:
         places += at_right_angles(frame)
-    if frame.nifti is None:
-        return places
-    mm = UNITS[frame.nifti.unit].mm
-    for form in frame.nifti.places:
-        form[:3] *= mm
-        with contextlib.suppress(ValueError):
-            places.append(Frame.from_affine(form))
+    units = frame.units.symbols if frame.units else ("mm",) * 3
+    if frame.nifti is not None:
+        units = (frame.nifti.unit,) * 3
+        for form in frame.nifti.places:
+            form[:3] *= UNITS[frame.nifti.unit].mm
+            places += _frames(form)
+    if set(units) != {"mm"}:
+        numbers = np.diag([*(1 / UNITS[unit].mm for unit in units), 1.0])
+        places += [number for place in places for number in _frames(numbers @ place.matrix)]
+    if not frame.placed:
+        sides = (frame.spacing, _VIEWERS_SPACING)
+        places += [Frame.from_affine(np.diag([sign * x, sign * y, z, 1])) for z, y, x in sides for sign in (-1, 1)]
     return places
+
+
+def _frames(matrix: NDArray[np.float64]) -> list[Frame]:
+    """The frame of an affine, if it can be one."""
+    with contextlib.suppress(ValueError):
+        return [Frame.from_affine(matrix)]
+    return []
 
 
 def _mismatch(image: Volume, place: Frame, labels: Volume, frame: Frame, box: Box, *, partial: bool) -> str:
@@ -107,7 +124,7 @@ def _mismatch(image: Volume, place: Frame, labels: Volume, frame: Frame, box: Bo
     if not partial and box.shape != image.shape:
         return f"has {_sides(labels.shape)} voxels (z x y x x); its image has {_sides(image.shape)}"
     apart = apart_mm(frame, place, box)
-    if apart > FRAME_TOLERANCE_VOXELS * min(image.spacing):
+    if apart > FRAME_TOLERANCE_VOXELS * min(place.spacing):
         return (
             f"lies up to {apart:.3g} mm away from its image, whose smallest spacing is {min(image.spacing):.3g} mm; "
             f"the affine of the labels is {labels.frame.affine}, that of the image {image.frame.affine}"

@@ -6,7 +6,8 @@
     unlabelled/images/*          scans without labels, or
     unlabelled/EXPERIMENT/*      the same, by beam time or facility
     spacing.yaml                 z, y, x in mm: only for files that do not state their spacing
-    datasets.yaml                which data set is the volume, by file: only for HDF5 and Zarr that hold several
+    datasets.yaml                which data set is the volume, by file: only for HDF5 and Zarr that hold several, and
+                                 "frames" or "channels" for TIFF whose slices were saved as such
 
 A scan is a file of any accepted format, or a folder that holds a series of slices. Hidden files and side files, such as
 notes and previews, are passed over; those that somebody wrote are said.
@@ -223,7 +224,7 @@ def _datasets(raw_dir: Path) -> Mapping[str, str]:
     path = raw_dir / DATASETS_FILE
     if not path.exists():
         return {}
-    expected = "expected a line for each pattern of paths, such as labelled/images/*: /exchange/data"
+    expected = "expected a line for each pattern of paths, such as labelled/images/*: exchange/data"
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scans.formats import FormatError
+from scans.grids import of_shear
 from scans.intensity import SAMPLE_VOXELS, IntensityRule, Window
 from scans.organs import OrganMap
 from scans.volume import Volume
@@ -154,11 +155,13 @@ def _raw_volumes(raw: RawData, *, share: float, seed: int, out: Path) -> list[Pr
 
 
 def _tell_notes(raw: RawData, scan: RawScan, image: Volume, labels: Volume | None) -> None:
-    """Logs what to know of how a scan's files were read."""
+    """Logs what to know of how a scan's files were read, and of its axes if they are not at right angles."""
     for path, volume in ((scan.image, image), (scan.labels, labels)):
         if path is not None and volume is not None:
             for note in volume.notes:
                 logger.warning("%s: %s", raw.source(path), note)
+    if message := of_shear(image.frame):
+        logger.warning("%s: %s", raw.source(scan.image), message)
 
 
 def _label_problems(raw: RawData, scan: RawScan, volume: StoredVolume) -> Iterator[str]:

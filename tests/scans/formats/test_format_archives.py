@@ -127,7 +127,7 @@ def test_hdf5_with_two_volumes_lists_them(tmp_path):
         pass
     with h5py.File(tmp_path / "a.h5", "a") as file:
         file["exchange/data_2"] = VOXELS[:1]
-    with pytest.raises(FormatError, match=r"2 data sets.*/exchange/data 3 x 4 x 5 uint16, /exchange/data_2"):
+    with pytest.raises(FormatError, match=r"2 data sets.* exchange/data 3 x 4 x 5 uint16, exchange/data_2"):
         open_volume(tmp_path / "a.h5").__enter__()
 
 
@@ -140,7 +140,7 @@ def test_hdf5_does_not_follow_links_to_other_files(tmp_path):
         layout = h5py.VirtualLayout(VOXELS.shape, VOXELS.dtype)
         layout[:] = h5py.VirtualSource("secret.h5", "scan", VOXELS.shape)
         file.create_virtual_dataset("virtual", layout)
-    with pytest.raises(FormatError, match="data set /virtual lies in other files"), open_volume(tmp_path / "a.h5"):
+    with pytest.raises(FormatError, match="data set virtual lies in other files"), open_volume(tmp_path / "a.h5"):
         pass
 
 

@@ -229,8 +229,7 @@ def enhanced(path, planes, heights, *, per_frame=False, packed=False, **changes)
     }
     content.SharedFunctionalGroupsSequence = [item(**({} if per_frame else common))]
     content.PerFrameFunctionalGroupsSequence = [
-        item(PlanePositionSequence=[item(ImagePositionPatient=[1, 2, height])], **(common if per_frame else {}))
-        for height in heights
+        item(**placed(height), **(common if per_frame else {})) for height in heights
     ]
     content.PixelData = planes.tobytes()
     for name, value in changes.items():
@@ -239,6 +238,10 @@ def enhanced(path, planes, heights, *, per_frame=False, packed=False, **changes)
         content.compress(RLELossless)
     content.save_as(path, enforce_file_format=True)
     return path
+
+
+def placed(height):
+    return {} if height is None else {"PlanePositionSequence": [item(ImagePositionPatient=[1, 2, height])]}
 
 
 def item(**fields):
@@ -282,3 +285,15 @@ def test_frames_that_make_no_volume_are_named(heights, changes, said, tmp_path):
     path = enhanced(tmp_path / "a.dcm", FRAMES, heights, **changes)
     with pytest.raises(FormatError, match=said), open_volume(path) as volume:
         volume.read()
+
+
+def test_described_frames_without_a_place_are_numbered_slices(tmp_path):
+    """A spacing cures them, as it does frames that are not described; refusals name the file, and not its folder."""
+    path = enhanced(tmp_path / "a.dcm", FRAMES, [None] * 4)
+    with pytest.raises(SpacingMissing, match=r"a\.dcm: the DICOM slices have no ImagePositionPatient"):
+        open_volume(path).__enter__()
+    with open_volume(path, spacing=Spacing(3, 2, 1)) as volume:
+        np.testing.assert_array_equal(volume.read(), FRAMES.astype(np.int32) - 1024)
+    path = enhanced(tmp_path / "b.dcm", FRAMES, [None] * 4, FrameTime=40)
+    with pytest.raises(FormatError, match=r"/b\.dcm: b\.dcm holds 4 frames that follow each other in time"):
+        open_volume(path, spacing=Spacing(3, 2, 1)).__enter__()

@@ -192,10 +192,16 @@ def test_bilevel_pages_become_zero_and_one(tmp_path):
 @pytest.mark.parametrize(("axes", "called"), [("TYX", "Frames"), ("CYX", "Channels")])
 @pytest.mark.parametrize("kind", ["imagej", "ome"])
 def test_slices_that_were_saved_as_frames_or_channels_can_be_exchanged(axes, called, kind, tmp_path):
-    """The message says where; axes that are no such mistake get no such advice."""
-    path = save(tmp_path / "a.tif", np.zeros((4, 6, 5), np.uint16), metadata={"axes": axes}, **{kind: True})
-    with pytest.raises(FormatError, match=rf"Image > Properties, Slices 4, {called} 1, then save it again"):
+    """The message says where, and that it can be said as well; axes that are no such mistake get no such advice."""
+    path = save(tmp_path / "a.tif", VOXELS.astype(np.uint16), metadata={"axes": axes}, **{kind: True})
+    said = f"dataset={called.lower()} over HTTP.*Image > Properties, Slices {len(VOXELS)}, {called} 1, then save it"
+    with pytest.raises(FormatError, match=said):
         open_volume(path, spacing=GIVEN).__enter__()
+    with open_volume(path, spacing=GIVEN, dataset=called.lower()) as volume:
+        np.testing.assert_array_equal(volume.read(), VOXELS)
+    other = {"Frames": "channels", "Channels": "frames"}[called]
+    with pytest.raises(FormatError, match=rf"{called.lower().replace('frames', 'time')} \d+, .*said to be '{other}'"):
+        open_volume(path, spacing=GIVEN, dataset=other).__enter__()
     both = {"TYX": "TZYX", "CYX": "ZCYX"}[axes]
     path = save(tmp_path / "b.tif", np.zeros((2, 4, 6, 5), np.uint16), metadata={"axes": both}, **{kind: True})
     with pytest.raises(FormatError) as refused:

@@ -24,6 +24,7 @@ ASKED = ("/v1/scans/{}", "/v1/scans", "/v1/models", "/v1/scans/{}/segmentation",
         ("the store /srv/ricefish/store cannot be written", "the store store cannot be written"),
         ("/srv/a.nii: damaged (/srv/b/)", "a.nii: damaged (b)"),
         ("its state is at /v1/scans/ab; POST /v2/models/m/infer", None),
+        ("2 data sets of three axes: entry_1/tomo/data 4 x 5 x 6, entry (1)/tomo/data 4 x 5 x 6", None),
         ("'s3://bucket/key' or file:///data/x.nii, application/json, 1/2, ../a/b", None),
     ],
 )  # fmt: skip

@@ -64,6 +64,52 @@ def test_labels_of_a_tilted_scan_lie_where_itk_sees_its_nifti(tmp_path: Path, di
     np.testing.assert_array_equal(read(tmp_path), LABELS)
 
 
+@pytest.mark.parametrize("unit", ["um", "mm", "m"])
+@pytest.mark.parametrize("suffix", [".nrrd", ".nii.gz"])
+def test_labels_in_the_numbers_of_their_images_unit_lie_on_it(tmp_path: Path, suffix: str, unit: str) -> None:
+    """3D Slicer reads no unit in NRRD, nibabel none in NIfTI: what is drawn there has the image's numbers alone."""
+    folder, image = data_set(tmp_path), tmp_path / "labelled/images/a.nii.gz"
+    grey = np.arange(LABELS.size, dtype=np.int16).reshape(LABELS.shape)
+    nifti = nib.Nifti1Image(grey, OBLIQUE)
+    nifti.header.set_xyzt_units({"um": "micron", "mm": "mm", "m": "meter"}[unit])
+    nib.save(nifti, image)
+    if suffix == ".nrrd":
+        directions = " ".join(f"({','.join(map(str, step))})" for step in OBLIQUE[:3, :3].T)
+        origin = ",".join(map(str, OBLIQUE[:3, 3]))
+        fields = (
+            "type: int16\ndimension: 3\nspace: RAS\nsizes: 6 5 4\nendian: little\nencoding: raw\n"
+            f'space directions: {directions}\nspace origin: ({origin})\nspace units: "{unit}" "{unit}" "{unit}"\n\n'
+        )
+        image.with_name("a.nrrd").write_bytes(f"NRRD0005\n{fields}".encode() + grey.T.tobytes())
+        image.unlink()
+    nib.save(nib.Nifti1Image(LABELS, OBLIQUE), tmp_path / "drawn.nii")
+    drawn = sitk.DICOMOrient(sitk.ReadImage(str(tmp_path / "drawn.nii")), "RAI")
+    sitk.WriteImage(drawn, str(folder / "a.mha"))
+    np.testing.assert_array_equal(read(tmp_path), LABELS)
+
+
+@pytest.mark.parametrize("spacing", [(0.5, 0.75, 2.0), (1.0, 1.0, 1.0)])
+@pytest.mark.parametrize("sign", [1, -1])
+def test_labels_of_a_stack_that_states_no_place_lie_on_its_voxels(
+    tmp_path: Path, spacing: tuple[float, float, float], sign: int
+) -> None:
+    """As scripts save them (NIfTI's axes) and as Slicer draws them (ITK's), which takes 1 mm for none."""
+    folder = data_set(tmp_path)
+    (tmp_path / "labelled/images/a.nii.gz").unlink()
+    tifffile.imwrite(
+        tmp_path / "labelled/images/a.tif",
+        np.arange(LABELS.size, dtype=np.uint16).reshape(4, 5, 6),
+        photometric="minisblack",
+    )
+    (tmp_path / "spacing.yaml").write_text("{z: 2.0, y: 0.75, x: 0.5}")
+    x, y, z = spacing
+    nib.save(nib.Nifti1Image(LABELS, np.diag([sign * x, sign * y, z, 1.0])), folder / "a.nii.gz")
+    np.testing.assert_array_equal(read(tmp_path), LABELS)
+    nib.save(nib.Nifti1Image(LABELS, np.diag([sign * x, sign * y, 1.1 * z, 1.0])), folder / "a.nii.gz")
+    with pytest.raises(RawDataError, match="away from its image"):
+        read(tmp_path)
+
+
 def test_turned_labels_beside_their_image_are_refused(tmp_path: Path) -> None:
     """Grids that run alike do not coincide for that: half a voxel to the side is too far, and is said."""
     folder = data_set(tmp_path)

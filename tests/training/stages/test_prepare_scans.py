@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import tifffile
 
+from scans.geometry import Frame
 from tests.training.stages.test_prepare import grey, labels, params, put
 from training.data.raw import RawDataError
 from training.stages.prepare import prepare
@@ -67,6 +68,17 @@ def test_scans_as_facilities_leave_them_are_prepared(
     assert "Thumbs.db" not in said
 
 
+def test_a_scan_of_a_tilted_gantry_is_said(raw_dir: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Its axes are not at right angles: as the server warns, so does the stage, of this scan alone."""
+    tilted = np.diag([-1.0, -1.0, 2.0, 1.0])
+    tilted[1, 2] = 0.5
+    put(raw_dir / "unlabelled/images/tilted.nrrd", grey(5), Frame.from_affine(tilted))
+    with caplog.at_level(logging.WARNING):
+        prepare(params(raw_dir, calibrated=False), tmp_path / "prepared")
+    said = [record.getMessage() for record in caplog.records if "right angles" in record.getMessage()]
+    assert [message.partition(" degrees")[0] for message in said] == ["unlabelled/images/tilted.nrrd: the axes are 14"]
+
+
 def test_a_faulty_slice_is_named_by_its_own_name(raw_dir: Path, tmp_path: Path) -> None:
     """And of an HDF5 file of several data sets, how one is named."""
     images = raw_dir / "unlabelled/images"
@@ -77,5 +89,5 @@ def test_a_faulty_slice_is_named_by_its_own_name(raw_dir: Path, tmp_path: Path) 
         prepare(params(raw_dir), tmp_path / "prepared")
     first, second = refused.value.problems
     assert first.startswith("unlabelled/images/e/e_2.tif: (2, 2), the first slice (5, 6) int16")
-    assert second.startswith("unlabelled/images/f.h5: 2 data sets of three axes: /exchange/filtered 4 x 5 x 6 int16")
+    assert second.startswith("unlabelled/images/f.h5: 2 data sets of three axes: exchange/filtered 4 x 5 x 6 int16")
     assert "a line in datasets.yaml" in second
