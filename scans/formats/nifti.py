@@ -153,10 +153,18 @@ def _frame(header: Any) -> Frame:
     raise NoSpacing("the header has neither an affine nor usable voxel sizes (pixdim)")
 
 
+_NO_PLACE = (
+    "neither qform nor sform places the scan, and programs put it where they like: nii.gz lies on it in each of them, "
+    "in every other format a result has its middle at 0, as nibabel has it"
+)
+
+
 def _two_places(frame: Frame, shape: Triple) -> tuple[str, ...]:
-    """What to say of a file whose forms differ, by more than a tenth of a voxel."""
-    if frame.nifti is None or len(places := frame.nifti.places) < 2:
+    """What to say of a file whose forms differ, by more than a tenth of a voxel, or that has neither."""
+    if frame.nifti is None or len(places := frame.nifti.places) == 1:
         return ()
+    if not places:
+        return (_NO_PLACE,)
     corners = np.array([(x, y, z, 1) for x in (0, shape[2]) for y in (0, shape[1]) for z in (0, shape[0])])
     apart = float(np.linalg.norm(corners @ (places[0] - places[1]).T, axis=1).max())
     if apart <= _SAME_PLACE * min(np.linalg.norm(places[0][:3, :3], axis=0)):

@@ -36,7 +36,8 @@ def with_missing(opened: Opened, missing: list[range]) -> Opened:
     held = stated - sum(map(len, missing))
     if not held:
         return replace(opened, unwritten=f"states {stated} slices, holds none: no chunk of them is there")
-    named = ", ".join(f"{one.start} to {one.stop - 1}" for one in missing[:_MOST_NAMED])
+    shown = missing[:_MOST_NAMED]
+    named = ", ".join(f"{one[0]}" if len(one) == 1 else f"{one[0]} to {one[-1]}" for one in shown)
     more = ", ..." if len(missing) > _MOST_NAMED else ""
     note = f"states {stated} slices, holds chunks of {held}; of slices {named}{more} none is there, and they are empty"
     return replace(opened, notes=(*opened.notes, note))

@@ -103,6 +103,8 @@ def _places(frame: Frame) -> list[Frame]:
         for form in frame.nifti.places:
             form[:3] *= UNITS[frame.nifti.unit].mm
             places += _frames(form)
+        if not frame.nifti.places:
+            places.append(Frame.from_lps(frame.spacing))  # as ITK has it
     if set(units) != {"mm"}:
         numbers = np.diag([*(1 / UNITS[unit].mm for unit in units), 1.0])
         places += [number for place in places for number in _frames(numbers @ place.matrix)]

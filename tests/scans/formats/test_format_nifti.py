@@ -18,10 +18,11 @@ from tests.scans.formats.nifti_files import VOXELS, save
 
 
 def test_voxel_sizes_alone_are_enough(tmp_path):
-    """With neither sform nor qform the spacing is pixdim's."""
+    """With neither sform nor qform the spacing is pixdim's, and a note says that no place is stated."""
     path = save(tmp_path / "a.nii", sform_code=0, qform_code=0, pixdim=[1, 0.5, 2, 3, 0, 0, 0, 0])
     with open_volume(path) as volume:
         assert volume.spacing == Spacing(z=3.0, y=2.0, x=0.5)
+        assert [note.partition(",")[0] for note in volume.notes] == ["neither qform nor sform places the scan"]
 
 
 @pytest.mark.parametrize("sizes", [[0, 0, 0], [1, 1, -2], [1, np.nan, 1], [1, np.inf, 1]])

@@ -49,6 +49,23 @@ def test_labels_lie_where_either_form_of_their_image_puts_it(tmp_path: Path, for
     np.testing.assert_array_equal(read(tmp_path), LABELS)
 
 
+@pytest.mark.parametrize("suffix", [".nii.gz", ".nrrd"])
+def test_labels_of_a_nifti_without_forms_lie_where_itk_or_nibabel_has_it(tmp_path: Path, suffix: str) -> None:
+    """ITK has its first voxel at 0, nibabel its middle, and its y the other way round."""
+    folder, path = data_set(tmp_path), tmp_path / "labelled/images/a.nii.gz"
+    image = nib.Nifti1Image(np.arange(LABELS.size, dtype=np.int16).reshape(LABELS.shape), None)
+    image.header.set_zooms((0.5, 0.75, 2.0))
+    image.header["qform_code"] = image.header["sform_code"] = 0
+    nib.save(image, path)
+    itk = sitk.GetImageFromArray(LABELS.T)
+    itk.CopyInformation(sitk.ReadImage(str(path)))
+    sitk.WriteImage(itk, str(folder / f"a{suffix}"))
+    np.testing.assert_array_equal(read(tmp_path), LABELS)
+    (folder / f"a{suffix}").unlink()
+    nib.save(nib.Nifti1Image(LABELS, nib.load(path).affine), folder / "a.nii.gz")
+    np.testing.assert_array_equal(read(tmp_path), LABELS)
+
+
 @pytest.mark.parametrize("direction", ["LPS", "RAI"])
 def test_labels_of_a_tilted_scan_lie_where_itk_sees_its_nifti(tmp_path: Path, direction: str) -> None:
     """A result in NIfTI, put right in a viewer that knows no shear and saved, is on the voxels that it came from."""
