@@ -49,7 +49,7 @@ class Entries(Protocol):
 
     @property
     def names(self) -> tuple[str, ...]:
-        """All but hidden and junk files, in natural order: slice_2 before slice_10."""
+        """All but hidden and junk files, in natural order: slice_2 before slice_10, be letters large or small."""
         ...
 
     def stream(self, name: str) -> BinaryIO:
@@ -169,4 +169,4 @@ def _require_name_inside(path: Path, name: str) -> None:
 
 def _useful(names: list[str]) -> tuple[str, ...]:
     useful = [name for name in names if not any(is_leftover(part) for part in name.split("/"))]
-    return tuple(sorted(useful, key=lambda name: natural_key(readable(name))))
+    return tuple(sorted(useful, key=lambda name: (natural_key(readable(name).casefold()), name)))

@@ -121,7 +121,9 @@ def _opened_slices(entries: Entries, contents: _Contents) -> Opened:
     else:
         slices, kind = contents.tiff, TIFF
     _require_none_lost(entries, slices, contents.others)
-    beside = sorted({*contents.others, *contents.tiff, *_all_pictures(contents)} - set(slices))
+    other_kinds = {*contents.tiff, *_all_pictures(contents)} - set(slices)
+    _require_no_other_numbers(entries, slices, sorted(other_kinds))
+    beside = sorted({*contents.others, *other_kinds})
     if kind is not None:
         return open_numbered(entries, slices, kind, beside=beside)
     opened = open_dicom(entries, slices)
@@ -137,3 +139,18 @@ def _require_none_lost(entries: Entries, slices: list[str], others: dict[str, by
         if (numbered and suffixed) or ((numbered or suffixed) and not is_side_file(name)):
             what = f"no slice: it begins with {start[:8].hex(' ')}" if start else "empty"
             raise FormatError(entries.path / name, f"{PurePosixPath(name).name} is {what}", SLICES)
+
+
+def _require_no_other_numbers(entries: Entries, slices: list[str], pictures: list[str]) -> None:
+    """Raises FormatError for a picture of another format that is named as a slice, with a number that no slice has:
+    beside a slice of its number it is a preview, and else it may be the slice."""
+    forms = {form for name in slices if (form := name_form(name))}
+    stems = {_stem(name) for name in slices}
+    for name in pictures:
+        if name_form(name) in forms and _stem(name) not in stems:
+            found = f"{PurePosixPath(name).name} is of another format than the slices, none of which has its number"
+            raise FormatError(entries.path / name, found, "slices of one format")
+
+
+def _stem(name: str) -> str:
+    return str(PurePosixPath(name).with_suffix("")).casefold()

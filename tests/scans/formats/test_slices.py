@@ -92,14 +92,26 @@ def test_side_files_are_passed_over_and_said(tmp_path, zipped):
 
 
 def test_previews_beside_tiff_slices_are_passed_over(tmp_path):
-    """As many pictures as slices, and one TIFF of another size that is named otherwise."""
+    """A picture beside each slice, and one TIFF of another size that is named otherwise."""
     folder = folder_of(tmp_path / "scan", PICTURES["png"][1], ".png")
-    for number, plane in enumerate(VOXELS):
+    for number, plane in enumerate(VOXELS, start=8):
         tifffile.imwrite(folder / f"fish_{number}.tif", plane)
     tifffile.imwrite(folder / "overview.tif", VOXELS[0, :2])
     with open_volume(folder, spacing=SPACING) as volume:
         np.testing.assert_array_equal(volume.read(), VOXELS)
     assert "overview.tif, fish_10.png" in volume.notes[0]
+
+
+def test_a_picture_of_another_format_with_a_number_of_its_own_may_be_a_slice(tmp_path):
+    """Beside a TIFF of its number it is a preview; letters may be large or small, which changes no order."""
+    for number, plane in enumerate(VOXELS, start=8):
+        tifffile.imwrite(tmp_path / (f"Fish_{number}.TIF" if number % 2 else f"fish_{number}.tif"), plane)
+    (tmp_path / "fish_9.png").write_bytes(imagecodecs.png_encode(VOXELS[0]))
+    with open_volume(tmp_path, spacing=SPACING) as volume:
+        np.testing.assert_array_equal(volume.read(), VOXELS)
+    (tmp_path / "fish_9.png").rename(tmp_path / "fish_7.png")
+    with pytest.raises(FormatError, match=r"fish_7\.png is of another format than the slices"):
+        open_volume(tmp_path, spacing=SPACING).__enter__()
 
 
 @pytest.mark.parametrize(
