@@ -13,7 +13,8 @@ STAGES: Mapping[str, float] = {
     "train_classifier": 10,
     "refine": 2,
     "train_student": 26,
-    "evaluate": 8,
+    "train_control": 20,
+    "evaluate": 11,
     "export": 14,
     "register": 3,
 }

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Annotated
 
 from scans.precision import Precision
-from training.profiles import ParamsError, Stated, parse, read_profile, spread
+from training.profiles import parse, read_profile, spread
 from training.ranges import Batch, Count, Name, Number, OptionalName, ProperShare, Range, Seed, Share, Side, Weight
 
 PARAMS_FILE = Path("params.yaml")
@@ -28,7 +28,8 @@ class Schedule:
 
     epochs: Number
     steps_per_epoch: Count
-    """Optimiser steps in an epoch; 0: as many as there are slices to learn from, divided by the batch size."""
+    """Optimiser steps in an epoch; 0: as many as there are slices, divided by the batch size. For Teacher, control and
+    Student these are of all volumes that may teach them, used or not: see docs/method.md."""
     batch_size: Batch
     """Patches in a step, over all processes."""
     learning_rate: Annotated[float, Range(0, 1, open_below=True)]
@@ -199,20 +200,25 @@ class Refine:
 
 @dataclass(frozen=True)
 class TrainStudent(Supervised):
-    """Stage train_student. The three switches are the rows of Table 2."""
+    """Stages train_student and train_control. The three switches are the rows of Table 2, and the Student's alone."""
 
     pseudo_labels: bool
     """Learn from the refined pseudo-labels; false: from labelled slices alone."""
     distillation: bool
     """Add the pixel-wise distillation term (eq. 3, 4)."""
     teacher_checkpoint: bool
-    """Start from the Teacher's weights; false: from new ones."""
+    """Start from the Teacher's weights; false: from new ones, which go through the Teacher's schedule first."""
     alpha: Share
     """Weight of the distillation term, 0..1 (eq. 4)."""
     temperature: Annotated[float, Range(0, 1000, open_below=True)]
     """tau, which softens both sides of the distillation term (eq. 3)."""
     labelled_share: Share
     """Share of the patches that come from labelled volumes; 0: in proportion to the number of slices."""
+
+    @property
+    def supervised(self) -> Supervised:
+        """What the control is trained by: the same but for the Teacher's answers."""
+        return Supervised(**{field.name: getattr(self, field.name) for field in dataclasses.fields(Supervised)})
 
 
 @dataclass(frozen=True)
@@ -285,15 +291,4 @@ def load_params(path: Path = PARAMS_FILE) -> Params:
     profile = read_profile(path)
     shared = [field.name for field in dataclasses.fields(Supervised)]
     values = spread(profile.values, shared, typing.get_type_hints(Params))
-    return typing.cast(Params, parse(Params, _with_raw_dir(values, profile.raw_dir)))
-
-
-def _with_raw_dir(values: Stated, raw_dir: Stated) -> Stated:
-    """With the raw folder, which stands beside the profile's name: a profile is numbers, data lie anywhere."""
-    section = values.value.get("prepare")
-    if section is None or not section.is_section:
-        return values
-    if wrong := section.value.get("raw_dir"):
-        raise ParamsError(f"{wrong.where} is unknown; raw_dir stands beside `profile`")
-    prepare = Stated({**section.value, "raw_dir": raw_dir}, section.where)
-    return Stated({**values.value, "prepare": prepare}, values.where)
+    return typing.cast(Params, parse(Params, values))

@@ -63,10 +63,9 @@ class Stated:
 
 @dataclass(frozen=True)
 class Profile:
-    """The active profile: its values in force, each with its address, and the raw folder."""
+    """The active profile: its values in force, each with its address."""
 
     name: str
-    raw_dir: Stated
     values: Stated
 
 
@@ -85,7 +84,18 @@ def read_profile(path: Path) -> Profile:
     profiles, name = file.value["profiles"], file.value["profile"]
     for profile in reversed([*_with_what_it_is_based_on(name, profiles.value if profiles.is_section else {})]):
         values = values.under(profile)
-    return Profile(name.value, file.value["raw_dir"], values)
+    return Profile(name.value, _with_raw_dir(values, file.value["raw_dir"]))
+
+
+def _with_raw_dir(values: Stated, raw_dir: Stated) -> Stated:
+    """With the raw folder, which stands beside the profile's name: a profile is numbers, data lie anywhere."""
+    section = values.value.get("prepare")
+    if section is None or not section.is_section:
+        return values
+    if wrong := section.value.get("raw_dir"):
+        raise ParamsError(f"{wrong.where} is unknown; raw_dir stands beside `profile`")
+    prepare = Stated({**section.value, "raw_dir": raw_dir}, section.where)
+    return Stated({**values.value, "prepare": prepare}, values.where)
 
 
 def _with_what_it_is_based_on(name: Stated | None, profiles: Mapping[str, Stated]) -> Iterator[Stated]:

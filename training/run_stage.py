@@ -36,21 +36,33 @@ class OneProcessOnly(RuntimeError):
     """A stage that one process does was begun in several, each of which would write the same files."""
 
 
-def run_stage(name: str, work: Callable[[Params, StageRun], Report | None], *, shared: bool = False) -> None:
+Section = Callable[[Params], Any]
+"""The part of params.yaml that a stage logs with its run."""
+
+
+def run_stage(
+    name: str,
+    work: Callable[[Params, StageRun], Report | None],
+    *,
+    section: Section | None = None,
+    shared: bool = False,
+) -> None:
     """Runs a stage in the working directory, which is the repository root, on the active profile of params.yaml.
 
-    The run's seed is the section's own where it has one, else that at the top. `shared`: the processes that torchrun
-    started share the work, and `work` gives None in all but the one that reports.
-    Raises OneProcessOnly, ParamsError, TrackingError before anything is done, and what `work` raises.
+    `section` is what it reads of them; None: the section of its name. The run's seed is the section's own where it has
+    one, else that at the top. `shared`: the processes that torchrun started share the work, and `work` gives None in
+    all but the one that reports. Raises OneProcessOnly, ParamsError, TrackingError before anything is done, and what
+    `work` raises.
     """
     if not shared and (processes := int(os.environ.get("WORLD_SIZE", "1"))) > 1:
         raise OneProcessOnly(
             f"{name} is done by one process, and torchrun started {processes}: run `python -m training.stages.{name}`. "
-            f"train_teacher and train_student are those that share their work"
+            f"train_teacher, train_student and train_control are those that share their work"
         )
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     params = load_params()
-    with stage_run(name, section=getattr(params, name), seed=params.seed, parameters=to_dict(params)) as run:
+    read = getattr(params, name) if section is None else section(params)
+    with stage_run(name, section=read, seed=params.seed, parameters=to_dict(params)) as run:
         report = work(params, run)
         if report is not None:
             _write_down(report, metrics_file(name), run)

@@ -20,8 +20,9 @@ ROOT = Path(__file__).resolve().parents[2]
 COPIED = ("dvc.yaml", "params.yaml", ".dvcignore", ".gitignore", ".dvc/config", ".dvc/.gitignore", "models", "data")
 TRAINING = ["prepare", "train_teacher", "pseudo_label", "label_quality", "train_classifier", "refine"]
 FROM_STUDENT = ["train_student", "evaluate", "export", "register"]
-ORDER = ["resolve", *TRAINING, *FROM_STUDENT]
-LEARNING = ["train_teacher", "label_quality", "train_classifier", "train_student"]
+FURTHER = ["train_student", "train_control"]
+ORDER = ["resolve", *TRAINING, *FURTHER, "evaluate", "export", "register"]
+LEARNING = ["train_teacher", "label_quality", "train_classifier", *FURTHER]
 pytestmark = [
     pytest.mark.process,
     pytest.mark.filterwarnings("ignore:_NoneStep.value:DeprecationWarning"),  # of DVC, in this process
@@ -131,7 +132,8 @@ def test_a_second_run_does_nothing(pipeline: Pipeline) -> None:
 
 
 def test_changing_alpha_reruns_from_train_student_on(pipeline: Pipeline) -> None:
-    """The weight of the distillation term concerns the Student and what comes after it, and the metrics say so.
+    """The weight of the distillation term concerns the Student and what comes after it, and the metrics say so; the
+    control has no such term.
 
     That the values in force are written anew concerns nobody else.
     """
@@ -147,7 +149,7 @@ def test_changing_alpha_reruns_from_train_student_on(pipeline: Pipeline) -> None
 def test_changing_the_seed_makes_no_other_data(pipeline: Pipeline) -> None:
     """It decides weights and patches; the data have a seed of their own, which no stage after prepare asks for."""
     pipeline.edit("params.yaml", "seed: 1  # of weights", "seed: 2  # of weights")
-    assert pipeline.repro() == ["resolve", *TRAINING[1:], *FROM_STUDENT]
+    assert pipeline.repro() == [stage for stage in ORDER if stage != "prepare"]
     pipeline.edit("params.yaml", "seed: 1  # which", "seed: 2  # which")
     assert pipeline.repro() == ["resolve", "prepare"]
 
@@ -162,7 +164,7 @@ def test_changing_another_profile_reruns_nothing(pipeline: Pipeline) -> None:
 
 
 def test_changing_what_stages_share_reruns_those_that_have_it(pipeline: Pipeline) -> None:
-    """Augmentation stands once, and four stages train with it."""
+    """Augmentation stands once, and five stages train with it."""
     pipeline.edit("params.yaml", "  noise: 0.03", "  noise: 0.04")
     assert pipeline.repro() == ["resolve", *LEARNING]
 
@@ -227,7 +229,7 @@ def in_force(pipeline: Pipeline, address: str) -> object:
     ("changes", "address", "value", "ran"),
     [
         (["train_student.alpha=0.2"], "train_student.alpha", 0.2, ["train_student"]),
-        (["+train_student.augmentation.noise=0.04"], "train_student.augmentation.noise", 0.04, ["train_student"]),
+        (["+train_student.augmentation.noise=0.04"], "train_student.augmentation.noise", 0.04, FURTHER),
         (["+profiles.demo.refine.threshold=0.6"], "refine.threshold", 0.6, ["train_classifier", "refine", "export"]),
     ],
 )
@@ -244,7 +246,7 @@ def test_a_profile_s_own_values_are_changed_and_what_it_inherits_as_well(
 ) -> None:
     """Epochs are the paper's own and alpha is not; what the paper's value hides changes nothing, and that is said."""
     exp_run(pipeline, "profile=paper")
-    assert exp_run(pipeline, "profiles.paper.train_student.schedule.epochs=3") == ["resolve", "train_student"]
+    assert exp_run(pipeline, "profiles.paper.train_student.schedule.epochs=3") == ["resolve", *FURTHER]
     assert exp_run(pipeline, "train_student.alpha=0.2") == ["resolve", "train_student"]
     assert "no value that is in force has changed" not in capfd.readouterr().err
     assert exp_run(pipeline, "train_student.schedule.epochs=9") == ["resolve"]

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.architecture.stage_deps import PIPELINE, STAGES, Imports, is_code, rewritten, sections, stages
-from training.params import Params
+from training.params import Params, Supervised
 
 ROOT = Path(__file__).resolve().parents[2]
 PASTE = "run `make deps`, or by hand in dvc.yaml, under deps of"
@@ -71,10 +71,10 @@ def test_what_python_leaves_beside_the_code_is_not_looked_at() -> None:
 def test_stage_file_and_section_share_one_name(declared: Mapping[str, Any]) -> None:
     """Each stage of dvc.yaml is a file in training/stages and a section of params.yaml, and the other way round.
 
-    Stage resolve alone has no section: it reads all of them.
+    Stage resolve alone has no section: it reads all of them. The control is trained by the Student's.
     """
     files = {path.stem for path in STAGES.glob("*.py")} - {"__init__"}
-    assert set(declared) == files == {field.name for field in fields(Params)} - {"seed"} | {"resolve"}
+    assert set(declared) == files == {field.name for field in fields(Params)} - {"seed"} | {"resolve", "train_control"}
     for name, stage in declared.items():
         assert stage["cmd"] == f"python -m training.stages.{name}"
 
@@ -92,7 +92,14 @@ def test_a_stage_declares_the_params_that_it_reads(declared: Mapping[str, Any]) 
             continue
         keys = {entry.split(".")[0] for entry in entries}
         seed = set() if name == "prepare" else {"seed"}
-        assert (file, keys) == ("params.resolved.yaml", {name} | seed | sections(name)), f"params of {name}"
+        own = {field.name for field in fields(Params)} & {name}
+        assert (file, keys) == ("params.resolved.yaml", own | seed | sections(name)), f"params of {name}"
+
+
+def test_the_control_has_all_of_the_student_s_section_but_its_switches(declared: Mapping[str, Any]) -> None:
+    """A new parameter of `Supervised` is one of the control too; what concerns the Student alone leaves it as it is."""
+    ((_, entries),) = declared["train_control"]["params"][0].items()
+    assert sorted(entries) == sorted(["seed", *(f"train_student.{field.name}" for field in fields(Supervised))])
 
 
 def test_what_a_stage_reads_another_writes_or_git_keeps(declared: Mapping[str, Any]) -> None:

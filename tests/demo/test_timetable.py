@@ -52,9 +52,9 @@ def test_each_stage_is_announced_with_its_number_and_the_rest() -> None:
     announcer.ended()
     announcer.heard("Running stage 'label_quality':")
     lines = [line.rstrip(" ─") for line in written.getvalue().splitlines()]
-    assert lines[2] == f"stage 4 of 11: pseudo_label, {before} left"
+    assert lines[2] == f"stage 4 of 12: pseudo_label, {before} left"
     assert lines[3] == "> python -m training.stages.pseudo_label"
-    assert lines[4].startswith("stage 5 of 11: label_quality, about ")
+    assert lines[4].startswith("stage 5 of 12: label_quality, about ")
     assert sum([*STAGES.values(), *PARTS.values()]) - STAGES["prepare"] - STAGES["train_teacher"] > (
         timetable.seconds_left
     )

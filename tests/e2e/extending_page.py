@@ -9,7 +9,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs/extending.md"
-COPIED = ("scans", "training", "serving", "ricefish", "params.yaml", "pyproject.toml")
+COPIED = ("scans", "training", "serving", "ricefish", "params.yaml", "dvc.yaml", "pyproject.toml")
 
 _SECTION = re.compile(r"^## (.+)$", re.MULTILINE)
 _BLOCK = re.compile(r"^```(diff|python)\n(.*?)^```$", re.MULTILINE | re.DOTALL)

@@ -82,6 +82,10 @@ class Catalogue:
         """The volumes of one split, in order of id."""
         return tuple(volume for volume in self.volumes if volume.split == split)
 
+    def slices(self, *splits: Split) -> int:
+        """How many slices the volumes of some splits have."""
+        return sum(volume.shape[0] for volume in self.volumes if volume.split in splits)
+
     def write(self, folder: Path) -> None:
         """Writes volumes.json into the folder."""
         content = {

@@ -20,6 +20,7 @@ from training.learning.networks import (
 )
 
 TEACHER = Path("models/teacher/checkpoint.pt")
+CONTROL = Path("models/control/checkpoint.pt")
 STUDENT = Path("models/student/checkpoint.pt")
 QUALITY_CLASSIFIER = Path("models/quality_classifier/checkpoint.pt")
 
@@ -53,7 +54,7 @@ def save_checkpoint(
 
 
 def load_network(path: Path) -> SegmentationNetwork:
-    """A Teacher or Student, on the CPU, in evaluation mode. Raises CheckpointError where the file holds neither."""
+    """A Teacher, control or Student, on the CPU, for evaluation. Raises CheckpointError where the file holds none."""
     content = _read(path, kind=_KINDS[Architecture])
     network = build_unet(Architecture(**content["architecture"]))
     network.load_state_dict(content["weights"])
@@ -69,7 +70,7 @@ def load_classifier(path: Path) -> QualityClassifier:
 
 
 def load_architecture(path: Path) -> Architecture:
-    """What the Teacher or Student in the file is built from. Raises CheckpointError as `load_network` does."""
+    """What the Teacher, control or Student in the file is built from. Raises CheckpointError as `load_network` does."""
     return Architecture(**_read(path, kind=_KINDS[Architecture])["architecture"])
 
 

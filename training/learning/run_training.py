@@ -8,24 +8,25 @@ from pathlib import Path
 from training.learning.loop import Epoch
 from training.learning.processes import Processes, processes
 from training.params import Params
-from training.run_stage import Report, run_stage
+from training.run_stage import Report, Section, run_stage
 from training.tracking.runs import StageRun
 
 Train = Callable[[Params, Processes, Callable[[Epoch], None]], Report | None]
 """Trains, and calls the third argument with each epoch when it is over; None in every process but the first."""
 
 
-def run_training(name: str, train: Train, *, shared: bool = False) -> None:
+def run_training(name: str, train: Train, *, section: Section | None = None, shared: bool = False) -> None:
     """`run_stage` for a stage that trains: the losses of its epochs go to the MLflow run as they come.
 
-    `shared`: it may be trained by several processes together. Raises OneProcessOnly where it may not.
+    `section` as in `run_stage`; `shared`: it may be trained by several processes together. Raises OneProcessOnly where
+    it may not.
     """
 
     def work(params: Params, run: StageRun) -> Report | None:
         with processes() as ranks:
             return train(params, ranks, lambda epoch: run.metrics(epoch.losses, step=epoch.number))
 
-    run_stage(name, work, shared=shared)
+    run_stage(name, work, section=section, shared=shared)
 
 
 def trained(metrics: Mapping[str, float], *, epochs: Path) -> Report | None:

@@ -33,6 +33,8 @@ class Teaching:
     architecture: Architecture
     recipe: Supervised
     seed: int
+    epoch_slices: int = 0
+    """How many slices an epoch is as long as, where the schedule leaves that open; 0: those of the volumes."""
     prepared_dir: Path = PREPARED_DIR
 
     def new_network(self) -> SegmentationNetwork:
@@ -49,6 +51,7 @@ class Teaching:
             self.seed,
             self.organs.to_mapping(),
             [(volume.id, volume.sha256, asdict(volume.window)) for volume in self.volumes],
+            self.epoch_slices,
             processes.world_size,
             processes.device.type,
             torch.__version__,
@@ -74,7 +77,7 @@ class Teaching:
         plan = Plan(
             name=self.name,
             schedule=recipe.schedule,
-            steps_per_epoch=steps_per_epoch(recipe.schedule, slices=batches.slices),
+            steps_per_epoch=steps_per_epoch(recipe.schedule, slices=self.epoch_slices or batches.slices),
             workers=recipe.workers,
             resume=self.resume(processes),
         )

@@ -1,4 +1,7 @@
-"""train_teacher: a U-Net learns from the labelled training volumes (sections 2.1 and 3.2 of the paper)."""
+"""train_teacher: a U-Net learns from the labelled training volumes (sections 2.1 and 3.2 of the paper).
+
+An epoch is as long whatever `prepare.labelled_volumes` is, so that the rows of Table 1 have the same number of steps.
+"""
 
 from __future__ import annotations
 
@@ -48,6 +51,7 @@ def train_teacher(
         architecture=Architecture(section.encoder, section.encoder_depth, len(catalogue.organs)),
         recipe=section,
         seed=seed,
+        epoch_slices=catalogue.slices("train", "reserve"),
     )
     network = teaching.new_network()
     epochs: list[Epoch] = []

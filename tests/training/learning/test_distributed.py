@@ -26,6 +26,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     schedule = {"epochs": 2, "steps_per_epoch": 2, "batch_size": 4, "learning_rate": 0.001, "one_cycle": True}
     short = {stage: {"workers": 0, "schedule": schedule} for stage in ("train_teacher", "train_student")}
     short["train_teacher"]["encoder_depth"] = 3
+    short["train_student"]["teacher_checkpoint"] = False
     tiny = {"sampling": {"crop": 32}, **short}
     (folder / "params.yaml").write_text(yaml.safe_dump({**content, "profile": "tiny", "profiles": {"tiny": tiny}}))
     return folder
@@ -51,12 +52,16 @@ def torchrun(stage: str, *, root: Path) -> str:
 
 @pytest.mark.timeout(900)  # four processes import torch, which takes minutes where others want the cores too
 def test_two_processes_train_teacher_and_student(root: Path) -> None:
-    """One checkpoint, one line an epoch, the steps of one process; the Student starts from the Teacher's file."""
-    for stage, checkpoint in (("train_teacher", TEACHER), ("train_student", STUDENT)):
+    """One checkpoint, one line an epoch, the steps of one process; a Student with new weights has both schedules."""
+    for stage, checkpoint, schedules in (
+        ("train_teacher", TEACHER, ("train_teacher",)),
+        ("train_student", STUDENT, ("train_student_from_new", "train_student")),
+    ):
         output = torchrun(stage, root=root)
-        assert output.count(f"{stage}: epoch 1 of 2") == 1
-        assert output.count(f"{stage}: epoch 2 of 2") == 1
-        assert json.loads((root / "metrics" / f"{stage}.json").read_text())["steps"] == 4
+        for schedule in schedules:
+            assert output.count(f"{schedule}: epoch 1 of 2") == 1
+            assert output.count(f"{schedule}: epoch 2 of 2") == 1
+        assert json.loads((root / "metrics" / f"{stage}.json").read_text())["steps"] == 4 * len(schedules)
         assert read_details(root / checkpoint)["stage"] == stage
         assert not load_network(root / checkpoint).training
     assert list((root / ".resume").iterdir()) == []

@@ -3,19 +3,24 @@
 import hashlib
 import logging
 import shutil
+from collections.abc import Callable
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 
 import pytest
 import torch
 
 from tests.training.tiny_volumes import STUDENT_SECTION, TEACHER_SECTION, tiny_data_set
-from training.data.pseudo_labels import REFINED_DIR, write_refined
+from training.data.prepared import Catalogue
+from training.data.pseudo_labels import REFINED_DIR, read_refined, write_refined
 from training.learning.checkpoints import STUDENT, TEACHER, CheckpointError, load_network, read_details, save_checkpoint
+from training.learning.loop import Epoch
 from training.learning.losses import distillation
 from training.learning.networks import Architecture, build_unet
 from training.learning.processes import Processes
-from training.params import TrainStudent
+from training.learning.resume import RESUME_DIR, Interval
+from training.params import Schedule, TrainStudent
 from training.stages.train_student import EPOCHS, train_student
 
 ARCHITECTURE = Architecture(TEACHER_SECTION.encoder, TEACHER_SECTION.encoder_depth, organs=3)
@@ -38,8 +43,16 @@ def root(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def trained(section: TrainStudent) -> dict[str, float]:
-    return train_student(section, seed=1, ranks=Processes(), report=lambda _: None)
+OPEN = Schedule(epochs=1, steps_per_epoch=0, batch_size=4, learning_rate=0.001, one_cycle=False)
+"""An epoch is as long as there are slices: 12 labelled and 6 unlabelled ones make 5 batches of 4."""
+TEACHER_SCHEDULE = replace(OPEN, epochs=2, batch_size=8)
+"""Two epochs of 12 labelled slices, 2 batches of 8 each: 4 steps."""
+
+
+def trained(
+    section: TrainStudent, *, teacher: Schedule = TEACHER_SCHEDULE, report: Callable[[Epoch], None] = lambda _: None
+) -> dict[str, float]:
+    return train_student(section, teacher_schedule=teacher, seed=1, ranks=Processes(), report=report)
 
 
 def without_learning(section: TrainStudent) -> TrainStudent:
@@ -71,7 +84,8 @@ def test_a_student_starts_from_the_teacher_s_weights_when_switched_on(root: Path
     """With a learning rate of 0 its weights are the Teacher's; switched off they are new ones, of the seed."""
     trained(without_learning(STUDENT_SECTION))
     assert same_parameters(load_network(STUDENT), load_network(TEACHER))
-    trained(without_learning(replace(STUDENT_SECTION, teacher_checkpoint=False)))
+    still = replace(TEACHER_SCHEDULE, learning_rate=0.0)
+    trained(without_learning(replace(STUDENT_SECTION, teacher_checkpoint=False)), teacher=still)
     torch.manual_seed(1)
     new = build_unet(ARCHITECTURE)
     assert same_parameters(load_network(STUDENT), new)
@@ -133,3 +147,60 @@ def test_the_teacher_is_shown_the_student_s_patches_in_evaluation_mode(root: Pat
         term = distillation(student(patch), teacher(patch), temperature=STUDENT_SECTION.temperature)
     assert term > 0
     assert metrics["distillation"] > 0
+
+
+@pytest.mark.parametrize(("pseudo_labels", "distilled", "checkpoint"), list(product((True, False), repeat=3)))
+def test_every_row_has_as_many_steps(root: Path, pseudo_labels: bool, distilled: bool, checkpoint: bool) -> None:
+    """5 steps after the Teacher's, whatever the switches are; with new weights, the Teacher's 4 come before them."""
+    switches = {"pseudo_labels": pseudo_labels, "distillation": distilled, "teacher_checkpoint": checkpoint}
+    epochs: list[Epoch] = []
+    metrics = trained(replace(STUDENT_SECTION, schedule=OPEN, **switches), report=epochs.append)
+    assert metrics["steps"] == (5 if checkpoint else 4 + 5)
+    assert [(epoch.number, epoch.step) for epoch in epochs] == ([(1, 5)] if checkpoint else [(1, 2), (2, 4), (3, 9)])
+    assert EPOCHS.read_text().splitlines()[-1].startswith(f"{len(epochs)},{metrics['steps']},")
+
+
+@pytest.mark.parametrize("kept", [0, 1, 6])
+def test_an_epoch_is_as_long_however_many_slices_were_kept(root: Path, kept: int) -> None:
+    """Without a classifier six slices are kept, with one fewer, or none: it is 5 steps in each case."""
+    write_refined(REFINED_DIR, read_refined()[:kept], volumes={})
+    assert trained(replace(STUDENT_SECTION, schedule=OPEN))["steps"] == 5
+
+
+def test_a_label_budget_makes_no_epoch_shorter(root: Path) -> None:
+    """Table 1: with one labelled volume of two in reserve the steps are those of both, 5, and 4 before them."""
+    catalogue = Catalogue.read()
+    first, second, unlabelled = catalogue.volumes
+    replace(catalogue, volumes=(first, replace(second, split="reserve"), unlabelled)).write(root / "data" / "prepared")
+    assert trained(replace(STUDENT_SECTION, schedule=OPEN, teacher_checkpoint=False))["steps"] == 4 + 5
+
+
+def test_new_weights_are_trained_at_the_teacher_s_rate_first(root: Path) -> None:
+    """One cycle over the Teacher's 4 steps, which ends at almost nothing; then the Student's own, constant."""
+    epochs: list[Epoch] = []
+    cycle = replace(TEACHER_SCHEDULE, learning_rate=0.01, one_cycle=True)
+    trained(replace(STUDENT_SECTION, schedule=OPEN, teacher_checkpoint=False), teacher=cycle, report=epochs.append)
+    assert epochs[0].learning_rate > 0.001
+    assert [epoch.learning_rate for epoch in epochs[1:]] == [pytest.approx(0.01 * 1e-4), 0.001]
+
+
+@pytest.mark.parametrize("over", [0, 1, 2])
+def test_a_training_with_new_weights_goes_on_where_it_was_killed(
+    root: Path, over: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed after the first, second or third epoch, of either schedule, it ends with the same weights and epochs."""
+    monkeypatch.setattr(Interval, "is_over", lambda _: True)  # saved after every step
+    section = replace(STUDENT_SECTION, schedule=replace(OPEN, epochs=2), teacher_checkpoint=False)
+    whole = trained(section)
+    expected, written = load_network(STUDENT), EPOCHS.read_text()
+
+    def die(epoch: Epoch) -> None:
+        if epoch.number > over:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        trained(section, report=die)
+    again = trained(section)
+    assert same_parameters(load_network(STUDENT), expected)
+    assert (EPOCHS.read_text(), again["steps"]) == (written, whole["steps"])
+    assert not list(RESUME_DIR.iterdir())

@@ -1,0 +1,202 @@
+"""Further training: what train_student and train_control share. A network goes on from the Teacher's weights, or gets
+there first from new ones.
+
+However it is trained, on labelled slices alone or on pseudo-labels too, it takes as many steps: an epoch is as long as
+every labelled slice that is not for validation and every slice of every unlabelled volume, learnt from or not. So the
+rows of Tables 1 and 2 differ in what is learnt from, and in nothing else.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from training.data.prepared import PREPARED_DIR, Catalogue, SliceReader
+from training.data.pseudo_labels import PSEUDO_LABELS_DIR, KeptSlice
+from training.learning.checkpoints import TEACHER, load_architecture, load_network, save_checkpoint
+from training.learning.loop import Epoch, Objective, Plan, last_metrics, steps_per_epoch, train, write_epochs
+from training.learning.losses import distillation, student_loss, supervised_loss
+from training.learning.networks import SegmentationNetwork, build_unet
+from training.learning.processes import Processes
+from training.learning.resume import RESUME_DIR, ResumeFile, fingerprint
+from training.learning.sampling import Batch, PatchBatches, Pool, in_proportion, labelled_pool, refined_pool
+from training.params import Schedule, Supervised
+from training.profiles import to_dict
+
+PSEUDO_LABEL_CACHE_SHARE = 0.25
+"""Of `cache_megabytes`; a grey value takes two or four bytes, a pseudo-label one."""
+
+
+@dataclass(frozen=True)
+class TeacherTerm:
+    """How near the Teacher a network is held (eq. 3, 4)."""
+
+    alpha: float
+    """Weight of the term, 0..1."""
+    temperature: float
+    """tau, which softens both sides of it."""
+
+
+@dataclass(frozen=True)
+class FurtherTraining:
+    """All that the weights of a Student, or of the control, depend on.
+
+    Every path is relative to the working directory.
+    """
+
+    name: str
+    """Of the stage, of the progress bar and of the resume file; the patches that are drawn depend on it."""
+    recipe: Supervised
+    catalogue: Catalogue
+    seed: int
+    kept: tuple[KeptSlice, ...] = ()
+    """Pseudo-labelled slices to learn from, beside those of the labelled training volumes."""
+    labelled_share: float = 0.0
+    """Share of the patches that come from labelled volumes where `kept` holds any; 0: in proportion to the slices."""
+    teacher_term: TeacherTerm | None = None
+    """None: no distillation."""
+    first_schedule: Schedule | None = None
+    """The Teacher's, which a network with new weights goes through first; None: start from the Teacher's weights."""
+
+    def network(self) -> SegmentationNetwork:
+        """The Teacher's network, or one of the same architecture with new weights, which depend on the seed."""
+        if self.first_schedule is None:
+            return load_network(TEACHER)
+        torch.manual_seed(self.seed)
+        return build_unet(load_architecture(TEACHER))
+
+    def epochs(self, network: SegmentationNetwork, ranks: Processes) -> Iterator[Epoch]:
+        """Trains the network in place; yields each epoch when it is over, counted over both schedules."""
+        objective, pools = self._objective(ranks), self._pools()
+        epochs = steps = 0
+        for plan in self._plans(ranks):
+            batches = self._batches(pools, plan, ranks)
+            for epoch in train(network, batches, objective, plan=plan, processes=ranks):
+                yield replace(epoch, number=epochs + epoch.number, step=steps + epoch.step)
+            epochs, steps = epochs + plan.schedule.epochs, steps + plan.steps
+
+    def details(self) -> dict[str, Any]:
+        """What stands in the checkpoint."""
+        return {
+            "stage": self.name,
+            "seed": self.seed,
+            "params": to_dict(self.recipe),
+            "organs": self.catalogue.organs.to_mapping(),
+            "data_sha256": self.catalogue.data_sha256,
+            "teacher_sha256": _teacher_sha256(),
+            "refined_slices": len(self.kept),
+        }
+
+    def forget(self, ranks: Processes) -> None:
+        """Removes the resume files, once what the training made has been written."""
+        for plan in self._plans(ranks):
+            plan.resume.remove()
+
+    def _plans(self, ranks: Processes) -> tuple[Plan, ...]:
+        """The Teacher's schedule first where the weights are new, then its own."""
+        labelled = self.catalogue.slices("train", "reserve")
+        own = self._plan(self.name, self.recipe.schedule, labelled + self.catalogue.slices("unlabelled"), ranks)
+        if self.first_schedule is None:
+            return (own,)
+        return (self._plan(f"{self.name}_from_new", self.first_schedule, labelled, ranks), own)
+
+    def _plan(self, name: str, schedule: Schedule, slices: int, ranks: Processes) -> Plan:
+        return Plan(
+            name=name,
+            schedule=schedule,
+            steps_per_epoch=steps_per_epoch(schedule, slices=slices),
+            workers=self.recipe.workers,
+            resume=ResumeFile(RESUME_DIR / f"{name}.pt", self._fingerprint(name, ranks)),
+        )
+
+    def _fingerprint(self, name: str, ranks: Processes) -> str:
+        return fingerprint(
+            name,
+            to_dict(self.recipe),
+            None if self.first_schedule is None else to_dict(self.first_schedule),
+            self.seed,
+            self.catalogue.data_sha256,
+            [asdict(volume.window) for volume in self.catalogue.volumes],
+            [(slice_.volume_id, slice_.slice_index) for slice_ in self.kept],
+            _teacher_sha256(),
+            ranks.world_size,
+            ranks.device.type,
+            torch.__version__,
+        )
+
+    def _pools(self) -> tuple[Pool, ...]:
+        catalogue, megabytes = self.catalogue, self.recipe.sampling.cache_megabytes
+        share = PSEUDO_LABEL_CACHE_SHARE if self.kept else 0.0
+        images = SliceReader(PREPARED_DIR, cache_megabytes=int(megabytes * (1 - share)))
+        labelled = labelled_pool(catalogue.split("train"), catalogue.organs, reader=images)
+        if not self.kept:
+            return (labelled,)
+        labels = SliceReader(PSEUDO_LABELS_DIR, cache_megabytes=int(megabytes * share))
+        unlabelled = catalogue.split("unlabelled")
+        return (labelled, refined_pool(unlabelled, self.kept, catalogue.organs, images=images, labels=labels))
+
+    def _batches(self, pools: tuple[Pool, ...], plan: Plan, ranks: Processes) -> PatchBatches:
+        shares = (self.labelled_share, 1 - self.labelled_share) if len(pools) > 1 and self.labelled_share else None
+        return PatchBatches(
+            pools=pools,
+            shares=shares or in_proportion(pools),
+            organs=self.catalogue.organs,
+            sampling=self.recipe.sampling,
+            augmentation=self.recipe.augmentation,
+            batch_size=plan.schedule.batch_size,
+            stage=plan.name,
+            seed=self.seed,
+            rank=ranks.rank,
+            world_size=ranks.world_size,
+        )
+
+    def _objective(self, ranks: Processes) -> Objective:
+        """The loss of eq. 4; the Teacher, frozen, sees the same augmented patches."""
+        recipe, term = self.recipe, self.teacher_term
+        teacher = None if term is None else load_network(TEACHER).to(ranks.device).requires_grad_(False)
+
+        def objective(model: nn.Module, batch: Batch) -> Mapping[str, Tensor]:
+            logits = model(batch.images)
+            supervised = supervised_loss(logits, batch.labels, dice_weight=recipe.dice_weight)
+            if teacher is None or term is None:
+                return supervised
+            with torch.no_grad():
+                teacher_logits = teacher(batch.images)
+            kl = distillation(logits, teacher_logits, temperature=term.temperature)
+            return student_loss(supervised, kl, alpha=term.alpha)
+
+        return objective
+
+
+def train_further(
+    training: FurtherTraining, *, checkpoint: Path, epochs_file: Path, ranks: Processes, report: Callable[[Epoch], None]
+) -> dict[str, float]:
+    """Trains, and writes checkpoint and epochs. `report` is called with each epoch when it is over.
+
+    Returns the metrics, none in every process but the first. Raises StageError where no labelled volume is there to
+    train on, CheckpointError where there is no Teacher.
+    """
+    began = time.monotonic()
+    network = training.network()
+    epochs: list[Epoch] = []
+    for epoch in training.epochs(network, ranks):
+        epochs.append(epoch)
+        report(epoch)
+    if not ranks.first:
+        return {}
+    save_checkpoint(checkpoint, network, load_architecture(TEACHER), details=training.details())
+    write_epochs(epochs_file, epochs)
+    training.forget(ranks)
+    return last_metrics(epochs, seconds=time.monotonic() - began)
+
+
+def _teacher_sha256() -> str:
+    with TEACHER.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
