@@ -1,4 +1,4 @@
-"""What the demo prints and leaves: scores of Teacher and Student, and the served scan's organs beside the truth."""
+"""What the demo prints and leaves: scores of the three networks, and the served scan's organs beside the truth."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from rich.table import Table
 from scans.measures.metrics import VolumeScores
 from scans.measures.statistics import OrganRow
 
-NETWORKS = ("teacher", "student")
+NETWORKS = ("teacher", "control", "student")
+CONTROL = "Control: the Teacher given the Student's further steps, on labelled slices alone."
 
 
 @dataclass(frozen=True)
@@ -33,38 +34,53 @@ class Scores:
 
 
 def read_scores(path: Path) -> dict[str, Scores]:
-    """Scores of Teacher and Student from metrics/evaluate.json."""
+    """Scores of Teacher, control and Student from metrics/evaluate.json."""
     content = json.loads(path.read_text(encoding="utf-8"))
     return {name: _scores(content[name]) for name in NETWORKS}
 
 
+def read_control(path: Path, volume_id: str) -> dict[str, float | None]:
+    """Dice of the control on one validation volume, per organ, from metrics/evaluate.json."""
+    organs = json.loads(path.read_text(encoding="utf-8"))["control"]["volumes"][volume_id]["organs"]
+    return {name: organ["dice"] for name, organ in organs.items()}
+
+
 def write_metrics(path: Path, scores: Mapping[str, Scores]) -> None:
-    """Writes {"teacher": {"mean_dice", "mean_iou", "organs": {name: {"dice", "iou"}}}, "student": ...}."""
+    """Writes {NETWORK: {"mean_dice", "mean_iou", "organs": {name: {"dice", "iou"}}}} for each of NETWORKS."""
     content = {name: scores[name].to_dict() for name in NETWORKS}
     path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
 
 def scores_table(scores: Mapping[str, Scores]) -> Table:
-    """Dice and IoU of Teacher and Student per organ, and their means."""
-    teacher, student = scores["teacher"], scores["student"]
-    table = Table(title="On held-out fish, mean over volumes", title_justify="left")
+    """Dice and IoU of Teacher, control and Student per organ, and their means."""
+    networks = [scores[name] for name in NETWORKS]
+    table = Table(
+        title="On held-out fish, mean over volumes", title_justify="left", caption=CONTROL, caption_justify="left"
+    )
     table.add_column("organ")
-    for heading in ("Teacher Dice", "Student Dice", "Teacher IoU", "Student IoU"):
-        table.add_column(heading, justify="right")
-    for organ in teacher.dice:
-        values = (teacher.dice[organ], student.dice[organ], teacher.iou[organ], student.iou[organ])
+    for figure in ("Dice", "IoU"):
+        for name in NETWORKS:
+            table.add_column(f"{name.capitalize()}\n{figure}", justify="right")
+    for organ in networks[0].dice:
+        values = [*(network.dice[organ] for network in networks), *(network.iou[organ] for network in networks)]
         table.add_row(organ, *map(_figure, values))
     table.add_section()
-    means = (teacher.mean_dice, student.mean_dice, teacher.mean_iou, student.mean_iou)
+    means = [*(network.mean_dice for network in networks), *(network.mean_iou for network in networks)]
     table.add_row("mean", *map(_figure, means), style="bold")
     return table
 
 
-def organs_table(served: Sequence[OrganRow], true_rows: Sequence[OrganRow], scores: VolumeScores) -> Table:
-    """The organ table that the server answered, with the true volumes and this scan's Dice beside."""
+def organs_table(
+    served: Sequence[OrganRow],
+    true_rows: Sequence[OrganRow],
+    scores: VolumeScores,
+    *,
+    control: Mapping[str, float | None],
+) -> Table:
+    """The organ table that the server answered, with the true volumes, this scan's Dice and the control's beside."""
     table = Table(title=f"The served scan, {scores.volume_id}", title_justify="left")
     table.add_column("organ")
-    for heading in ("voxels", "mm3", "true mm3", "Dice", "centre z y x"):
+    for heading in ("voxels", "mm3", "true mm3", "Dice", "control\nDice", "centre z y x"):
         table.add_column(heading, justify="right")
     table.add_column("cut off")
     by_name = {row.name: row for row in served}
@@ -76,6 +92,7 @@ def organs_table(served: Sequence[OrganRow], true_rows: Sequence[OrganRow], scor
             f"{row.volume_mm3:.4g}",
             f"{true_row.volume_mm3:.4g}",
             _figure(scores.dice[true_row.name]),
+            _figure(control.get(true_row.name)),
             _place(row.centroid_voxels),
             "yes" if row.touches_border else "",
         )

@@ -49,7 +49,8 @@ def show(model: str, parts: Parts, console: Console, environment: Mapping[str, s
     counts = OrganCounts.of(served, fish.truth, classes=fish.organs.classes)
     this_fish = VolumeScores.from_counts(fish.record.id, counts, fish.organs)
     console.print(report.scores_table(scores))
-    console.print(report.organs_table(rows, fish.true_rows(), this_fish))
+    control = report.read_control(EVALUATION, fish.record.id)
+    console.print(report.organs_table(rows, fish.true_rows(), this_fish, control=control))
     console.print(parts.table())
     console.print(_where(page), markup=False, highlight=False, soft_wrap=True)
 

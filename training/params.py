@@ -226,6 +226,9 @@ class Evaluate:
     """Stage evaluate."""
 
     batch_size: Batch
+    surface_tolerance_mm: Annotated[float, Range(0, 1000)]
+    """How far off, in mm, a surface may be that counts as right in the surface Dice; 0: in each volume the longest side
+    of its voxels."""
     figure_slices: Annotated[int, Range(1, 100)]
     """Slices in the overlay figure."""
 

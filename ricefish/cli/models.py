@@ -22,6 +22,13 @@ app = typer.Typer(
     help="Models in the MLflow registry that MLFLOW_TRACKING_URI names, else in mlflow.db of this folder.",
 )
 
+_FIGURES = {
+    "mean_dice": "Mean Dice",
+    "control.mean_dice": "Control Dice",
+    "mean_iou": "Mean IoU",
+    "control.mean_iou": "Control IoU",
+}
+
 Name = Annotated[str, typer.Argument(help="Name of the registered model.")]
 
 
@@ -47,6 +54,10 @@ def promote(
         done = attempt(Registry(name), version, limits=load_params().register, force=force)
     if done.verdict:
         print_whole(_verdict_table(done.verdict, candidate=done.version, champion=done.before))
+        if (control := done.version.metrics.get("control.mean_dice")) is not None:
+            typer.echo(
+                f"The candidate's control, the Teacher trained on without pseudo-labels: mean Dice {control:.4f}"
+            )
     if done.shadow:
         typer.echo(done.shadow)
     for failure in done.failures:
@@ -91,9 +102,9 @@ def list_versions(name: Name, as_json: Annotated[bool, typer.Option("--json", he
 
 
 def _versions_table(versions: Sequence[Version], missing: Mapping[int, str | None]) -> Table:
-    table = Table("Version", "Alias", "Mean Dice", "Mean IoU", "Registered", "Commit", "Note")
+    table = Table("Version", "Alias", *_FIGURES.values(), "Registered", "Commit", "Note")
     for version in versions:
-        figures = [f"{version.metrics[key]:.4f}" if key in version.metrics else "" for key in ("mean_dice", "mean_iou")]
+        figures = [f"{version.metrics[key]:.4f}" if key in version.metrics else "" for key in _FIGURES]
         registered = f"{version.created.astimezone():%Y-%m-%d %H:%M}"
         alias, commit = ", ".join(version.aliases), version.tags.get("git_commit", "")[:10]
         table.add_row(str(version.number), alias, *figures, registered, commit, _note(version, missing))
@@ -107,8 +118,7 @@ def _row(version: Version, missing: str | None) -> dict[str, Any]:
         "name": version.name,
         "version": version.number,
         "aliases": list(version.aliases),
-        "mean_dice": version.metrics.get("mean_dice"),
-        "mean_iou": version.metrics.get("mean_iou"),
+        **{key.replace(".", "_"): version.metrics.get(key) for key in _FIGURES},
         "registered": version.created.isoformat(),
         **{tag: version.tags.get(tag) for tag in said},
         "sha256": version.sha256,

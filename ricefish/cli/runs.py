@@ -18,8 +18,10 @@ if TYPE_CHECKING:
 
 _FIGURES = {
     "student_dice": "Student Dice",
-    "student_iou": "IoU",
+    "control_dice": "Control Dice",
     "teacher_dice": "Teacher Dice",
+    "student_iou": "Student IoU",
+    "control_iou": "Control IoU",
     "classifier_auc": "Classifier AUC",
 }
 

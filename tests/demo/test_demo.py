@@ -29,6 +29,15 @@ EVALUATION = {
         },
         "volumes": {},
     },
+    "control": {
+        "mean_dice": 0.625,
+        "mean_iou": 0.5,
+        "organs": {
+            "heart": {"dice": 0.625, "iou": 0.5, "left_out": 0},
+            "gut": {"dice": None, "iou": None, "left_out": 2},
+        },
+        "volumes": {"fish_1": {"organs": {"heart": {"dice": 0.625}}}},
+    },
     "student": {
         "mean_dice": 0.75,
         "mean_iou": 0.625,
@@ -38,6 +47,7 @@ EVALUATION = {
         },
         "volumes": {},
     },
+    "differences": {},
 }
 
 SERVER = """
@@ -83,6 +93,11 @@ def test_metrics_json_holds_the_means_and_two_figures_per_organ_and_nothing_else
             "mean_iou": 0.4,
             "organs": {"heart": {"dice": 0.5, "iou": 0.4}, "gut": {"dice": None, "iou": None}},
         },
+        "control": {
+            "mean_dice": 0.625,
+            "mean_iou": 0.5,
+            "organs": {"heart": {"dice": 0.625, "iou": 0.5}, "gut": {"dice": None, "iou": None}},
+        },
         "student": {
             "mean_dice": 0.75,
             "mean_iou": 0.625,
@@ -91,13 +106,26 @@ def test_metrics_json_holds_the_means_and_two_figures_per_organ_and_nothing_else
     }
 
 
-def test_the_table_of_organs_shows_the_true_volume_beside_the_served_one() -> None:
-    """An organ that was missed shows 0 voxels, its true volume and a Dice of 0."""
+def test_no_student_is_printed_without_its_control(tmp_path: Path) -> None:
+    """Teacher, control and Student in a row, Dice and then IoU, on a screen of 80 columns."""
+    (tmp_path / "evaluate.json").write_text(json.dumps(EVALUATION))
+    console = Console(width=80, record=True, file=StringIO())
+    console.print(report.scores_table(report.read_scores(tmp_path / "evaluate.json")))
+    lines = [[cell.strip() for cell in line.split("│")[1:-1]] for line in console.export_text().splitlines()]
+    assert ["heart", "0.500", "0.625", "0.750", "0.400", "0.500", "0.625"] in lines
+    assert ["mean", "0.500", "0.625", "0.750", "0.400", "0.500", "0.625"] in lines
+
+
+def test_the_table_of_organs_shows_the_true_volume_beside_the_served_one(tmp_path: Path) -> None:
+    """An organ that was missed shows 0 voxels, its true volume, a Dice of 0, and what the control has there."""
     served = OrganRow(1, "heart", 0, 0.0, None, None, None, touches_border=False)
     truth = OrganRow(1, "heart", 4, 0.125, (1.0, 2.0, 3.0), (0, 0, 0), Box((0, 0, 0), (1, 2, 2)), touches_border=False)
     scores = VolumeScores("fish_1", dice={"heart": 0.0}, iou={"heart": 0.0})
-    line = next(line for line in shown(report.organs_table([served], [truth], scores)).splitlines() if "heart" in line)
-    assert [cell.strip() for cell in line.split("│")[1:7]] == ["heart", "0", "0", "0.125", "0.000", "-"]
+    (tmp_path / "evaluate.json").write_text(json.dumps(EVALUATION))
+    control = report.read_control(tmp_path / "evaluate.json", "fish_1")
+    table = shown(report.organs_table([served], [truth], scores, control=control))
+    line = next(line for line in table.splitlines() if "heart" in line)
+    assert [cell.strip() for cell in line.split("│")[1:8]] == ["heart", "0", "0", "0.125", "0.000", "0.625", "-"]
 
 
 def test_slices_of_the_picture_show_small_organs_too() -> None:

@@ -23,7 +23,7 @@ from scans.organs import Colour, OrganMap
 from scans.overlay import overlay
 
 INK, FAINT, GRID = "#1f2933", "#7b8794", "#e4e7eb"
-COLOURS = {"teacher": "#8fa3b8", "student": "#e0572f", "classifier": "#5b3e96"}
+COLOURS = {"teacher": "#8fa3b8", "control": "#4c9f70", "student": "#e0572f", "classifier": "#5b3e96"}
 DPI = 150
 ROW_TITLE_INCHES = 0.75
 _STYLE: Any = {
@@ -129,7 +129,7 @@ def draw_organs(path: Path, networks: Mapping[str, OrganBars], *, left_out: Mapp
     """
     names = list(left_out)
     height = 0.8 / len(networks)
-    with _figure(path, (7.6, 0.5 * len(names) + 1.5)) as figure:
+    with _figure(path, (7.6, 0.25 * len(networks) * len(names) + 1.5)) as figure:
         axes = figure.add_subplot()
         for number, (key, bars) in enumerate(networks.items()):
             colour, offset = COLOURS[key], (number - (len(networks) - 1) / 2) * height

@@ -16,6 +16,8 @@ def headline(evaluation: Mapping[str, Any], classifier: Mapping[str, Any]) -> di
     found = {
         "student_dice": evaluation["student"]["mean_dice"],
         "student_iou": evaluation["student"]["mean_iou"],
+        "control_dice": evaluation["control"]["mean_dice"],
+        "control_iou": evaluation["control"]["mean_iou"],
         "teacher_dice": evaluation["teacher"]["mean_dice"],
         "teacher_iou": evaluation["teacher"]["mean_iou"],
         "classifier_auc": classifier["auc"],

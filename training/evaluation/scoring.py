@@ -11,7 +11,7 @@ from scipy import ndimage
 
 from scans.geometry import Box
 from scans.measures.metrics import OrganCounts, VolumeScores, surface_distances
-from scans.measures.surface_distances import SurfaceDistances, diagonal_mm
+from scans.measures.surface_distances import SurfaceDistances
 from scans.organs import OrganMap
 from scans.volume import Volume
 from training.data.prepared import VolumeRecord
@@ -29,11 +29,13 @@ class ScoredVolume:
     distances: Mapping[str, SurfaceDistances]
 
 
-def score(record: VolumeRecord, *, prediction: Volume, truth: Volume, organs: OrganMap) -> ScoredVolume:
+def score(
+    record: VolumeRecord, *, prediction: Volume, truth: Volume, organs: OrganMap, tolerance_mm: float | None = None
+) -> ScoredVolume:
     """Dice, IoU and surface distances of uint8 (Z, Y, X) class indices against others of the same shape.
 
     Voxels are counted slab by slab; for its distances each organ is read within the box that holds it in both.
-    Raises ValueError if the shapes differ.
+    `tolerance_mm` as in `surface_distances`. Raises ValueError if the shapes differ.
     """
     if prediction.shape != truth.shape:
         raise ValueError(f"{record.id}: the prediction has shape {prediction.shape}, the labels {truth.shape}")
@@ -48,7 +50,9 @@ def score(record: VolumeRecord, *, prediction: Volume, truth: Volume, organs: Or
         experiment=record.experiment,
         scores=VolumeScores.from_counts(record.id, counts, organs),
         distances={
-            organ.name: _distances(organ.index, predicted[i], true[i], prediction=prediction, truth=truth)
+            organ.name: _distances(
+                organ.index, predicted[i], true[i], prediction=prediction, truth=truth, tolerance_mm=tolerance_mm
+            )
             for i, organ in enumerate(organs.organs)
         },
     )
@@ -65,14 +69,16 @@ def _box(slices: tuple[slice, ...]) -> Box:
     return Box((z.start, y.start, x.start), (z.stop, y.stop, x.stop))
 
 
-def _distances(index: int, predicted: Box, true: Box, *, prediction: Volume, truth: Volume) -> SurfaceDistances:
+def _distances(
+    index: int, predicted: Box, true: Box, *, prediction: Volume, truth: Volume, tolerance_mm: float | None
+) -> SurfaceDistances:
     if not predicted.voxels and not true.voxels:
-        return SurfaceDistances(None, None)
+        return SurfaceDistances.absent()
     if not predicted.voxels or not true.voxels:
-        worst = diagonal_mm(truth.shape, truth.spacing)
-        return SurfaceDistances(worst, worst)
+        return SurfaceDistances.worst(truth.shape, truth.spacing)
     crop = predicted | true
-    return surface_distances(_cropped(prediction, crop) == index, _cropped(truth, crop) == index, truth.spacing)
+    guessed, labelled = (_cropped(volume, crop) == index for volume in (prediction, truth))
+    return surface_distances(guessed, labelled, truth.spacing, tolerance_mm=tolerance_mm)
 
 
 def _cropped(volume: Volume, crop: Box) -> NDArray[np.uint8]:

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+
 from scans.model.manifest import ModelManifest
+
+CONTROL = "control."
+"""What the names of the control's figures begin with in a manifest."""
 
 
 def card(student: ModelManifest) -> str:
@@ -21,9 +26,12 @@ def card(student: ModelManifest) -> str:
         f"- Voxel spacing in training, mm: {spacing}. Scans beyond it get a warning.",
         f"- Made at commit {student.git_commit or 'unknown'}{dirty}; MLflow run {student.mlflow_run or 'unknown'}.",
         "",
-        "| on the validation volumes | |",
-        "|---|---|",
-        *(f"| {name} | {value:.4f} |" for name, value in student.metrics.items()),
+        "| on the validation volumes | this model | control |",
+        "|---|---|---|",
+        *_scores(student.metrics),
+        "",
+        "The control is the Teacher given as many further steps on labelled slices alone: what it reaches as well is "
+        "not owed to pseudo-labels.",
         "",
         "In: `slices`, raw grey values (N, Y, X), and `window`, the grey values that are black and white in each.",
         "Out: `segmentation`, the class index of every pixel, 0 for background, and `confidence`, its probability.",
@@ -33,3 +41,11 @@ def card(student: ModelManifest) -> str:
         "",
     ]
     return "\n".join(lines)
+
+
+def _scores(metrics: Mapping[str, float]) -> Iterator[str]:
+    """A row for each figure of the model, with the control's beside it."""
+    for name, value in metrics.items():
+        if not name.startswith(CONTROL):
+            control = metrics.get(f"{CONTROL}{name}")
+            yield f"| {name} | {value:.4f} | {'unknown' if control is None else f'{control:.4f}'} |"

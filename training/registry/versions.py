@@ -21,6 +21,7 @@ CHAMPION = "champion"
 EVALUATION_FILE = "evaluate.json"
 
 _REMEDY = "Put them back there, or register the model anew (`dvc repro register`)"
+_METRICS = ("mean_dice", "control.mean_dice", "mean_iou", "control.mean_iou")
 _HISTORY_TAG = "champion_history"
 _HISTORY_LENGTH = 100
 
@@ -51,8 +52,8 @@ class Version:
 
     @property
     def metrics(self) -> dict[str, float]:
-        """The Student's mean_dice and mean_iou, where it has been evaluated."""
-        return {key: float(self.tags[key]) for key in ("mean_dice", "mean_iou") if key in self.tags}
+        """mean_dice and mean_iou of the Student, and control.mean_dice, ... of its control, where measured."""
+        return {key: float(self.tags[key]) for key in _METRICS if key in self.tags}
 
     @property
     def uri(self) -> str:

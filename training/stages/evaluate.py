@@ -1,34 +1,32 @@
-"""evaluate: Teacher and Student on the validation volumes, in numbers and pictures (section 3.3 of the paper)."""
+"""evaluate: Teacher, control and Student on the validation volumes, in numbers and pictures (section 3.3)."""
 
 from __future__ import annotations
 
-import csv
 import json
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.table import Table
 
 from scans.intensity import Window
-from scans.measures.metrics import summarise
-from scans.organs import OrganMap
 from scans.tiling import Forward, segment
 from scans.volume import ArrayVoxels, Volume
 from training.command import StageError, run_command
 from training.data.prepared import PREPARED_DIR, Catalogue, SliceReader, VolumeRecord, shard_slices
 from training.data.pseudo_labels import PseudoLabelReader, PseudoLabelWriter
+from training.evaluation.differences import differences
 from training.evaluation.figure_slices import overlay_rows
 from training.evaluation.figures import OrganBars, draw_curves, draw_organs, draw_overlays, draw_roc
 from training.evaluation.headline import headline, write_headline
+from training.evaluation.report import flat_figures, network_report, write_organs
 from training.evaluation.scoring import ScoredVolume, score
-from training.learning.checkpoints import STUDENT, TEACHER, load_network
+from training.evaluation.tables import evaluation_tables
+from training.learning.checkpoints import CONTROL, STUDENT, TEACHER, load_network
 from training.learning.prediction import predictor
-from training.params import Params
+from training.params import Evaluate, Params
 from training.progress import track
 from training.run_stage import Report, metrics_file, run_stage
 from training.tracking.runs import StageRun
@@ -36,11 +34,14 @@ from training.tracking.runs import StageRun
 METRICS = metrics_file("evaluate")
 ORGANS = Path("plots/organs.csv")
 FIGURES_DIR = Path("figures")
+NETWORKS = {"teacher": TEACHER, "control": CONTROL, "student": STUDENT}
+"""What is scored, in this order wherever they stand beside each other."""
 CLASSIFIER_METRICS = metrics_file("train_classifier")
 CLASSIFIER_ROC = Path("plots/classifier_roc.csv")
 HISTORIES = {
     "Teacher": Path("plots/train_teacher.csv"),
     "Quality Classifier": Path("plots/train_classifier.csv"),
+    "Control": Path("plots/train_control.csv"),
     "Student": Path("plots/train_student.csv"),
 }
 
@@ -58,25 +59,27 @@ def _evaluate(params: Params, run: StageRun) -> Report:
     with tempfile.TemporaryDirectory() as folder:
         segmentations = Path(folder)
         scores = evaluate(
-            {"teacher": _segmenter(TEACHER), "student": _segmenter(STUDENT)},
+            {name: _segmenter(checkpoint) for name, checkpoint in NETWORKS.items()},
             catalogue,
+            params.evaluate,
             prepared_dir=PREPARED_DIR,
             output_dir=segmentations,
-            batch_size=params.evaluate.batch_size,
         )
         rows = overlay_rows(
             catalogue, tuple(scores), segmentations, prepared_dir=PREPARED_DIR, count=params.evaluate.figure_slices
         )
         draw_overlays(FIGURES_DIR / "overlays.png", rows, catalogue.organs)
-    metrics = {name: summary(of_network, catalogue.organs) for name, of_network in scores.items()}
-    write_organs(metrics)
-    _draw(metrics)
-    figures = headline(metrics, json.loads(CLASSIFIER_METRICS.read_text(encoding="utf-8")))
+    networks = {name: network_report(of_network, catalogue.organs) for name, of_network in scores.items()}
+    write_organs(ORGANS, networks)
+    _draw(networks)
+    figures = headline(networks, json.loads(CLASSIFIER_METRICS.read_text(encoding="utf-8")))
     write_headline(figures)
     run.headline(figures)
-    Console().print(table(metrics))
-    flat = {f"{name}.{key}": value for name in metrics for key, value in _flat(metrics[name]).items()}
-    return Report(metrics, flat, files=(METRICS, ORGANS, FIGURES_DIR))
+    found = differences(networks, seed=params.seed)
+    Console().print(*evaluation_tables(networks, found))
+    flat = {f"{name}.{key}": value for name in networks for key, value in flat_figures(networks[name]).items()}
+    said = {pair: {figure: one.to_dict() for figure, one in of_pair.items()} for pair, of_pair in found.items()}
+    return Report({**networks, "differences": said}, flat, files=(METRICS, ORGANS, FIGURES_DIR))
 
 
 def _segmenter(checkpoint: Path) -> Segmenter:
@@ -85,7 +88,12 @@ def _segmenter(checkpoint: Path) -> Segmenter:
 
 
 def evaluate(
-    networks: Mapping[str, Segmenter], catalogue: Catalogue, *, prepared_dir: Path, output_dir: Path, batch_size: int
+    networks: Mapping[str, Segmenter],
+    catalogue: Catalogue,
+    section: Evaluate,
+    *,
+    prepared_dir: Path,
+    output_dir: Path,
 ) -> dict[str, tuple[ScoredVolume, ...]]:
     """Segments every validation volume with every network into `output_dir/NAME/ID.zarr`, and scores it.
 
@@ -96,17 +104,26 @@ def evaluate(
         raise StageError(f"{prepared_dir} holds no validation volume: there is nothing to measure the networks on")
     reader = SliceReader(prepared_dir, cache_megabytes=0)
 
-    def scored() -> Iterator[tuple[str, ScoredVolume]]:
+    def all_scored() -> Iterator[tuple[str, ScoredVolume]]:
         for name, segmenter in networks.items():
             for record in records:
                 prediction = _segmented(
-                    record, segmenter, reader=reader, output_dir=output_dir / name, batch_size=batch_size
+                    record, segmenter, reader=reader, output_dir=output_dir / name, batch_size=section.batch_size
                 )
                 truth = reader.label_volume(record)
-                yield name, score(record, prediction=prediction, truth=truth, organs=catalogue.organs)
+                scored = score(
+                    record,
+                    prediction=prediction,
+                    truth=truth,
+                    organs=catalogue.organs,
+                    tolerance_mm=section.surface_tolerance_mm or None,
+                )
+                yield name, scored
 
     scores: dict[str, list[ScoredVolume]] = {name: [] for name in networks}
-    for name, of_volume in track(scored(), description="Evaluate", total=len(networks) * len(records), unit="volume"):
+    for name, of_volume in track(
+        all_scored(), description="Evaluate", total=len(networks) * len(records), unit="volume"
+    ):
         scores[name].append(of_volume)
     return {name: tuple(of_network) for name, of_network in scores.items()}
 
@@ -120,63 +137,6 @@ def _segmented(
         for box, labels in segment(volume, forward, slab_slices=slab_slices, batch_size=batch_size):
             writer.write(box, labels)
     return Volume(ArrayVoxels(PseudoLabelReader(output_dir).array(record.id)), record.frame)
-
-
-def summary(scores: Sequence[ScoredVolume], organs: OrganMap) -> dict[str, Any]:
-    """One network's part of metrics/evaluate.json: means, every organ, every volume, every experiment."""
-    experiments = sorted({of_volume.experiment for of_volume in scores})
-    return {
-        **summarise([of_volume.scores for of_volume in scores], organs).to_dict(),
-        "volumes": {of_volume.scores.volume_id: _of_volume(of_volume) for of_volume in scores},
-        "by_experiment": {
-            experiment: summarise([s.scores for s in scores if s.experiment == experiment], organs).to_dict()
-            for experiment in experiments
-        },
-    }
-
-
-def _of_volume(of_volume: ScoredVolume) -> dict[str, Any]:
-    return {
-        "experiment": of_volume.experiment,
-        "organs": {
-            name: {
-                "dice": of_volume.scores.dice[name],
-                "iou": of_volume.scores.iou[name],
-                "hd95_mm": distances.hd95_mm,
-                "assd_mm": distances.assd_mm,
-            }
-            for name, distances in of_volume.distances.items()
-        },
-    }
-
-
-def mean_over_volumes(report: Mapping[str, Any], organ: str, figure: str) -> float | None:
-    """Mean of one figure of one organ over the volumes that have it; None where none has."""
-    values = [volume["organs"][organ][figure] for volume in report["volumes"].values()]
-    scored = [value for value in values if value is not None]
-    return float(np.mean(scored)) if scored else None
-
-
-def _flat(report: Mapping[str, Any]) -> dict[str, float]:
-    """The figures of one network that MLflow gets: means, and Dice and IoU of each organ that has them."""
-    flat = {"mean_dice": report["mean_dice"], "mean_iou": report["mean_iou"]}
-    for organ, figures in report["organs"].items():
-        flat |= {f"{figure}.{organ}": figures[figure] for figure in ("dice", "iou") if figures[figure] is not None}
-    return flat
-
-
-def write_organs(report: Mapping[str, Any]) -> None:
-    """Writes plots/organs.csv, where a figure that there is none of is empty."""
-    ORGANS.parent.mkdir(parents=True, exist_ok=True)
-    with ORGANS.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        figures = ("dice", "iou", "hd95_mm", "assd_mm")
-        writer.writerow(("network", "organ", *figures, "left_out"))
-        for name, of_network in report.items():
-            for organ, found in of_network["organs"].items():
-                means = (mean_over_volumes(of_network, organ, figure) for figure in figures)
-                values = ("" if mean is None else round(mean, 6) for mean in means)
-                writer.writerow((name, organ, *values, found["left_out"]))
 
 
 def _draw(report: Mapping[str, Any]) -> None:
@@ -207,32 +167,6 @@ def _draw(report: Mapping[str, Any]) -> None:
 def _each(of_network: Mapping[str, Any], organ: str) -> tuple[float, ...]:
     values = (volume["organs"][organ]["dice"] for volume in of_network["volumes"].values())
     return tuple(value for value in values if value is not None)
-
-
-def table(report: Mapping[str, Any]) -> Table:
-    """Teacher and Student per organ, as the terminal shows them."""
-    volumes = len(report["student"]["volumes"])
-    drawn = Table(title=f"Mean over {volumes} validation volumes", title_justify="left", box=SIMPLE_HEAD, padding=0)
-    drawn.add_column("organ", no_wrap=True)
-    for figure in ("Dice", "IoU", "HD95 mm"):
-        for name in report:
-            drawn.add_column(f"{figure}\n{name.capitalize()}", justify="right")
-    drawn.add_column("absent\nfrom", justify="right")
-    for organ in report["student"]["organs"]:
-        drawn.add_row(organ, *_cells(report, organ))
-    drawn.add_section()
-    means = (f"{report[name][mean]:.3f}" for mean in ("mean_dice", "mean_iou") for name in report)
-    drawn.add_row("mean", *means, *("" for _ in report), "", style="bold")
-    return drawn
-
-
-def _cells(report: Mapping[str, Any], organ: str) -> Iterator[str]:
-    for figure, form in (("dice", "{:.3f}"), ("iou", "{:.3f}"), ("hd95_mm", "{:.3g}")):
-        for of_network in report.values():
-            mean = mean_over_volumes(of_network, organ, figure)
-            yield "none" if mean is None else form.format(mean)
-    left_out = dict.fromkeys(str(of_network["organs"][organ]["left_out"]) for of_network in report.values())
-    yield ", ".join(left_out)
 
 
 if __name__ == "__main__":

@@ -153,7 +153,7 @@ def _export_student(section: Export, catalogue: Catalogue, *, folder: Path) -> E
         kind="segmentation",
         agreement=agreement,
         golden=golden_slice(catalogue, reader, segmenter),
-        metrics=_student_metrics(_read(EVALUATION_FILE)["student"]),
+        metrics=_student_metrics(_read(EVALUATION_FILE)),
     )
 
 
@@ -192,7 +192,13 @@ def _export_classifier(
     )
 
 
-def _student_metrics(scores: Mapping[str, Any]) -> dict[str, float]:
+def _student_metrics(evaluation: Mapping[str, Any]) -> dict[str, float]:
+    """The Student's, and beside them the control's, whose names begin with `control.`."""
+    control = _network_metrics(evaluation["control"])
+    return {**_network_metrics(evaluation["student"]), **{f"control.{name}": value for name, value in control.items()}}
+
+
+def _network_metrics(scores: Mapping[str, Any]) -> dict[str, float]:
     """mean_dice, mean_iou, and dice.ORGAN and iou.ORGAN of every organ that could be scored."""
     organs = {
         f"{figure}.{organ}": value[figure] for organ, value in scores["organs"].items() for figure in ("dice", "iou")

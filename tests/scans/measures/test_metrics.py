@@ -183,6 +183,17 @@ def test_a_row_one_voxel_too_long() -> None:
     assert found.assd_mm == pytest.approx(2 / 7)
 
 
+def test_a_surface_may_be_off_by_the_tolerance() -> None:
+    """Truth 3 voxels in a row, prediction 5: of eight two are off, by 2 and by 4 mm; a voxel is 2 mm long at most."""
+    truth, prediction = np.zeros((1, 1, 8), bool), np.zeros((1, 1, 8), bool)
+    truth[..., 1:4] = True
+    prediction[..., 1:6] = True
+
+    for tolerance_mm, share in ((0.0, 6 / 8), (1.9, 6 / 8), (2.0, 7 / 8), (None, 7 / 8), (4.0, 1.0)):
+        found = surface_distances(prediction, truth, Spacing(1, 1, 2.0), tolerance_mm=tolerance_mm)
+        assert found.surface_dice == share
+
+
 def test_the_inside_of_an_organ_is_not_its_surface() -> None:
     """A 5 x 5 x 5 cube against the same with a hollow: 98 outer voxels agree, 6 around the hollow are new.
 
@@ -207,13 +218,13 @@ def test_missed_and_invented_organs_get_the_diagonal() -> None:
     for prediction, truth in ((nothing, organ), (organ, nothing)):
         found = surface_distances(prediction, truth, Spacing(6.0, 1.0, 2.0))
         assert found.hd95_mm == found.assd_mm == pytest.approx(math.sqrt(217))
+        assert found.surface_dice == 0.0
 
 
 def test_an_organ_absent_from_both_has_no_distance() -> None:
     """Nothing to compare is None, as for Dice."""
     found = surface_distances(np.zeros((2, 2, 2), bool), np.zeros((2, 2, 2), bool), Spacing(1, 1, 1))
-    assert found.hd95_mm is None
-    assert found.assd_mm is None
+    assert found.hd95_mm is found.assd_mm is found.surface_dice is None
 
 
 def test_masks_of_different_shapes_are_refused() -> None:
@@ -241,6 +252,8 @@ def test_distances_are_those_of_all_pairs_of_surface_voxels(
 
     assert found.hd95_mm == pytest.approx(max(np.percentile(there, 95), np.percentile(back, 95)))
     assert found.assd_mm == pytest.approx(np.concatenate([there, back]).mean())
+    within = np.concatenate([there, back]) <= max(steps) * (1 + 1e-9)
+    assert found.surface_dice == pytest.approx(within.mean(), abs=1e-12)
     assert found.hd95_mm is not None
     assert found.hd95_mm < worst
 
@@ -261,6 +274,7 @@ def test_missing_an_organ_never_pays(truth: NDArray[np.uint8], prediction: NDArr
         assert (near.hd95_mm is None) == (far.hd95_mm is None)
         assert (far.hd95_mm or 0.0) >= (near.hd95_mm or 0.0)
         assert (far.assd_mm or 0.0) >= (near.assd_mm or 0.0)
+        assert (far.surface_dice or 0.0) <= (near.surface_dice or 0.0)
 
 
 def _surface_by_hand(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:

@@ -71,15 +71,18 @@ def test_overlays_need_a_slice(tmp_path: Path) -> None:
 
 BARS = {
     "teacher": OrganBars("Teacher", {"heart": 0.25, "gut": None}, 0.25, {"heart": (0.0, 0.5), "gut": ()}),
+    "control": OrganBars("Control", {"heart": 0.4, "gut": None}, 0.4, {"heart": (0.4, 0.4), "gut": ()}),
     "student": OrganBars("Student", {"heart": 0.5, "gut": None}, 0.5, {"heart": (0.5, 0.5), "gut": ()}),
 }
 
 
 def test_a_bar_is_as_long_as_its_score(tmp_path: Path) -> None:
-    """The Student's bar of 0.5 covers about twice the pixels of the Teacher's of 0.25; absent organs do no harm."""
+    """0.5, 0.4 and 0.25: of the pixels the Student's bar has about twice the Teacher's; absent organs do no harm."""
     draw_organs(tmp_path / "b.png", BARS, left_out={"heart": 0, "gut": 2})
-    teacher, student = (count_of(tmp_path / "b.png", c) for c in ((0x8F, 0xA3, 0xB8), (0xE0, 0x57, 0x2F)))
+    colours = ((0x8F, 0xA3, 0xB8), (0x4C, 0x9F, 0x70), (0xE0, 0x57, 0x2F))
+    teacher, control, student = (count_of(tmp_path / "b.png", colour) for colour in colours)
     assert 1.6 < student / teacher < 2.2
+    assert 1.3 < control / teacher < 1.9
 
 
 def test_figures_are_the_same_bytes_each_time(tmp_path: Path) -> None:

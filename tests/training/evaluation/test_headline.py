@@ -12,16 +12,18 @@ from training.evaluation.headline import HEADLINE_FILE, headline, read_headline,
 REPOSITORY = Path(__file__).resolve().parents[3]
 EVALUATION: dict[str, Any] = {
     "student": {"mean_dice": 0.81234567, "mean_iou": 0.7, "organs": {"heart": {"dice": 0.9}}},
+    "control": {"mean_dice": 0.78, "mean_iou": 0.65},
     "teacher": {"mean_dice": 0.75, "mean_iou": 0.6},
 }
 
 
 def test_it_is_what_runs_are_compared_by(tmp_path: Path) -> None:
-    """Means of both networks and the classifier's AUC, which is left out where nobody could measure it."""
+    """Means of the three networks and the classifier's AUC, which is left out where nobody could measure it."""
     path = tmp_path / "metrics" / "headline.json"
     write_headline(headline(EVALUATION, {"auc": 0.9, "threshold": 0.5}), path)
     assert read_headline(path) == {
         **{"student_dice": 0.812346, "student_iou": 0.7, "teacher_dice": 0.75, "teacher_iou": 0.6},
+        **{"control_dice": 0.78, "control_iou": 0.65},
         "classifier_auc": 0.9,
     }
     assert "classifier_auc" not in headline(EVALUATION, {"auc": None})

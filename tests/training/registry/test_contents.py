@@ -25,7 +25,7 @@ def test_a_version_comes_with_card_example_and_environment(pipeline: Pipeline, t
     page = (folder / "README.md").read_text(encoding="utf-8")
     assert "# fish" in page
     assert "heart, liver" in page
-    assert "| mean_dice | 0.8000 |" in page
+    assert "| mean_dice | 0.8000 | 0.7500 |" in page
     model = Model.load(str(folder))
     example = model.load_input_example(str(folder))
     assert {name: (values.dtype.name, values.shape) for name, values in example.items()} == {

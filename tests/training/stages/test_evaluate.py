@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from rich.console import Console
+from rich.table import Table
 
 from scans.geometry import Frame, Spacing
 from scans.intensity import Window
@@ -18,12 +19,16 @@ from scans.tiling import Forward
 from scans.volume import Volume
 from tests.training.tiny_volumes import ORGANS, write_catalogue, write_volume
 from training.data.prepared import Catalogue, SliceReader, VolumeRecord
+from training.evaluation.differences import differences
 from training.evaluation.figure_slices import chosen_slices, overlay_rows
+from training.evaluation.report import network_report, write_organs
 from training.evaluation.scoring import score
-from training.stages.evaluate import ORGANS as ORGANS_FILE
-from training.stages.evaluate import Segmenter, evaluate, summary, table, write_organs
+from training.evaluation.tables import evaluation_tables
+from training.params import Evaluate
+from training.stages.evaluate import Segmenter, evaluate
 
 LEFT, RIGHT, HEART = 1, 2, 3
+SECTION = Evaluate(batch_size=3, surface_tolerance_mm=0.0, figure_slices=4)
 
 
 def grey_of(labels: NDArray[np.uint8]) -> NDArray[np.uint16]:
@@ -70,11 +75,11 @@ def two_fish(tmp_path: Path) -> tuple[Catalogue, Path]:
 
 
 def reports(tmp_path: Path) -> dict[str, dict[str, Any]]:
-    """Of a Teacher that misses every heart and a Student that is always right."""
+    """Of a Teacher that misses every heart, a control that misses left eyes, and a Student that is always right."""
     catalogue, prepared = two_fish(tmp_path)
-    networks = {"teacher": blind_to(HEART), "student": told()}
-    scores = evaluate(networks, catalogue, prepared_dir=prepared, output_dir=tmp_path / "out", batch_size=3)
-    return {name: summary(of_network, catalogue.organs) for name, of_network in scores.items()}
+    networks = {"teacher": blind_to(HEART), "control": blind_to(LEFT), "student": told()}
+    scores = evaluate(networks, catalogue, SECTION, prepared_dir=prepared, output_dir=tmp_path / "out")
+    return {name: network_report(of_network, catalogue.organs) for name, of_network in scores.items()}
 
 
 def test_a_missed_organ_lowers_the_mean(tmp_path: Path) -> None:
@@ -92,7 +97,13 @@ def test_a_missed_organ_lowers_the_mean(tmp_path: Path) -> None:
     heart = teacher["volumes"]["a"]["organs"]["heart"]
     diagonal = 0.1 * (4**2 + 6**2 + 8**2) ** 0.5
     assert heart["hd95_mm"] == heart["assd_mm"] == pytest.approx(diagonal)
-    assert student["volumes"]["a"]["organs"]["heart"] == {"dice": 1.0, "iou": 1.0, "hd95_mm": 0.0, "assd_mm": 0.0}
+    assert heart["surface_dice"] == 0.0
+    right = {"dice": 1.0, "iou": 1.0, "surface_dice": 1.0, "hd95_mm": 0.0, "assd_mm": 0.0}
+    assert student["volumes"]["a"]["organs"]["heart"] == right
+    assert (teacher["mean_surface_dice"], student["mean_surface_dice"]) == (0.5, 1.0)
+    farther = 0.1 * (3**2 + 6**2 + 8**2) ** 0.5  # of the autumn fish; hearts are half the organs that are there
+    assert teacher["mean_hd95_mm"] == pytest.approx((diagonal + farther) / 2 / 2)
+    assert student["mean_hd95_mm"] == 0.0
     assert teacher["volumes"]["b"]["experiment"] == "autumn"
 
 
@@ -108,19 +119,30 @@ def test_what_is_written_and_printed(tmp_path: Path, monkeypatch: pytest.MonkeyP
     """What JSON keeps as it is, a CSV line per network and organ with empty fields for none, and a table."""
     monkeypatch.chdir(tmp_path)
     report = reports(tmp_path)
-    write_organs(report)
+    file = tmp_path / "plots" / "organs.csv"
+    write_organs(file, report)
     assert json.loads(json.dumps(report)) == report
-    rows = [line.split(",") for line in ORGANS_FILE.read_text(encoding="utf-8").splitlines()]
-    assert rows[0] == ["network", "organ", "dice", "iou", "hd95_mm", "assd_mm", "left_out"]
-    assert rows[2] == ["teacher", "right_eye", "", "", "", "", "2"]
-    assert rows[6] == ["student", "heart", "1.0", "1.0", "0.0", "0.0", "0"]
-    assert len(rows) == 7
+    rows = [line.split(",") for line in file.read_text(encoding="utf-8").splitlines()]
+    assert rows[0] == ["network", "organ", "dice", "iou", "surface_dice", "hd95_mm", "assd_mm", "left_out"]
+    assert rows[2] == ["teacher", "right_eye", "", "", "", "", "", "2"]
+    assert rows[9] == ["student", "heart", "1.0", "1.0", "1.0", "0.0", "0.0", "0"]
+    assert len(rows) == 10
+    overlap, surfaces, compared = (printed(table) for table in evaluation_tables(report, differences(report, seed=1)))
+    assert overlap["heart"] == ["0.000", "1.000", "1.000"] * 2 + ["0"]
+    assert overlap["left_eye"] == ["1.000", "0.000", "1.000"] * 2 + ["1"]
+    assert overlap["right_eye"] == surfaces["right_eye"] == ["none"] * 6 + ["2"]
+    assert overlap["mean"] == ["0.500", "0.500", "1.000"] * 2
+    assert surfaces["mean"][:3] == ["0.500", "0.500", "1.000"]
+    assert compared["Student"][:3] == ["+0.500"] * 3
+    assert compared["Control"][:3] == ["+0.000"] * 3
+    assert compared["No"][:4] == ["interval:", "2", "validation", "volumes;"]
+
+
+def printed(table: Table) -> dict[str, list[str]]:
+    """The words of each line by the first of them, on a screen of 80 columns."""
     console = Console(width=80, record=True, file=StringIO())
-    console.print(table(report))
-    lines = {line.split()[0]: line.split()[1:] for line in console.export_text().splitlines() if line.strip()}
-    assert lines["heart"][:4] == ["0.000", "1.000", "0.000", "1.000"]
-    assert lines["right_eye"] == ["none"] * 6 + ["2"]
-    assert lines["mean"] == ["0.500", "1.000", "0.500", "1.000"]
+    console.print(table)
+    return {line.split()[0]: line.split()[1:] for line in console.export_text().splitlines() if line.strip()}
 
 
 def test_no_validation_volume_is_an_error(tmp_path: Path) -> None:
@@ -128,7 +150,7 @@ def test_no_validation_volume_is_an_error(tmp_path: Path) -> None:
     labels = np.ones((1, 4, 4), dtype=np.uint8)
     catalogue = write_catalogue(tmp_path, write_volume(tmp_path, "t", grey_of(labels), labels, split="train"))
     with pytest.raises(ValueError, match="holds no validation volume"):
-        evaluate({"student": told()}, catalogue, prepared_dir=tmp_path, output_dir=tmp_path / "out", batch_size=1)
+        evaluate({"student": told()}, catalogue, SECTION, prepared_dir=tmp_path, output_dir=tmp_path / "out")
 
 
 def test_a_volume_is_scored_over_slab_borders() -> None:
@@ -146,6 +168,7 @@ def test_a_volume_is_scored_over_slab_borders() -> None:
     assert found.scores.dice["left_eye"] is None
     assert found.distances["left_eye"].assd_mm is None
     assert found.distances["heart"].hd95_mm == pytest.approx(0.5)
+    assert found.distances["heart"].surface_dice == 1.0  # a voxel of 0.5 mm is what the tolerance is
     with pytest.raises(ValueError, match=r"v: the prediction has shape \(2, 5, 5\)"):
         score(
             record,
@@ -169,7 +192,7 @@ def test_overlay_rows_hold_truth_and_every_network(tmp_path: Path, caplog: pytes
     out = tmp_path / "out"
     networks = {"teacher": blind_to(HEART), "student": told()}
     with caplog.at_level(logging.WARNING):
-        evaluate(networks, catalogue, prepared_dir=prepared, output_dir=out, batch_size=2)
+        evaluate(networks, catalogue, SECTION, prepared_dir=prepared, output_dir=out)
     first, second, *_ = overlay_rows(catalogue, ("teacher", "student"), out, prepared_dir=prepared, count=4)
     assert first.title == "a\nspring\nslice 1"
     assert list(second.segmentations) == ["truth", "Teacher", "Student"]

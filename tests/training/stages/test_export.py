@@ -84,7 +84,8 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Exported]:
         save_checkpoint(QUALITY_CLASSIFIER, classifier, CLASSIFIER, details={})
         (root / "metrics").mkdir()
         student = {"mean_dice": 0.8, "mean_iou": 0.7, "organs": ORGAN_FIGURES, "volumes": {}}
-        (root / "metrics/evaluate.json").write_text(json.dumps({"student": student}))
+        evaluation = {"student": student, "control": student | {"mean_dice": 0.75}}
+        (root / "metrics/evaluate.json").write_text(json.dumps(evaluation))
         (root / "metrics/train_classifier.json").write_text('{"roc_auc": 0.9, "auc_missing": null}')
         report = export(SECTION, threshold=0.4, mlflow_run="a run")
         yield Exported(root, catalogue, network.eval(), classifier.eval(), report)
@@ -119,8 +120,7 @@ def test_the_manifests_say_what_the_models_are(exported: Exported) -> None:
     assert student.mlflow_run == "a run"
     assert student.intensity_range == (WINDOW.lower, WINDOW.upper)
     assert student.spacing_mm[0] == pytest.approx((0.1, 0.1))
-    assert student.metrics["mean_dice"] == 0.8
-    assert student.metrics["iou.heart"] == 0.7
+    assert [student.metrics[name] for name in ("mean_dice", "iou.heart", "control.mean_dice")] == [0.8, 0.7, 0.75]
     assert quality.metrics == {"roc_auc": 0.9}
     assert student.agreement["slices"] == 5
 

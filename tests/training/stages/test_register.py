@@ -71,7 +71,7 @@ def _model(folder: Path, content: bytes, *, kind: str, dice: float, data: str, d
         spacing_mm=((0.1, 0.1), (0.1, 0.1), (0.1, 0.1)),
         intensity_range=(0.0, 1.0),
         golden=Golden(blank.astype(np.float32), Window(0.0, 1.0), blank.astype(np.uint8)),
-        metrics={"mean_dice": dice},
+        metrics={"mean_dice": dice, "control.mean_dice": dice - 0.05},
         git_commit="0123456789abcdef",
     ).write(folder)
 
@@ -106,7 +106,7 @@ def test_a_version_holds_the_files_byte_for_byte(pipeline: Pipeline, tmp_path: P
     assert (version.number, version.aliases) == (1, (CANDIDATE,))
     assert version.sha256 == file_sha256(STUDENT_DIR / "model.onnx")
     assert (version.data_sha256, version.tags["git_commit"]) == ("first data", "0123456789abcdef")
-    assert version.metrics == {"mean_dice": pytest.approx(0.7)}
+    assert version.metrics == pytest.approx({"mean_dice": 0.7, "control.mean_dice": 0.65})
     signature = (stored / "MLmodel").read_text()
     assert all(f'"{name}"' in signature for name in ("slices", "window", "segmentation", "confidence"))
 
@@ -241,6 +241,7 @@ def test_the_command_says_which_condition_failed(pipeline: Pipeline) -> None:
     assert "Dice of heart falls from 0.8000 to 0.7000" in refused.output
     assert "mean Dice falls from 0.7000 to 0.6600" in refused.output
     assert "FAILS" in refused.output
+    assert "without pseudo-labels: mean Dice 0.6100" in refused.output
     assert runner.invoke(app, ["promote", name, "--force", " "]).exit_code == 2
     assert "by force" in runner.invoke(app, ["promote", name, "--force", "it is urgent"]).output
     listed = CliRunner(env={"COLUMNS": "30"}).invoke(app, ["list", name])
@@ -249,6 +250,7 @@ def test_the_command_says_which_condition_failed(pipeline: Pipeline) -> None:
     assert "promoted by force: it is urgent" in listed.output and "0123456789" in listed.output
     newest, first = json.loads(runner.invoke(app, ["list", name, "--json"]).output)
     assert (newest["version"], newest["aliases"], first["mean_dice"]) == (2, [CANDIDATE, CHAMPION], 0.7)
+    assert (first["control_mean_dice"], first["control_mean_iou"]) == (pytest.approx(0.65), None)
     assert (newest["forced_because"], newest["data_set"], newest["missing"]) == ("it is urgent", "medaka", None)
     assert "version 1 is the champion again" in runner.invoke(app, ["rollback", name]).output
     assert runner.invoke(app, ["rollback", name]).exit_code == 1
