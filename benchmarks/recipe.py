@@ -1,10 +1,12 @@
 """What each part of the recipe gives: the rows of Table 2 of the paper, a control, and the label budgets of Table 1.
 
     python -m benchmarks.recipe                              # all rows, active profile
-    python -m benchmarks.recipe --rows all control           # two of them
+    python -m benchmarks.recipe --rows all supervised        # two of them
     python -m benchmarks.recipe --profile headneck_ct --raw /data/headneck_ct
 
-Writes benchmarks/results/recipe-PROFILE.json and prints a table. Stages that rows have in common run once.
+Every row has as many optimiser steps behind it as any other, but for the Teacher, with which all but those with new
+weights begin. Writes benchmarks/results/recipe-PROFILE.json and prints a table, in which Teacher and control of its run
+stand beside each row. Stages that rows have in common run once.
 """
 
 from __future__ import annotations
@@ -45,11 +47,12 @@ class Row:
     """Whose scores these are."""
 
 
+_ALL = _switches(pseudo=True, distillation=True, checkpoint=True, classifier=True)
 ROWS: dict[str, Row] = {
+    "teacher": Row("the Teacher, before any further step", _ALL, network="teacher"),
     "supervised": Row(
-        "fully supervised (the Teacher)",
-        _switches(pseudo=True, distillation=True, checkpoint=True, classifier=True),
-        network="teacher",
+        "fully supervised",
+        _switches(pseudo=False, distillation=False, checkpoint=False, classifier=True),
     ),
     "pseudo": Row(
         "pseudo-labelling",
@@ -67,11 +70,8 @@ ROWS: dict[str, Row] = {
         "pseudo-labelling + Quality Classifier",
         _switches(pseudo=True, distillation=False, checkpoint=False, classifier=True),
     ),
-    "all": Row("all", _switches(pseudo=True, distillation=True, checkpoint=True, classifier=True)),
-    "control": Row(
-        "control: the Teacher, the Student's steps more",
-        _switches(pseudo=False, distillation=False, checkpoint=True, classifier=True),
-    ),
+    "all": Row("all", _ALL),
+    "control": Row("control: the Teacher, the Student's steps more", _ALL, network="control"),
 }
 
 
@@ -85,7 +85,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--seed", type=int, help="seed of weights and patches (default: the profile's)")
     parser.add_argument("--data-seed", type=int, help="seed of the data (default: the profile's)")
     try:
-        effort = effort_of(parser, arguments, least={"rows": ["supervised", "control"]})
+        effort = effort_of(parser, arguments, least={"rows": ["all", "control"]})
         _measure(effort)
     except clone.BenchmarkError as error:
         raise SystemExit(f"recipe: {error}") from None
@@ -135,6 +135,7 @@ class Recipe:
                 "labelled_volumes": volumes or outcome.training_volumes,
                 **results.means(outcome.scores[row.network]),
                 "teacher": results.means(outcome.scores["teacher"]),
+                "control": results.means(outcome.scores["control"]),
                 "organs": outcome.scores[row.network]["organs"],
                 "seconds": round(outcome.seconds, 1),
                 "stages_restored": outcome.restored,
@@ -147,10 +148,10 @@ class Recipe:
 
 
 def table(rows: Sequence[Mapping[str, Any]]) -> Table:
-    """One line per row; the change is against the Teacher that the row began with."""
+    """One line per row; the changes are against Teacher and control of the same run."""
     drawn = Table(title="Validation volumes, mean over volumes, then organs", title_justify="left")
     drawn.add_column("row")
-    for heading in ("labelled volumes", "Dice", "IoU", "Dice against its Teacher"):
+    for heading in ("labelled volumes", "Dice", "IoU", "Dice - Teacher's", "Dice - control's"):
         drawn.add_column(heading, justify="right")
     for row in rows:
         drawn.add_row(
@@ -158,7 +159,7 @@ def table(rows: Sequence[Mapping[str, Any]]) -> Table:
             str(row["labelled_volumes"]),
             f"{row['mean_dice']:.3f}",
             f"{row['mean_iou']:.3f}",
-            f"{row['mean_dice'] - row['teacher']['mean_dice']:+.3f}",
+            *(f"{row['mean_dice'] - row[other]['mean_dice']:+.3f}" for other in ("teacher", "control")),
         )
     return drawn
 

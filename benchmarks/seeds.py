@@ -4,8 +4,8 @@
 
 A seed decides the fish (on a raw data set: which volumes are held out), the weights and the patches; with --data-seed N
 the data are the same for all seeds. Beside Teacher and Student stands the control: the Teacher trained on for the
-Student's steps, on labelled slices alone. Runs up to stage evaluate, one seed after the other; what Student and control
-have in common runs once. Writes benchmarks/results/seeds.json and prints a table.
+Student's steps, on labelled slices alone. Runs up to stage evaluate, one seed after the other. Writes
+benchmarks/results/seeds.json and prints a table.
 """
 
 from __future__ import annotations
@@ -24,7 +24,6 @@ from scipy.stats import t
 
 from benchmarks import clone, results
 from benchmarks.effort import Effort, effort_of
-from benchmarks.recipe import ROWS
 
 PHANTOMS = clone.REPOSITORY / "data" / "phantom"
 NETWORKS = ("teacher", "control", "student")
@@ -74,13 +73,9 @@ def _row(seed: int, variant: clone.Variant) -> dict[str, Any]:
     changes = {"prepare.seed": seed, **variant.changes, "seed": seed}
     name = f"{variant.profile}-seed-{seed}"
     outcome = clone.evaluate(dataclasses.replace(variant, changes=changes), name=name)
-    changed = dataclasses.replace(variant, changes={**changes, **ROWS["control"].changes})
-    control = clone.evaluate(changed, name=f"{name}-control")
     return {
         "seed": seed,
-        "teacher": results.means(outcome.scores["teacher"]),
-        "control": results.means(control.scores["student"]),
-        "student": results.means(outcome.scores["student"]),
+        **{network: results.means(outcome.scores[network]) for network in NETWORKS},
         "seconds": round(outcome.seconds, 1),
         "stages_restored": outcome.restored,
     }

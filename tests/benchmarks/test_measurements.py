@@ -16,10 +16,10 @@ from training.params import load_params
 PARAMS = yaml.safe_load((clone.REPOSITORY / "params.yaml").read_text(encoding="utf-8"))
 
 
-def scores(teacher: float, student: float) -> dict[str, Any]:
+def scores(teacher: float, control: float, student: float) -> dict[str, Any]:
     return {
         name: {"mean_dice": dice, "mean_iou": dice / 2, "organs": {"heart": {"dice": dice, "iou": dice / 2}}}
-        for name, dice in (("teacher", teacher), ("student", student))
+        for name, dice in (("teacher", teacher), ("control", control), ("student", student))
     }
 
 
@@ -36,12 +36,12 @@ def effort(folder: Path) -> Effort:
 
 @pytest.fixture
 def asked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[clone.Variant]:
-    """Variants that were asked for, instead of being run; each Student is 0.1 better, there are four fish."""
+    """Variants that were asked for, instead of being run; each Student is 0.1 better, and there are four fish."""
     variants: list[clone.Variant] = []
 
     def evaluate(variant: clone.Variant, *, name: str) -> clone.Outcome:
         variants.append(variant)
-        return clone.Outcome(scores(0.5, 0.6), seconds=2.0, restored=1, training_volumes=4)
+        return clone.Outcome(scores(0.5, 0.55, 0.6), seconds=2.0, restored=1, training_volumes=4)
 
     monkeypatch.setattr(clone, "evaluate", evaluate)
     monkeypatch.setattr(results, "machine", dict)
@@ -86,29 +86,23 @@ def test_every_switch_of_a_row_is_a_key_of_every_profile(tmp_path: Path) -> None
             clone.Variant(profile, Path("/raw"), {**row.changes, "prepare.labelled_volumes": 2}).write(path)
 
 
-def test_the_control_is_the_teacher_trained_on(tmp_path: Path) -> None:
-    """The control starts from the Teacher's weights and sees labelled slices alone."""
-    changes = recipe.ROWS["control"].changes
-    assert changes["train_student.teacher_checkpoint"] is True
-    assert (changes["train_student.pseudo_labels"], changes["train_student.distillation"]) == (False, False)
+def test_teacher_and_control_are_those_of_the_run_with_all_switches_on() -> None:
+    """Three rows of one run, which needs no second clone; fully supervised is a network of its own, of new weights."""
+    assert recipe.ROWS["teacher"].changes == recipe.ROWS["control"].changes == recipe.ROWS["all"].changes
+    assert [recipe.ROWS[name].network for name in ("teacher", "control", "all")] == ["teacher", "control", "student"]
+    assert not any(on for switch, on in recipe.ROWS["supervised"].changes.items() if switch.startswith("train_student"))
 
 
 def test_seeds_are_run_one_by_one_and_written_down(asked: list[clone.Variant], tmp_path: Path) -> None:
-    """Each seed is two variants of one profile, with the control; the file holds commit, means and the time."""
+    """Each seed is one variant of a profile, the control with it; the file holds commit, means and the time."""
     seeds.measure([3, 4], clone.Variant("demo", Path("data/phantom")), effort(tmp_path))
-    control = recipe.ROWS["control"].changes
-    assert [variant.changes for variant in asked] == [
-        {"prepare.seed": 3, "seed": 3},
-        {"prepare.seed": 3, "seed": 3, **control},
-        {"prepare.seed": 4, "seed": 4},
-        {"prepare.seed": 4, "seed": 4, **control},
-    ]
+    assert [variant.changes for variant in asked] == [{"prepare.seed": 3, "seed": 3}, {"prepare.seed": 4, "seed": 4}]
     written = json.loads((tmp_path / "seeds.json").read_text())
     assert (written["commit"], written["profile"]) == ("abc", "demo")
     assert written["rows"][0] == {
         "seed": 3,
         "teacher": {"mean_dice": 0.5, "mean_iou": 0.25},
-        "control": {"mean_dice": 0.6, "mean_iou": 0.3},
+        "control": {"mean_dice": 0.55, "mean_iou": 0.275},
         "student": {"mean_dice": 0.6, "mean_iou": 0.3},
         "seconds": 2.0,
         "stages_restored": 1,
@@ -119,7 +113,7 @@ def test_seeds_are_run_one_by_one_and_written_down(asked: list[clone.Variant], t
 def test_seeds_may_share_the_data(asked: list[clone.Variant], tmp_path: Path) -> None:
     """With a seed of the data of their own, the runs differ in weights and patches alone."""
     seeds.measure([3, 4], clone.Variant("demo", Path("data/phantom"), {"prepare.seed": 7}), effort(tmp_path))
-    assert [(v.changes["prepare.seed"], v.changes["seed"]) for v in asked] == [(7, 3), (7, 3), (7, 4), (7, 4)]
+    assert [(v.changes["prepare.seed"], v.changes["seed"]) for v in asked] == [(7, 3), (7, 4)]
 
 
 def test_a_student_that_is_as_good_as_its_teacher_has_not_won() -> None:
@@ -146,11 +140,14 @@ def test_differences_are_taken_seed_by_seed_with_the_interval_of_student_s_t() -
 
 def test_a_budget_that_the_data_set_does_not_have_is_left_out(asked: list[clone.Variant], tmp_path: Path) -> None:
     """With four labelled volumes a budget of 2 is measured, one of 7 is not: there are no seven."""
-    recipe.Recipe(effort(tmp_path), clone.Variant("demo", Path("data/phantom"))).measure(["supervised", "all"], [2, 7])
-    assert [variant.changes.get("prepare.labelled_volumes") for variant in asked] == [None, None, 2]
+    recipe.Recipe(effort(tmp_path), clone.Variant("demo", Path("data/phantom"))).measure(
+        ["teacher", "control", "all"], [2, 7]
+    )
+    assert [variant.changes.get("prepare.labelled_volumes") for variant in asked] == [None, None, None, 2]
     rows = json.loads((tmp_path / "recipe-demo.json").read_text())["rows"]
     assert [(row["row"], row["labelled_volumes"], row["mean_dice"]) for row in rows] == [
-        ("supervised", 4, 0.5),
+        ("teacher", 4, 0.5),
+        ("control", 4, 0.55),
         ("all", 4, 0.6),
         ("budget-2", 2, 0.6),
     ]
