@@ -10,8 +10,8 @@ import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from scans.formats.beside import voxel_file_names
-from scans.formats.file_names import readable, same_name
+from scans.formats.beside import voxel_files
+from scans.formats.file_names import readable
 
 PIECE_BYTES = 1 << 20
 
@@ -39,9 +39,7 @@ def zipped_files(path: Path) -> list[Path]:
         if not files:
             raise FileNotFoundError(f"{path} holds no file")
         return files
-    if not (names := voxel_file_names(path)):
-        return []
-    beside = sorted(file for file in path.parent.iterdir() if any(same_name(file.name, name) for name in names))
+    beside = voxel_files(path)
     return [path, *beside] if beside else []
 
 

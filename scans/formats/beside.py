@@ -91,6 +91,13 @@ class Beside:
         return found
 
 
+def voxel_files(header: Path) -> list[Path]:
+    """The files beside a detached header that hold its voxels; none for other files."""
+    names = voxel_file_names(header)
+    beside = sorted(header.parent.iterdir()) if names else ()
+    return [file for file in beside if any(same_name(file.name, name) for name in names)]
+
+
 def voxel_file_names(header: Path) -> tuple[str, ...]:
     """Names that a detached header's voxels may have, by what it says, or else by its own; none for other files."""
     suffix = header.suffix.lower()

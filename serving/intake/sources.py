@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 from urllib.parse import unquote, urlsplit
 
+from scans.formats.beside import voxel_files
+
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
 
@@ -82,7 +84,10 @@ class Sources:
     s3_endpoint: str | None
 
     def open(self, uri: str) -> Source:
-        """The source that a file:// or s3:// address names. Raises SourceRefused."""
+        """The source that a file:// or s3:// address names; a header that is a file has its voxels with it.
+
+        Raises SourceRefused.
+        """
         try:
             parts = urlsplit(uri)
         except ValueError:
@@ -108,7 +113,9 @@ class Sources:
         try:
             kind = path.lstat().st_mode
             if stat.S_ISREG(kind):
-                return Source(path.name, False, (_local_file(root, path, ""),))
+                beside = [file for file in voxel_files(path) if stat.S_ISREG(file.lstat().st_mode)]
+                names = [(file, file.name if beside else "") for file in (path, *beside)]
+                return Source(path.name, bool(beside), tuple(_local_file(root, *one) for one in names))
             if stat.S_ISDIR(kind):
                 files = tuple(_local_file(root, file, file.relative_to(path).as_posix()) for file in _files(path))
                 if files:

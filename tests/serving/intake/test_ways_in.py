@@ -166,6 +166,23 @@ def test_what_leads_elsewhere_is_refused_in_the_same_words(
     assert nothing_left(own_server)
 
 
+def test_a_header_that_is_named_has_its_voxels_with_it(own_server: RunningServer, root: Path, tmp_path: Path) -> None:
+    """The file beside it that it names, and nothing else; one that is a link is not followed."""
+    fields = "NDims = 3\nDimSize = 10 20 5\nElementType = MET_UCHAR\nElementSpacing = 1 1 1\n"
+    (root / "split").mkdir()
+    for name in ("fish", "link"):
+        (root / f"split/{name}.mhd").write_text(f"ObjectType = Image\n{fields}ElementDataFile = {name}.raw\n")
+    (root / "split/fish.raw").write_bytes(bytes(range(250)) * 4)
+    (tmp_path / "secret").write_bytes(bytes(1000))
+    (root / "split/link.raw").symlink_to(tmp_path / "secret")
+    answer = fetch(own_server, f"file://{root}/split/fish.mhd")
+    assert (answer.status_code, answer.json()["shape"]) == (202, [5, 20, 10]), answer.text
+    assert own_server.until_ended(answer.json()["id"])["state"] == "succeeded"
+    answer = fetch(own_server, f"file://{root}/split/link.mhd")
+    assert (answer.status_code, "'link.raw', which is not beside it" in answer.json()["detail"]) == (422, True)
+    assert nothing_left(own_server)
+
+
 @pytest.mark.parametrize(
     "body", [b"{}", b"not json", b'{"source": {}}', b'{"source": {"uri": "a", "upload": "b"}}', b'{"source": 7}']
 )
