@@ -83,6 +83,9 @@ def test_an_ome_zarr_has_the_scan_with_its_labels_on_demand(
     with open_volume(tmp_path / "fish.ome.zarr") as volume:
         np.testing.assert_array_equal(volume.read(), example.grey)
         np.testing.assert_allclose(volume.frame.matrix, AFFINE)
+    with open_volume(tmp_path / "fish.ome.zarr", dataset="labels/segmentation", labels=True) as volume:
+        np.testing.assert_array_equal(volume.read(), np.asarray(expected.dataobj).T)
+        np.testing.assert_allclose(volume.frame.matrix, AFFINE)
 
 
 def test_the_scan_comes_with_no_other_format(server: RunningServer, finished: dict[str, object]) -> None:
