@@ -7,6 +7,8 @@ from contextlib import contextmanager
 
 import typer
 
+from scans.addresses import without_passwords
+
 
 @contextmanager
 def in_one_line(command: str) -> Iterator[None]:
@@ -18,10 +20,10 @@ def in_one_line(command: str) -> Iterator[None]:
         typer.echo(f"{error}; {needed}", err=True)
         raise typer.Exit(1) from error
     except (OSError, RuntimeError, ValueError) as error:
-        typer.echo(f"ricefish {command}: {error}", err=True)
+        typer.echo(without_passwords(f"ricefish {command}: {error}"), err=True)
         raise typer.Exit(1) from error
     except Exception as error:
         if not type(error).__module__.startswith("mlflow."):
             raise
-        typer.echo(f"ricefish {command}: MLflow does not answer as it should: {error}", err=True)
+        typer.echo(without_passwords(f"ricefish {command}: MLflow does not answer as it should: {error}"), err=True)
         raise typer.Exit(1) from error

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from scans.addresses import without_passwords
 from scans.model.manifest import MANIFEST_FILE
 from scans.tracking import DATABASE_FILE, TRACKING_URI, set_up_client, tracking_uri
 
@@ -121,8 +122,8 @@ def _place(client: Any, version: RegisteredVersion) -> str:
 
 
 def _not_there(version: RegisteredVersion, place: str, why: str) -> str:
-    return (
-        f"the files of version {version.version} of {version.name} are not at {without_password(place)}, where the "
+    return without_passwords(
+        f"the files of version {version.version} of {version.name} are not at {place}, where the "
         f"registry says they are: {why}. Put them back there, or register the model anew (`dvc repro register`)"
     )
 
@@ -135,22 +136,21 @@ def _client(failing: str = "does not give it") -> Iterator[tuple[Any, str]]:
     from mlflow import MlflowClient  # noqa: PLC0415  as there
     from mlflow.exceptions import MlflowException  # noqa: PLC0415
 
+    def failed(why: str) -> str:  # MLflow's own words hold the address as well
+        return without_passwords(f"the registry {uri} {failing}: {why}")
+
     try:
         yield MlflowClient(tracking_uri=uri, registry_uri=uri), uri
     except RegistryError:
         raise
     except ImportError as error:
-        raise RegistryError(
-            f"the registry {without_password(uri)} {failing}: a library is missing for it: {error}; install "
-            f"ricefish[tracking], which has those of databases and buckets"
-        ) from error
+        missing = f"a library is missing for it: {error}; install ricefish[tracking]"
+        raise RegistryError(failed(f"{missing}, which has those of databases and buckets")) from error
     except MlflowException as error:
         kind = RegistryError if error.error_code in _NOT_THERE else RegistryUnreachable
-        raise kind(f"the registry {without_password(uri)} {failing}: {error}") from error
+        raise kind(failed(str(error))) from error
     except Exception as error:  # a database's, a bucket's or a network library's own
-        raise RegistryUnreachable(
-            f"the registry {without_password(uri)} {failing}: {type(error).__name__}: {error}"
-        ) from error
+        raise RegistryUnreachable(failed(f"{type(error).__name__}: {error}")) from error
 
 
 def tag_version(name: str, version: str, key: str, value: str) -> None:
@@ -165,9 +165,3 @@ def registry_uri() -> str:
     if not os.environ.get(TRACKING_URI) and not database.is_file():
         raise RegistryUnreachable(f"there is no registry: {TRACKING_URI} is not set and {database} does not exist")
     return tracking_uri()
-
-
-def without_password(uri: str) -> str:
-    """A registry's address that may be shown."""
-    scheme, separator, rest = uri.partition("://")
-    return f"{scheme}{separator}{rest.rpartition('@')[2]}"

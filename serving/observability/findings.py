@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 
+from scans.addresses import without_passwords
 from serving.observability.probes import Probe, Unanswered
 from serving.observability.reasons import first_line
 
@@ -52,4 +53,4 @@ def look(name: str, at: Callable[[], Observed], *, advice: str, limit_seconds: f
         seen = Observed(str(error), Level.FAIL, advice)
     except Exception as error:  # whatever is wrong, the rest of the report is worth having
         seen = Observed(first_line(error), Level.FAIL, advice)
-    return Finding(name, seen.level, seen.found, seen.advice, time.perf_counter() - began)
+    return Finding(name, seen.level, without_passwords(seen.found), seen.advice, time.perf_counter() - began)

@@ -29,6 +29,7 @@ from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 from sqlalchemy.pool import ConnectionPoolEntry
 from sqlalchemy.schema import CreateColumn
 
+from scans.addresses import without_passwords
 from serving.observability.reasons import first_line
 from serving.storage.failures import is_full
 from serving.storage.reserve import Reserve
@@ -76,8 +77,8 @@ class Database:
 
     @property
     def name(self) -> str:
-        """The address without the password."""
-        return self.url.render_as_string(hide_password=True)
+        """The address without the password, wherever in it that stands."""
+        return without_passwords(self.url.render_as_string(hide_password=True))
 
     def open(self) -> None:
         """Makes the tables, columns and indexes that are missing. Raises DatabaseError where it cannot be reached."""

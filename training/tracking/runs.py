@@ -22,6 +22,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+from scans.addresses import without_passwords
 from scans.tracking import DATABASE_FILE, TRACKING_URI, set_up_client, tracking_uri
 from training.profiles import to_dict
 from training.tracking import provenance
@@ -70,15 +71,16 @@ def connect() -> MlflowClient:
             client = mlflow.MlflowClient(tracking_uri=uri, registry_uri=uri)
             client.search_experiments(max_results=1)
     except ImportError as error:
+        install = (
+            "install the training environment: pip install 'ricefish[training]', and [tracking] for a database or S3"
+        )
         raise TrackingError(
-            f"the MLflow store at {uri} cannot be used: {error}; "
-            f"install the training environment: pip install 'ricefish[training]', and [tracking] for a database or S3."
+            without_passwords(f"the MLflow store at {uri} cannot be used: {error}; {install}.")
         ) from error
     except Exception as error:
-        raise TrackingError(
-            f"the MLflow store at {uri} cannot be used: {' '.join(str(error).split())}; "
-            f"start the server, or unset {TRACKING_URI} to use {DATABASE_FILE} in this folder."
-        ) from error
+        why = without_passwords(f"the MLflow store at {uri} cannot be used: {' '.join(str(error).split())}")
+        start = f"start the server, or unset {TRACKING_URI} to use {DATABASE_FILE} in this folder"
+        raise TrackingError(f"{why}; {start}.") from error
     return client
 
 

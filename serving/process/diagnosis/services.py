@@ -14,9 +14,10 @@ from pathlib import Path
 import httpx
 from sqlalchemy import delete, insert, select
 
+from scans.addresses import without_passwords
 from serving.inference.tuning import Tuner, TuningOverrides
 from serving.models.references import is_registered
-from serving.models.registry import registry_uri, without_password
+from serving.models.registry import registry_uri
 from serving.models.served import Models
 from serving.observability.findings import Level, Observed
 from serving.process.diagnosis.read_only_models import borrowed
@@ -94,7 +95,7 @@ def registry(settings: Settings) -> Observed:
     if not any(is_registered(reference) for reference in (settings.model, *settings.more_models)):
         return Observed("not used: no model comes from it")
     uri = registry_uri()
-    shown = without_password(uri)
+    shown = without_passwords(uri)
     if not uri.startswith(("http://", "https://")):
         return Observed(f"{shown}, in this machine's files")
     before = time.time()

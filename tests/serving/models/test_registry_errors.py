@@ -48,6 +48,15 @@ def test_a_manifest_that_has_gone_is_named_with_its_place(registry: SmallRegistr
         download_version(find_version(CHAMPION), into=tmp_path / "fetched")
 
 
+def test_the_password_of_a_registry_is_not_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither by us nor by its client, which quotes the address: owners of keys read this in /v1/models."""
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://ada:s3cret@127.0.0.1:1")
+    with pytest.raises(RegistryUnreachable, match=r"the registry http://ada:\*\*\*@127\.0\.0\.1:1 does not") as raised:
+        find_version(CHAMPION)
+    assert "s3cret" not in str(raised.value)
+
+
 @pytest.mark.parametrize("library", ["mlflow.artifacts", "mlflow.exceptions", "mlflow"])
 @pytest.mark.parametrize("error", [ImportError("cannot import name 'a'"), AttributeError("half installed")])
 def test_a_client_that_cannot_be_imported_is_told(
