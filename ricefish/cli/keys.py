@@ -81,11 +81,15 @@ def revoke(
 
 @contextmanager
 def _keys(*, make: bool = True) -> Iterator[Keys]:
-    """The table of keys; `make` makes the file of a server that has never run. Raises FileNotFoundError else."""
+    """The table of keys. Raises FileNotFoundError where there is none, StoreError where none can be made.
+
+    `make` makes the file of a server that has never run, in a folder that nobody else enters.
+    """
     from serving.auth.keys import Keys
     from serving.settings import read_settings
     from serving.storage.database import Database
     from serving.storage.locations import database_url
+    from serving.storage.private_folder import make_private, unusable
 
     database = Database(database_url(read_settings(needs_model=False)))
     if database.file is not None and not database.file.exists():
@@ -94,7 +98,10 @@ def _keys(*, make: bool = True) -> Iterator[Keys]:
                 f"there is no {database.file}, and so no key; RICEFISH_STORE or RICEFISH_DATABASE_URL must be those of "
                 "the server"
             )
-        database.file.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            make_private(database.file.parent)
+        except OSError as error:
+            raise unusable("the folder", database.file.parent, error) from error
     database.open()
     try:
         yield Keys(database)
@@ -119,7 +126,9 @@ def _seconds(text: str) -> float:
     found = re.fullmatch(r"(\d+) ?([hdwy])", text.strip().lower())
     if not found:
         raise ValueError(f"--expires is {text!r}; give a number of hours, days, weeks or years, such as 12h, 90d or 1y")
-    return float(found[1]) * _SECONDS[found[2]]
+    if not 0 < (seconds := float(found[1]) * _SECONDS[found[2]]) <= 100 * _SECONDS["y"]:
+        raise ValueError(f"--expires is {text!r}; give more than nothing and at most 100y, or leave it out")
+    return seconds
 
 
 def _bytes(text: str) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import stat
 from pathlib import Path
 
 from typer.testing import CliRunner
@@ -54,3 +55,20 @@ def test_to_look_at_keys_makes_no_database(tmp_path: Path) -> None:
         assert (status, said.count("\n")) == (1, 1)
         assert f"there is no {tmp_path}/stroe/jobs.sqlite" in said
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_folder_of_the_first_key_is_for_one_user(tmp_path: Path) -> None:
+    """As a server makes it, be a key made before it ever ran; what cannot be made is told by name."""
+    store = tmp_path / "new" / "store"
+    assert ricefish("keys", "add", "--owner", "ada", "--scope", "admin", RICEFISH_STORE=str(store))[0] == 0
+    assert {stat.S_IMODE(folder.stat().st_mode) for folder in (store, store.parent)} == {0o700}
+    status, said = ricefish("keys", "add", "--owner", "a", "--scope", "admin", RICEFISH_STORE=f"{store}/jobs.sqlite/s")
+    assert status == 1 and f"the folder {store}/jobs.sqlite/s cannot be written: " in said
+
+
+def test_a_time_that_no_key_may_have_is_told_by_its_option(tmp_path: Path) -> None:
+    """As it was given, and with what would do."""
+    for time in ("0d", "101y", "90"):
+        words = ("keys", "add", "--owner", "ada", "--scope", "admin", "--expires", time)
+        status, said = ricefish(*words, RICEFISH_STORE=str(tmp_path))
+        assert status == 1 and said.startswith(f"ricefish keys: --expires is '{time}'; give ")
