@@ -36,16 +36,22 @@ def unreachable_hint(error: BaseException, url: str) -> str:
     """What to do about a server that could not be asked."""
     refused = _refusal(error)
     if isinstance(refused, ssl.SSLCertVerificationError):
-        if refused.verify_code in {_NOT_YET, _EXPIRED}:
-            return "renew the server's certificate, or set this machine's clock"
-        if refused.verify_code in {_OTHER_NAME, _OTHER_ADDRESS}:
-            return "ask the server by a name that its certificate holds"
-        return f"give the certificate of who signed the server's with --ca FILE, or {CA_VARIABLE}"
+        return _certificate_hint(refused)
     if refused is not None:
         return "does it speak HTTPS? If not, its address begins with http://"
     if isinstance(error, httpx.RemoteProtocolError) and url.startswith("http://"):
         return "is it a server of Ricefish, and does it speak HTTPS? Then its address begins with https://"
+    if isinstance(error, httpx.UnsupportedProtocol):
+        return "its address begins with http:// or https://"
     return "is the server running? (`ricefish serve`)"
+
+
+def _certificate_hint(refused: ssl.SSLCertVerificationError) -> str:
+    if refused.verify_code in {_NOT_YET, _EXPIRED}:
+        return "renew the server's certificate, or set this machine's clock"
+    if refused.verify_code in {_OTHER_NAME, _OTHER_ADDRESS}:
+        return "ask the server by a name that its certificate holds"
+    return f"give the certificate of who signed the server's with --ca FILE, or {CA_VARIABLE}"
 
 
 def _refusal(error: BaseException | None) -> ssl.SSLError | None:

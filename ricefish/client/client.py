@@ -24,7 +24,7 @@ from typing import Any, Literal
 
 import httpx
 
-from ricefish.client.connection import QUEUE_FULL, Connection, Patience, RicefishError
+from ricefish.client.connection import QUEUE_FULL, Connection, Patience, RicefishError, to_be_tried, wait_for_allowance
 from ricefish.client.parameters import Priority, SubmissionOptions, download_parameters
 from ricefish.client.resumable_upload import submit_resumable
 from ricefish.client.upload_body import Report, pieces, reported, upload_name, zipped_files
@@ -136,7 +136,7 @@ class Client:
 
     def status(self, scan_id: str) -> ScanStatus:
         """How far a scan is."""
-        return _status(self._connection.request("GET", f"/v1/scans/{scan_id}").json())
+        return _status(self._connection.get(f"/v1/scans/{scan_id}").json())
 
     def wait(self, scan_id: str, *, poll_seconds: float = 0.5) -> Iterator[ScanStatus]:
         """The scan's status again and again until it has ended, whatever the end is.
@@ -149,9 +149,12 @@ class Client:
                 status = self.status(scan_id)
             except RicefishError as error:
                 now = time.monotonic()
-                unreached_since = unreached_since or now
-                if error.status not in (None, 502, 503, 504) or now - unreached_since > self._patience_seconds:
+                waited = 0.0 if unreached_since is None else now - unreached_since
+                if error.status not in (None, 502, 503, 504) or waited > self._patience_seconds:
                     raise
+                if unreached_since is None:
+                    unreached_since = now
+                    to_be_tried(error, self._patience_seconds)
             else:
                 unreached_since = None
                 yield status
@@ -180,19 +183,19 @@ class Client:
 
     def organs(self, scan_id: str) -> list[OrganRow]:
         """Size, place and extent of every organ of a finished scan."""
-        content = self._connection.request("GET", f"/v1/scans/{scan_id}/organs").json()
+        content = self._connection.get(f"/v1/scans/{scan_id}/organs").json()
         return [_row(row) for row in content["organs"]]
 
     def labels(self, scan_id: str) -> str:
         """Index, colour and name of every label of a finished scan, as the text that ITK-SNAP imports."""
-        return self._connection.request("GET", f"/v1/scans/{scan_id}/labels").text
+        return self._connection.get(f"/v1/scans/{scan_id}/labels").text
 
     def quality(self, scan_id: str) -> list[float]:
         """Probability, for each slice of a finished scan, that its segmentation is good.
 
         Raises RicefishError where the model has no Quality Classifier.
         """
-        content = self._connection.request("GET", f"/v1/scans/{scan_id}/quality").json()
+        content = self._connection.get(f"/v1/scans/{scan_id}/quality").json()
         return [row["good"] for row in content["slices"]]
 
     def delete(self, scan_id: str) -> None:
@@ -211,12 +214,13 @@ class Client:
                     "POST", "/v1/scans", params=options.content, headers=headers, content=content
                 )
             except RicefishError as error:
-                if error.problem != QUEUE_FULL:
-                    raise
-                patience.pause(error)
+                if error.problem == QUEUE_FULL:
+                    patience.pause(error)
+                else:
+                    wait_for_allowance(error)
 
     def _fetch(self, path: str, parameters: dict[str, str], *, into: Path, report: Report | None) -> None:
-        with self._connection.stream("GET", path, params=parameters) as answer, into.open("wb") as file:
+        with self._connection.stream(path, params=parameters) as answer, into.open("wb") as file:
             for piece in reported(answer.iter_raw(), report):
                 file.write(piece)
             file.flush()

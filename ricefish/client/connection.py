@@ -23,11 +23,17 @@ LONG_SECONDS = 3600.0
 """For answers that take the server a pass over the whole scan: verifying it, writing its segmentation."""
 _DIRECT = {"all://127.0.0.1": None, "all://localhost": None, "all://[::1]": None}
 """No proxy stands between a machine and itself, whatever the environment says of proxies."""
+_NO_KEY = f"the server wants an API key: set {KEY_VARIABLE}, or give --key"
+_WRONG_KEY = f"the server does not take this API key: it is wrong, expired or revoked; set another in {KEY_VARIABLE}"
 _MAY_PASS = frozenset({None, 408, 425, 429, 500, 502, 503, 504})
 """Answers after which the same request may succeed; None: no answer at all."""
 _FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.5, 30.0
 QUEUE_FULL = "queue-full"
 """What a server calls it, at the end of a problem's `type`, that as much waits as may wait."""
+TOO_MANY_REQUESTS = "too-much"
+"""What it calls it that a key's allowance of requests, or of bytes, is used up."""
+_MOST_RETRY_SECONDS = 60.0
+"""The longest that an allowance of requests a minute takes to come back; one of bytes takes up to a day."""
 QUEUE_SECONDS = 86_400.0
 """How long a full queue is waited for: the server is well, and says when to come back."""
 _REMINDER_SECONDS = 300.0
@@ -77,21 +83,46 @@ class Connection:
         _raise_for_problem(answer)
         return answer
 
+    def get(self, path: str, **request: Any) -> httpx.Response:
+        """The same of GET, which waits while the key's requests of this minute are used up."""
+        while True:
+            try:
+                return self.request("GET", path, **request)
+            except RicefishError as error:
+                wait_for_allowance(error)
+
     @contextmanager
-    def stream(self, method: str, path: str, **request: Any) -> Iterator[httpx.Response]:
-        """An answer that is no error, to be read piece by piece. Raises RicefishError, also while it is read."""
+    def stream(self, path: str, **request: Any) -> Iterator[httpx.Response]:
+        """What `get` gives, to be read piece by piece. Raises RicefishError, also while it is read."""
         try:
-            with self._http.stream(method, path, **request) as answer:
-                if answer.is_error:
+            while True:
+                with self._http.stream("GET", path, **request) as answer:
+                    if not answer.is_error:
+                        yield answer
+                        return
                     answer.read()
+                try:
                     _raise_for_problem(answer)
-                yield answer
+                except RicefishError as error:
+                    wait_for_allowance(error)
         except httpx.HTTPError as error:
             raise self._unreachable(error) from error
 
     def _unreachable(self, error: httpx.HTTPError) -> RicefishError:
         reason = str(error) or type(error).__name__
         return RicefishError(f"no answer from {self.url}: {reason}; {unreachable_hint(error, self.url)}")
+
+
+def to_be_tried(error: RicefishError, seconds: float) -> None:
+    """Once for all tries, on stderr unless the program logs elsewhere."""
+    logging.getLogger("ricefish").warning("%s; trying again for %.0f s", error, seconds)
+
+
+def wait_for_allowance(error: RicefishError) -> None:
+    """Waits until the key may make another request; raises the error where it is another, or that is long."""
+    if error.problem != TOO_MANY_REQUESTS or not 0 < error.retry_seconds <= _MOST_RETRY_SECONDS:
+        raise error
+    time.sleep(error.retry_seconds)
 
 
 class Patience:
@@ -125,7 +156,7 @@ class Patience:
         if error.status not in _MAY_PASS | also or self._faults >= _MOST_FAULTS or now + pause - since > self._seconds:
             raise error
         if self._since is None and error.status not in also:
-            logging.getLogger("ricefish").warning("%s; trying again for %.0f s", error, self._seconds)
+            to_be_tried(error, self._seconds)
         self._since = since
         self._pause_seconds = min(2 * self._pause_seconds, _LONGEST_PAUSE_SECONDS)
         time.sleep(pause)
@@ -145,7 +176,7 @@ class Patience:
 
 
 def _authorization(key: str | None) -> dict[str, str]:
-    name, value = ("key", key) if key is not None else (KEY_VARIABLE, os.environ.get(KEY_VARIABLE, ""))
+    name, value = (f"the key (--key, {KEY_VARIABLE})", os.environ.get(KEY_VARIABLE, "") if key is None else key)
     value = value.strip()
     if not all("!" <= character <= "~" for character in value):
         raise ValueError(f"{name} holds a space or a character that no key has; give the key as it was handed out")
@@ -163,6 +194,8 @@ def _raise_for_problem(answer: httpx.Response) -> None:
         said = answer.json()
         detail = str(said["detail"])
         problem = str(said["type"]).rpartition(":")[2]
+    if answer.status_code == httpx.codes.UNAUTHORIZED:
+        detail = _WRONG_KEY if "authorization" in answer.request.headers else _NO_KEY
     seconds = _retry_seconds(answer)
     raise RicefishError(detail, status=answer.status_code, retry_seconds=seconds, problem=problem)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import socket
 import ssl
 import subprocess
 import sys
@@ -74,7 +75,7 @@ def test_the_command_makes_lists_and_revokes_keys(url: str) -> None:
         (("--scope", "admin", "--expires", "soon"), "--expires is 'soon'"),
         (("--scope", "admin", "--bytes-per-day", "a lot"), "--bytes-per-day is 'a lot'"),
         (("--scope", "admin", "--requests-per-minute", "0"), "requests_per_minute is 0; expected a number of"),
-        (("--scope", "admin", "--expires", "999y"), "expires_seconds is 3.15"),
+        (("--scope", "admin", "--expires", "999y"), "--expires is '999y'; give more than nothing and at most 100y"),
     ):
         status, said = ricefish("keys", "add", "--owner", "ada", *wrong, **where)
         assert (status, reason in said) == (1, True), said
@@ -197,8 +198,8 @@ def add(server: RunningServer, *words: str) -> dict[str, str]:
 def refused_start(model: Path, store: Path, **settings: str) -> str:
     """What a server says that must not start."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("RICEFISH_")}
-    environment |= {f"RICEFISH_{name.upper()}": value for name, value in settings.items()}
-    command = [sys.executable, "-m", "ricefish", "serve", "--model", str(model), "--port", "0", "--store", str(store)]
+    environment |= {f"RICEFISH_{name.upper()}": value for name, value in {"port": "0", **settings}.items()}
+    command = [sys.executable, "-m", "ricefish", "serve", "--model", str(model), "--store", str(store)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 1 and "Traceback" not in done.stderr
     return done.stderr
@@ -222,6 +223,10 @@ def test_a_server_without_keys_closes_with_the_first(serve: Serve, example: Exam
     answers = [server.http.get(f"{server.url}/v1/scans/{scan}", headers=slow) for _ in range(3)]
     assert [answer.status_code for answer in answers] == [404, 404, 429]
     assert 1 <= int(answers[2].headers["retry-after"]) <= 30
+    waiting = add(server, "--scope", "segment", "--requests-per-minute", "30")["Authorization"].removeprefix("Bearer ")
+    server.until(lambda: server.http.get(f"{server.url}/v1/model", headers={"X-API-Key": waiting}).status_code == 200)
+    with Client(server.url, key=waiting) as client:  # which waits until it may ask again
+        assert len([client.submit(example.path).id for _ in range(31)]) == 31
     where = "/v1/scans?filename=a.nii"
     stated = server.http.post(server.url + where, content=b"x" * 10_001, headers=little)
     streamed = server.http.post(server.url + where, content=iter([b"x" * 4000] * 5), headers=little)
@@ -239,6 +244,10 @@ def test_other_machines_are_served_with_keys_alone(serve: Serve, tmp_path: Path,
     refused = refused_start(model_dir, tmp_path / "store", host=EVERYWHERE)
     assert "RICEFISH_HOST is 0.0.0.0 and there is no API key" in refused
     assert "ricefish keys add" in refused and "RICEFISH_ANONYMOUS=true" in refused
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        busy = refused_start(model_dir, tmp_path / "store", port=str(taken.getsockname()[1]), log_format="json")
+    last = [json.loads(line) for line in busy.splitlines()][-1]
+    assert last["message"] == "failed" and "cannot be listened on" in last["error"]
     told = serve(host=EVERYWHERE, anonymous="true").start()
     told.end()
     add(told, "--scope", "admin")
@@ -274,5 +283,5 @@ def test_the_client_shows_its_key(serve: Serve, tmp_path: Path, example: Example
     server.start()
     segment = ("segment", str(example.path), "-o", str(tmp_path / "out.nii.gz"), "--server", server.url)
     assert ricefish(*segment, RICEFISH_API_KEY=key)[0] == 0
-    with Client(server.url) as client, pytest.raises(RicefishError, match="show a valid API key"):
+    with Client(server.url) as client, pytest.raises(RicefishError, match="the server wants an API key"):
         client.submit(example.path)
