@@ -40,7 +40,6 @@ PATHS: Final[dict[str, Needs]] = {
     "/v1/models/shadow": frozenset({"review"}),
     "/v1/scans": frozenset({"segment"}),
     "/v1/uploads": frozenset({"segment"}),
-    "/v1/reviews": frozenset({"review"}),
     "/v2": frozenset({"segment"}),
     "/v2/repository/models": _ADMIN,
     "/v2/systemsharedmemory": _ADMIN,

@@ -29,7 +29,7 @@ _TAGS: Final = [
     {"name": "uploads", "description": "Resumable uploads by the tus protocol, for large scans and bad networks."},
     {"name": "models", "description": "What new scans are segmented with."},
     {"name": "Open Inference Protocol", "description": "Single slices and plain models, by protocol v2."},
-    {"name": "server", "description": "Health and metrics."},
+    {"name": "server", "description": "Health, metrics, and the model that answers."},
 ]
 """In the order in which `/docs` shows them."""
 
@@ -53,6 +53,9 @@ _UNSEEN: Final[tuple[type[BaseModel], ...]] = (
     *(ScanRequest, IndexRequest, LoadRequest, RegionRequest),
 )
 """Models of answers that no route gives, and of bodies that routes read themselves."""
+_UNSAID: Final = "Successful Response"
+"""What FastAPI says where a route says nothing."""
+_WELL: Final = {200: "What was asked for.", 201: "It is made.", 202: "It is taken in.", 204: "It is done."}
 _PARAMETER: Final = re.compile(r"{(\w+)}")
 _FASTAPI_SCHEMAS: Final = ("HTTPValidationError", "ValidationError")
 """Of answers that `problems` gives in its own words."""
@@ -118,8 +121,10 @@ def _complete_call(path: str, call: dict[str, Any]) -> Iterator[tuple[int, bool]
     responses: dict[str, dict[str, Any]] = call["responses"]
     if "HTTPValidationError" in str(responses.get("422")):
         del responses["422"]
-    for answer in responses.values():
+    for well, answer in responses.items():
         _as_items(answer)
+        if answer["description"] == _UNSAID:
+            answer["description"] = _WELL[int(well)]
     own = {int(status) for status in responses if int(status) >= HTTPStatus.BAD_REQUEST}
     for status in own | _EVERY | (_KEY if guarded else frozenset()) | _of_path(path):
         stated = responses.get(str(status), {})

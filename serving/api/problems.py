@@ -5,15 +5,18 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from http import HTTPStatus
 from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
+from fastapi.routing import iter_route_contexts
 from sqlalchemy.exc import DataError, OperationalError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
+from starlette.routing import Match
 
 from scans.formats import ACCEPTED, FormatError, SpacingMissing
 from serving.api.request_log import PROBLEM, REQUEST_ID
@@ -142,6 +145,7 @@ UNKNOWN_FORMAT = Problem(415, "unknown-format", "The file is of no accepted form
 DISK_FULL = Problem(507, "disk-full", "The server's disk is full")
 NO_STORE = Problem(503, "no-store", "The server's store does not answer", _WAIT)
 NO_DATABASE = Problem(503, "no-database", "The server's database does not answer", _WAIT)
+_NOTHING_LOST = "nothing that was accepted is lost; try again when it does"
 NO_ANSWER = (SQLAlchemyError, Unanswered)
 """What is raised where the database does not answer."""
 NOT_STORABLE = Problem(400, "bad-request", "The request holds what cannot be looked up")
@@ -206,9 +210,9 @@ def _domain(request: Request, error: Exception) -> Response:
 def _system(request: Request, error: Exception) -> Response:
     if is_full(error):
         logs.event("disk_full", level=logging.ERROR, error=reason(error))
-        return _answer(request, DISK_FULL, "nothing was kept; free some space and try again")
+        return _answer(request, DISK_FULL, "the server's disk is full: nothing was kept; try again when there is room")
     logging.getLogger("ricefish").error("store_failed", exc_info=error)
-    return _answer(request, NO_STORE, "nothing that was accepted is lost; try again when the store answers")
+    return _answer(request, NO_STORE, f"the server's store does not answer: {_NOTHING_LOST}")
 
 
 def _database(request: Request, error: Exception) -> Response:
@@ -216,12 +220,12 @@ def _database(request: Request, error: Exception) -> Response:
         return _answer(request, NOT_STORABLE, reason(error))
     if is_full(error):
         logs.event("disk_full", level=logging.ERROR, error=reason(error))
-        return _answer(request, DISK_FULL, "the database has no room left; free some space and try again")
+        return _answer(request, DISK_FULL, "the server's database has no room left; try again when there is some")
     if isinstance(error, OperationalError | PoolTimeout | Unanswered):  # it is away, as the log says once a request
         logs.event("database_failed", level=logging.ERROR, error=reason(error))
     else:
         logging.getLogger("ricefish").error("database_failed", exc_info=error)
-    return _answer(request, NO_DATABASE, "nothing that was accepted is lost; try again when the database answers")
+    return _answer(request, NO_DATABASE, f"the server's database does not answer: {_NOTHING_LOST}")
 
 
 def _validation(request: Request, error: Exception) -> Response:
@@ -231,10 +235,26 @@ def _validation(request: Request, error: Exception) -> Response:
 
 
 def _http(request: Request, error: Exception) -> Response:
-    status = error.status_code if isinstance(error, HTTPException) else 500
-    detail = error.detail if isinstance(error, HTTPException) else str(error)
-    headers = getattr(error, "headers", None) or {}
-    return _answer(request, Problem(status, "http", str(detail), headers), f"{request.method} {request.url.path}")
+    """What the routes' library refuses: mostly a path or a method that there is not."""
+    if not isinstance(error, HTTPException):
+        return _unexpected(request, error)
+    asked, headers = f"{request.method} {request.url.replace(query='')}", dict(error.headers or {})
+    detail = f"{asked}: {error.detail}"
+    if error.status_code == HTTPStatus.NOT_FOUND:
+        detail = f"there is no {asked}; /docs lists every call"
+    elif error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+        headers["Allow"] = ", ".join(_methods(request))
+        detail = f"there is no {asked}, but {headers['Allow']}; /docs lists every call"
+    return _answer(request, Problem(error.status_code, "http", str(error.detail), headers), detail)
+
+
+def _methods(request: Request) -> list[str]:
+    """Of all routes with the path of the request; the library names those of the first alone."""
+    found: set[str] = set()
+    for route in iter_route_contexts(request.app.routes):
+        if route.matches(request.scope)[0] is not Match.NONE:
+            found.update(getattr(route, "methods", None) or ())
+    return sorted(found)
 
 
 def _gone(request: Request, error: Exception) -> Response:
