@@ -13,6 +13,8 @@ from contextvars import ContextVar
 from types import MappingProxyType
 from typing import Any, Literal
 
+from scans.addresses import without_passwords
+
 FIELDS = "ricefish_fields"
 _BOUND: ContextVar[Mapping[str, str]] = ContextVar("ricefish_bound", default=MappingProxyType({}))
 
@@ -30,6 +32,14 @@ def configure(level: str, *, form: Literal["text", "json"] = "text") -> None:
 def event(name: str, *, level: int = logging.INFO, exc_info: bool = False, **fields: Any) -> None:
     """Logs one event of the server, with its fields in the order given, and the traceback at hand where asked to."""
     logging.getLogger("ricefish").log(level, name, exc_info=exc_info, extra={FIELDS: fields})
+
+
+def fail(why: str) -> None:
+    """Says on stderr why the process ends: `ricefish: WHY`, or an event where each line is an object."""
+    if any(isinstance(handler.formatter, JsonFormatter) for handler in logging.getLogger().handlers):
+        event("failed", level=logging.ERROR, error=why)
+    else:
+        print(f"ricefish: {without_passwords(why)}", file=sys.stderr)
 
 
 def bind(**fields: str) -> None:
@@ -59,10 +69,10 @@ class KeyValueFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """One line, and the traceback indented below it where there is one, so that no text begins a line."""
         fields = {**_about(record), "event": record.getMessage(), **_said(record)}
-        line = " ".join(f"{key}={quoted(value)}" for key, value in fields.items())
+        line = without_passwords(" ".join(f"{key}={quoted(value)}" for key, value in fields.items()))
         if not record.exc_info:
             return line
-        traceback = self.formatException(record.exc_info).splitlines()
+        traceback = without_passwords(self.formatException(record.exc_info)).splitlines()
         return "\n".join([line, *(f"  {escaped(below)}" for below in traceback)])
 
 
@@ -74,7 +84,10 @@ class JsonFormatter(logging.Formatter):
         fields = {**_about(record), "message": record.getMessage(), **_said(record)}
         if record.exc_info:
             fields["exception"] = self.formatException(record.exc_info)
-        return json.dumps({name: _plain(value) for name, value in fields.items()}).replace("\x7f", "\\u007f")
+        shown = {
+            name: without_passwords(v) if isinstance(v := _plain(value), str) else v for name, value in fields.items()
+        }
+        return json.dumps(shown).replace("\x7f", "\\u007f")
 
 
 def _about(record: logging.LogRecord) -> dict[str, str]:

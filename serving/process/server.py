@@ -7,7 +7,6 @@ import contextlib
 import logging
 import signal
 import socket
-import sys
 import time
 from collections.abc import Callable
 from types import FrameType
@@ -18,8 +17,10 @@ from fastapi import FastAPI
 from serving.auth.authentication import NoKeys
 from serving.models.served import ModelError
 from serving.observability import logs
+from serving.observability.findings import Level, look
 from serving.observability.tracing import TracingError
 from serving.process.connections import BoundedConnection, ConnectionLimits, limited, open_files
+from serving.process.diagnosis.listening import certificate
 from serving.protocol.errors import LoadRefused
 from serving.settings import Settings
 from serving.storage import StoreError
@@ -35,9 +36,36 @@ def serve(settings: Settings, create_app: Callable[[Settings], FastAPI]) -> int:
     try:
         app = create_app(settings)
     except TracingError as missing:
-        print(f"ricefish: {missing}", file=sys.stderr)
+        logs.fail(str(missing))
         return 1
-    config = uvicorn.Config(
+    config = _config(settings, app)
+    logging.getLogger("uvicorn.error").addFilter(_without_traceback)
+    try:
+        config.load()
+    except OSError as unusable:
+        logs.fail(f"RICEFISH_TLS_CERTIFICATE or RICEFISH_TLS_KEY cannot be used: {unusable}")
+        return 1
+    _look_at_certificate(settings)
+    server = _Server(config, app, drain_seconds=settings.drain_seconds)
+    signal.signal(signal.SIGTERM, lambda *_: None)  # uvicorn raises it again when it has stopped
+    runner = asyncio.Runner(loop_factory=config.get_loop_factory())
+    with contextlib.suppress(KeyboardInterrupt, SystemExit), runner:
+        runner.run(server.serve())
+    if server.started:
+        logs.event("stopped", seconds=server.seconds_since_told)
+    error: Exception | None = app.state.startup_error
+    if error is not None:
+        if not isinstance(error, DatabaseError | LoadRefused | ModelError | NoKeys | StoreError):
+            logging.getLogger("ricefish").error("startup_failed", exc_info=error)
+        logs.fail(str(error))
+    elif server.refused:
+        taken = f"{settings.host}, port {settings.port} cannot be listened on, as the line before says"
+        logs.fail(f"{taken}; end what has it (`ricefish doctor` looks), or set RICEFISH_PORT to another")
+    return 0 if server.started else 1
+
+
+def _config(settings: Settings, app: FastAPI) -> uvicorn.Config:
+    return uvicorn.Config(
         app,
         http=limited(_limits(settings)),
         ws="none",
@@ -50,25 +78,13 @@ def serve(settings: Settings, create_app: Callable[[Settings], FastAPI]) -> int:
         ssl_certfile=settings.tls_certificate,
         ssl_keyfile=settings.tls_key,
     )
-    logging.getLogger("uvicorn.error").addFilter(_without_traceback)
-    try:
-        config.load()
-    except OSError as unusable:
-        print(f"ricefish: RICEFISH_TLS_CERTIFICATE or RICEFISH_TLS_KEY cannot be used: {unusable}", file=sys.stderr)
-        return 1
-    server = _Server(config, app, drain_seconds=settings.drain_seconds)
-    signal.signal(signal.SIGTERM, lambda *_: None)  # uvicorn raises it again when it has stopped
-    runner = asyncio.Runner(loop_factory=config.get_loop_factory())
-    with contextlib.suppress(KeyboardInterrupt, SystemExit), runner:
-        runner.run(server.serve())
-    if server.started:
-        logs.event("stopped", seconds=server.seconds_since_told)
-    error: Exception | None = app.state.startup_error
-    if error is not None:
-        if not isinstance(error, DatabaseError | LoadRefused | ModelError | NoKeys | StoreError):
-            logging.getLogger("ricefish").error("startup_failed", exc_info=error)
-        print(f"ricefish: {error}", file=sys.stderr)
-    return 0 if server.started else 1
+
+
+def _look_at_certificate(settings: Settings) -> None:
+    """Says in the log that clients refuse it, or soon will: the server could still answer those that do not look."""
+    seen = look("certificate", lambda: certificate(settings), advice="`ricefish doctor` looks at it too.")
+    if seen.level is not Level.OK:
+        logs.event("certificate_doubtful", level=logging.WARNING, found=seen.found, advice=seen.advice)
 
 
 def _limits(settings: Settings) -> ConnectionLimits:
@@ -87,6 +103,8 @@ class _Server(uvicorn.Server):
         self._drain_seconds = drain_seconds
         self._told: float | None = None
         self._parking: asyncio.Task[None] | None = None
+        self.refused = False
+        """True where its address could not be taken."""
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """A second signal cuts the draining short."""
@@ -126,7 +144,11 @@ class _Server(uvicorn.Server):
             await asyncio.to_thread(worker.stop)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
+        try:
+            await super().startup(sockets)
+        except SystemExit:
+            self.refused = True
+            raise
         if self.started and self.servers:
             host, port = self.servers[0].sockets[0].getsockname()[:2]
             host = f"[{host}]" if ":" in host else host

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import signal
-import sys
 import threading
 import time
 
@@ -38,12 +37,12 @@ def work(settings: Settings) -> int:
             while not stop_requested.wait(_LOOKING_SECONDS):
                 if (part := ended()) is not None:  # only a new start helps, as whoever started this process can do
                     logs.event("thread_ended", level=logging.ERROR, part=part)
-                    print(f"ricefish: a thread of {part} has ended; the log says why", file=sys.stderr)
+                    logs.fail(f"a thread of {part} has ended; the log says why")
                     return 1
             logs.event("draining")
             told = time.monotonic()
         logs.event("stopped", worker=name, seconds=time.monotonic() - told)
     except (DatabaseError, ModelError, PortTaken, StoreError, TracingError) as error:
-        print(f"ricefish: {error}", file=sys.stderr)
+        logs.fail(str(error))
         return 1
     return 0

@@ -8,6 +8,7 @@ import logging
 import re
 import sys
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
@@ -115,6 +116,36 @@ def test_a_log_line_can_be_a_json_object() -> None:
         **{"level": "error", "message": "scan_failed", "scan": "ab12", "seconds": 0.123456},
         **{"rate": "nan", "path": "a b", "slab": 3, "request": "r1"},
     }
+
+
+@pytest.mark.parametrize("form", ["text", "json"])
+def test_no_log_line_holds_the_password_of_an_address(form: Literal["text", "json"]) -> None:
+    """In the event's name, in a field and in a traceback, as libraries quote the address that they were given."""
+    try:
+        raise ValueError("no answer from http://ada:s3cret@mlflow/api")
+    except ValueError:
+        name = "retrying postgresql://db/q?password=s3cret"
+        record = logging.LogRecord("urllib3", logging.ERROR, __file__, 1, name, None, sys.exc_info())
+    setattr(record, FIELDS, {"error": "http://ada:s3cret@mlflow"})
+    line = (KeyValueFormatter() if form == "text" else logs.JsonFormatter()).format(record)
+    assert "s3cret" not in line and line.count("ada:***@mlflow") >= 2 and "password=***" in line
+
+
+def test_why_a_process_ends_is_a_line_in_the_form_of_all_others(capsys: pytest.CaptureFixture[str]) -> None:
+    """For a person, or as an event for what collects objects alone."""
+    kept = (*logging.getLogger().handlers,), logging.getLogger().level, logging.getLogger("ricefish").level
+    try:
+        for form in ("text", "json"):
+            logs.configure("info", form=form)
+            logs.fail("no http://ada:s3cret@mlflow")
+    finally:
+        logging.getLogger().handlers[:], level, ours = kept
+        logging.getLogger().setLevel(level)
+        logging.getLogger("ricefish").setLevel(ours)
+    text, line = capsys.readouterr().err.splitlines()
+    assert text == "ricefish: no http://ada:***@mlflow"
+    said = json.loads(line)
+    assert (said["level"], said["message"], said["error"]) == ("error", "failed", "no http://ada:***@mlflow")
 
 
 def test_every_setting_is_documented() -> None:
