@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,11 +11,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tests.architecture.reproduced import Pipeline, committed_copy, reading_fast, write_stand_in
 from tests.architecture.stage_deps import stages
-from tests.architecture.test_stage_deps import outs
 
-ROOT = Path(__file__).resolve().parents[2]
-COPIED = ("dvc.yaml", "params.yaml", ".dvcignore", ".gitignore", ".dvc/config", ".dvc/.gitignore", "models", "data")
 TRAINING = ["prepare", "train_teacher", "pseudo_label", "label_quality", "train_classifier", "refine"]
 FROM_STUDENT = ["train_student", "evaluate", "export", "register"]
 FURTHER = ["train_student", "train_control"]
@@ -27,43 +23,6 @@ pytestmark = [
     pytest.mark.process,
     pytest.mark.filterwarnings("ignore:_NoneStep.value:DeprecationWarning"),  # of DVC, in this process
 ]
-STAND_IN = """#!/bin/sh
-# in the place of `python -m training.stages.NAME`: notes the name, and writes what the stage writes; resolve is real
-stage=${2##*.}
-echo $stage >> ran.txt
-if [ $stage = resolve ]; then exec PYTHON "$@"; fi
-exec sh -e write/$stage
-"""
-
-
-@dataclass(frozen=True)
-class Pipeline:
-    """A copy of the repository that has been reproduced once."""
-
-    root: Path
-
-    def repro(self, *, answer: str = "1") -> list[str]:
-        """Runs `dvc repro`; returns the stages that it ran. What they write holds `answer`."""
-        from dvc.repo import Repo
-
-        (self.root / "answer.txt").write_text(answer)
-        log = self.root / "ran.txt"
-        log.unlink(missing_ok=True)
-        with Repo(str(self.root)) as repo:
-            repo.reproduce()
-        return log.read_text().split() if log.exists() else []
-
-    def edit(self, path: str, old: str, new: str) -> None:
-        """Replaces the first `old` in a file."""
-        text = (self.root / path).read_text()
-        assert old in text
-        (self.root / path).write_text(text.replace(old, new, 1))
-
-    def git(self, *arguments: str) -> str:
-        """What git prints."""
-        identity = ["-c", "user.name=Nobody", "-c", "user.email=nobody@example.org"]
-        done = subprocess.run(["git", *identity, *arguments], cwd=self.root, check=True, capture_output=True, text=True)
-        return done.stdout
 
 
 @dataclass(frozen=True)
@@ -81,11 +40,16 @@ class FirstRun:
 def stand_in(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """`python`, for the commands of dvc.yaml, is the stand-in."""
     script = tmp_path_factory.mktemp("bin") / "python"
-    script.write_text(STAND_IN.replace("PYTHON", sys.executable))
-    script.chmod(0o755)
+    write_stand_in(script)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PATH", f"{script.parent}{os.pathsep}{os.environ['PATH']}")
         patch.setenv("DVC_NO_ANALYTICS", "1")
+        yield
+
+
+@pytest.fixture(scope="module", autouse=True)
+def fast() -> Iterator[None]:
+    with reading_fast():
         yield
 
 
@@ -93,16 +57,7 @@ def stand_in(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 def first_run(tmp_path_factory: pytest.TempPathFactory, stand_in: None) -> FirstRun:
     """The pipeline is run in a fresh copy."""
     root = tmp_path_factory.mktemp("first_run")
-    for name in (*COPIED, "scans", "training"):
-        _copy(name, root)
-    (root / "write").mkdir()
-    for name, stage in stages((root / "dvc.yaml").read_text()).items():
-        (root / "write" / name).write_text("".join(_command(path) for path in sorted(outs(stage))))
-    pipeline = Pipeline(root)
-    pipeline.git("init", "--quiet")
-    (root / ".git/info/exclude").write_text("write\nran.txt\nanswer.txt\n")
-    pipeline.git("add", "--all")
-    pipeline.git("commit", "--quiet", "--message", "Start")
+    pipeline = committed_copy(root)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(root)
         ran = pipeline.repro()
@@ -245,7 +200,8 @@ def test_a_profile_s_own_values_are_changed_and_what_it_inherits_as_well(
     pipeline: Pipeline, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """Epochs are the paper's own and alpha is not; what the paper's value hides changes nothing, and that is said."""
-    exp_run(pipeline, "profile=paper")
+    pipeline.edit("params.yaml", "profile: demo", "profile: paper")
+    pipeline.repro()
     assert exp_run(pipeline, "profiles.paper.train_student.schedule.epochs=3") == ["resolve", *FURTHER]
     assert exp_run(pipeline, "train_student.alpha=0.2") == ["resolve", "train_student"]
     assert "no value that is in force has changed" not in capfd.readouterr().err
@@ -279,21 +235,3 @@ def test_a_raw_folder_that_does_not_exist_is_named(pipeline: Pipeline) -> None:
         pipeline.repro()
     assert "/nowhere/scans" in f"{error.value} {error.value.__cause__}"
     assert (pipeline.root / "ran.txt").read_text().split() == ["resolve"]
-
-
-def _copy(name: str, root: Path) -> None:
-    """Copies what git knows of a file or folder: nothing that the pipeline has produced here."""
-    listed = subprocess.run(
-        ["git", "ls-files", "--cached", "--others", "--exclude-standard", name],
-        cwd=ROOT, check=True, capture_output=True, text=True,
-    ).stdout.splitlines()  # fmt: skip
-    for path in listed:
-        if (ROOT / path).exists():
-            (root / path).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(ROOT / path, root / path)
-
-
-def _command(path: str) -> str:
-    target = path if Path(path).suffix else f"{path}/file.txt"
-    content = '{\\"answer\\": $(cat answer.txt)}' if path.endswith(".json") else f"{path} $(cat answer.txt)"
-    return f'mkdir -p "$(dirname {target})"; echo "{content}" > {target}\n'

@@ -10,12 +10,13 @@ from scans.model.manifest import MODEL_FILE, file_sha256
 from serving.inference.tuning import Tuner, TuningOverrides
 from serving.models.served import ModelError, Models
 from tests.serving.models import write_model
+from tests.tracking_stores import write_store
 
 
 @pytest.mark.filterwarnings("default")  # MLflow's and SQLAlchemy's own
 def test_an_alias_and_a_version_name_a_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Both load the registered file, byte for byte, and know its version; what is not there is named."""
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{write_store(tmp_path / 'mlflow.db')}")
     monkeypatch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
     monkeypatch.setenv("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     monkeypatch.chdir(tmp_path)

@@ -15,6 +15,7 @@ from ricefish.cli.models import app
 from scans.model.shadow_agreement import TAG, ShadowAgreement
 from tests.serving.models import write_model
 from tests.serving.running import RunningServer
+from tests.tracking_stores import write_store
 
 pytestmark = pytest.mark.process
 
@@ -27,7 +28,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 @pytest.fixture
 def registry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MlflowClient:
     """Version 1 of `fish` is the champion, version 2 the candidate."""
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{write_store(tmp_path / 'mlflow.db')}")
     monkeypatch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
     monkeypatch.setenv("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     monkeypatch.chdir(tmp_path)

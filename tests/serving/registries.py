@@ -14,6 +14,8 @@ from typing import Any
 import httpx
 import pytest
 
+from tests.tracking_stores import write_store
+
 NAME = "ricefish"
 CHAMPION = f"models:/{NAME}@champion"
 
@@ -61,7 +63,7 @@ class SmallRegistry:
 
 def sqlite_registry(folder: Path, monkeypatch: pytest.MonkeyPatch) -> SmallRegistry:
     """One in a file of its own, which MLFLOW_TRACKING_URI names from now on: MLflow looks there as well."""
-    uri = f"sqlite:///{folder}/mlflow.db"
+    uri = f"sqlite:///{write_store(folder / 'mlflow.db')}"
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
     return SmallRegistry(uri, artifacts=folder / "artifacts")
 
@@ -85,14 +87,14 @@ class RegistryServer:
         }
 
     def start(self) -> RegistryServer:
-        database = f"sqlite:///{self._folder}/mlflow.db"
-        mlflow = [sys.executable, "-m", "mlflow"]
-        subprocess.run([*mlflow, "db", "upgrade", database], env=self._environment, check=True, capture_output=True)
+        file = self._folder / "mlflow.db"
+        if not file.exists():
+            write_store(file)
         files = ["--artifacts-destination", str(self._folder / "artifacts"), "--serve-artifacts"]
         where = ["--host", "127.0.0.1", "--port", str(self._port), "--workers", "1"]
         with (self._folder / "mlflow.log").open("ab") as log:
             self._process = subprocess.Popen(
-                [*mlflow, "server", "--backend-store-uri", database, *files, *where],
+                [sys.executable, "-m", "mlflow", "server", f"--backend-store-uri=sqlite:///{file}", *files, *where],
                 env=self._environment,
                 stdout=log,
                 stderr=log,

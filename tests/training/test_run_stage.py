@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from scans.tracking import TRACKING_URI
+from tests.tracking_stores import write_store
 from training.learning.loop import Epoch
 from training.learning.run_training import run_training, trained
 from training.params import Params
@@ -29,12 +30,19 @@ def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+@pytest.fixture
+def store(repository: Path) -> Path:
+    """The MLflow store of that working directory."""
+    return write_store(repository / "mlflow.db")
+
+
 def run_of(stage: str) -> Any:
     client = runs.connect()
     found = client.search_runs([runs.experiment_id(client)])
     return next(run for run in found if run.info.run_name == stage)
 
 
+@pytest.mark.usefixtures("store")
 def test_what_a_stage_reports_is_written_down_and_logged(repository: Path) -> None:
     """Metrics as JSON in metrics/, figures and files in the run, with the seed and the stage's section of the file."""
 
@@ -56,6 +64,7 @@ def test_what_a_stage_reports_is_written_down_and_logged(repository: Path) -> No
     assert sorted(str(path.relative_to(kept)) for path in kept.rglob("*.*")) == ["figures/a.txt", "list.csv"]
 
 
+@pytest.mark.usefixtures("store")
 def test_a_stage_with_nothing_to_report_writes_no_file(repository: Path) -> None:
     """A stage without metrics, and a process of a training that is not the first, leave no metrics file."""
     run_stage("pseudo_label", lambda _params, _run: Report())
@@ -71,6 +80,7 @@ def test_a_mistake_in_the_parameters_stops_a_stage_before_it_works(repository: P
     assert not (repository / "mlflow.db").exists()
 
 
+@pytest.mark.usefixtures("store")
 def test_the_epochs_of_a_training_are_reported_as_they_come(repository: Path) -> None:
     """The losses of each epoch are metrics with its number as step, and those of the last are `final`."""
 

@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 
 from ricefish.cli.app import app
 from scans.tracking import TRACKING_URI
+from tests.tracking_stores import write_store
 from training.params import Refine
 from training.tracking import provenance, runs
 from training.tracking.history import past_runs
@@ -22,6 +23,20 @@ from training.tracking.model_files import download
 
 SECTION = Refine(quality_classifier=True, threshold=0.5)
 ROOT = Path(__file__).resolve().parents[3]
+FOUR_AT_ONCE = """
+import os, sys
+import mlflow
+from training.tracking import runs
+
+forks = []
+for _ in range(4):
+    if not (fork := os.fork()):
+        runs.experiment_id(runs.connect())
+        sys.exit()
+    forks.append(fork)
+sys.exit(any(os.waitpid(fork, 0)[1] for fork in forks))
+"""
+"""Four processes, which have imported already what takes seconds."""
 
 
 @pytest.fixture
@@ -32,6 +47,12 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv(provenance.REPRODUCTION, "this repro")
     monkeypatch.chdir(tmp_path)
     return tmp_path
+
+
+@pytest.fixture
+def made_store(store: Path) -> Path:
+    """The same, where the tables have been made already."""
+    return write_store(store / "mlflow.db").parent
 
 
 def runs_by_name() -> dict[str, Any]:
@@ -66,7 +87,8 @@ def test_stages_of_one_repro_are_runs_inside_one_parent(store: Path) -> None:
     assert (store / "mlruns").is_dir()
 
 
-def test_the_parent_has_the_headline_and_all_parameters(store: Path) -> None:
+@pytest.mark.usefixtures("made_store")
+def test_the_parent_has_the_headline_and_all_parameters() -> None:
     """More parameters than MLflow takes at once, those of stages that did not run as well; the table shows the run."""
     parameters = {f"stage.value_{number}": number for number in range(130)}
     with runs.stage_run("refine", section=SECTION, seed=7, parameters=parameters) as run:
@@ -88,7 +110,8 @@ def test_the_parent_has_the_headline_and_all_parameters(store: Path) -> None:
     assert (entry["metrics"], entry["parameters"]["stage.value_129"]) == ({"student_dice": 0.75}, "129")
 
 
-def test_a_stage_that_fails_ends_its_run_and_the_parent_as_failed(store: Path) -> None:
+@pytest.mark.usefixtures("made_store")
+def test_a_stage_that_fails_ends_its_run_and_the_parent_as_failed() -> None:
     """The error goes through; an interrupt from the keyboard is a run that was killed."""
     with pytest.raises(ValueError, match="no data"), runs.stage_run("refine", section=SECTION, seed=1):
         raise ValueError("no data")
@@ -98,7 +121,8 @@ def test_a_stage_that_fails_ends_its_run_and_the_parent_as_failed(store: Path) -
     assert runs_by_name()["register"].info.status == "KILLED"
 
 
-def test_a_run_of_a_process_that_was_killed_is_ended_by_the_next(store: Path) -> None:
+@pytest.mark.usefixtures("made_store")
+def test_a_run_of_a_process_that_was_killed_is_ended_by_the_next() -> None:
     """SIGKILL leaves a run open; a run of a process that lives is left alone."""
     client = runs.connect()
     experiment = runs.experiment_id(client)
@@ -166,32 +190,31 @@ def test_a_file_that_does_not_exist_is_an_error_at_once(store: Path) -> None:
 @pytest.mark.process
 def test_four_processes_may_be_the_first_to_use_a_store(store: Path) -> None:
     """All four start on a SQLite file that does not exist, and all four find the same experiment."""
-    code = "from training.tracking import runs; runs.experiment_id(runs.connect())"
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    started = [
-        subprocess.Popen([sys.executable, "-c", code], env=environment, stderr=subprocess.PIPE, text=True)
-        for _ in range(4)
-    ]
-    ends = [(process.communicate()[1], process.returncode) for process in started]
-    assert [code for _, code in ends] == [0, 0, 0, 0], ends
+    done = subprocess.run(
+        [sys.executable, "-c", FOUR_AT_ONCE], env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
     assert [experiment.name for experiment in runs.connect().search_experiments()] == ["ricefish", "Default"]
 
 
 @pytest.mark.process
-def test_the_hashes_that_dvc_gives_to_data_are_tags(store: Path) -> None:
+def test_the_hashes_that_dvc_gives_to_data_are_tags(made_store: Path) -> None:
     """md5 of what was read and written, worked out by md5sum; code is left to the commit."""
-    (store / "dvc.yaml").write_text(
+    from dvc.repo import Repo
+
+    (made_store / "dvc.yaml").write_text(
         "stages:\n  refine:\n    cmd: 'true'\n    deps: [in.txt, scans/formats, training/params.py]\n"
         "    outs: [out.txt]\n    params: [seed]\n"
     )
     files = {"in.txt": "scan\n", "params.yaml": "seed: 1\nprofile: demo\n"}
     for name, content in {**files, "training/params.py": "", "scans/formats/nrrd.py": ""}.items():
-        (store / name).parent.mkdir(parents=True, exist_ok=True)
-        (store / name).write_text(content)
-    subprocess.run(["git", "init", "--quiet"], cwd=store, check=True)
-    subprocess.run([sys.executable, "-m", "dvc", "init", "--quiet"], cwd=store, check=True)
+        (made_store / name).parent.mkdir(parents=True, exist_ok=True)
+        (made_store / name).write_text(content)
+    subprocess.run(["git", "init", "--quiet"], cwd=made_store, check=True)
+    Repo.init(str(made_store))
     with runs.stage_run("refine", section=SECTION, seed=1):
-        (store / "out.txt").write_text("fish\n")
+        (made_store / "out.txt").write_text("fish\n")
     run = runs_by_name()["refine"]
     hashes = {key: value for key, value in run.data.tags.items() if key.startswith("dvc.")}
     assert hashes == {
