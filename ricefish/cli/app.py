@@ -45,7 +45,7 @@ def main(
 @app.command()
 def segment(  # noqa: PLR0917 - typer passes options by name
     file: Annotated[Path, typer.Argument(help="Scan: a file, or a folder with a DICOM or TIFF series or OME-Zarr.")],
-    out: Annotated[Path, typer.Option("--out", "-o", help="Segmentation: .nii.gz, .nrrd, .tif, .ome.zarr, ....")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Segmentation: .nii.gz, .nrrd, .tif or .ome.zarr.")],
     server: Annotated[
         str, typer.Option(envvar="RICEFISH_SERVER", help="Address of the server.")
     ] = "http://127.0.0.1:8000",

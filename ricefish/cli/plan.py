@@ -27,7 +27,7 @@ def plan(  # noqa: PLR0917 - typer passes options by name
     voxels: Annotated[str, typer.Option(help="Voxels of a scan: a number, 3G, or 3000x1000x1000.")],
     metrics: Annotated[
         str | None,
-        typer.Option(help="Address of /metrics of a worker that has segmented scans like these; RICEFISH_API_KEY."),
+        typer.Option(help="Address of /metrics of a worker that has segmented scans like these."),
     ] = None,
     results: Annotated[
         Path | None, typer.Option(help="Result of `make bench` or `make bench-capacity`, instead of --metrics.")

@@ -44,7 +44,7 @@ def examine(*, scan_bytes: int = FULL_SCAN_BYTES, worker: bool = False, **given:
         yield look(
             "model",
             lambda: services.model(settings),
-            advice="Export it anew, or name another version: a server does not start with this one.",
+            advice="Mend what fails above; else export it anew, or name another: a server does not start with this.",
             limit_seconds=_MODEL_SECONDS,
         )
 
@@ -53,13 +53,13 @@ def _services(settings: Settings) -> Iterator[Finding]:
     yield look(
         "store",
         lambda: services.store(settings),
-        advice="RICEFISH_STORE must be writable by this user; for S3, check RICEFISH_S3_ENDPOINT and the AWS_ keys.",
+        advice="RICEFISH_STORE must have room for this user to write; for S3: RICEFISH_S3_ENDPOINT, the AWS_ keys.",
     )
     url = database_url(settings)
     yield look(
         "database",
         lambda: services.database(settings, url),
-        advice="Check RICEFISH_DATABASE_URL: address, password, that the server runs and lets this host in.",
+        advice="Check RICEFISH_DATABASE_URL: address, password, that the server runs, has room and lets this host in.",
     )
     yield look("clock", lambda: services.clock(url), advice="It needs the database.")
     yield look(

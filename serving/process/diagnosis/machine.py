@@ -89,4 +89,6 @@ def disks(folders: Mapping[str, Path], *, scan_bytes: int) -> Observed:
             level = Level.WARN
     advice = "Delete scans (DELETE /v1/scans/ID, RICEFISH_RETENTION_DAYS), or give it a larger disk."
     about = f"for one scan of {scan_bytes / _GIGABYTE:.3g} GB"
+    if level is Level.WARN:
+        advice = f"Fewer than {_SCANS_AHEAD} of them fit. {advice}"
     return Observed(f"{'; '.join(found)} {about}", level, "" if level is Level.OK else advice)
