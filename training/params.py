@@ -171,7 +171,7 @@ class LabelQuality(Supervised):
     slices: Annotated[int, Range(2, 10_000_000)]
     """Examples to make, about."""
     good_iou: Share
-    """A predicted slice with at least this mean IoU over its organs is good, 0..1."""
+    """A predicted slice is good with at least this IoU, the pixels of its organs pooled, 0..1."""
     folds: Annotated[int, Range(2, 1000)]
     """Parts of the labelled training volumes; each is predicted by a Teacher trained on the others."""
     corrupted_share: Share

@@ -144,8 +144,16 @@ def summarise(scores: Sequence[VolumeScores], organs: OrganMap) -> Summary:
 
 
 def slice_iou(prediction: NDArray[np.integer], truth: NDArray[np.integer], *, classes: int) -> float | None:
-    """Mean IoU over the organs that are in either of two (Y, X) slices of class indices; None where there is none."""
-    return _mean(OrganCounts.of(prediction, truth, classes=classes).iou)
+    """IoU of two (Y, X) slices of class indices, 0..1, all organs' pixels pooled; None where neither holds an organ.
+
+    The sum of TP over the sum of TP + FP + FN, so that organs count by their pixels: a stray pixel of an organ that is
+    not there lowers it by little, where a mean over organs would count that organ as a whole one that was failed.
+    A pixel of one organ that is taken for another's is wrong for both.
+    """
+    counts = OrganCounts.of(prediction, truth, classes=classes)
+    agree = int(counts.true_positive.sum())
+    either = agree + int(counts.false_positive.sum()) + int(counts.false_negative.sum())
+    return agree / either if either else None
 
 
 def _class_voxels(labels: NDArray[np.integer], classes: int, *, what: str) -> NDArray[np.int64]:

@@ -57,7 +57,7 @@ class MaskJudge:
     classes: int
     """Organs and background."""
     good_iou: float
-    """A mask with at least this mean IoU over its organs is good."""
+    """A mask with at least this IoU, its organs pooled, is good."""
 
     def predicted(self, network: SegmentationNetwork, record: VolumeRecord, *, folder: Path) -> Iterator[Candidate]:
         """Segments a volume into `folder`, and gives every slice that holds an organ in prediction or truth."""

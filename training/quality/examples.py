@@ -32,7 +32,7 @@ class Example:
     """Where its mask stands in `VOLUME.zarr/masks`, uint8 (rows, Y, X)."""
     good: bool
     iou: float | None
-    """Mean IoU of the mask over its organs, 0..1; None where a person judged."""
+    """IoU of the mask, its organs pooled, 0..1; None where a person judged."""
     source: Source
 
 
