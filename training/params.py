@@ -193,9 +193,11 @@ class Refine:
     """Stage refine."""
 
     quality_classifier: bool
-    """False: every pseudo-label is kept (Table 2)."""
+    """False: every pseudo-label that holds an organ is kept (Table 2)."""
     threshold: Share
     """Least probability of being good, 0..1."""
+    keep_empty: bool
+    """Keep the slices where the Teacher sees no organ, which the classifier does not judge; true as in the paper."""
 
 
 @dataclass(frozen=True)

@@ -102,7 +102,7 @@ class KeptSlice:
     volume_id: str
     slice_index: int
     probability: float
-    """That the pseudo-label is good, 0..1, as the Quality Classifier sees it; 1 where it was switched off."""
+    """That the pseudo-label is good, 0..1, as the Quality Classifier sees it; 1 where it did not judge."""
 
 
 def write_refined(folder: Path, kept: Iterable[KeptSlice], *, volumes: Mapping[str, Mapping[str, Any]]) -> None:

@@ -1,8 +1,9 @@
 """refine: keeps the pseudo-labels that the Quality Classifier passes (section 2.1 of the paper).
 
-Slices where the Teacher sees no organ at all are left out while the classifier is on. No example of a good one was
-ever made, and nothing tells a slice beside the fish from a fish that the Teacher missed, as it does most in the beam
-times that it was not trained on; what background looks like, the Student learns from the labelled volumes.
+Slices where the Teacher sees no organ at all are not shown to it: no example of a good one was ever made, and nothing
+tells a slice beside the fish from a fish that the Teacher missed, as it does most in the beam times that it was not
+trained on. Whether they are kept is `refine.keep_empty`, with the classifier or without; what background looks like,
+the Student learns from the labelled volumes too.
 """
 
 from __future__ import annotations
@@ -73,8 +74,8 @@ def refine(
 ) -> dict[str, VolumeCounts]:
     """Writes refined.json: slices with at least `section.threshold` of being good; returns the counts of each volume.
 
-    `score` None keeps every slice, those without an organ too. That nothing is kept is a loud warning, no error: a
-    Student can still be trained, on labelled slices alone.
+    `score` None keeps every slice that holds an organ. Those without one are kept where `section.keep_empty`. That
+    nothing is kept is a loud warning, no error: a Student can still be trained, on labelled slices alone.
     """
     records = Catalogue.read(prepared_dir).split("unlabelled")
     images, store = SliceReader(prepared_dir, cache_megabytes=0), PseudoLabelReader(pseudo_labels_dir)
@@ -83,38 +84,46 @@ def refine(
     for record in track(records, description="Refine", total=len(records), unit="volume"):
         labels = ArrayVoxels(store.array(record.id))
         own, counts[record.id] = _refined(
-            record, images=images.volume(record).voxels, labels=labels, score=score, threshold=section.threshold
+            record, images=images.volume(record).voxels, labels=labels, score=score, section=section
         )
         kept += own
     write_refined(output_dir, kept, volumes={name: asdict(of_volume) for name, of_volume in counts.items()})
     if records and not kept:
-        LOG.warning(
-            "No pseudo-label of %d volumes reached refine.threshold = %g: the Student will learn from labelled slices "
-            "alone. Lower the threshold, or look at metrics/label_quality.json for how good the Teacher is.",
-            len(records),
-            section.threshold,
-        )
+        _warn_that_nothing_is_kept(len(records), section)
     return counts
 
 
 def _refined(
-    record: VolumeRecord, *, images: Voxels, labels: Voxels, score: Scorer | None, threshold: float
+    record: VolumeRecord, *, images: Voxels, labels: Voxels, score: Scorer | None, section: Refine
 ) -> tuple[list[KeptSlice], VolumeCounts]:
     """The slices of one volume that are kept, with their probabilities, and its counts."""
     depth = record.shape[0]
     empty, kept = 0, []
     for start in range(0, depth, BATCH_SLICES):
         segmentation = labels.read(start, start + BATCH_SLICES)
-        holding = np.flatnonzero(segmentation.any(axis=(1, 2)))
-        empty += len(segmentation) - len(holding)
-        if score is None:
-            kept += [KeptSlice(record.id, start + offset, 1.0) for offset in range(len(segmentation))]
-        elif holding.size:
+        holding = segmentation.any(axis=(1, 2))
+        empty += int(np.count_nonzero(~holding))
+        good, passed = np.ones(len(segmentation)), holding | section.keep_empty
+        if score is not None and holding.any():
             slices = images.read(start, start + BATCH_SLICES)
-            good = score(slices[holding], segmentation[holding], record.window)
-            judged = zip(holding.tolist(), good.tolist(), strict=True)
-            kept += [KeptSlice(record.id, start + offset, p) for offset, p in judged if p >= threshold]
+            good[holding] = score(slices[holding], segmentation[holding], record.window)
+            passed &= good >= section.threshold
+        kept += [KeptSlice(record.id, start + z, float(good[z])) for z in np.flatnonzero(passed).tolist()]
     return kept, VolumeCounts(record.experiment, slices=depth, empty=empty, kept=len(kept))
+
+
+def _warn_that_nothing_is_kept(volumes: int, section: Refine) -> None:
+    if section.quality_classifier:
+        why, cure = f"reached refine.threshold = {section.threshold:g}", "Lower the threshold"
+    else:
+        why, cure = "holds an organ, and refine.keep_empty is false", "Train the Teacher for longer"
+    LOG.warning(
+        "No pseudo-label of %d volumes %s: the Student will learn from labelled slices alone. %s, or look at "
+        "metrics/label_quality.json for how good the Teacher is.",
+        volumes,
+        why,
+        cure,
+    )
 
 
 def summary(counts: dict[str, VolumeCounts]) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """Stage refine: which pseudo-labels the Student gets, with a classifier that is known."""
 
 import logging
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ from tests.training.tiny_volumes import write_catalogue, write_volume
 from training.data.pseudo_labels import KeptSlice, PseudoLabelWriter, read_refined
 from training.params import Refine
 from training.stages.refine import BATCH_SLICES, VolumeCounts, refine, summary
+
+SECTION = Refine(quality_classifier=True, threshold=0.5, keep_empty=False)
 
 
 def by_grey_value(slices: NDArray[Any], masks: NDArray[np.uint8], window: Window) -> NDArray[np.float32]:
@@ -47,7 +50,7 @@ def run(tmp_path: Path, section: Refine, *, classifier: bool = True) -> dict[str
 def test_slices_at_or_above_the_threshold_are_kept(tmp_path: Path) -> None:
     """With threshold 0.5: 0.25 goes, 0.5 and 0.75 stay, each under its own index and with its own probability."""
     data(tmp_path, grey=[350, 600, 850], holds=[True, True, True])
-    counts = run(tmp_path, Refine(quality_classifier=True, threshold=0.5))
+    counts = run(tmp_path, SECTION)
     assert read_refined(tmp_path / "refined") == (KeptSlice("fish", 1, 0.5), KeptSlice("fish", 2, 0.75))
     assert counts == {"fish": VolumeCounts("", slices=3, empty=0, kept=2)}
 
@@ -56,26 +59,48 @@ def test_slices_without_an_organ_are_left_out(tmp_path: Path) -> None:
     """Bright slices where the Teacher sees nothing are not kept, and do not shift the others' indices."""
     holds = [False] * (BATCH_SLICES + 1) + [True, False, True]
     data(tmp_path, grey=[1100] * len(holds), holds=holds)
-    counts = run(tmp_path, Refine(quality_classifier=True, threshold=0.5))
+    counts = run(tmp_path, SECTION)
     kept = [slice_.slice_index for slice_ in read_refined(tmp_path / "refined")]
     assert kept == [BATCH_SLICES + 1, BATCH_SLICES + 3]
     assert counts["fish"].empty == BATCH_SLICES + 2
 
 
-def test_switched_off_it_keeps_everything(tmp_path: Path) -> None:
-    """Without the classifier (Table 2) dark slices and empty ones are kept, each with probability 1."""
-    data(tmp_path, grey=[100, 100], holds=[True, False])
-    run(tmp_path, Refine(quality_classifier=False, threshold=0.5), classifier=False)
-    assert read_refined(tmp_path / "refined") == (KeptSlice("fish", 0, 1.0), KeptSlice("fish", 1, 1.0))
+@pytest.mark.parametrize(
+    ("classifier", "keep_empty", "kept"),
+    [
+        (True, False, [(2, 0.75)]),
+        (True, True, [(1, 1.0), (2, 0.75), (3, 1.0)]),
+        (False, False, [(0, 1.0), (2, 1.0)]),
+        (False, True, [(0, 1.0), (1, 1.0), (2, 1.0), (3, 1.0)]),
+    ],
+)
+def test_the_classifier_and_empty_slices_are_switched_apart(
+    tmp_path: Path, *, classifier: bool, keep_empty: bool, kept: list[tuple[int, float]]
+) -> None:
+    """A dark and a bright slice with an organ, and two without: each switch moves slices of its own kind alone."""
+    data(tmp_path, grey=[350, 350, 850, 850], holds=[True, False, True, False])
+    section = replace(SECTION, quality_classifier=classifier, keep_empty=keep_empty)
+    counts = run(tmp_path, section, classifier=classifier)
+    assert read_refined(tmp_path / "refined") == tuple(KeptSlice("fish", index, good) for index, good in kept)
+    assert counts == {"fish": VolumeCounts("", slices=4, empty=2, kept=len(kept))}
 
 
 def test_nothing_kept_is_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """A threshold that nothing reaches leaves an empty list and says loudly which parameter it is."""
     data(tmp_path, grey=[350], holds=[True])
     with caplog.at_level(logging.WARNING):
-        run(tmp_path, Refine(quality_classifier=True, threshold=0.9))
+        run(tmp_path, replace(SECTION, threshold=0.9))
     assert read_refined(tmp_path / "refined") == ()
     assert "refine.threshold = 0.9" in caplog.text
+
+
+def test_no_organ_anywhere_is_another_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Without the classifier, and with empty slices left out, no threshold is to blame."""
+    data(tmp_path, grey=[350], holds=[False])
+    with caplog.at_level(logging.WARNING):
+        run(tmp_path, replace(SECTION, quality_classifier=False), classifier=False)
+    assert read_refined(tmp_path / "refined") == ()
+    assert "refine.keep_empty is false" in caplog.text
 
 
 def test_counts_are_added_up_by_experiment() -> None:

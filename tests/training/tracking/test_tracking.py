@@ -21,7 +21,7 @@ from training.tracking import provenance, runs
 from training.tracking.history import past_runs
 from training.tracking.model_files import download
 
-SECTION = Refine(quality_classifier=True, threshold=0.5)
+SECTION = Refine(quality_classifier=True, threshold=0.5, keep_empty=False)
 ROOT = Path(__file__).resolve().parents[3]
 FOUR_AT_ONCE = """
 import os, sys
@@ -77,7 +77,8 @@ def test_stages_of_one_repro_are_runs_inside_one_parent(store: Path) -> None:
     assert {run.info.status for run in found.values()} == {"FINISHED"}
     assert child.data.tags["mlflow.parentRunId"] == found["register"].data.tags["mlflow.parentRunId"]
     assert child.data.tags["mlflow.parentRunId"] == parent.info.run_id
-    assert child.data.params == {"seed": "7", "quality_classifier": "True", "threshold": "0.5"}
+    expected = {"seed": "7", "quality_classifier": "True", "threshold": "0.5", "keep_empty": "False"}
+    assert child.data.params == expected
     assert child.data.metrics["kept"] == 12.0
     assert child.data.metrics["dice/left eye _L_"] == 0.5
     assert (child.data.tags["ricefish.stage"], child.data.tags["note"]) == ("refine", "first")
