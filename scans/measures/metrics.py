@@ -67,6 +67,28 @@ class OrganCounts:
         """TP / (TP + FP + FN) per organ, 0..1; None where the organ is absent from both."""
         return _ratios(self.true_positive, self.false_positive + self.false_negative)
 
+    @property
+    def pooled_iou(self) -> float | None:
+        """Sum of TP over the sum of TP + FP + FN of all organs, 0..1; None where neither holds an organ.
+
+        Organs count by their voxels: a stray voxel of an organ that is not there lowers it by little, where a mean over
+        organs would count that organ as a whole one that was failed. A voxel of one organ that is taken for another's
+        is wrong for both.
+        """
+        agree = int(self.true_positive.sum())
+        either = agree + int(self.false_positive.sum()) + int(self.false_negative.sum())
+        return agree / either if either else None
+
+    @property
+    def invented(self) -> bool:
+        """True where an organ is predicted that is not in the truth, be it one voxel of it."""
+        return bool(((self.false_positive > 0) & (self.true_positive + self.false_negative == 0)).any())
+
+    @property
+    def missed(self) -> bool:
+        """True where of an organ that is in the truth no voxel is predicted."""
+        return bool(((self.false_negative > 0) & (self.true_positive + self.false_positive == 0)).any())
+
 
 @dataclass(frozen=True)
 class VolumeScores:
@@ -144,16 +166,8 @@ def summarise(scores: Sequence[VolumeScores], organs: OrganMap) -> Summary:
 
 
 def slice_iou(prediction: NDArray[np.integer], truth: NDArray[np.integer], *, classes: int) -> float | None:
-    """IoU of two (Y, X) slices of class indices, 0..1, all organs' pixels pooled; None where neither holds an organ.
-
-    The sum of TP over the sum of TP + FP + FN, so that organs count by their pixels: a stray pixel of an organ that is
-    not there lowers it by little, where a mean over organs would count that organ as a whole one that was failed.
-    A pixel of one organ that is taken for another's is wrong for both.
-    """
-    counts = OrganCounts.of(prediction, truth, classes=classes)
-    agree = int(counts.true_positive.sum())
-    either = agree + int(counts.false_positive.sum()) + int(counts.false_negative.sum())
-    return agree / either if either else None
+    """`OrganCounts.pooled_iou` of two (Y, X) slices of class indices."""
+    return OrganCounts.of(prediction, truth, classes=classes).pooled_iou
 
 
 def _class_voxels(labels: NDArray[np.integer], classes: int, *, what: str) -> NDArray[np.int64]:

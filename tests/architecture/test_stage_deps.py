@@ -63,6 +63,14 @@ def test_only_export_and_register_depend_on_what_a_model_says_of_itself(declared
     assert [name for name, stage in declared.items() if "scans/model" in stage["deps"]] == ["export", "register"]
 
 
+def test_no_stage_that_learns_can_read_the_truth_of_what_has_no_labels(
+    declared: Mapping[str, Any], imports: Imports
+) -> None:
+    """Of synthetic fish it is known: prepare writes it, refine compares with it what it has kept, and nobody else."""
+    reaching = [name for name in declared if "training.data.truth" in imports.modules(f"training.stages.{name}")]
+    assert reaching == ["prepare", "refine"]
+
+
 def test_what_python_leaves_beside_the_code_is_not_looked_at() -> None:
     """A package as a dep is the files in it that git knows: DVC ignores compiled ones."""
     assert "__pycache__" in (ROOT / ".dvcignore").read_text(encoding="utf-8").splitlines()

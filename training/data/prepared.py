@@ -36,7 +36,7 @@ class VolumeRecord:
 
     id: str
     """Unique name, and that of the Zarr group `ID.zarr`: arrays `image`, and where labelled `labels` and
-    `slice_voxels` (uint32 (Z, classes): voxels of each class in each slice)."""
+    `slice_voxels` (uint32 (Z, classes): voxels of each class in each slice). What else is in it: see `truth`."""
     experiment: str
     """Beam time or facility; "" where the raw folder names none."""
     split: Split

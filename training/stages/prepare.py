@@ -27,6 +27,7 @@ from training.command import StageError, run_command
 from training.data.prepared import PREPARED_DIR, SPLITS, Catalogue, SliceReader, Split, VolumeRecord
 from training.data.raw import RawData, RawDataError, RawScan, discover
 from training.data.split import budget_order, held_out
+from training.data.truth import write_truth
 from training.data.volume_writer import StoredVolume, store_volume
 from training.params import Params, Phantoms, Prepare
 from training.phantom.canvas import Label
@@ -116,6 +117,8 @@ def _phantoms(wanted: Phantoms, *, seed: int, organs: OrganMap, out: Path) -> li
             labels=None if split == "unlabelled" else Volume.from_array(phantom.labels, phantom.spacing),
             classes=organs.classes,
         )
+        if split == "unlabelled":
+            write_truth(out, volume_id, phantom.labels)
         source = f"phantom: seed {seed}, fish {index}, beam time {beamtime}"
         volumes.append(Prepared(volume_id, phantom.experiment, source, split, stored))
     return volumes

@@ -4,6 +4,8 @@ Slices where the Teacher sees no organ at all are not shown to it: no example of
 tells a slice beside the fish from a fish that the Teacher missed, as it does most in the beam times that it was not
 trained on. Whether they are kept is `refine.keep_empty`, with the classifier or without; what background looks like,
 the Student learns from the labelled volumes too.
+
+Where the truth of volumes without labels is known, as that of synthetic fish is, what was kept is compared with it.
 """
 
 from __future__ import annotations
@@ -15,15 +17,25 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from rich.console import Console
 
 from scans.volume import ArrayVoxels, Voxels
 from training.command import run_command
 from training.data.prepared import PREPARED_DIR, Catalogue, SliceReader, VolumeRecord
-from training.data.pseudo_labels import PSEUDO_LABELS_DIR, REFINED_DIR, KeptSlice, PseudoLabelReader, write_refined
+from training.data.pseudo_labels import (
+    PSEUDO_LABELS_DIR,
+    REFINED_DIR,
+    KeptSlice,
+    PseudoLabelReader,
+    read_refined,
+    write_refined,
+)
+from training.data.truth import read_truth
 from training.learning.checkpoints import QUALITY_CLASSIFIER, load_classifier, load_classifier_architecture
 from training.params import Params, Refine
 from training.progress import track
 from training.quality.classifier_input import Scorer, scorer
+from training.quality.truth_scores import Figures, by_experiment, flat, table, truth_scores
 from training.run_stage import Report, run_stage
 from training.tracking.runs import StageRun
 
@@ -48,7 +60,17 @@ def _refine(params: Params, _run: StageRun) -> Report:
     metrics = summary(counts)
     figures = {name: metrics[name] for name in ("slices", "empty", "kept", "kept_share")}
     experiments = {f"kept_share.{name}": group["kept_share"] for name, group in metrics["by_experiment"].items()}
-    return Report(metrics, figures | experiments)
+    truth = against_truth(
+        good_iou=params.label_quality.good_iou,
+        classifier=params.refine.quality_classifier,
+        prepared_dir=PREPARED_DIR,
+        pseudo_labels_dir=PSEUDO_LABELS_DIR,
+        refined_dir=REFINED_DIR,
+    )
+    if not truth:
+        return Report(metrics, figures | experiments)
+    Console().print(table(truth))
+    return Report(metrics | {"against_truth": truth}, figures | experiments | flat(truth))
 
 
 def _scorer() -> Scorer:
@@ -124,6 +146,30 @@ def _warn_that_nothing_is_kept(volumes: int, section: Refine) -> None:
         why,
         cure,
     )
+
+
+def against_truth(
+    *, good_iou: float, classifier: bool, prepared_dir: Path, pseudo_labels_dir: Path, refined_dir: Path
+) -> dict[str, Figures]:
+    """Figures, per experiment and of all, of the pseudo-labels whose truth is known; none where no volume's is.
+
+    What is kept stands in refined.json by then: the truth has no say in it.
+    """
+    catalogue = Catalogue.read(prepared_dir)
+    store, kept = PseudoLabelReader(pseudo_labels_dir), read_refined(refined_dir)
+    scores = [
+        truth_scores(
+            record,
+            pseudo_labels=ArrayVoxels(store.array(record.id)),
+            truth=truth,
+            kept={slice_.slice_index for slice_ in kept if slice_.volume_id == record.id},
+            classes=catalogue.organs.classes,
+            good_iou=good_iou,
+        )
+        for record in catalogue.split("unlabelled")
+        if (truth := read_truth(prepared_dir, record.id)) is not None
+    ]
+    return by_experiment(scores, catalogue.organs, classifier=classifier) if scores else {}
 
 
 def summary(counts: dict[str, VolumeCounts]) -> dict[str, Any]:

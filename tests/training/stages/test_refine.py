@@ -13,8 +13,10 @@ from scans.geometry import Box
 from scans.intensity import Window
 from tests.training.tiny_volumes import write_catalogue, write_volume
 from training.data.pseudo_labels import KeptSlice, PseudoLabelWriter, read_refined
+from training.data.truth import write_truth
 from training.params import Refine
-from training.stages.refine import BATCH_SLICES, VolumeCounts, refine, summary
+from training.quality.truth_scores import Figures, flat
+from training.stages.refine import BATCH_SLICES, VolumeCounts, against_truth, refine, summary
 
 SECTION = Refine(quality_classifier=True, threshold=0.5, keep_empty=False)
 
@@ -101,6 +103,64 @@ def test_no_organ_anywhere_is_another_warning(tmp_path: Path, caplog: pytest.Log
         run(tmp_path, replace(SECTION, quality_classifier=False), classifier=False)
     assert read_refined(tmp_path / "refined") == ()
     assert "refine.keep_empty is false" in caplog.text
+
+
+def compared(tmp_path: Path, *, classifier: bool = True) -> dict[str, Figures]:
+    return against_truth(
+        good_iou=0.5,
+        classifier=classifier,
+        prepared_dir=tmp_path / "prepared",
+        pseudo_labels_dir=tmp_path / "pseudo",
+        refined_dir=tmp_path / "refined",
+    )
+
+
+def with_truth(tmp_path: Path) -> None:
+    """The Teacher sees one pixel of a right eye in four of five slices; of these the second and the fourth are wrong.
+
+    Truth: the same pixel; it and three more; the same pixel; a left eye in its place; a left eye, which is not seen.
+    """
+    data(tmp_path, grey=[850, 850, 350, 350, 850], holds=[True, True, True, True, False])
+    truth = np.zeros((5, 4, 4), dtype=np.uint8)
+    truth[:3, 1, 1] = 2
+    truth[1, 2, :3] = 2
+    truth[3:, 1, 1] = 1
+    write_truth(tmp_path / "prepared", "fish", truth)
+
+
+def test_verdicts_are_compared_with_the_truth_where_it_is_known(tmp_path: Path) -> None:
+    """Kept: a good slice and a bad one; dropped: a good one and a bad one. Right eye: 3 hits, 1 too many, 3 missed."""
+    with_truth(tmp_path)
+    run(tmp_path, SECTION)
+    found = compared(tmp_path)
+    assert found["all"] == {
+        "slices": 5,
+        "dice": (6 / 10 + 0) / 2,
+        "kept_dice": 4 / 7,  # 2 hits and 3 missed; no left eye in either
+        "good_share": 2 / 4,
+        "precision": 1 / 2,
+        "recall": 1 / 2,
+        "invented_share": 1 / 5,
+        "missed_share": 2 / 5,
+    }
+    assert found[""] == found["all"]
+    assert flat({"all": found["all"], "spring": found[""]})["truth.precision.spring"] == 1 / 2
+
+
+def test_without_the_classifier_there_are_no_verdicts_to_compare(tmp_path: Path) -> None:
+    """Precision and recall are left out; Dice and what was invented or missed are as before."""
+    with_truth(tmp_path)
+    run(tmp_path, replace(SECTION, quality_classifier=False), classifier=False)
+    found = compared(tmp_path, classifier=False)["all"]
+    assert (found["precision"], found["recall"], found["dice"], found["missed_share"]) == (None, None, 0.3, 2 / 5)
+    assert "truth.precision" not in flat({"all": found})
+
+
+def test_of_volumes_whose_truth_nobody_knows_nothing_is_said(tmp_path: Path) -> None:
+    """Real scans have no truth: there are no figures, and no table of them."""
+    data(tmp_path, grey=[850], holds=[True])
+    run(tmp_path, SECTION)
+    assert compared(tmp_path) == {}
 
 
 def test_counts_are_added_up_by_experiment() -> None:
