@@ -182,8 +182,9 @@ class LabelQuality(Supervised):
 class TrainClassifier(Training):
     """Stage train_classifier."""
 
-    held_out_share: ProperShare
-    """Share of the examples, by whole volumes, that measure the classifier and never train it."""
+    folds: Annotated[int, Range(2, 1000)]
+    """Parts of the volumes that examples are of; each is judged by a classifier that learnt from the others, which
+    measures it. The one that is used learns from all."""
     side: Side
     """Slices and masks are resized to this many pixels a side."""
 

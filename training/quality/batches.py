@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -50,19 +50,23 @@ class ResizedExamples:
     """Volume id -> window."""
     organs: int
     side: int
-    _kept: dict[int, Shown] = field(default_factory=dict)
+    _kept: dict[Example, Shown] = field(default_factory=dict)
+
+    def of(self, examples: Sequence[Example]) -> ResizedExamples:
+        """Others of the same kind, or some of these; what has been resized is shared."""
+        return replace(self, examples=examples)
 
     def __getitem__(self, position: int) -> Shown:
-        if position in self._kept:
-            return self._kept[position]
         example = self.examples[position]
+        if example in self._kept:
+            return self._kept[example]
         image = self.images.image(example.volume_id, example.slice_index)
         normalised = torch.from_numpy(self.windows[example.volume_id].normalise(image)[None])
         mask = torch.from_numpy(self.masks.mask(example)[None])
         slices, masks = classifier_input(normalised, mask, organs=self.organs, side=self.side)
         shown = slices[0, 0].numpy(), masks[0].numpy()
         if (len(self._kept) + 1) * sum(array.nbytes for array in shown) <= CACHE_BYTES:
-            self._kept[position] = shown
+            self._kept[example] = shown
         return shown
 
 

@@ -35,6 +35,8 @@ def card(student: ModelManifest) -> str:
         "",
         "In: `slices`, raw grey values (N, Y, X), and `window`, the grey values that are black and white in each.",
         "Out: `segmentation`, the class index of every pixel, 0 for background, and `confidence`, its probability.",
+        "`quality_classifier/` tells good slices from bad ones. It has learnt from all its examples; the figures in",
+        "its manifest are of classifiers that had not seen the volume that they judged.",
         "`manifest.json` has all else: colours, how a window is found, and a golden slice with its expected answer.",
         "",
         "It is for scans like those that it has learnt from. It is no medical device.",

@@ -1,14 +1,16 @@
 """train_classifier: the Quality Classifier learns to tell good masks from bad ones (section 2.1 of the paper).
 
-Part of the examples never trains it, and measures it. The classifier that is shipped is the one that was measured: it
-is not trained again on all examples, so that its figures are its own.
+The classifier that is shipped learns from all examples. Its figures are those of others that learnt as it did, each
+from the examples of some volumes, and judged those of the rest: so every volume is judged by a classifier that saw none
+of its slices. They are rather too low for it than too high, as it has seen more volumes than each of those.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from itertools import compress
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +32,8 @@ from training.learning.run_training import run_training
 from training.params import Params, TrainClassifier
 from training.profiles import to_dict
 from training.quality.batches import QualityBatch, QualityBatches, ResizedExamples
+from training.quality.cross_validation import CrossValidation, cross_validation
 from training.quality.examples import EXAMPLES_DIR, Example, MaskReader, read_examples
-from training.quality.held_out import HeldOutSplit, hold_out
 from training.quality.roc import RocCurve, at_threshold
 from training.run_stage import Report, metrics_file
 
@@ -59,14 +61,17 @@ def _train(params: Params, ranks: Processes, report: Callable[[Epoch], None]) ->
 
 @dataclass(frozen=True)
 class Learning:
-    """All that the weights of the classifier depend on."""
+    """All that the weights of a classifier depend on."""
 
+    name: str
+    """Of the progress bar and of the resume file; the examples that are drawn depend on it."""
+    examples: tuple[Example, ...]
+    """To learn from."""
     section: TrainClassifier
     catalogue: Catalogue
-    split: HeldOutSplit
     seed: int
-    prepared_dir: Path
-    examples_dir: Path
+    resized: ResizedExamples
+    """The same examples, and perhaps more, as the classifier is shown them."""
 
     @classmethod
     def read(
@@ -77,9 +82,17 @@ class Learning:
         prepared_dir: Path = PREPARED_DIR,
         examples_dir: Path = EXAMPLES_DIR,
     ) -> Learning:
-        """With the examples that label_quality wrote. Raises StageError where they cannot be divided."""
-        split = hold_out(read_examples(examples_dir), section.held_out_share, seed=seed)
-        return cls(section, Catalogue.read(prepared_dir), split, seed, prepared_dir, examples_dir)
+        """From all the examples that label_quality wrote."""
+        examples, catalogue = read_examples(examples_dir), Catalogue.read(prepared_dir)
+        windows: dict[str, Window] = {volume.id: volume.window for volume in catalogue.volumes}
+        images = SliceReader(prepared_dir, cache_megabytes=CACHE_MEGABYTES)
+        masks, organs = MaskReader(examples_dir), len(catalogue.organs)
+        resized = ResizedExamples(examples, images, masks, windows, organs=organs, side=section.side)
+        return cls("train_classifier", examples, section, catalogue, seed, resized)
+
+    def fold(self, number: int, examples: tuple[Example, ...]) -> Learning:
+        """The same from some of the examples, for fold `number`, from 1."""
+        return replace(self, name=f"{self.name}_fold_{number}", examples=examples)
 
     @property
     def architecture(self) -> ClassifierArchitecture:
@@ -88,35 +101,31 @@ class Learning:
 
     @property
     def resume(self) -> ResumeFile:
-        """Where the training's state is kept; to be removed when the checkpoint has been written."""
-        examples = [asdict(example) for example in self.split.train]
+        """Where the training's state is kept; to be removed when what it was for has been written."""
+        examples = [asdict(example) for example in self.examples]
         key = fingerprint(to_dict(self.section), self.seed, self.catalogue.data_sha256, examples, torch.__version__)
-        return ResumeFile(RESUME_DIR / "train_classifier.pt", key)
+        return ResumeFile(RESUME_DIR / f"{self.name}.pt", key)
 
-    def resized(self, examples: Sequence[Example]) -> ResizedExamples:
-        """Examples as the classifier is shown them."""
-        windows: dict[str, Window] = {volume.id: volume.window for volume in self.catalogue.volumes}
-        images = SliceReader(self.prepared_dir, cache_megabytes=CACHE_MEGABYTES)
-        architecture = self.architecture
-        return ResizedExamples(
-            examples, images, MaskReader(self.examples_dir), windows, architecture.organs, architecture.side
-        )
+    def new_network(self) -> QualityClassifier:
+        """A classifier with new weights, which depend on the seed."""
+        torch.manual_seed(self.seed)
+        return build_classifier(self.architecture)
 
     def epochs(self, network: QualityClassifier, ranks: Processes) -> Iterator[Epoch]:
         """Trains the classifier in place; yields each epoch when it is over."""
         schedule = self.section.schedule
         batches = QualityBatches(
-            resized=self.resized(self.split.train),
+            resized=self.resized.of(self.examples),
             organ_map=self.catalogue.organs,
             augmentation=self.section.augmentation,
             batch_size=schedule.batch_size,
-            stage="train_classifier",
+            stage=self.name,
             seed=self.seed,
         )
         plan = Plan(
-            name="train_classifier",
+            name=self.name,
             schedule=schedule,
-            steps_per_epoch=steps_per_epoch(schedule, slices=len(self.split.train)),
+            steps_per_epoch=steps_per_epoch(schedule, slices=len(self.examples)),
             workers=self.section.workers,
             resume=self.resume,
         )
@@ -130,29 +139,64 @@ def _objective(model: nn.Module, batch: QualityBatch) -> Mapping[str, Tensor]:
 def train_classifier(
     learning: Learning, *, threshold: float, ranks: Processes, report: Callable[[Epoch], None]
 ) -> dict[str, Any]:
-    """Trains the classifier, measures it on what was held out, and writes checkpoint, epochs and ROC.
+    """Trains the classifier and those that measure it; writes its checkpoint and epochs, and their ROC.
 
-    `report` is called with each epoch when it is over; the paths that are written are relative to the working
-    directory. Returns its metrics.
+    `report` is called with each epoch of its own when it is over; the paths that are written are relative to the
+    working directory. Returns its metrics. Raises StageError where there are too few examples to measure it.
     """
-    _warn(learning.split)
-    torch.manual_seed(learning.seed)
-    network = build_classifier(learning.architecture)
+    validation = cross_validation(learning.examples, learning.section.folds, seed=learning.seed)
+    _warn(learning.examples, validation)
+    judged = cross_validated(learning, validation, ranks=ranks)
+    network = learning.new_network()
     epochs: list[Epoch] = []
     for epoch in learning.epochs(network, ranks):
         epochs.append(epoch)
         report(epoch)
-    held_out = learning.split.held_out
-    good = np.array([example.good for example in held_out])
-    probabilities = predicted(network, learning.resized(held_out), batch_size=learning.section.schedule.batch_size)
-    roc = RocCurve.of(probabilities, good)
-    metrics = {**_counts(learning.split), **figures(probabilities, good, threshold=threshold)}
+    metrics = {**_counts(learning.examples, validation), **measured(judged, threshold=threshold)}
     details = {"stage": "train_classifier", "seed": learning.seed, "params": to_dict(learning.section), **metrics}
     save_checkpoint(QUALITY_CLASSIFIER, network, learning.architecture, details=details)
     write_epochs(EPOCHS, epochs)
-    roc.write(ROC)
-    learning.resume.remove()
+    RocCurve.of(judged.probabilities, judged.good).write(ROC)
+    for of_training in (learning, *_of_folds(learning, validation)):
+        of_training.resume.remove()
     return metrics
+
+
+@dataclass(frozen=True, eq=False)
+class Judged:
+    """Examples, each judged by a classifier that learnt from none of its volume."""
+
+    examples: tuple[Example, ...]
+    probabilities: NDArray[np.float64]
+    """Of being good, (N,)."""
+
+    @property
+    def good(self) -> NDArray[np.bool_]:
+        """What they are, (N,)."""
+        return np.array([example.good for example in self.examples])
+
+    def of_volume(self, volume_id: str) -> Judged:
+        """Those of one volume."""
+        own = [example.volume_id == volume_id for example in self.examples]
+        return Judged(tuple(compress(self.examples, own)), self.probabilities[own])
+
+
+def cross_validated(learning: Learning, validation: CrossValidation, *, ranks: Processes) -> Judged:
+    """Trains a classifier for each fold and has it judge what it did not learn from."""
+    judged: list[Example] = []
+    probabilities: list[NDArray[np.float64]] = []
+    for fold, of_fold in zip(validation.folds, _of_folds(learning, validation), strict=True):
+        network = of_fold.new_network()
+        for _epoch in of_fold.epochs(network, ranks):
+            pass
+        judged += fold.judged
+        shown = learning.resized.of(fold.judged)
+        probabilities.append(predicted(network, shown, batch_size=learning.section.schedule.batch_size))
+    return Judged(tuple(judged), np.concatenate(probabilities))
+
+
+def _of_folds(learning: Learning, validation: CrossValidation) -> tuple[Learning, ...]:
+    return tuple(learning.fold(number, fold.learnt) for number, fold in enumerate(validation.folds, start=1))
 
 
 def predicted(network: QualityClassifier, shown: ResizedExamples, *, batch_size: int) -> NDArray[np.float64]:
@@ -168,10 +212,21 @@ def predicted(network: QualityClassifier, shown: ResizedExamples, *, batch_size:
     return np.concatenate(probabilities)
 
 
+def measured(judged: Judged, *, threshold: float) -> dict[str, Any]:
+    """`figures` of all examples together, and under `volumes` of each volume's."""
+    volumes = {volume_id: judged.of_volume(volume_id) for volume_id in sorted({e.volume_id for e in judged.examples})}
+    return {
+        **figures(judged.probabilities, judged.good, threshold=threshold),
+        "volumes": {
+            volume_id: figures(own.probabilities, own.good, threshold=threshold) for volume_id, own in volumes.items()
+        },
+    }
+
+
 def figures(
     probabilities: NDArray[np.float64], good: NDArray[np.bool_], *, threshold: float
 ) -> dict[str, float | str | None]:
-    """What the classifier is worth on examples that never trained it; a figure that they do not give is None."""
+    """What classifiers are worth on examples that never trained them; a figure that these do not give is None."""
     roc, point = RocCurve.of(probabilities, good), at_threshold(probabilities, good, threshold)
     return {
         "auc": roc.auc,
@@ -184,33 +239,34 @@ def figures(
     }
 
 
-def _counts(split: HeldOutSplit) -> dict[str, Any]:
-    parts = {"train": split.train, "held_out": split.held_out}
+def _counts(examples: Sequence[Example], validation: CrossValidation) -> dict[str, Any]:
+    parts = {"train": examples, "judged": [example for fold in validation.folds for example in fold.judged]}
     return {
-        "held_out_by": split.by,
-        "held_out_volumes": ", ".join(sorted({example.volume_id for example in split.held_out})),
+        "judged_by": validation.by,
+        "folds": len(validation.folds),
         **{
             f"{name}_examples": {
-                "good": sum(example.good for example in examples),
-                "bad": sum(not example.good for example in examples),
+                "good": sum(example.good for example in part),
+                "bad": sum(not example.good for example in part),
             }
-            for name, examples in parts.items()
+            for name, part in parts.items()
         },
     }
 
 
-def _warn(split: HeldOutSplit) -> None:
-    if split.by == "slices":
+def _warn(examples: Sequence[Example], validation: CrossValidation) -> None:
+    if validation.by == "slices":
         log.warning(
-            "All examples are of one volume, %s: its upper slices are held out, and the figures say nothing of others.",
-            split.train[0].volume_id,
+            "All examples are of one volume, %s: each run of its slices is judged by a classifier of the others, and "
+            "the figures say nothing of other volumes.",
+            examples[0].volume_id,
         )
-    kinds = {example.good for example in split.train}
+    kinds = {example.good for example in examples}
     if len(kinds) == 1:
         log.warning(
             "All %d examples that train the Quality Classifier are %s: it will pass everything or nothing. "
             "Change label_quality.good_iou, or review slices of both kinds.",
-            len(split.train),
+            len(examples),
             "good" if kinds.pop() else "bad",
         )
 

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from tests.training.tiny_volumes import ORGANS, WINDOW, fish, write_catalogue, write_volume
+from training.command import StageError
 from training.data.prepared import SliceReader
 from training.evaluation.figures import read_columns
 from training.learning.checkpoints import QUALITY_CLASSIFIER, load_classifier, read_details
@@ -21,10 +22,17 @@ from training.learning.processes import Processes
 from training.params import Augmentation, Schedule, TrainClassifier
 from training.quality.batches import QualityBatches, ResizedExamples, augmented
 from training.quality.classifier_input import area_weights, classifier_input, scorer
+from training.quality.cross_validation import cross_validation
 from training.quality.examples import Candidate, Example, MaskReader, write_examples
-from training.quality.held_out import hold_out
 from training.quality.roc import RocCurve, at_threshold
-from training.stages.train_classifier import ROC, Learning, figures, train_classifier
+from training.stages.train_classifier import (
+    ROC,
+    Learning,
+    cross_validated,
+    figures,
+    predicted,
+    train_classifier,
+)
 
 NO_CHANGE = Augmentation(mirror_y=0, mirror_x=0, rotation_degrees=0, scale=0, contrast=0, brightness=0, noise=0)
 
@@ -129,56 +137,51 @@ def example(volume_id: str, slice_index: int, *, good: bool, source: str = "cros
     return Example(volume_id, slice_index, row=slice_index, good=good, iou=0.5, source=kind)
 
 
-@given(st.integers(2, 8), st.floats(0.05, 0.95), st.integers(0, 9))
-def test_no_volume_is_on_both_sides(volumes: int, share: float, seed: int) -> None:
-    """For any share and number of volumes both sides have some, they share no volume, and no example is lost."""
+@given(st.integers(2, 8), st.integers(2, 9), st.integers(0, 9))
+def test_every_volume_is_judged_by_a_classifier_that_saw_none_of_it(volumes: int, count: int, seed: int) -> None:
+    """For any numbers each example is judged once, and learnt from wherever its volume is not judged."""
     examples = [example(f"v{v}", z, good=(v + z) % 2 == 0) for v in range(volumes) for z in range(3)]
-    split = hold_out(examples, share, seed=seed)
-    assert split.by == "volumes"
-    assert not {e.volume_id for e in split.train} & {e.volume_id for e in split.held_out}
-    assert sorted((*split.train, *split.held_out), key=repr) == sorted(examples, key=repr)
-    assert split.train
-    assert split.held_out
-
-
-def test_the_held_out_part_has_both_kinds_where_it_can() -> None:
-    """Of three volumes one alone holds bad and good, besides one of each kind: every seed measures on that one."""
-    examples = [
-        example("mixed", 0, good=True),
-        example("mixed", 1, good=False),
-        example("good", 0, good=True),
-        example("bad", 0, good=False),
-    ]
-    for seed in range(6):
-        assert {e.volume_id for e in hold_out(examples, 0.3, seed=seed).held_out} == {"mixed"}
+    validation = cross_validation(examples, count, seed=seed)
+    assert validation.by == "volumes"
+    assert len(validation.folds) == min(count, volumes)
+    judged = [e for fold in validation.folds for e in fold.judged]
+    assert sorted(judged, key=repr) == sorted(examples, key=repr)
+    for fold in validation.folds:
+        assert not {e.volume_id for e in fold.learnt} & {e.volume_id for e in fold.judged}
+        assert {*fold.learnt, *fold.judged} == {*examples}
 
 
 def test_damaged_labels_train_but_do_not_measure() -> None:
-    """Of a held-out volume the damaged labels are on neither side, those of other volumes train."""
+    """Damaged labels of the other volume are learnt from, and none is judged; where there are no others, they are."""
     examples = [example(v, z, good=z < 2, source=s) for v in "ab" for z, s in enumerate(["cross_fit", "corrupted"] * 2)]
-    split = hold_out(examples, 0.5, seed=0)
-    assert [e.source for e in split.held_out] == ["cross_fit", "cross_fit"]
-    assert len(split.train) == 4
+    for fold in cross_validation(examples, 2, seed=0).folds:
+        assert [e.source for e in fold.judged] == ["cross_fit", "cross_fit"]
+        assert len(fold.learnt) == 4
+    damaged = [e for e in examples if e.source == "corrupted"]
+    assert [len(fold.judged) for fold in cross_validation(damaged, 2, seed=0).folds] == [2, 2]
 
 
-def test_of_one_volume_the_upper_slices_are_held_out() -> None:
-    """Neighbours look alike: ten slices of one volume are cut in two runs, and the split says that it is by slices."""
+def test_one_volume_is_cut_into_runs_of_slices() -> None:
+    """Neighbours look alike: ten slices of one volume are two runs of five, and it says that it is by slices."""
     examples = [example("only", z, good=z % 2 == 0) for z in range(10)]
-    split = hold_out(examples, 0.3, seed=0)
-    assert split.by == "slices"
-    assert [e.slice_index for e in split.train] == list(range(7))
-    assert [e.slice_index for e in split.held_out] == [7, 8, 9]
+    validation = cross_validation(examples, 2, seed=0)
+    assert validation.by == "slices"
+    assert [[e.slice_index for e in fold.judged] for fold in validation.folds] == [[*range(5)], [*range(5, 10)]]
+    assert validation.folds[0].learnt == validation.folds[1].judged
 
 
-@pytest.mark.parametrize("share", [0.0, 1.0])
-def test_a_share_that_leaves_one_side_empty_is_refused(share: float) -> None:
-    """Nothing held out, or everything, is a wrong parameter, which is named."""
-    with pytest.raises(ValueError, match=r"train_classifier\.held_out_share"):
-        hold_out([example("a", 0, good=True), example("b", 0, good=False)], share, seed=0)
+@pytest.mark.parametrize(
+    ("slices", "count", "message"),
+    [(2, 1, r"train_classifier\.folds is 1"), (1, 2, "examples of 1 slices"), (0, 2, "examples of 0 slices")],
+)
+def test_what_cannot_be_divided_is_refused(slices: int, count: int, message: str) -> None:
+    """One fold, or one slice, leaves nothing to judge or nothing to learn from."""
+    with pytest.raises(StageError, match=message):
+        cross_validation([example("a", z, good=True) for z in range(slices)], count, seed=0)
 
 
 SECTION = TrainClassifier(
-    held_out_share=0.3,
+    folds=2,
     workers=0,
     side=32,
     schedule=Schedule(epochs=1, steps_per_epoch=40, batch_size=8, learning_rate=0.001, one_cycle=True),
@@ -209,7 +212,7 @@ def intact_and_shifted(root: Path, *, volumes: int = 4) -> Learning:
 def test_good_and_bad_are_drawn_as_often(tmp_path: Path) -> None:
     """With one good example among eight, batches are half good all the same, and each is shown with its own mask."""
     learning = intact_and_shifted(tmp_path, volumes=2)
-    of_one = [e for e in learning.split.train if not e.good] + [e for e in learning.split.train if e.good][:1]
+    of_one = [e for e in learning.examples if not e.good] + [e for e in learning.examples if e.good][:1]
     images, masks = SliceReader(tmp_path / "prepared", cache_megabytes=1), MaskReader(tmp_path / "examples")
     windows = {e.volume_id: WINDOW for e in of_one}
     resized = ResizedExamples(of_one, images, masks, windows, organs=3, side=40)
@@ -226,7 +229,7 @@ def test_good_and_bad_are_drawn_as_often(tmp_path: Path) -> None:
 
 
 def test_it_learns_to_tell_intact_from_shifted_masks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """After forty steps it ranks nine of ten held-out pairs right, and what is written is what it was measured as."""
+    """After forty steps nine of ten pairs of volumes that were not seen are ranked right, in all and in each volume."""
     monkeypatch.chdir(tmp_path)
     learning = intact_and_shifted(tmp_path)
     losses: list[float] = []
@@ -235,18 +238,45 @@ def test_it_learns_to_tell_intact_from_shifted_masks(tmp_path: Path, monkeypatch
     )
     assert len(losses) == 1
     assert report["auc"] > 0.9
-    assert report["held_out_examples"] == {"good": 4, "bad": 4}
-    assert report["train_examples"] == {"good": 12, "bad": 12}
+    assert (report["judged_by"], report["folds"]) == ("volumes", 2)
+    assert report["judged_examples"] == report["train_examples"] == {"good": 16, "bad": 16}
     assert report["base_rate"] == 0.5
+    assert sorted(report["volumes"]) == ["train_0", "train_1", "train_2", "train_3"]
+    kept = [own["kept_share"] for own in report["volumes"].values()]
+    assert report["kept_share"] == pytest.approx(sum(kept) / 4)
     assert json.loads(json.dumps(report)) == report
     assert read_details(QUALITY_CLASSIFIER)["auc"] == report["auc"]
     assert not list(Path(".resume").iterdir())
-    score = scorer(load_classifier(QUALITY_CLASSIFIER), organs=3, side=32)
-    held_out = learning.split.held_out
-    images, masks = SliceReader(tmp_path / "prepared", cache_megabytes=1), MaskReader(tmp_path / "examples")
-    shown = np.stack([images.image(e.volume_id, e.slice_index) for e in held_out])
-    good = score(shown, np.stack([masks.mask(e) for e in held_out]), WINDOW)
-    again = figures(good.astype(np.float64), np.array([e.good for e in held_out]), threshold=0.5)
-    assert again["auc"] == report["auc"]
-    assert again["recall"] == report["recall"]
     assert read_columns(ROC)["kept_share"][-1] == 1.0
+
+
+def test_what_is_written_has_learnt_from_all_examples(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The checkpoint's weights are those of a training on every example, whatever the folds were."""
+    monkeypatch.chdir(tmp_path)
+    section = replace(SECTION, schedule=replace(SECTION.schedule, steps_per_epoch=3))
+    learning = replace(intact_and_shifted(tmp_path, volumes=2), section=section)
+    train_classifier(learning, threshold=0.5, ranks=Processes(), report=lambda _epoch: None)
+    network = learning.new_network()
+    for _epoch in learning.epochs(network, Processes()):
+        pass
+    written = load_classifier(QUALITY_CLASSIFIER)
+    assert all(torch.equal(written.state_dict()[name], weights) for name, weights in network.state_dict().items())
+    score, examples = scorer(written, organs=3, side=32), learning.examples
+    slices = np.stack([learning.resized.images.image(e.volume_id, e.slice_index) for e in examples])
+    good = score(slices, np.stack([learning.resized.masks.mask(e) for e in examples]), WINDOW)
+    np.testing.assert_allclose(good, predicted(network, learning.resized.of(examples), batch_size=8), atol=1e-5)
+
+
+def test_a_fold_has_learnt_nothing_of_what_it_judges(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The verdicts on one volume are those of a classifier of the other's examples alone."""
+    monkeypatch.chdir(tmp_path)
+    section = replace(SECTION, schedule=replace(SECTION.schedule, steps_per_epoch=3))
+    learning = replace(intact_and_shifted(tmp_path, volumes=2), section=section)
+    validation = cross_validation(learning.examples, 2, seed=1)
+    judged = cross_validated(learning, validation, ranks=Processes()).of_volume("train_0")
+    number = 1 if validation.folds[0].judged == judged.examples else 2
+    of_other = learning.fold(number, tuple(e for e in learning.examples if e.volume_id == "train_1"))
+    network = of_other.new_network()
+    for _epoch in of_other.epochs(network, Processes()):
+        pass
+    assert np.array_equal(judged.probabilities, predicted(network, learning.resized.of(judged.examples), batch_size=8))
