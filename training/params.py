@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Annotated
 
 from scans.precision import Precision
-from training.profiles import parse, read_profile, spread
+from training.profiles import handed_on, parse, read_profile, spread
 from training.ranges import Batch, Count, Name, Number, OptionalName, ProperShare, Range, Seed, Share, Side, Weight
 
 PARAMS_FILE = Path("params.yaml")
@@ -166,7 +166,7 @@ class PseudoLabel:
 
 @dataclass(frozen=True)
 class LabelQuality(Supervised):
-    """Stage label_quality: good and bad examples for the Quality Classifier, cross-fitted where nobody reviewed any."""
+    """Stage label_quality: good and bad examples. What it has in common with train_teacher is as there unless stated."""
 
     slices: Annotated[int, Range(2, 10_000_000)]
     """Examples to make, about."""
@@ -183,8 +183,7 @@ class TrainClassifier(Training):
     """Stage train_classifier."""
 
     folds: Annotated[int, Range(2, 1000)]
-    """Parts of the volumes that examples are of; each is judged by a classifier that learnt from the others, which
-    measures it. The one that is used learns from all."""
+    """Parts of the examples' volumes; each part is judged by a classifier of the others. The one used learns from all."""
     side: Side
     """Slices and masks are resized to this many pixels a side."""
 
@@ -296,5 +295,6 @@ def load_params(path: Path = PARAMS_FILE) -> Params:
     """The active profile of params.yaml. Raises ParamsError that names the file, or the key at fault."""
     profile = read_profile(path)
     shared = [field.name for field in dataclasses.fields(Supervised)]
-    values = spread(profile.values, shared, typing.get_type_hints(Params))
+    values = handed_on(profile.values, shared, giver="train_teacher", taker="label_quality")
+    values = spread(values, shared, typing.get_type_hints(Params))
     return typing.cast(Params, parse(Params, values))

@@ -116,6 +116,15 @@ def _with_what_it_is_based_on(name: Stated | None, profiles: Mapping[str, Stated
         name = profile.value.get(BASED_ON)
 
 
+def handed_on(values: Stated, keys: Collection[str], *, giver: str, taker: str) -> Stated:
+    """With what one section states of `keys` in another too, under what that one states itself."""
+    given, taken = (values.value.get(name) for name in (giver, taker))
+    if given is None or taken is None or not (given.is_section and taken.is_section):
+        return values
+    common = Stated({key: given.value[key] for key in keys if key in given.value}, taken.where)
+    return Stated({**values.value, taker: common.under(taken)}, values.where)
+
+
 def spread(values: Stated, shared: Collection[str], sections: Mapping[str, Any]) -> Stated:
     """The values with what the sections share put into each that has such a key, under what it states itself.
 

@@ -116,6 +116,26 @@ def test_what_is_inherited_can_be_followed(tmp_path: Path, profiles: dict[str, A
         load(tmp_path, whole)
 
 
+def test_cross_fitted_teachers_are_trained_as_the_teacher_unless_it_is_said(tmp_path: Path) -> None:
+    """Schedule and augmentation of train_teacher are label_quality's too; what this one states counts for it alone."""
+    own = {"train_teacher": {"schedule": {"epochs": 7}, "augmentation": {"noise": 0.2}, "dice_weight": 0.5}}
+    whole = content() | {"profile": "a", "profiles": {"a": own}}
+    params = load(tmp_path, whole)
+    teacher, fitting = params.train_teacher, params.label_quality
+    assert (fitting.schedule, fitting.augmentation) == (teacher.schedule, teacher.augmentation)
+    assert (fitting.schedule.epochs, fitting.augmentation.noise, fitting.dice_weight) == (7, 0.2, 0.5)
+    assert params.train_student.augmentation.noise != 0.2
+
+    own["label_quality"] = {"schedule": {"epochs": 2}}
+    changed = load(tmp_path, whole)
+    assert (changed.label_quality.schedule.epochs, changed.train_teacher.schedule.epochs) == (2, 7)
+    assert changed.label_quality.schedule.steps_per_epoch == teacher.schedule.steps_per_epoch
+
+    own["train_teacher"]["schedule"]["epochs"] = 0
+    with pytest.raises(ParamsError, match=r"profiles\.a\.train_teacher\.schedule\.epochs is 0"):
+        load(tmp_path, whole)
+
+
 def test_the_paper_s_profile_is_section_3_2(tmp_path: Path) -> None:
     """ResNet-18, Adam at 3e-4, crops of 256, batches of 64, 15 epochs and 5, cross-entropy alone, a = 0.1, tau = 4."""
     params = load(tmp_path, content() | {"profile": "paper"})

@@ -5,9 +5,8 @@ examples. Where nobody has judged yet, the labelled training volumes are divided
 Teacher that learnt from the others, and each slice is good or bad by its IoU. Validation volumes take no part.
 
 Every fold's Teacher begins with new weights. Were they the Teacher's, or those of a network that learnt from its
-pseudo-labels, they would have seen the labels that they are scored against, and nearly all masks would be good. So
-folds are made cheaper by fewer steps alone: the Classifier needs masks of all qualities, not masks as good as the
-Teacher's.
+pseudo-labels, they would have seen the labels that they are scored against, and nearly all masks would be good. It is
+trained as the Teacher is, unless the section says otherwise, so that its masks are like those that they stand for.
 
 A verdict in reviews.csv is on the pseudo-label that the person saw: when the Teacher is trained anew its masks are
 others, and slices that it now segments differently should be judged again.
