@@ -1,8 +1,5 @@
 """params.yaml, parsed once and frozen. A key that is unknown or missing, or a value of another type or out of the range
-that stands beside its field, is an error naming it.
-
-The file holds values that profiles share, and for each profile what is different in it. What the stages that train
-share stands once, beside their sections: see `Training` and `Supervised`.
+that stands beside its field, is an error naming it. What stages that train share stands once: `Training`, `Supervised`.
 """
 
 from __future__ import annotations
@@ -166,7 +163,7 @@ class PseudoLabel:
 
 @dataclass(frozen=True)
 class LabelQuality(Supervised):
-    """Stage label_quality: good and bad examples. What it has in common with train_teacher is as there unless stated."""
+    """Stage label_quality: good and bad examples; what train_teacher has as well is as there, unless stated."""
 
     slices: Annotated[int, Range(2, 10_000_000)]
     """Examples to make, about."""
@@ -183,7 +180,9 @@ class TrainClassifier(Training):
     """Stage train_classifier."""
 
     folds: Annotated[int, Range(2, 1000)]
-    """Parts of the examples' volumes; each part is judged by a classifier of the others. The one used learns from all."""
+    """Parts of the examples' volumes; each is judged by a classifier of the others. The one used learns from all."""
+    encoder_depth: Annotated[int, Range(3, 5)]
+    """Times that the classifier's encoder halves its input, 3 to 5."""
     side: Side
     """Slices and masks are resized to this many pixels a side."""
 

@@ -46,6 +46,8 @@ class ClassifierArchitecture:
     """Channels of its mask, one per organ."""
     side: int
     """Pixels a side of the slices and masks that it is shown."""
+    encoder_depth: int
+    """Times that the encoder halves its input, 3 to 5."""
 
     def __post_init__(self) -> None:
         if self.organs < 1 or self.side < 1:
@@ -108,9 +110,7 @@ def build_unet(architecture: Architecture) -> SegmentationNetwork:
         in_channels=1,
         classes=architecture.organs + 1,
     )
-    for level in range(architecture.encoder_depth, GREATEST_DEPTH):  # a ResNet keeps the stages that it does not use
-        if hasattr(unet.encoder, f"layer{level}"):
-            delattr(unet.encoder, f"layer{level}")
+    _remove_unused(unet.encoder, architecture.encoder_depth)
     network = SegmentationNetwork(unet, stride=2**architecture.encoder_depth)
     return network.to(memory_format=torch.channels_last)
 
@@ -119,6 +119,15 @@ def build_classifier(architecture: ClassifierArchitecture) -> QualityClassifier:
     """A new Quality Classifier: the ResNet-18 encoder of the U-Net, averaged over the image, and one output."""
     import segmentation_models_pytorch as smp  # noqa: PLC0415 - as in build_unet
 
-    encoder = smp.encoders.get_encoder("resnet18", in_channels=1 + architecture.organs, depth=5, weights=None)
+    depth = architecture.encoder_depth
+    encoder = smp.encoders.get_encoder("resnet18", in_channels=1 + architecture.organs, depth=depth, weights=None)
+    _remove_unused(encoder, depth)
     network = QualityClassifier(encoder, features=encoder.out_channels[-1])
     return network.to(memory_format=torch.channels_last)
+
+
+def _remove_unused(encoder: nn.Module, depth: int) -> None:
+    """A ResNet keeps the stages that it does not use at that depth."""
+    for level in range(depth, GREATEST_DEPTH):
+        if hasattr(encoder, f"layer{level}"):
+            delattr(encoder, f"layer{level}")

@@ -97,7 +97,8 @@ class Learning:
     @property
     def architecture(self) -> ClassifierArchitecture:
         """Of the classifier."""
-        return ClassifierArchitecture(organs=len(self.catalogue.organs), side=self.section.side)
+        section = self.section
+        return ClassifierArchitecture(len(self.catalogue.organs), section.side, section.encoder_depth)
 
     @property
     def resume(self) -> ResumeFile:

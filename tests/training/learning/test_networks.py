@@ -53,9 +53,10 @@ def test_depths_that_no_encoder_has_are_refused(depth: int) -> None:
         Architecture("resnet18", encoder_depth=depth, organs=1)
 
 
-def test_the_classifier_sees_both_slice_and_masks() -> None:
-    """One logit per slice, which changes with the slice and with the mask of either organ."""
-    network = build_classifier(ClassifierArchitecture(organs=2, side=32)).eval()
+@pytest.mark.parametrize("depth", [3, 5])
+def test_the_classifier_sees_both_slice_and_masks(depth: int) -> None:
+    """One logit per slice, at any depth, which changes with the slice and with the mask of either organ."""
+    network = build_classifier(ClassifierArchitecture(organs=2, side=32, encoder_depth=depth)).eval()
     slices, masks = torch.rand(1, 1, 32, 32), torch.rand(1, 2, 32, 32)
     with torch.inference_mode():
         answer = network(slices, masks)

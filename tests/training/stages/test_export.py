@@ -52,7 +52,7 @@ SECTION = Export(
     greatest_precision_organ_loss=1.0,
 )
 UNET = Architecture(encoder="resnet18", encoder_depth=3, organs=3)
-CLASSIFIER = ClassifierArchitecture(organs=3, side=32)
+CLASSIFIER = ClassifierArchitecture(organs=3, side=32, encoder_depth=3)
 ORGAN_FIGURES = {name: {"dice": 0.8, "iou": 0.7, "left_out": 0} for name in ORGANS.names}
 
 

@@ -182,6 +182,7 @@ def test_what_cannot_be_divided_is_refused(slices: int, count: int, message: str
 
 SECTION = TrainClassifier(
     folds=2,
+    encoder_depth=3,
     workers=0,
     side=32,
     schedule=Schedule(epochs=1, steps_per_epoch=40, batch_size=8, learning_rate=0.001, one_cycle=True),
