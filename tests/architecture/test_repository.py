@@ -56,7 +56,7 @@ def project() -> dict[str, Any]:
 
 
 def make_targets() -> set[str]:
-    return set(re.findall(r"^([a-z][a-z-]*):", (REPOSITORY / "Makefile").read_text(), re.MULTILINE))
+    return set(re.findall(r"^([a-z][a-z0-9-]*):", (REPOSITORY / "Makefile").read_text(), re.MULTILINE))
 
 
 def pages() -> list[Path]:
@@ -190,7 +190,7 @@ def test_every_make_target_that_is_written_down_exists() -> None:
     named = {
         target
         for path in files
-        for target in re.findall(r"(?:`|^|: )make ([a-z][a-z-]+)", path.read_text(), re.MULTILINE)
+        for target in re.findall(r"(?:`|^|: )make ([a-z][a-z0-9-]+)", path.read_text(), re.MULTILINE)
     }
     assert {"setup", "demo", "test", "lint"} <= named
     assert named <= make_targets()

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from benchmarks import clone, recipe, results, seeds
+from benchmarks import clone, results, seeds
 from benchmarks.effort import Effort
 from training.params import load_params
 
@@ -76,23 +76,6 @@ def test_a_variant_that_cannot_be_is_refused(params: Path, profile: str, key: st
         clone.Variant(profile, Path("/raw"), {key: 1}).write(params)
 
 
-def test_every_switch_of_a_row_is_a_key_of_every_profile(tmp_path: Path) -> None:
-    """The rows of Table 2 can be run on each profile of params.yaml."""
-    content = (clone.REPOSITORY / "params.yaml").read_text(encoding="utf-8")
-    for profile in yaml.safe_load(content)["profiles"]:
-        for row in recipe.ROWS.values():
-            path = tmp_path / "params.yaml"
-            path.write_text(content, encoding="utf-8")
-            clone.Variant(profile, Path("/raw"), {**row.changes, "prepare.labelled_volumes": 2}).write(path)
-
-
-def test_teacher_and_control_are_those_of_the_run_with_all_switches_on() -> None:
-    """Three rows of one run, which needs no second clone; fully supervised is a network of its own, of new weights."""
-    assert recipe.ROWS["teacher"].changes == recipe.ROWS["control"].changes == recipe.ROWS["all"].changes
-    assert [recipe.ROWS[name].network for name in ("teacher", "control", "all")] == ["teacher", "control", "student"]
-    assert not any(on for switch, on in recipe.ROWS["supervised"].changes.items() if switch.startswith("train_student"))
-
-
 def test_seeds_are_run_one_by_one_and_written_down(asked: list[clone.Variant], tmp_path: Path) -> None:
     """Each seed is one variant of a profile, the control with it; the file holds commit, means and the time."""
     seeds.measure([3, 4], clone.Variant("demo", Path("data/phantom")), effort(tmp_path))
@@ -136,18 +119,3 @@ def test_differences_are_taken_seed_by_seed_with_the_interval_of_student_s_t() -
     assert (found["low"], found["high"]) == pytest.approx((0.04 - 0.04968, 0.04 + 0.04968), abs=1e-4)
     assert seeds.differences(rows)["control-teacher"] == {"mean": 0.0, "low": 0.0, "high": 0.0}
     assert list(seeds.differences(rows[:1])["student-control"]) == ["mean"]
-
-
-def test_a_budget_that_the_data_set_does_not_have_is_left_out(asked: list[clone.Variant], tmp_path: Path) -> None:
-    """With four labelled volumes a budget of 2 is measured, one of 7 is not: there are no seven."""
-    recipe.Recipe(effort(tmp_path), clone.Variant("demo", Path("data/phantom"))).measure(
-        ["teacher", "control", "all"], [2, 7]
-    )
-    assert [variant.changes.get("prepare.labelled_volumes") for variant in asked] == [None, None, None, 2]
-    rows = json.loads((tmp_path / "recipe-demo.json").read_text())["rows"]
-    assert [(row["row"], row["labelled_volumes"], row["mean_dice"]) for row in rows] == [
-        ("teacher", 4, 0.5),
-        ("control", 4, 0.55),
-        ("all", 4, 0.6),
-        ("budget-2", 2, 0.6),
-    ]

@@ -1,0 +1,137 @@
+"""Measuring: every row for every seed and label budget, written down one by one, so that a run that ended goes on."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import subprocess
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmarks import clone, results
+from benchmarks.tables.rows import CONTROL, ROWS
+
+_DECIDE = ("scans", "training", "dvc.yaml", "params.yaml", "data", "requirements")
+"""What a figure depends on; a commit that changes nothing of it goes on with the figures of the one before."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One training and its scores."""
+
+    row: str
+    """Name in ROWS."""
+    budget: int
+    """Labelled volumes."""
+    seed: int
+    dice: float
+    """Mean over volumes, then organs, 0..1."""
+    iou: float
+    hd95_mm: float | None
+    """Mean over the organs and volumes that have one."""
+    organs: Mapping[str, float | None]
+    """Dice of each organ."""
+    seconds: float
+    """Of `dvc repro`, stages that were restored included."""
+
+    @property
+    def place(self) -> tuple[int, int, str]:
+        """What it is of: seed, budget, row."""
+        return self.seed, self.budget, self.row
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """What is measured."""
+
+    table: int
+    rows: tuple[str, ...]
+    budgets: tuple[int, ...]
+    seeds: tuple[int, ...]
+    variant: clone.Variant
+
+    @property
+    def places(self) -> tuple[tuple[int, int, str], ...]:
+        """Seed, budget and row of each cell, in the order in which they are measured; the control always among them."""
+        rows = tuple(name for name in ROWS if name in self.rows or name == CONTROL)
+        return tuple((seed, budget, row) for seed in self.seeds for budget in self.budgets for row in rows)
+
+    @property
+    def name(self) -> str:
+        """Of the files and of the MLflow experiment."""
+        return f"table-{self.table}-{self.variant.profile}"
+
+    def described(self) -> dict[str, Any]:
+        """What the figures depend on besides seed, budget and row, for JSON."""
+        variant = self.variant
+        return {"profile": variant.profile, "changes": dict(variant.changes), "smallest": variant.smallest}
+
+
+def decided_by(protocol: Protocol) -> str:
+    """Hash of the code, data and values that the figures depend on."""
+    trees = [_tree(path) for path in _DECIDE]
+    said = json.dumps([trees, protocol.described()], sort_keys=True)
+    return hashlib.sha256(said.encode()).hexdigest()
+
+
+def measured(protocol: Protocol, known: Sequence[Cell]) -> Iterator[Cell]:
+    """Every cell in turn: those of `known` as they are, the others once they were measured. Raises BenchmarkError."""
+    found = {cell.place: cell for cell in known}
+    for place in protocol.places:
+        yield found[place] if place in found else _cell(protocol, *place)
+
+
+def read_cells(path: Path, *, decided: str) -> tuple[Cell, ...]:
+    """What an earlier run left there; none where it was of other code, data or values."""
+    if not path.is_file():
+        return ()
+    content = json.loads(path.read_text(encoding="utf-8"))
+    return tuple(Cell(**row) for row in content["rows"]) if content["decided_by"] == decided else ()
+
+
+def write_cells(
+    cells: Sequence[Cell], protocol: Protocol, *, decided: str, write: Callable[..., Path], about: Mapping[str, Any]
+) -> Path:
+    """Writes NAME.json by `write` (`Effort.write`); returns its path."""
+    rows = [dataclasses.asdict(cell) for cell in cells]
+    return write(protocol.name, rows=rows, about={**protocol.described(), "decided_by": decided, **about})
+
+
+def _cell(protocol: Protocol, seed: int, budget: int, name: str) -> Cell:
+    row = ROWS[name]
+    own = {"seed": seed, "prepare.labelled_volumes": budget}
+    changes = {"prepare.seed": seed, **protocol.variant.changes, **own, **row.changes}
+    variant = dataclasses.replace(protocol.variant, changes=changes)
+    outcome = clone.evaluate(variant, name=f"{protocol.name}-{seed}-{budget}-{name}")
+    if not 0 < budget <= outcome.training_volumes:
+        raise clone.BenchmarkError(f"a budget of {budget} volumes; there are {outcome.training_volumes} to learn from")
+    scores = outcome.scores[row.network]
+    means = results.means(scores)
+    return Cell(
+        row=name,
+        budget=budget,
+        seed=seed,
+        dice=means["mean_dice"],
+        iou=means["mean_iou"],
+        hd95_mm=_mean_hd95(scores),
+        organs={organ: found["dice"] for organ, found in scores["organs"].items()},
+        seconds=round(outcome.seconds, 1),
+    )
+
+
+def _mean_hd95(scores: Mapping[str, Any]) -> float | None:
+    volumes = scores.get("volumes", {}).values()
+    values = [organ["hd95_mm"] for volume in volumes for organ in volume["organs"].values()]
+    there = [value for value in values if value is not None]
+    return sum(there) / len(there) if there else None
+
+
+def _tree(path: str) -> str:
+    command = ["git", "rev-parse", f"HEAD:{path}"]
+    done = subprocess.run(command, cwd=clone.REPOSITORY, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise clone.BenchmarkError(f"`{' '.join(command)}` failed: {done.stderr.strip()}")
+    return done.stdout.strip()

@@ -1,0 +1,197 @@
+"""Tables 1 and 2: which cells are measured, how they go on, and what is said of them. No network is trained here."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from argparse import Namespace
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from benchmarks import clone, results
+from benchmarks.effort import Effort
+from benchmarks.tables import __main__ as tables
+from benchmarks.tables import measuring
+from benchmarks.tables.measuring import Cell, Protocol
+from benchmarks.tables.rows import ROWS, TABLES
+from benchmarks.tables.summary import Interval, as_csv, as_markdown, lines
+from training.params import load_params
+
+NETWORKS = {"teacher": 0.5, "control": 0.55, "student": 0.6}
+
+
+def _scores(more: float) -> dict[str, Any]:
+    volume = {"organs": {"heart": {"hd95_mm": 0.2}, "eye": {"hd95_mm": None}, "gut": {"hd95_mm": 0.4}}}
+    return {
+        name: {
+            "mean_dice": dice + more,
+            "mean_iou": dice / 2,
+            "organs": {"heart": {"dice": dice}, "eye": {"dice": None}},
+            "volumes": {"fish": volume},
+        }
+        for name, dice in NETWORKS.items()
+    }
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[clone.Variant]:
+    """Variants that were asked for, instead of being run; scores rise by a tenth of a point with the seed."""
+    variants: list[clone.Variant] = []
+
+    def evaluate(variant: clone.Variant, *, name: str) -> clone.Outcome:
+        variants.append(variant)
+        return clone.Outcome(_scores(variant.changes["seed"] / 1000), seconds=2.0, restored=1, training_volumes=4)
+
+    monkeypatch.setattr(clone, "evaluate", evaluate)
+    monkeypatch.setattr(results, "machine", dict)
+    monkeypatch.setattr(tables, "decided_by", lambda protocol: "these")
+    monkeypatch.setattr(tables, "log_table", lambda protocol, cells, files: None)
+    return variants
+
+
+def _protocol(**changes: Any) -> Protocol:
+    variant = clone.Variant("demo", Path("data/phantom"))
+    return Protocol(**{"table": 1, "rows": ("all",), "budgets": (2,), "seeds": (1, 2), "variant": variant, **changes})
+
+
+def _effort(folder: Path) -> Effort:
+    return Effort(Namespace(), quick=False, commit="abc", folder=folder)
+
+
+def _cell(row: str, dice: float, *, seed: int = 1, budget: int = 2) -> Cell:
+    return Cell(row, budget, seed, dice=dice, iou=dice / 2, hd95_mm=None, organs={}, seconds=1.0)
+
+
+def test_the_control_stands_beside_each_row(asked: list[clone.Variant], tmp_path: Path) -> None:
+    """Asked for or not; seed, split and budget are those of the cell, and the files say what was measured."""
+    tables.measure(_protocol(), _effort(tmp_path))
+    assert [(v.changes["seed"], v.changes["prepare.seed"], v.changes["prepare.labelled_volumes"]) for v in asked] == [
+        (1, 1, 2),
+        (1, 1, 2),
+        (2, 2, 2),
+        (2, 2, 2),
+    ]
+    content = json.loads((tmp_path / "table-1-demo.json").read_text(encoding="utf-8"))
+    assert [(row["row"], row["seed"], round(row["dice"], 3)) for row in content["rows"]] == [
+        ("control", 1, 0.551),
+        ("all", 1, 0.601),
+        ("control", 2, 0.552),
+        ("all", 2, 0.602),
+    ]
+    assert content["rows"][0]["hd95_mm"] == pytest.approx(0.3)
+    assert {file.suffix for file in tmp_path.iterdir()} == {".json", ".csv", ".md", ".png"}
+
+
+def test_a_table_goes_on_where_it_ended(
+    asked: list[clone.Variant], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was measured stays, also of seeds that are not asked for now; of other code, all is measured anew."""
+    tables.measure(_protocol(seeds=(1,)), _effort(tmp_path))
+    tables.measure(_protocol(seeds=(2,)), _effort(tmp_path))
+    tables.measure(_protocol(seeds=(1, 2)), _effort(tmp_path))
+    assert [variant.changes["seed"] for variant in asked] == [1, 1, 2, 2]
+    assert len(json.loads((tmp_path / "table-1-demo.json").read_text(encoding="utf-8"))["rows"]) == 4
+    monkeypatch.setattr(tables, "decided_by", lambda protocol: "others")
+    tables.measure(_protocol(seeds=(1,)), _effort(tmp_path))
+    assert [variant.changes["seed"] for variant in asked] == [1, 1, 2, 2, 1, 1]
+    assert len(json.loads((tmp_path / "table-1-demo.json").read_text(encoding="utf-8"))["rows"]) == 2
+
+
+def test_a_budget_that_there_are_no_volumes_for_is_an_error(asked: list[clone.Variant], tmp_path: Path) -> None:
+    """A row of seven volumes that learnt from four would be a lie."""
+    with pytest.raises(clone.BenchmarkError, match="a budget of 7 volumes; there are 4 to learn from"):
+        tables.measure(_protocol(budgets=(7,)), _effort(tmp_path))
+
+
+def test_seeds_may_share_the_data(asked: list[clone.Variant], tmp_path: Path) -> None:
+    """With a seed of the data of their own, the runs differ in weights and patches alone."""
+    variant = clone.Variant("demo", Path("data/phantom"), {"prepare.seed": 7})
+    tables.measure(_protocol(rows=(), variant=variant), _effort(tmp_path))
+    assert [(v.changes["prepare.seed"], v.changes["seed"]) for v in asked] == [(7, 1), (7, 2)]
+
+
+def test_teacher_and_control_are_those_of_the_run_with_all_switches_on() -> None:
+    """Three rows of one run, which needs no second clone; fully supervised is a network of its own, of new weights."""
+    assert ROWS["teacher"].changes == ROWS["control"].changes == ROWS["all"].changes
+    assert [ROWS[name].network for name in ("teacher", "control", "all")] == ["teacher", "control", "student"]
+    assert not any(on for switch, on in ROWS["supervised"].changes.items() if switch.startswith("train_student"))
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_every_row_can_be_run_on_every_profile(table: int, tmp_path: Path) -> None:
+    """Its addresses are those of values that there are."""
+    content = (clone.REPOSITORY / "params.yaml").read_text(encoding="utf-8")
+    for profile in yaml.safe_load(content)["profiles"]:
+        for name in TABLES[table]:
+            path = tmp_path / "params.yaml"
+            path.write_text(content, encoding="utf-8")
+            clone.Variant(profile, Path("/raw"), {**ROWS[name].changes, "seed": 3}).write(path)
+            assert load_params(path).seed == 3
+
+
+@pytest.mark.process
+def test_figures_depend_on_code_and_values() -> None:
+    """The same tree gives the same hash; other fish another."""
+    protocol = _protocol()
+    other = _protocol(variant=clone.Variant("demo", Path("data/phantom"), tables.FISH))
+    assert measuring.decided_by(protocol) == measuring.decided_by(_protocol(seeds=(9,)))
+    assert measuring.decided_by(protocol) != measuring.decided_by(other)
+
+
+def test_gains_are_paired_seed_by_seed() -> None:
+    """+0.02, +0.04, +0.06: a mean of 0.04, 4.303 times 0.02 / sqrt(3) on each side, though seeds differ by more."""
+    starts: Mapping[int, tuple[float, float]] = {1: (0.5, 0.02), 2: (0.7, 0.04), 3: (0.6, 0.06)}
+    cells = [_cell("control", start, seed=seed) for seed, (start, _) in starts.items()]
+    cells += [_cell("all", start + gain, seed=seed) for seed, (start, gain) in starts.items()]
+    control, student = lines(cells)
+    assert (control.row, control.gain, control.dice_sd) == ("control", None, pytest.approx(0.1))
+    assert student.gain is not None and student.above == 3
+    assert student.gain.mean == pytest.approx(0.04)
+    assert (student.gain.low, student.gain.high) == pytest.approx((0.04 - 0.04968, 0.04 + 0.04968), abs=1e-4)
+    assert "| 2 | all | 0.640 ± 0.111 | 0.320 |  | +4.0 (-1.0 to +9.0) | 3 of 3 |" in as_markdown([student])
+
+
+def test_with_one_seed_there_is_no_interval() -> None:
+    """Nor a spread; and an even Dice is not above."""
+    assert Interval.of([0.1]) == Interval(0.1, None, None)
+    control, student = lines([_cell("control", 0.5), _cell("all", 0.5)])
+    assert (student.dice_sd, student.above) == (None, 0)
+    header, _, row = csv.reader(io.StringIO(as_csv([control, student])))
+    assert dict(zip(header, row, strict=True)) == {
+        "row": "all",
+        "budget": "2",
+        "seeds": "1",
+        "dice": "0.5",
+        "dice_sd": "",
+        "iou": "0.25",
+        "hd95_mm": "",
+        "gain": "0.0",
+        "gain_low": "",
+        "gain_high": "",
+        "above": "0",
+    }
+
+
+@pytest.mark.process
+def test_each_cell_is_a_run_and_the_files_are_one_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Logged again, a cell is not logged twice."""
+    from benchmarks.tables.mlflow_experiment import log_table
+    from training.tracking import runs
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    (tmp_path / "table.csv").write_text("row\n", encoding="utf-8")
+    cells = [_cell("control", 0.5), _cell("all", 0.6)]
+    for logged in (cells[:1], cells):
+        log_table(_protocol(), logged, files=[tmp_path / "table.csv"])
+    client = runs.connect()
+    experiment = client.get_experiment_by_name("table-1-demo")
+    assert experiment is not None
+    found = client.search_runs([experiment.experiment_id])
+    assert sorted(run.data.params.get("row", "-") for run in found) == ["-", "-", "all", "control"]
+    assert {run.data.metrics["dice"] for run in found if run.data.params} == {0.5, 0.6}
