@@ -4,7 +4,6 @@ that stands beside its field, is an error naming it. What stages that train shar
 
 from __future__ import annotations
 
-import dataclasses
 import typing
 from dataclasses import dataclass
 from pathlib import Path
@@ -293,7 +292,7 @@ class Params:
 def load_params(path: Path = PARAMS_FILE) -> Params:
     """The active profile of params.yaml. Raises ParamsError that names the file, or the key at fault."""
     profile = read_profile(path)
-    shared = [field.name for field in dataclasses.fields(Supervised)]
-    values = handed_on(profile.values, shared, giver="train_teacher", taker="label_quality")
+    shared = typing.get_type_hints(Supervised)
+    values = handed_on(profile.values, [*shared], giver="train_teacher", taker="label_quality")
     values = spread(values, shared, typing.get_type_hints(Params))
     return typing.cast(Params, parse(Params, values))

@@ -18,6 +18,7 @@ import yaml
 
 BASED_ON = "based_on"
 _SWITCHES = ("profile", "raw_dir", "profiles")
+_WORDS = {bool: "true or false", int: "a whole number", float: "a number", str: "text", Path: "a path"}
 _EXPONENT = re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+")  # such as 1e-05, which YAML 1.1 takes for text
 
 
@@ -125,11 +126,17 @@ def handed_on(values: Stated, keys: Collection[str], *, giver: str, taker: str) 
     return Stated({**values.value, taker: common.under(taken)}, values.where)
 
 
-def spread(values: Stated, shared: Collection[str], sections: Mapping[str, Any]) -> Stated:
+def spread(values: Stated, shared: Mapping[str, Any], sections: Mapping[str, Any]) -> Stated:
     """The values with what the sections share put into each that has such a key, under what it states itself.
 
-    `shared` are keys beside the sections, `sections` their dataclasses by name.
+    `shared` are what may stand beside the sections, by key, and `sections` what they are; both annotations. Raises
+    ParamsError for a key that is neither, and for a value where a section is shared.
     """
+    for key, stated in values.value.items():
+        if key not in (*shared, *sections):
+            raise ParamsError(f"{stated.where} is unknown; params.yaml has {', '.join((*sections, *shared))}")
+        if dataclasses.is_dataclass(shared.get(key)) and not stated.is_section:
+            raise ParamsError(f"{stated.where} is {_shown(stated.value)}; expected a section")
     spreading = {key: values.value[key] for key in shared if key in values.value}
     spread_out = dict(values.without(shared).value)
     for name, kind in sections.items():
@@ -160,13 +167,17 @@ def _parse_plain(kind: Any, value: Any, where: str) -> Any:
         if value not in typing.get_args(kind):
             raise ParamsError(f"{where} is {value!r}; expected {' or '.join(typing.get_args(kind))}")
         return value
-    if kind is Path and isinstance(value, str | Path):
+    if kind is Path and isinstance(value, str | Path) and str(value).strip():
         return Path(value)
     if kind is float and (type(value) is int or (isinstance(value, str) and _EXPONENT.fullmatch(value))):
         return _as_float(value, where)
     if type(value) is not kind:
-        raise ParamsError(f"{where} is {value!r}; expected {kind.__name__}")
+        raise ParamsError(f"{where} is {_shown(value)}; expected {_WORDS[kind]}")
     return value
+
+
+def _shown(value: Any) -> str:
+    return "empty" if value is None else repr(value)
 
 
 def _parse_list(kind: Any, stated: Stated) -> tuple[Any, ...]:
@@ -198,7 +209,7 @@ def _as_float(value: int | str, where: str) -> float:
 
 def _parse_section(kind: Any, stated: Stated, where: str) -> Any:
     if not stated.is_section:
-        raise ParamsError(f"{stated.where} is {stated.value!r}; expected a section")
+        raise ParamsError(f"{stated.where} is {_shown(stated.value)}; expected a section")
     hints = typing.get_type_hints(kind, include_extras=True)
     for key, inner in stated.value.items():
         if key not in hints:
