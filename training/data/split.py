@@ -27,11 +27,16 @@ def held_out(organs: Organs, *, share: float, seed: int) -> frozenset[str]:
     ids = sorted(organs)
     if len(ids) < 2:
         raise StageError(f"{len(ids)} labelled volume; two are the least, one to learn from and one to hold out")
-    wanted = int((Decimal(str(share)) * len(ids)).to_integral_value(ROUND_HALF_DOWN))
-    count = min(max(1, wanted), len(ids) - 1)
+    count = held_out_count(len(ids), share=share)
     generator = np.random.default_rng(seed)
     draws = [frozenset(ids[i] for i in generator.permutation(len(ids))[:count]) for _ in range(DRAWS)]
     return max(draws, key=lambda out: len(_seen(organs, out) & _seen(organs, frozenset(ids) - out)))
+
+
+def held_out_count(volumes: int, *, share: float) -> int:
+    """How many of the labelled volumes are held out; of fewer than two none can be."""
+    wanted = int((Decimal(str(share)) * volumes).to_integral_value(ROUND_HALF_DOWN))
+    return min(max(1, wanted), volumes - 1) if volumes > 1 else 0
 
 
 def budget_order(organs: Organs, *, seed: int) -> tuple[str, ...]:

@@ -93,23 +93,29 @@ class QualityClassifier(nn.Module):
 def build_unet(architecture: Architecture) -> SegmentationNetwork:
     """A new network with weights from torch's random state, in the memory layout that is fastest for convolutions.
 
-    Raises StageError where segmentation-models-pytorch has no encoder of that name.
+    Raises StageError where segmentation-models-pytorch has no encoder of that name, or can build none of that depth.
     """
     import segmentation_models_pytorch as smp  # noqa: PLC0415 - 10 s that only those who build a network pay
 
     if architecture.encoder not in smp.encoders.get_encoder_names() and not architecture.encoder.startswith("tu-"):
         raise StageError(
-            f"encoder is {architecture.encoder!r}, which segmentation-models-pytorch does not have; "
-            f"such as resnet18, resnet34, efficientnet-b0"
+            f"train_teacher.encoder is {architecture.encoder!r}, which segmentation-models-pytorch does not have; "
+            f"expected one such as resnet18, resnet34, efficientnet-b0"
         )
-    unet = smp.Unet(
-        encoder_name=architecture.encoder,
-        encoder_depth=architecture.encoder_depth,
-        encoder_weights=None,
-        decoder_channels=DECODER_CHANNELS[-architecture.encoder_depth :],
-        in_channels=1,
-        classes=architecture.organs + 1,
-    )
+    try:
+        unet = smp.Unet(
+            encoder_name=architecture.encoder,
+            encoder_depth=architecture.encoder_depth,
+            encoder_weights=None,
+            decoder_channels=DECODER_CHANNELS[-architecture.encoder_depth :],
+            in_channels=1,
+            classes=architecture.organs + 1,
+        )
+    except Exception as error:  # of timm, by many names
+        raise StageError(
+            f"train_teacher.encoder is {architecture.encoder!r}, of which no U-Net of encoder_depth "
+            f"{architecture.encoder_depth} can be made: {error}; expected one such as resnet18, tu-resnet18"
+        ) from error
     _remove_unused(unet.encoder, architecture.encoder_depth)
     network = SegmentationNetwork(unet, stride=2**architecture.encoder_depth)
     return network.to(memory_format=torch.channels_last)

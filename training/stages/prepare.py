@@ -26,7 +26,7 @@ from scans.volume import Volume
 from training.command import StageError, run_command
 from training.data.prepared import PREPARED_DIR, SPLITS, Catalogue, SliceReader, Split, VolumeRecord
 from training.data.raw import RawData, RawDataError, RawScan, discover
-from training.data.split import budget_order, held_out
+from training.data.split import budget_order, held_out, held_out_count
 from training.data.truth import write_truth
 from training.data.volume_writer import StoredVolume, store_volume
 from training.params import Params, Phantoms, Prepare
@@ -72,12 +72,13 @@ def prepare(params: Params, out: Path = PREPARED_DIR) -> Catalogue:
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir(parents=True)
     try:
-        wanted = section.phantoms
-        if any(wanted.wanted):
-            organs = OrganMap.from_yaml(section.raw_dir / "organs.yaml")
-            volumes = _phantoms(wanted, seed=section.seed, organs=organs, out=out)
+        if any(section.phantoms.wanted):
+            organs = _organs_of_phantoms(section)
+            volumes = _phantoms(section.phantoms, seed=section.seed, organs=organs, out=out)
         else:
             raw = discover(section.raw_dir)
+            labelled = sum(scan.labels is not None for scan in raw.scans)
+            _check_budget(section, labelled=labelled - held_out_count(labelled, share=section.validation_share))
             organs, volumes = raw.organs, _raw_volumes(raw, share=section.validation_share, seed=section.seed, out=out)
         volumes = _within_budget(volumes, budget=section.labelled_volumes, seed=section.seed)
         _warn_of_gaps(volumes, organs)
@@ -89,13 +90,36 @@ def prepare(params: Params, out: Path = PREPARED_DIR) -> Catalogue:
     return catalogue
 
 
-def _phantoms(wanted: Phantoms, *, seed: int, organs: OrganMap, out: Path) -> list[Prepared]:
-    """Makes the synthetic fish; each has a number of its own, whatever the number of the others."""
-    drawn = tuple(label.name.lower() for label in Label)
+def _organs_of_phantoms(section: Prepare) -> OrganMap:
+    """Of synthetic fish. Raises StageError where the raw folder is of other organs, or holds scans of somebody's."""
+    way_out = (
+        "prepare.phantoms in params.yaml asks for synthetic fish; to read the scans of raw_dir, switch to a profile "
+        "without them, such as `dvc exp run -S profile=paper`, or set its three numbers of fish to 0"
+    )
+    scans = [name for name in ("labelled", "unlabelled") if (section.raw_dir / name).exists()]
+    if scans:
+        raise StageError(f"{section.raw_dir} holds {' and '.join(scans)}/, and {way_out}")
+    organs, drawn = OrganMap.from_yaml(section.raw_dir / "organs.yaml"), tuple(label.name.lower() for label in Label)
     if organs.names != drawn:
         raise StageError(
-            f"organs.yaml in raw_dir names {', '.join(organs.names)}; the synthetic fish has {', '.join(drawn)}"
+            f"{section.raw_dir / 'organs.yaml'} names {', '.join(organs.names)}; the synthetic fish has "
+            f"{', '.join(drawn)}, and {way_out}"
         )
+    _check_budget(section, labelled=section.phantoms.labelled)
+    return organs
+
+
+def _check_budget(section: Prepare, *, labelled: int) -> None:
+    """Raises StageError where more labels are asked for than the training volumes have."""
+    if labelled and section.labelled_volumes > labelled:
+        raise StageError(
+            f"prepare.labelled_volumes is {section.labelled_volumes}; {labelled} labelled volumes are left to train on "
+            "after the validation volumes are held out"
+        )
+
+
+def _phantoms(wanted: Phantoms, *, seed: int, organs: OrganMap, out: Path) -> list[Prepared]:
+    """Makes the synthetic fish; each has a number of its own, whatever the number of the others."""
     counts: Mapping[Split, int] = {
         "train": wanted.labelled,
         "validation": wanted.validation,
@@ -194,11 +218,6 @@ def _duplicates(raw: RawData, stored: Mapping[RawScan, StoredVolume]) -> Iterato
 def _within_budget(volumes: list[Prepared], *, budget: int, seed: int) -> list[Prepared]:
     """The volumes with the training volumes beyond the label budget moved to the reserve; a budget of 0 keeps all."""
     organs = {volume.id: volume.stored.organs for volume in volumes if volume.split == "train"}
-    if budget > len(organs):
-        raise StageError(
-            f"prepare.labelled_volumes is {budget}; {len(organs)} labelled volumes are left to train on "
-            "after the validation volumes are held out"
-        )
     beyond = frozenset(budget_order(organs, seed=seed)[budget:]) if budget else frozenset()
     return [replace(volume, split="reserve") if volume.id in beyond else volume for volume in volumes]
 

@@ -42,8 +42,10 @@ def test_the_paper_s_network_is_a_u_net_with_a_whole_resnet_18() -> None:
 
 def test_an_encoder_that_does_not_exist_is_refused_by_name() -> None:
     """The message says what was asked for and what would be right."""
-    with pytest.raises(ValueError, match=r"encoder is 'resnet19'.*such as resnet18"):
+    with pytest.raises(ValueError, match=r"^train_teacher\.encoder is 'resnet19'.*such as resnet18"):
         build_unet(Architecture("resnet19", encoder_depth=5, organs=1))
+    with pytest.raises(ValueError, match=r"^train_teacher\.encoder is 'tu-resnet19'.*encoder_depth 3.*resnet19"):
+        build_unet(Architecture("tu-resnet19", encoder_depth=3, organs=1))
 
 
 @pytest.mark.parametrize("depth", [2, 6])
