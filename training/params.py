@@ -4,6 +4,7 @@ that stands beside its field, is an error naming it. What stages that train shar
 
 from __future__ import annotations
 
+import dataclasses
 import typing
 from dataclasses import dataclass
 from pathlib import Path

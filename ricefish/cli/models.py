@@ -12,10 +12,12 @@ from rich.table import Table
 
 from ricefish.cli.mistakes import in_one_line
 from ricefish.cli.tables import print_whole
+from scans.tracking import require_store
 
 if TYPE_CHECKING:
-    from training.registry.gate import Verdict
-    from training.registry.versions import Version
+    from training.registry.gate import Row, Verdict
+    from training.registry.version import Version
+    from training.registry.versions import Registry
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -49,9 +51,8 @@ def promote(
     with in_one_line("models"):
         from training.params import load_params
         from training.registry.promotion import promote as attempt
-        from training.registry.versions import Registry
 
-        done = attempt(Registry(name), version, limits=load_params().register, force=force)
+        done = attempt(_registry(name), version, limits=load_params().register, force=force)
     if done.verdict:
         print_whole(_verdict_table(done.verdict, candidate=done.version, champion=done.before))
         if (control := done.version.metrics.get("control.mean_dice")) is not None:
@@ -72,9 +73,7 @@ def promote(
 def rollback(name: Name) -> None:
     """Makes the version that was champion before the champion again."""
     with in_one_line("models"):
-        from training.registry.versions import Registry
-
-        was, now = Registry(name).rollback()
+        was, now = _registry(name).rollback()
     typer.echo(f"{now} is the champion again, instead of version {was.number}.")
 
 
@@ -82,14 +81,9 @@ def rollback(name: Name) -> None:
 def list_versions(name: Name, as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
     """Shows all versions, the newest first. Exits with 1 where files of one are missing, empty or no manifest."""
     with in_one_line("models"):
-        from training.registry.versions import Registry
-
-        registry = Registry(name)
-        versions = registry.versions()
+        registry = _registry(name)
+        versions = registry.existing()
         missing = {version.number: registry.missing(version) for version in versions}
-    if not versions:
-        typer.echo(f"No version of {name} is registered.", err=True)
-        raise typer.Exit(1)
     if as_json:
         typer.echo(json.dumps([_row(version, missing[version.number]) for version in versions], indent=2))
     else:
@@ -99,6 +93,47 @@ def list_versions(name: Name, as_json: Annotated[bool, typer.Option("--json", he
         typer.echo(why, err=True)
     if lost:
         raise typer.Exit(1)
+
+
+@app.command()
+def show(
+    name: Name,
+    version: Annotated[int | None, typer.Option(help="Number of the version; else the champion.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Shows all that is known of a version: data, commit, run, figures of each organ, and how it was promoted.
+
+    Without a champion it is the newest. Exits with 1 where its files are missing, empty or no manifest.
+    """
+    with in_one_line("models"):
+        registry = _registry(name)
+        found = registry.chosen(version)
+        missing = registry.missing(found)
+    if as_json:
+        tags = dict(sorted(found.tags.items()))
+        typer.echo(json.dumps({**_row(found, missing), "run": found.run_id, "tags": tags}, indent=2))
+    else:
+        print_whole(_version_table(found))
+    if missing is not None:
+        typer.echo(missing, err=True)
+        raise typer.Exit(1)
+
+
+def _registry(name: str) -> Registry:
+    from training.registry.versions import Registry
+
+    require_store()
+    return Registry(name)
+
+
+def _version_table(version: Version) -> Table:
+    table = Table(title=str(version), title_justify="left", show_header=False)
+    table.add_row("alias", ", ".join(version.aliases))
+    table.add_row("registered", f"{version.created.astimezone():%Y-%m-%d %H:%M}")
+    table.add_row("run", version.run_id)
+    for key, value in sorted(version.tags.items()):
+        table.add_row(key, value)
+    return table
 
 
 def _versions_table(versions: Sequence[Version], missing: Mapping[int, str | None]) -> Table:
@@ -134,22 +169,22 @@ def _note(version: Version, missing: Mapping[int, str | None]) -> str:
 
 
 def _verdict_table(verdict: Verdict, *, candidate: Version, champion: Version | None) -> Table:
-    table = Table(
-        "Dice of",
-        f"Candidate ({candidate.number})",
-        f"Champion ({champion.number if champion else ''})",
-        "Change",
-        "Allowed",
-        "Gate",
-        title=f"{candidate.name}, {verdict.volumes} validation volumes",
-    )
+    figures = [f"Candidate ({candidate.number})", *([f"Champion ({champion.number})", "Change"] if champion else [])]
+    title = f"{candidate.name}, {verdict.volumes} validation volumes" + ("" if champion else ", no champion yet")
+    table = Table("Dice of", *figures, "Asked", "Gate", title=title, title_justify="left")
     for row in verdict.rows:
         change = "" if row.change is None else f"{row.change:+.4f}"
+        compared = [_score(row.champion), change] if champion else []
         verb = "holds" if row.holds else "FAILS"
-        table.add_row(
-            row.figure, _score(row.candidate), _score(row.champion), change, f"{-row.allowed_loss:+.4f}", verb
-        )
+        table.add_row(row.figure, _score(row.candidate), *compared, _asked(row, first=champion is None), verb)
     return table
+
+
+def _asked(row: Row, *, first: bool) -> str:
+    """What the gate asks of one figure: a least value, and no greater loss than is allowed."""
+    least = [f"{row.least:g} or more"] if row.least else []
+    loss = [f"-{row.allowed_loss:g} at worst" if row.allowed_loss else "no loss"]
+    return ", ".join(least if first else least + loss)
 
 
 def _score(value: float | None) -> str:

@@ -12,6 +12,7 @@ from rich.table import Table
 
 from ricefish.cli.mistakes import in_one_line
 from ricefish.cli.tables import print_whole
+from scans.tracking import require_store
 
 if TYPE_CHECKING:
     from training.tracking.history import PastRun
@@ -34,12 +35,14 @@ def runs(
     with in_one_line("runs"):
         from training.tracking.history import past_runs
 
+        require_store()
         found = past_runs(limit=limit)
     if as_json:
         typer.echo(json.dumps([_entry(run) for run in found], indent=2))
         return
     if not found:
         typer.echo("No run is recorded; `dvc repro` makes one.", err=True)
+        return
     table = Table("Started", "Run", "Status", "Profile", *_FIGURES.values(), "Model", "Commit")
     for run in found:
         figures = [f"{run.metrics[name]:.4f}" if name in run.metrics else "" for name in _FIGURES]

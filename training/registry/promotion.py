@@ -12,7 +12,8 @@ from training.data.prepared import PREPARED_DIR, VOLUMES_FILE, Catalogue
 from training.evaluation.comparison import score_exported
 from training.params import Register
 from training.registry.gate import GateError, Verdict, judge, volume_scores
-from training.registry.versions import CANDIDATE, CHAMPION, ModelRegistryError, Registry, Version
+from training.registry.version import Version
+from training.registry.versions import CANDIDATE, CHAMPION, ModelRegistryError, Registry
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,7 @@ def promote(registry: Registry, number: int | None, *, limits: Register, force: 
     The reason is recorded with the version. Raises ModelRegistryError where there is no such version, or where its
     files are not there or not whole: no server could serve it, whatever the reason.
     """
+    registry.existing()
     version = registry.at(CANDIDATE) if number is None else registry.version(number)
     if version is None:
         raise ModelRegistryError(f"{registry.name} has no {CANDIDATE}; `dvc repro` registers one, or give --version")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -13,7 +12,9 @@ from typing import Any
 
 from scans.model.manifest import MANIFEST_FILE, MODEL_FILE, ModelManifest, file_sha256
 from training.registry.contents import assemble
+from training.registry.version import Version, tags_of
 from training.registry.version_files import difference, incomplete
+from training.stage_files import read_json, stage_file
 from training.tracking import model_files, runs
 
 CANDIDATE = "candidate"
@@ -21,47 +22,12 @@ CHAMPION = "champion"
 EVALUATION_FILE = "evaluate.json"
 
 _REMEDY = "Put them back there, or register the model anew (`dvc repro register`)"
-_METRICS = ("mean_dice", "control.mean_dice", "mean_iou", "control.mean_iou")
 _HISTORY_TAG = "champion_history"
 _HISTORY_LENGTH = 100
 
 
 class ModelRegistryError(RuntimeError):
     """What was asked of the registry cannot be done; the message says why."""
-
-
-@dataclass(frozen=True)
-class Version:
-    """A version of a registered model."""
-
-    name: str
-    number: int
-    created: datetime
-    aliases: tuple[str, ...]
-    tags: Mapping[str, str]
-
-    @property
-    def sha256(self) -> str:
-        """Hash of its model.onnx."""
-        return self.tags.get("onnx_sha256", "")
-
-    @property
-    def data_sha256(self) -> str:
-        """Hash of the volumes that it was trained and validated on."""
-        return self.tags.get("data_sha256", "")
-
-    @property
-    def metrics(self) -> dict[str, float]:
-        """mean_dice and mean_iou of the Student, and control.mean_dice, ... of its control, where measured."""
-        return {key: float(self.tags[key]) for key in _METRICS if key in self.tags}
-
-    @property
-    def uri(self) -> str:
-        """Where MLflow finds it."""
-        return f"models:/{self.name}/{self.number}"
-
-    def __str__(self) -> str:
-        return f"{self.name} version {self.number}"
 
 
 class Registry:
@@ -82,7 +48,7 @@ class Registry:
         manifests = ModelManifest.read(student), ModelManifest.read(quality)
         manifests[0].verify(student)
         manifests[1].verify(quality)
-        tags = _tags(*manifests)
+        tags = tags_of(*manifests)
         self._check_belongs(tags)
         self._ensure()
         version = next((v for v in self.versions() if _is_same(v, tags)), None)
@@ -128,8 +94,19 @@ class Registry:
         """All versions, the newest first; empty where the model is not registered."""
         aliases = self._aliases()
         found = self._client.search_model_versions(f"name = '{self.name}'")
-        versions = [_version(entry, aliases) for entry in found]
+        versions = [Version.of(entry, aliases) for entry in found]
         return tuple(sorted(versions, key=lambda version: version.number, reverse=True))
+
+    def existing(self) -> tuple[Version, ...]:
+        """As `versions`. Raises ModelRegistryError, which says what else is registered, where there is none."""
+        versions = self.versions()
+        if not versions:
+            others = ", ".join(model.name for model in self._client.search_registered_models())
+            raise ModelRegistryError(
+                f"no version of {self.name} is registered; "
+                + (f"there are {others}" if others else "`dvc repro` registers one")
+            )
+        return versions
 
     def version(self, number: int) -> Version:
         """One version. Raises ModelRegistryError if there is none of that number."""
@@ -142,6 +119,13 @@ class Registry:
     def at(self, alias: str) -> Version | None:
         """The version that an alias points at; None where it points at none."""
         return next((version for version in self.versions() if alias in version.aliases), None)
+
+    def chosen(self, number: int | None) -> Version:
+        """The version of that number, else the champion, else the newest. Raises ModelRegistryError where none is."""
+        versions = self.existing()
+        if number is not None:
+            return self.version(number)
+        return next((version for version in versions if CHAMPION in version.aliases), versions[0])
 
     def fetch(self, version: Version, folder: Path) -> Path:
         """Downloads a version's files; returns the folder that holds model.onnx and manifest.json.
@@ -200,8 +184,9 @@ class Registry:
             path = model_files.download(f"runs:/{run}/{_evaluation_folder(version)}/{EVALUATION_FILE}", folder)
         except Exception as error:
             raise ModelRegistryError(f"{version} has no evaluation (run {run or 'unknown'}): {error}") from error
-        student: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))["student"]
-        return student
+        with stage_file(path):
+            student: dict[str, Any] = read_json(path)["student"]
+            return student
 
     def promote(self, version: Version, *, verdict: str, forced_because: str = "") -> None:
         """Moves the champion to `version`, and remembers the one before it."""
@@ -259,26 +244,6 @@ class Registry:
 
 def _evaluation_folder(version: Version) -> str:
     return f"evaluation/{version.number}"
-
-
-def _version(entry: Any, aliases: Mapping[int, tuple[str, ...]]) -> Version:
-    number = int(entry.version)
-    created = datetime.fromtimestamp(entry.creation_timestamp / 1000, tz=UTC)
-    return Version(entry.name, number, created, aliases.get(number, ()), dict(entry.tags))
-
-
-def _tags(student: ModelManifest, quality: ModelManifest) -> dict[str, str]:
-    figures = {runs.allowed_name(key): str(value) for key, value in student.metrics.items()}
-    return {
-        "onnx_sha256": student.model_sha256,
-        "quality_sha256": quality.model_sha256,
-        "data_sha256": student.data_sha256,
-        "data_set": student.data_set,
-        "organs": ", ".join(student.organs.names),
-        "git_commit": student.git_commit,
-        "git_dirty": str(student.git_dirty).lower(),
-        **figures,
-    }
 
 
 def _is_same(version: Version, tags: Mapping[str, str]) -> bool:

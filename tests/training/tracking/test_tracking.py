@@ -111,6 +111,15 @@ def test_the_parent_has_the_headline_and_all_parameters() -> None:
     assert (entry["metrics"], entry["parameters"]["stage.value_129"]) == ({"student_dice": 0.75}, "129")
 
 
+@pytest.mark.parametrize("command", [["runs"], ["models", "list", "fish"], ["models", "promote", "fish"]])
+def test_a_look_into_a_folder_without_runs_makes_none(store: Path, command: list[str]) -> None:
+    """Of somebody in another folder than they meant: the file that is not there is named, and is not made."""
+    looked = CliRunner().invoke(app, command)
+    assert looked.exit_code == 1
+    assert f"{store}/mlflow.db does not exist; run this in the folder where the pipeline ran" in looked.output
+    assert not [*store.iterdir()]
+
+
 @pytest.mark.usefixtures("made_store")
 def test_a_stage_that_fails_ends_its_run_and_the_parent_as_failed() -> None:
     """The error goes through; an interrupt from the keyboard is a run that was killed."""
