@@ -81,7 +81,8 @@ class OrganMap:
         except FileNotFoundError:
             raise OrganMapError(f"{path} does not exist; a data set needs an organs.yaml, `1: heart` a line") from None
         except (yaml.YAMLError, UnicodeDecodeError) as error:
-            raise OrganMapError(f"{path} is not YAML in UTF-8: {error}; expected lines such as `1: heart`") from error
+            why = " ".join(str(error).split())
+            raise OrganMapError(f"{path} is not YAML in UTF-8: {why}; expected lines such as `1: heart`") from error
         if not isinstance(content, Mapping):
             raise OrganMapError(f"{path} holds {type(content).__name__}; expected lines such as `1: heart`")
         try:

@@ -88,6 +88,8 @@ def disks(folders: Mapping[str, Path], *, scan_bytes: int) -> Observed:
         elif room.free < needed * _SCANS_AHEAD and level is Level.OK:
             level = Level.WARN
     advice = "Delete scans (DELETE /v1/scans/ID, RICEFISH_RETENTION_DAYS), or give it a larger disk."
+    if level is Level.WARN:
+        advice = f"That is room for one scan, and for fewer than {_SCANS_AHEAD}. {advice}"
     about = f"for one scan of {scan_bytes / _GIGABYTE:.3g} GB"
     if level is Level.WARN:
         advice = f"Fewer than {_SCANS_AHEAD} of them fit. {advice}"
