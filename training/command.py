@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -14,6 +15,8 @@ PIPELINE_FILE = Path("dvc.yaml")
 STOPPED = 130
 """Exit status after Ctrl-C."""
 _OURS = ("training", "scans")
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+_FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
 _WRITTEN = ("outs", "metrics", "plots")
 
 
@@ -40,7 +43,7 @@ def run_command(stage: str, main: Callable[[], None], arguments: Sequence[str] |
     except Exception as error:
         if debug or not _can_be_put_right(error):
             raise
-        print(f"{stage}: {error}", file=sys.stderr)
+        print(f"{stage}: {_said(error)}", file=sys.stderr)
         sys.exit(1)
 
 
@@ -73,6 +76,29 @@ def _paths(stage: Mapping[str, Any], kind: str) -> Iterator[str]:
 
 
 def _can_be_put_right(error: Exception) -> bool:
-    """True for what this project raises by a name of its own, and for files, disks and MLflow."""
+    """True for what this project raises by a name of its own, and for files, disks, memory and MLflow."""
     package = type(error).__module__.partition(".")[0]
-    return package in (*_OURS, "mlflow") or isinstance(error, OSError)
+    return package in (*_OURS, "mlflow") or isinstance(error, OSError) or _is_out_of_memory(error)
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    """Of the machine, as NumPy says it and torch does, or of the GPU; torch's own class is none of Python's."""
+    return isinstance(error, MemoryError) or "OutOfMemory" in type(error).__name__ or "allocate memory" in str(error)
+
+
+def _said(error: Exception) -> str:
+    """What is wrong, with the way out where the error itself says none."""
+    if _is_out_of_memory(error):
+        found = " ".join(str(error).split()) or "no more is said"
+        return (
+            f"the memory is full ({found}); a smaller batch_size, crop or cache_megabytes takes less: params.yaml has "
+            f"them for this stage"
+        )
+    if not isinstance(error, OSError) or error.errno is None:
+        return str(error)
+    where, why = error.filename or Path.cwd(), error.strerror or type(error).__name__
+    if error.errno in _FULL:
+        return f"the disk of {where} is full ({why}); make room and run `dvc repro`, which goes on at this stage"
+    if error.errno in _FORBIDDEN:
+        return f"{where} cannot be used ({why}); give the user who runs the stages leave to read and write there"
+    return f"{where}: {why}"

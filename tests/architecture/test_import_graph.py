@@ -15,7 +15,7 @@ ROOMS = {
     "serving": "app settings api auth intake queue segmentation inference models storage protocol shadow observability "
     "parsing process",
     "training": "stages params profiles ranges command run_stage progress data phantom learning quality evaluation "
-    "export registry tracking",
+    "export registry tracking stage_files",
 }
 """The packages, and the modules beside them. A new one is a decision, and stands in docs/architecture.md."""
 SVG = "{http://www.w3.org/2000/svg}"

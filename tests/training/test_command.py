@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 from pathlib import Path
 from typing import NoReturn
@@ -107,6 +108,31 @@ def test_missing_weights_are_one_line(project: Path, capsys: pytest.CaptureFixtu
     assert capsys.readouterr().err == message
 
 
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), "the disk of {cwd} is full (No space left on device); make"),
+        (
+            OSError(errno.EROFS, "Read-only file system", "data/x"),
+            "data/x cannot be used (Read-only file system)",
+        ),
+        (FileNotFoundError(errno.ENOENT, "No such file or directory", "x"), "x: No such file or directory"),
+        (FileNotFoundError("x is gone"), "x is gone"),
+    ],
+)
+def test_what_is_wrong_with_a_disk_is_said_with_the_way_out(
+    error: OSError, message: str, project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Full, or not to be written; other errors of files name the file."""
+
+    def main() -> NoReturn:
+        raise error
+
+    with pytest.raises(SystemExit):
+        run_command("prepare", main, [])
+    assert capsys.readouterr().err.startswith(f"prepare: {message.format(cwd=project)}")
+
+
 @pytest.mark.parametrize("error", [StageError("few"), OrganMapError("few"), FileNotFoundError(2, "few", "x")])
 def test_debug_shows_where_an_error_arose(error: Exception) -> None:
     """The same error is raised, and Python prints its traceback."""
@@ -119,6 +145,24 @@ def test_debug_shows_where_an_error_arose(error: Exception) -> None:
     with pytest.raises(type(error)) as raised:
         run_command("resolve", main, ["--debug"])
     assert raised.value is error
+
+
+@pytest.mark.parametrize(
+    "error", [MemoryError(), MemoryError("Unable to allocate 3 TiB"), RuntimeError("can't allocate memory: 9 bytes")]
+)
+def test_a_full_memory_is_one_line_that_says_what_takes_less(
+    error: Exception, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of NumPy and of torch, which each say it in a way of their own."""
+
+    def main() -> NoReturn:
+        raise error
+
+    with pytest.raises(SystemExit):
+        run_command("prepare", main, [])
+    message = capsys.readouterr().err
+    assert message.startswith("prepare: the memory is full (") and str(error) in message
+    assert "a smaller batch_size" in message and message.count("\n") == 1
 
 
 def test_a_fault_of_the_program_is_a_traceback() -> None:

@@ -17,6 +17,7 @@ from scans.geometry import Frame, Spacing, Triple
 from scans.intensity import IntensityRule, Window
 from scans.organs import OrganMap
 from scans.volume import ArrayVoxels, Volume
+from training.stage_files import read_json, stage_file
 
 PREPARED_DIR = Path("data/prepared")
 VOLUMES_FILE = "volumes.json"
@@ -99,17 +100,19 @@ class Catalogue:
 
     @classmethod
     def read(cls, folder: Path = PREPARED_DIR) -> Catalogue:
-        """From volumes.json in the folder."""
-        content = json.loads((folder / VOLUMES_FILE).read_text(encoding="utf-8"))
-        rule = content["intensity"]
-        fixed = Window(**rule["fixed"]) if rule["fixed"] else None
-        return cls(
-            organs=OrganMap.from_mapping(content["organs"]),
-            intensity=IntensityRule(rule["lower_percentile"], rule["upper_percentile"], fixed),
-            volumes=tuple(_record(volume) for volume in content["volumes"]),
-            data_sha256=content["data_sha256"],
-            data_set=content["data_set"],
-        )
+        """From volumes.json in the folder. Raises StageFileError."""
+        path = folder / VOLUMES_FILE
+        with stage_file(path):
+            content = read_json(path)
+            rule = content["intensity"]
+            fixed = Window(**rule["fixed"]) if rule["fixed"] else None
+            return cls(
+                organs=OrganMap.from_mapping(content["organs"]),
+                intensity=IntensityRule(rule["lower_percentile"], rule["upper_percentile"], fixed),
+                volumes=tuple(_record(volume) for volume in content["volumes"]),
+                data_sha256=content["data_sha256"],
+                data_set=content["data_set"],
+            )
 
 
 def _record(content: Mapping[str, Any]) -> VolumeRecord:
@@ -174,8 +177,9 @@ class SliceReader:
     def _array(self, volume_id: str, name: str) -> zarr.Array[Any]:
         key = (volume_id, name)
         if key not in self._arrays:
-            opened = zarr.open_array(self._folder / f"{volume_id}.zarr", path=name, mode="r")
-            self._arrays[key] = opened
+            path = self._folder / f"{volume_id}.zarr"
+            with stage_file(path / name):
+                self._arrays[key] = zarr.open_array(path, path=name, mode="r")
         return self._arrays[key]
 
     def _slice(self, volume_id: str, name: str, slice_index: int) -> NDArray[Any]:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from scans.geometry import Box, Triple
 from training.data.prepared import create_array
+from training.stage_files import AGAIN, read_json, stage_file
 
 PSEUDO_LABELS_DIR = Path("data/pseudo_labels")
 REFINED_DIR = Path("data/refined")
@@ -90,9 +91,11 @@ class PseudoLabelReader:
         if volume_id not in self._groups:
             path = self._folder / f"{volume_id}.zarr"
             if not path.is_dir():
-                raise PseudoLabelError(f"{path} does not exist: volume {volume_id} has no pseudo-labels")
-            self._groups[volume_id] = zarr.open_group(path, mode="r")
-        return cast("zarr.Array[Any]", self._groups[volume_id][name])
+                raise PseudoLabelError(f"{path} does not exist: volume {volume_id} has no pseudo-labels; {AGAIN}")
+            with stage_file(path):
+                self._groups[volume_id] = zarr.open_group(path, mode="r")
+        with stage_file(self._folder / f"{volume_id}.zarr" / name):
+            return cast("zarr.Array[Any]", self._groups[volume_id][name])
 
 
 @dataclass(frozen=True)
@@ -115,9 +118,12 @@ def write_refined(folder: Path, kept: Iterable[KeptSlice], *, volumes: Mapping[s
 
 
 def read_refined(folder: Path = REFINED_DIR) -> tuple[KeptSlice, ...]:
-    """The kept slices of refined.json, by volume and slice. Raises PseudoLabelError that names the row at fault."""
+    """The kept slices of refined.json, by volume and slice. Raises StageFileError, and PseudoLabelError that names the
+    row at fault.
+    """
     path = folder / REFINED_FILE
-    rows: Sequence[Any] = json.loads(path.read_text(encoding="utf-8"))["kept"]
+    with stage_file(path):
+        rows: Sequence[Any] = read_json(path)["kept"]
     kept: list[KeptSlice] = []
     for number, row in enumerate(rows):
         match row:

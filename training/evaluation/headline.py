@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from training.stage_files import read_json, stage_file
+
 HEADLINE_FILE = Path("metrics/headline.json")
 """The only file that `dvc metrics` and `dvc exp show` read."""
 
@@ -32,6 +34,6 @@ def write_headline(figures: Mapping[str, float], path: Path = HEADLINE_FILE) -> 
 
 
 def read_headline(path: Path = HEADLINE_FILE) -> dict[str, float]:
-    """What `evaluate` has written."""
-    figures: dict[str, float] = json.loads(path.read_text(encoding="utf-8"))
-    return figures
+    """What `evaluate` has written. Raises StageFileError."""
+    with stage_file(path):
+        return {name: float(value) for name, value in read_json(path).items()}

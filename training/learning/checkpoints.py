@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import pickle
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from training.learning.networks import (
     build_classifier,
     build_unet,
 )
+from training.stage_files import AGAIN, in_short
 
 TEACHER = Path("models/teacher/checkpoint.pt")
 CONTROL = Path("models/control/checkpoint.pt")
@@ -101,8 +101,8 @@ def _read(path: Path, *, kind: str | None) -> dict[str, Any]:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise CheckpointError(f"{path} does not exist; the stage that trains it has to run first") from None
-    except (RuntimeError, pickle.UnpicklingError, EOFError, OSError) as error:
-        raise CheckpointError(f"{path} is not a checkpoint, or is damaged: {error}") from error
+    except Exception as error:  # what torch says of a file that is none of its own has many names
+        raise CheckpointError(f"{path} is not a checkpoint, or is damaged ({in_short(error)}); {AGAIN}") from error
     if not isinstance(content, dict) or not {"kind", "architecture", "weights", "details"} <= set(content):
         raise CheckpointError(f"{path} is a torch file, but not a checkpoint of Ricefish")
     if kind is not None and content["kind"] != kind:

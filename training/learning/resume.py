@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import pickle
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any
 import torch
 
 from training.learning.checkpoints import write_atomically
+from training.stage_files import in_short
 
 RESUME_DIR = Path(".resume")
 """Outside the outputs of every stage: DVC removes those before it runs the stage."""
@@ -36,8 +36,8 @@ class ResumeFile:
         try:
             content = torch.load(self.path, map_location="cpu", weights_only=True)
             matches = content["fingerprint"] == self.fingerprint
-        except (RuntimeError, pickle.UnpicklingError, EOFError, OSError, KeyError, TypeError) as error:
-            log.warning("%s cannot be read (%s); training starts over", self.path, error)
+        except Exception as error:  # what torch says of a file that is none of its own has many names
+            log.warning("%s cannot be read (%s); training starts over", self.path, in_short(error))
             return None
         if not matches:
             log.warning("%s is of a training with other parameters or data; training starts over", self.path)

@@ -14,6 +14,7 @@ import zarr
 from numpy.typing import NDArray
 
 from training.data.prepared import create_array, shard_slices
+from training.stage_files import read_json, stage_file
 
 EXAMPLES_DIR = Path("data/label_quality")
 EXAMPLES_FILE = "examples.json"
@@ -77,9 +78,10 @@ def _write_masks(path: Path, candidates: Sequence[Candidate]) -> None:
 
 
 def read_examples(folder: Path = EXAMPLES_DIR) -> tuple[Example, ...]:
-    """What `write_examples` wrote, in its order."""
-    content = json.loads((folder / EXAMPLES_FILE).read_text(encoding="utf-8"))
-    return tuple(Example(**row) for row in content["examples"])
+    """What `write_examples` wrote, in its order. Raises StageFileError."""
+    path = folder / EXAMPLES_FILE
+    with stage_file(path):
+        return tuple(Example(**row) for row in read_json(path)["examples"])
 
 
 class MaskReader:
@@ -93,7 +95,8 @@ class MaskReader:
         """Class index of each pixel, uint8 (Y, X)."""
         if example.volume_id not in self._masks:
             path = self._folder / f"{example.volume_id}.zarr"
-            self._masks[example.volume_id] = zarr.open_array(path, path="masks", mode="r")
+            with stage_file(path):
+                self._masks[example.volume_id] = zarr.open_array(path, path="masks", mode="r")
         decoded: NDArray[np.uint8] = np.asarray(self._masks[example.volume_id][example.row])
         return decoded
 

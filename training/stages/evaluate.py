@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -29,6 +28,7 @@ from training.learning.prediction import predictor
 from training.params import Evaluate, Params
 from training.progress import track
 from training.run_stage import Report, metrics_file, run_stage
+from training.stage_files import read_json
 from training.tracking.runs import StageRun
 
 METRICS = metrics_file("evaluate")
@@ -72,7 +72,7 @@ def _evaluate(params: Params, run: StageRun) -> Report:
     networks = {name: network_report(of_network, catalogue.organs) for name, of_network in scores.items()}
     write_organs(ORGANS, networks)
     _draw(networks)
-    figures = headline(networks, json.loads(CLASSIFIER_METRICS.read_text(encoding="utf-8")))
+    figures = headline(networks, read_json(CLASSIFIER_METRICS))
     write_headline(figures)
     run.headline(figures)
     found = differences(networks, seed=params.seed)
@@ -154,7 +154,7 @@ def _draw(report: Mapping[str, Any]) -> None:
         left_out={organ: found["left_out"] for organ, found in report["student"]["organs"].items()},
     )
     draw_curves(FIGURES_DIR / "curves.png", HISTORIES)
-    classifier = json.loads(CLASSIFIER_METRICS.read_text(encoding="utf-8"))
+    classifier = read_json(CLASSIFIER_METRICS)
     draw_roc(
         FIGURES_DIR / "classifier_roc.png",
         CLASSIFIER_ROC,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -34,6 +33,7 @@ from training.learning.checkpoints import (
 from training.params import Export, Params
 from training.quality.classifier_input import scorer
 from training.run_stage import Report, metrics_file, run_stage
+from training.stage_files import read_json, stage_file
 from training.tracking.provenance import git_state
 from training.tracking.runs import StageRun
 
@@ -153,7 +153,7 @@ def _export_student(section: Export, catalogue: Catalogue, *, folder: Path) -> E
         kind="segmentation",
         agreement=agreement,
         golden=golden_slice(catalogue, reader, segmenter),
-        metrics=_student_metrics(_read(EVALUATION_FILE)),
+        metrics=_student_metrics(),
     )
 
 
@@ -187,15 +187,17 @@ def _export_classifier(
         kind="quality",
         agreement=agreement,
         golden=replace(golden, good=good),
-        metrics=_numbers(_read(CLASSIFIER_FILE)),
+        metrics=_numbers(read_json(CLASSIFIER_FILE)),
         threshold=threshold,
     )
 
 
-def _student_metrics(evaluation: Mapping[str, Any]) -> dict[str, float]:
-    """The Student's, and beside them the control's, whose names begin with `control.`."""
-    control = _network_metrics(evaluation["control"])
-    return {**_network_metrics(evaluation["student"]), **{f"control.{name}": value for name, value in control.items()}}
+def _student_metrics() -> dict[str, float]:
+    """The Student's, and beside them the control's, whose names begin with `control.`. Raises StageFileError."""
+    with stage_file(EVALUATION_FILE):
+        evaluation = read_json(EVALUATION_FILE)
+        control = {f"control.{name}": value for name, value in _network_metrics(evaluation["control"]).items()}
+        return {**_network_metrics(evaluation["student"]), **control}
 
 
 def _network_metrics(scores: Mapping[str, Any]) -> dict[str, float]:
@@ -212,10 +214,6 @@ def _numbers(figures: Mapping[str, Any]) -> dict[str, float]:
         for name, value in figures.items()
         if isinstance(value, int | float) and not isinstance(value, bool)
     }
-
-
-def _read(path: Path) -> Any:
-    return json.loads(path.read_text(encoding="utf-8"))
 
 
 if __name__ == "__main__":

@@ -7,8 +7,11 @@ from pathlib import Path
 from training.command import run_command
 from training.evaluation.headline import read_headline
 from training.params import Params
-from training.registry.versions import Registry, Version
+from training.registry.gate import volume_scores
+from training.registry.version import Version
+from training.registry.versions import Registry
 from training.run_stage import Report, metrics_file, run_stage
+from training.stage_files import read_json, stage_file
 from training.tracking.runs import StageRun
 
 STUDENT_DIR = Path("models/student")
@@ -29,7 +32,12 @@ def _register(params: Params, run: StageRun) -> Report:
 
 
 def register(name: str, *, run_id: str, parent_id: str) -> Version:
-    """Registers what export left in the working directory, as candidate. Raises ModelRegistryError, ManifestError."""
+    """Registers what export left in the working directory, as candidate.
+
+    Raises ModelRegistryError, ManifestError, StageFileError before anything is registered.
+    """
+    with stage_file(EVALUATION_FILE):  # without it the version could never be promoted
+        volume_scores(read_json(EVALUATION_FILE)["student"])
     return Registry(name).register(
         STUDENT_DIR, QUALITY_DIR, evaluation=EVALUATION_FILE, run_id=run_id, parent_id=parent_id
     )

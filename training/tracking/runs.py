@@ -80,7 +80,8 @@ def connect() -> MlflowClient:
     except Exception as error:
         why = without_passwords(f"the MLflow store at {uri} cannot be used: {' '.join(str(error).split())}")
         start = f"start the server, or unset {TRACKING_URI} to use {DATABASE_FILE} in this folder"
-        raise TrackingError(f"{why}; {start}.") from error
+        room = f"make room on the disk and the folder writable, or set {TRACKING_URI} to a store elsewhere"
+        raise TrackingError(f"{why}; {start if os.environ.get(TRACKING_URI) else room}.") from error
     return client
 
 
