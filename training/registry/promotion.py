@@ -54,7 +54,7 @@ def promote(registry: Registry, number: int | None, *, limits: Register, force: 
             failures = (str(error),)
     promoted = not failures or force is not None
     if promoted:
-        said = "first" if before is None else "forced" if failures else "passed"
+        said = "forced" if failures else "first" if before is None else "passed"
         registry.promote(version, verdict=said, forced_because=force or "" if failures else "")
     return Promotion(version, before, verdict, failures, promoted, shadow=_shadow(version, before))
 

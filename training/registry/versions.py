@@ -53,7 +53,7 @@ class Registry:
         self._ensure()
         version = next((v for v in self.versions() if _is_same(v, tags)), None)
         if version is None:
-            version = self._create(student, quality, manifest=manifests[0], tags=tags, run_id=parent_id)
+            version = self._create(student, quality, tags=tags, run_id=run_id, parent_id=parent_id)
         source = self._client.get_model_version(self.name, str(version.number)).source
         model_files.link(self._client, run_id=parent_id, model_id=str(source).removeprefix("models:/"))
         self._client.log_artifact(run_id, str(evaluation), _evaluation_folder(version))
@@ -71,22 +71,20 @@ class Registry:
                     f"are the same, give them the same name by prepare.data_set"
                 )
 
-    def _create(
-        self, student: Path, quality: Path, *, manifest: ModelManifest, tags: Mapping[str, str], run_id: str
-    ) -> Version:
-        run = self._client.get_run(run_id)
+    def _create(self, student: Path, quality: Path, *, tags: Mapping[str, str], run_id: str, parent_id: str) -> Version:
+        run = self._client.get_run(parent_id)
         model = self._client.create_logged_model(
-            run.info.experiment_id, name=self.name, source_run_id=run_id, tags=dict(tags), model_type="segmentation"
+            run.info.experiment_id, name=self.name, source_run_id=parent_id, tags=dict(tags), model_type="segmentation"
         )
         with TemporaryDirectory() as temporary:
             folder = assemble(Path(temporary) / "model", student, quality)
             self._client.log_model_artifacts(model.model_id, str(folder))
             _check_stored(f"models:/{model.model_id}", folder=folder, temporary=Path(temporary) / "stored")
-        for key, value in manifest.metrics.items():
+        for key, value in ModelManifest.read(student).metrics.items():  # each organ's: the parent has the headline
             self._client.log_metric(run_id, runs.allowed_name(key), value, model_id=model.model_id)
         self._client.finalize_logged_model(model.model_id, "READY")
         created = self._client.create_model_version(
-            self.name, f"models:/{model.model_id}", run_id=run_id, tags=dict(tags), model_id=model.model_id
+            self.name, f"models:/{model.model_id}", run_id=parent_id, tags=dict(tags), model_id=model.model_id
         )
         return self.version(int(created.version))
 
