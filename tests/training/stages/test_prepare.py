@@ -210,11 +210,9 @@ def test_synthetic_fish_are_not_made_in_place_of_somebody_s_scans(raw_dir: Path,
     """A profile that makes fish, and a folder of scans: nobody learns from fish who meant the scans."""
     with pytest.raises(ValueError, match=rf"^{raw_dir} holds labelled and unlabelled/, and .*profile="):
         prepare(params(raw_dir, phantoms=FISH), tmp_path / "out")
-    others = tmp_path / "others"
-    others.mkdir()
-    (others / "organs.yaml").write_text("1: heart\n2: wing\n")
+    (tmp_path / "organs.yaml").write_text("1: heart\n2: wing\n")
     with pytest.raises(ValueError, match=r"organs\.yaml names heart, wing; the synthetic fish has .*profile=paper"):
-        prepare(params(others, phantoms=FISH), tmp_path / "out")
+        prepare(params(tmp_path, phantoms=FISH), tmp_path / "out")
 
 
 def test_each_uncalibrated_volume_has_its_own_window(raw_dir: Path, tmp_path: Path):
