@@ -1,11 +1,14 @@
-"""Where the figures of a registered model stand: with the run that registers; its parent is for the headline."""
+"""What is known of a registered model: with which run its figures stand, and how a version is shown."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from ricefish.cli.models import app
 from scans.model.manifest import ModelManifest
 from tests.serving.models import write_classifier, write_model
 from tests.serving.registries import sqlite_registry
@@ -13,7 +16,9 @@ from training.registry.versions import Registry
 from training.tracking import runs
 
 
-def test_figures_of_each_organ_are_not_the_parents(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_figures_are_not_the_parents_and_a_version_shows_whence_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The run of a reproduction shows the model, and keeps the few figures by which runs are compared."""
     sqlite_registry(tmp_path, monkeypatch)
     student, quality = write_model(tmp_path / "student"), write_classifier(tmp_path / "quality")
@@ -29,3 +34,11 @@ def test_figures_of_each_organ_are_not_the_parents(tmp_path: Path, monkeypatch: 
     figures = {runs.allowed_name(name): value for name, value in ModelManifest.read(student).metrics.items()}
     assert client.get_run(child).data.metrics == figures
     assert figures
+    narrow = CliRunner(env={"COLUMNS": "30"})
+    for arguments in ([], ["--version", "1"]):
+        said = narrow.invoke(app, ["show", "figures", *arguments]).output
+        known = ("figures version 1", "candidate", parent, *version.tags.values())
+        assert [what for what in known if what not in said] == []
+    found = json.loads(narrow.invoke(app, ["show", "figures", "--json"]).output)
+    assert (found["version"], found["run"], found["mean_dice"]) == (1, parent, 0.5)
+    assert "has no version 7; there are 1" in narrow.invoke(app, ["show", "figures", "--version", "7"]).output
