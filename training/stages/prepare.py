@@ -96,15 +96,12 @@ def _organs_of_phantoms(section: Prepare) -> OrganMap:
         "prepare.phantoms in params.yaml asks for synthetic fish; to read the scans of raw_dir, switch to a profile "
         "without them, such as `dvc exp run -S profile=paper`, or set its three numbers of fish to 0"
     )
-    scans = [name for name in ("labelled", "unlabelled") if (section.raw_dir / name).exists()]
-    if scans:
+    if scans := [name for name in ("labelled", "unlabelled") if (section.raw_dir / name).exists()]:
         raise StageError(f"{section.raw_dir} holds {' and '.join(scans)}/, and {way_out}")
     organs, drawn = OrganMap.from_yaml(section.raw_dir / "organs.yaml"), tuple(label.name.lower() for label in Label)
     if organs.names != drawn:
-        raise StageError(
-            f"{section.raw_dir / 'organs.yaml'} names {', '.join(organs.names)}; the synthetic fish has "
-            f"{', '.join(drawn)}, and {way_out}"
-        )
+        fish = f"the synthetic fish has {', '.join(drawn)}, and {way_out}"
+        raise StageError(f"{section.raw_dir / 'organs.yaml'} names {', '.join(organs.names)}; {fish}")
     _check_budget(section, labelled=section.phantoms.labelled)
     return organs
 
@@ -112,10 +109,8 @@ def _organs_of_phantoms(section: Prepare) -> OrganMap:
 def _check_budget(section: Prepare, *, labelled: int) -> None:
     """Raises StageError where more labels are asked for than the training volumes have."""
     if labelled and section.labelled_volumes > labelled:
-        raise StageError(
-            f"prepare.labelled_volumes is {section.labelled_volumes}; {labelled} labelled volumes are left to train on "
-            "after the validation volumes are held out"
-        )
+        left = f"{labelled} labelled volumes are left to train on after the validation volumes are held out"
+        raise StageError(f"prepare.labelled_volumes is {section.labelled_volumes}; {left}")
 
 
 def _phantoms(wanted: Phantoms, *, seed: int, organs: OrganMap, out: Path) -> list[Prepared]:
