@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import colorsys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +15,12 @@ from numpy.typing import NDArray
 Colour = tuple[int, int, int]
 
 BACKGROUND = 0
-MAX_CLASSES = 256
-"""A segmentation holds one byte per voxel."""
+NOT_LABELLED = 255
+"""What labels hold where nobody has looked, in a data set whose organs.yaml says so. It is no class: such voxels teach
+nothing and count for nobody, and no segmentation holds it."""
+NOT_LABELLED_NAME = "not_labelled"
+MAX_CLASSES = 255
+"""A segmentation holds one byte per voxel, whose last value is NOT_LABELLED."""
 
 
 class OrganMapError(ValueError):
@@ -40,6 +44,9 @@ class OrganMap:
     """Organs by class index, 1..K without gaps; 0 is background."""
 
     organs: tuple[Organ, ...]
+    not_labelled: bool = field(default=False, compare=False)
+    """Labels of this data set may hold NOT_LABELLED. Of models and segmentations it says nothing, and `to_mapping` has
+    no entry of it."""
 
     def __post_init__(self) -> None:
         indices = [organ.index for organ in self.organs]
@@ -56,6 +63,7 @@ class OrganMap:
     def from_mapping(cls, mapping: Mapping[Any, Any]) -> OrganMap:
         """From {index: name} or {index: {name, colour: [r, g, b]}}; index 0, if given, is background and is dropped.
 
+        `{255: not_labelled}` says that labels may hold NOT_LABELLED.
         Raises OrganMapError that names the entry at fault.
         """
         entries: dict[int, tuple[str, Any]] = {}
@@ -65,12 +73,14 @@ class OrganMap:
                 raise OrganMapError(f"two entries have the index {index}; each may stand once")
             entries[index] = (name, colour)
         entries.pop(BACKGROUND, None)
+        not_labelled = _pop_not_labelled(entries)
         count = max(len(entries), 1)
         return cls(
             tuple(
                 Organ(index, name, _colour(name, colour, fallback=_distinct_colour(index - 1, count)))
                 for index, (name, colour) in sorted(entries.items())
-            )
+            ),
+            not_labelled,
         )
 
     @classmethod
@@ -148,6 +158,17 @@ def _entry(key: Any, value: Any) -> tuple[int, str, Any]:
     if isinstance(index, bool) or not isinstance(index, int) or not isinstance(name, str) or not name.strip():
         raise OrganMapError(f"entry {key!r}: {value!r}; expected a class index and a name, such as `1: heart`")
     return index, name.strip(), fields.get("colour")
+
+
+def _pop_not_labelled(entries: dict[int, tuple[str, Any]]) -> bool:
+    """Takes the entry of voxels that nobody has looked at away; True where there was one."""
+    name, _ = entries.pop(NOT_LABELLED, (None, None))
+    if name not in (None, NOT_LABELLED_NAME):
+        raise OrganMapError(
+            f"entry {NOT_LABELLED} is {name!r}; it is no organ's: `{NOT_LABELLED}: {NOT_LABELLED_NAME}` says that "
+            "labels hold it where nobody has looked"
+        )
+    return name is not None
 
 
 def _other_side(name: str) -> str:

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scans.measures.surface_distances import SurfaceDistances, surface_distances
-from scans.organs import OrganMap
+from scans.organs import NOT_LABELLED, OrganMap
 
 __all__ = ["OrganCounts", "Summary", "SurfaceDistances", "VolumeScores", "slice_iou", "summarise", "surface_distances"]
 
@@ -41,10 +41,14 @@ class OrganCounts:
     def of(cls, prediction: NDArray[np.integer], truth: NDArray[np.integer], *, classes: int) -> OrganCounts:
         """Counts of two arrays of class indices of the same shape, 0 (background) to `classes` - 1.
 
-        Raises ValueError if the shapes differ or if a class index is out of range.
+        Voxels where the truth is NOT_LABELLED count for nobody, whatever the prediction. Raises ValueError if the
+        shapes differ or if a class index is out of range.
         """
         if prediction.shape != truth.shape:
             raise ValueError(f"prediction has shape {prediction.shape} and truth {truth.shape}; they must be the same")
+        labelled = truth != NOT_LABELLED
+        if not labelled.all():
+            prediction, truth = prediction[labelled], truth[labelled]
         both = _class_voxels(truth[prediction == truth], classes, what="prediction and truth")
         predicted = _class_voxels(prediction, classes, what="prediction")
         true = _class_voxels(truth, classes, what="truth")

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scans.geometry import Box, Frame, Triple
-from scans.organs import OrganMap
+from scans.organs import NOT_LABELLED, OrganMap
 
 _NOWHERE = Box((0, 0, 0), (0, 0, 0))
 
@@ -77,12 +77,16 @@ class OrganStatistics:
     def of(cls, segmentation: NDArray[np.uint8], *, box: Box, classes: int) -> OrganStatistics:
         """Of a slab's class indices, uint8 (z, Y, X), that fill `box` of the volume.
 
-        Raises ValueError if the slab does not have the box's shape, or holds a class index of `classes` or more.
+        In labels, voxels that are NOT_LABELLED belong to no organ. Raises ValueError if the slab does not have the
+        box's shape, or holds a class index of `classes` or more.
         """
         if segmentation.shape != box.shape:
             raise ValueError(f"a segmentation of shape {segmentation.shape} cannot fill a box of shape {box.shape}")
-        if segmentation.size and segmentation.max() >= classes:
-            raise ValueError(f"the segmentation holds class index {segmentation.max()}; the greatest is {classes - 1}")
+        greatest = segmentation.max(initial=0)
+        if greatest == NOT_LABELLED:
+            greatest = segmentation.max(where=segmentation != NOT_LABELLED, initial=0)
+        if greatest >= classes:
+            raise ValueError(f"the segmentation holds class index {greatest}; the greatest is {classes - 1}")
         from scipy import ndimage  # noqa: PLC0415  half a second that a client does not need
 
         sums = [_OrganSum()] * (classes - 1)

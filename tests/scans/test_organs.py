@@ -36,7 +36,8 @@ def test_a_map_survives_json(names: list[str]) -> None:
         ({1: "heart", 3: "brain"}, r"indices are \[1, 3\]"),
         ({0: "background"}, "0 organs"),
         ({}, "0 organs"),
-        ({n: f"organ {n}" for n in range(1, 257)}, "256 organs"),
+        ({n: f"organ {n}" for n in range(1, 256)}, "entry 255 is 'organ 255'; it is no organ's"),
+        ({256: "heart"}, r"indices are \[256\]"),
         ({1: "heart", 2: "heart"}, "two organs are named heart"),
         ({1: "heart", "1": "brain"}, "two entries have the index 1"),
         ({1: 7}, "entry 1: 7"),
@@ -52,6 +53,18 @@ def test_what_is_wrong_with_a_map_is_named(mapping: dict[Any, Any], message: str
     """Each mistake that people make is refused, with the entry at fault in the message."""
     with pytest.raises(OrganMapError, match=message):
         OrganMap.from_mapping(mapping)
+
+
+def test_255_stands_for_voxels_that_nobody_has_looked_at() -> None:
+    """`255: not_labelled` is no organ: a map of 254 organs may have it, and what models are told is without it."""
+    names = {n: f"organ {n}" for n in range(1, 255)}
+    without = OrganMap.from_mapping(names)
+    for entry in ("not_labelled", {"name": "not_labelled"}):
+        organs = OrganMap.from_mapping({**names, 255: entry})
+        assert (organs.not_labelled, without.not_labelled) == (True, False)
+        assert organs == without
+        assert organs.to_mapping() == without.to_mapping()
+        assert organs.classes == 255
 
 
 def test_a_file_of_organs(tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ def write_volume(
     create_array(group, "image", shape=(z, y, x), dtype=image.dtype)[:] = image
     if labels is not None:
         create_array(group, "labels", shape=(z, y, x), dtype=labels.dtype)[:] = labels
-        counts = np.array([np.bincount(slice_.ravel(), minlength=ORGANS.classes) for slice_ in labels])
+        counts = np.array([(slice_[..., np.newaxis] == range(ORGANS.classes)).sum(axis=(0, 1)) for slice_ in labels])
         group.create_array("slice_voxels", data=counts.astype(np.uint32))
     return VolumeRecord(
         id=volume_id,

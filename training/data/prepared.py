@@ -37,7 +37,8 @@ class VolumeRecord:
 
     id: str
     """Unique name, and that of the Zarr group `ID.zarr`: arrays `image`, and where labelled `labels` and
-    `slice_voxels` (uint32 (Z, classes): voxels of each class in each slice). What else is in it: see `truth`."""
+    `slice_voxels` (uint32 (Z, classes): voxels of each class in each slice; NOT_LABELLED is none of them). What else is
+    in it: see `truth`."""
     experiment: str
     """Beam time or facility; "" where the raw folder names none."""
     split: Split
@@ -154,11 +155,12 @@ class SliceReader:
         return self._slice(volume_id, "image", slice_index)
 
     def labels(self, volume_id: str, slice_index: int) -> NDArray[np.uint8]:
-        """Class index of each pixel of one slice, uint8 (Y, X); not to be written to."""
+        """Class index of each pixel of one slice, or NOT_LABELLED, uint8 (Y, X); not to be written to."""
         return self._slice(volume_id, "labels", slice_index)
 
     def slice_voxels(self, volume_id: str) -> NDArray[np.uint32]:
-        """uint32 (Z, classes): how many voxels of each class each slice of a labelled volume holds."""
+        """uint32 (Z, classes): how many voxels of each class each slice of a labelled volume holds. A row of zeros is a
+        slice that nobody has looked at."""
         counts: NDArray[np.uint32] = np.asarray(self._array(volume_id, "slice_voxels")[:])
         return counts
 

@@ -1,6 +1,6 @@
 """A raw data set: the folder of scans that a lab brings, and what must hold before anything is learnt from it.
 
-    organs.yaml                  class index to organ name
+    organs.yaml                  class index to organ name; 255: not_labelled, where labels are of parts
     labelled/images/NAME.*       scans
     labelled/labels/NAME.*       their labels, under the same name, in any format
     unlabelled/images/*          scans without labels, or

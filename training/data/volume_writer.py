@@ -13,6 +13,7 @@ import zarr
 from numpy.typing import NDArray
 
 from scans.geometry import Box, Frame, Triple
+from scans.organs import NOT_LABELLED, OrganMap
 from scans.volume import Volume
 from training.data.prepared import create_array, shard_slices
 
@@ -36,9 +37,15 @@ class StoredVolume:
     """Class indices of the organs that occur; none where there are no labels."""
     foreign_labels: tuple[float, ...]
     """Label values that are no class of the organ map: the volume cannot be used as it is."""
+    labelled_slices: int = 0
+    """Slices in which at least one voxel is labelled, be it as background; none where there are no labels."""
+    labelled_voxels: int = 0
+    """Voxels that are labelled: all but those that are NOT_LABELLED."""
 
 
-def store_volume(folder: Path, *, volume_id: str, image: Volume, labels: Volume | None, classes: int) -> StoredVolume:
+def store_volume(
+    folder: Path, *, volume_id: str, image: Volume, labels: Volume | None, organs: OrganMap
+) -> StoredVolume:
     """Writes `folder/ID.zarr`: `image` in its own type (float64 as float32), and where there are labels of the same
     shape, `labels` (uint8) and `slice_voxels` (uint32 (Z, classes)).
 
@@ -54,14 +61,23 @@ def store_volume(folder: Path, *, volume_id: str, image: Volume, labels: Volume 
         digest = grey.hexdigest()
         return StoredVolume(image.shape, image.frame, digest, digest, frozenset(), ())
     both, foreign = grey.copy(), set[float]()
-    slabs = _class_indices(labels, classes=classes, foreign=foreign)
-    counts: list[NDArray[np.intp]] = []
+    slabs = _class_indices(labels, organs, foreign=foreign)
+    planes: list[NDArray[np.intp]] = []
     for slab in _copied(group, "labels", slabs, shape=labels.shape, dtype=np.dtype(np.uint8)):
         both.update(slab.data)
-        counts += [np.bincount(plane.ravel(), minlength=classes) for plane in slab]
-    group.create_array("slice_voxels", data=np.array(counts, dtype=np.uint32))
-    organs = frozenset(int(index) for index in np.flatnonzero(np.sum(counts, axis=0)) if index > 0)
-    return StoredVolume(image.shape, image.frame, grey.hexdigest(), both.hexdigest(), organs, tuple(sorted(foreign)))
+        planes += [np.bincount(plane.ravel(), minlength=organs.classes)[: organs.classes] for plane in slab]
+    counts = np.array(planes, dtype=np.uint32)
+    group.create_array("slice_voxels", data=counts)
+    return StoredVolume(
+        shape=image.shape,
+        frame=image.frame,
+        image_sha256=grey.hexdigest(),
+        sha256=both.hexdigest(),
+        organs=frozenset(int(index) for index in np.flatnonzero(counts.any(axis=0)) if index > 0),
+        foreign_labels=tuple(sorted(foreign)),
+        labelled_slices=int(counts.any(axis=1).sum()),
+        labelled_voxels=int(counts.sum(dtype=np.int64)),
+    )
 
 
 Slabs = Iterable[tuple[Box, NDArray[Any]]]
@@ -78,11 +94,13 @@ def _copied(
         yield written
 
 
-def _class_indices(labels: Volume, *, classes: int, foreign: set[float]) -> Slabs:
-    """The slabs with values that are no class index set to 0, after adding them to `foreign`."""
+def _class_indices(labels: Volume, organs: OrganMap, *, foreign: set[float]) -> Slabs:
+    """The slabs with values that organs.yaml does not name set to 0, after adding them to `foreign`."""
     for box, slab in labels.slabs(shard_slices(labels.shape, np.dtype(np.uint8))):
         whole = np.rint(slab) if slab.dtype.kind == "f" else slab
-        wrong = (whole < 0) | (whole >= classes)
+        wrong = (whole < 0) | (whole >= organs.classes)
+        if organs.not_labelled:
+            wrong &= whole != NOT_LABELLED
         if slab.dtype.kind == "f":
             wrong |= abs(slab - whole) > FROM_WHOLE
         if wrong.any() and len(foreign) < NAMED_VALUES:

@@ -72,6 +72,8 @@ def _difference(better: NDArray[np.float64], worse: NDArray[np.float64], *, draw
     volumes = len(better)
     once = np.ones((1, volumes), dtype=np.int64)
     mean = float((_means(better, once) - _means(worse, once))[0])
+    if np.isnan(better).all() and np.isnan(worse).all():
+        return Difference(mean, None, "no volume has the figure")
     if volumes < FEWEST_VOLUMES:
         said = "one validation volume" if volumes == 1 else f"{volumes} validation volumes"
         return Difference(mean, None, f"{said}; an interval needs {FEWEST_VOLUMES}")

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scans.measures.metrics import slice_iou
+from scans.organs import BACKGROUND, NOT_LABELLED
 from training.data.prepared import Catalogue, SliceReader, VolumeRecord
 from training.data.pseudo_labels import PseudoLabelReader
 from training.evaluation.figures import OverlayRow
@@ -35,7 +36,7 @@ def overlay_rows(
                 slice=reader.image(record.id, index),
                 aspect=record.frame.spacing.y / record.frame.spacing.x,
                 window=record.window,
-                segmentations={"truth": truth, **found},
+                segmentations={"truth": np.where(truth == NOT_LABELLED, np.uint8(BACKGROUND), truth), **found},
                 captions={name: f"IoU {iou:.2f}" for name, iou in ious.items() if iou is not None},
             )
         )

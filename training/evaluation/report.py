@@ -63,7 +63,7 @@ def _mean(values: Iterable[float | None]) -> float | None:
 def flat_figures(report: Mapping[str, Any]) -> dict[str, float]:
     """The figures of one network that MLflow gets: means, and Dice and IoU of each organ that has them."""
     names = ("mean_dice", "mean_iou", "mean_surface_dice", "mean_hd95_mm")
-    flat = {name: report[name] for name in names}
+    flat = {name: report[name] for name in names if report[name] is not None}
     for organ, figures in report["organs"].items():
         flat |= {f"{figure}.{organ}": figures[figure] for figure in ("dice", "iou") if figures[figure] is not None}
     return flat

@@ -12,7 +12,7 @@ from scipy import ndimage
 from scans.geometry import Box
 from scans.measures.metrics import OrganCounts, VolumeScores, surface_distances
 from scans.measures.surface_distances import SurfaceDistances
-from scans.organs import OrganMap
+from scans.organs import NOT_LABELLED, OrganMap
 from scans.volume import Volume
 from training.data.prepared import VolumeRecord
 
@@ -34,18 +34,21 @@ def score(
 ) -> ScoredVolume:
     """Dice, IoU and surface distances of uint8 (Z, Y, X) class indices against others of the same shape.
 
-    Voxels are counted slab by slab; for its distances each organ is read within the box that holds it in both.
-    `tolerance_mm` as in `surface_distances`. Raises ValueError if the shapes differ.
+    Voxels are counted slab by slab; for its distances each organ is read within the box that holds it in both. Where
+    the truth is NOT_LABELLED nothing is counted; of a volume with such voxels no organ has a distance, since nobody
+    knows where its surface is. `tolerance_mm` as in `surface_distances`. Raises ValueError if the shapes differ.
     """
     if prediction.shape != truth.shape:
         raise ValueError(f"{record.id}: the prediction has shape {prediction.shape}, the labels {truth.shape}")
     none = np.zeros(len(organs), dtype=np.int64)
     counts = OrganCounts(none, none, none)
     predicted, true = [_EMPTY] * len(organs), [_EMPTY] * len(organs)
+    whole = True
     for (box, guess), (_, labels) in zip(prediction.slabs(SLAB_SLICES), truth.slabs(SLAB_SLICES), strict=True):
         counts += OrganCounts.of(guess, labels, classes=organs.classes)
         predicted = [a | b for a, b in zip(predicted, _boxes(guess, box, organs), strict=True)]
         true = [a | b for a, b in zip(true, _boxes(labels, box, organs), strict=True)]
+        whole &= not (labels == NOT_LABELLED).any()
     return ScoredVolume(
         experiment=record.experiment,
         scores=VolumeScores.from_counts(record.id, counts, organs),
@@ -53,6 +56,8 @@ def score(
             organ.name: _distances(
                 organ.index, predicted[i], true[i], prediction=prediction, truth=truth, tolerance_mm=tolerance_mm
             )
+            if whole
+            else SurfaceDistances.absent()
             for i, organ in enumerate(organs.organs)
         },
     )

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scans.model.manifest import Golden
+from scans.organs import BACKGROUND, NOT_LABELLED
 from training.data.prepared import Catalogue, SliceReader
 from training.export.onnx_session import OnnxModel
 
@@ -22,9 +23,14 @@ def golden_slice(catalogue: Catalogue, reader: SliceReader, segmenter: OnnxModel
     richest = max(((_richness(reader.slice_voxels(record.id)), record) for record in records), key=lambda r: r[0][:2])
     (_, _, slice_index), record = richest
     image = reader.image(record.id, slice_index)
-    rows, columns = _around(reader.labels(record.id, slice_index) > 0)
+    rows, columns = _around(_organs(reader.labels(record.id, slice_index)))
     cut = np.ascontiguousarray(image[rows, columns], dtype=np.float32)
     return Golden(cut, record.window, segmenter.segment(cut[None], record.window)[0])
+
+
+def _organs(labels: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    mask: NDArray[np.bool_] = (labels != BACKGROUND) & (labels != NOT_LABELLED)
+    return mask
 
 
 def _richness(slice_voxels: NDArray[np.uint32]) -> tuple[int, int, int]:

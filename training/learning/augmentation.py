@@ -40,11 +40,14 @@ class Pose:
     def labels(self, slice_: NDArray[np.uint8], *, mirrored: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """uint8 (Y, X) class indices -> uint8 (side, side), each the nearest pixel's, background outside the slice.
 
-        `mirrored` is the class index that each class has in a mirror image, as in OrganMap.mirrored.
+        `mirrored` is the class index that each class has in a mirror image, as in OrganMap.mirrored; NOT_LABELLED keeps
+        its own.
         """
         patch = np.empty((self.side, self.side), dtype=np.uint8)
         self._resample(slice_, patch, order=0, fill=0)
-        return mirrored[patch] if self.reflected else patch
+        lookup = np.arange(256, dtype=np.uint8)
+        lookup[: len(mirrored)] = mirrored
+        return lookup[patch] if self.reflected else patch
 
     def _resample(self, slice_: NDArray[Any], patch: NDArray[Any], *, order: Literal[0, 1], fill: float) -> None:
         middle = np.full(2, (self.side - 1) / 2)

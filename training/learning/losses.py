@@ -1,6 +1,7 @@
 """The losses of the paper, equations 1 to 4, and a Dice term that the paper does not have.
 
 Logits are float (N, classes, H, W), labels integer (N, H, W); every loss is one number, a mean over all pixels.
+Pixels that are NOT_LABELLED have no part in what compares with labels: no loss, and no gradient.
 """
 
 from __future__ import annotations
@@ -9,11 +10,20 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from scans.organs import BACKGROUND, NOT_LABELLED
+
 
 def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
-    """-log p of the labelled class, p = softmax(logits), mean over pixels (eq. 1)."""
-    log_p = functional.log_softmax(logits.float(), dim=1)
-    return -log_p.gather(1, labels.long().unsqueeze(1)).mean()
+    """-log p of the labelled class, p = softmax(logits), mean over labelled pixels (eq. 1); 0 where there is none."""
+    labelled, classes = _labelled(labels)
+    log_p = functional.log_softmax(logits.float(), dim=1).gather(1, classes.unsqueeze(1)).squeeze(1)
+    return -torch.where(labelled, log_p, 0.0).sum() / labelled.sum().clamp_min(1)
+
+
+def _labelled(labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Bool (N, H, W), where pixels are labelled, and int64 (N, H, W) classes, background where they are not."""
+    labelled = labels != NOT_LABELLED
+    return labelled, labels.long().masked_fill(~labelled, BACKGROUND)
 
 
 def log_softened(logits: Tensor, temperature: float) -> Tensor:
@@ -36,12 +46,13 @@ def distillation(student_logits: Tensor, teacher_logits: Tensor, *, temperature:
 def dice_loss(logits: Tensor, labels: Tensor) -> Tensor:
     """1 - soft Dice, mean over the organs that occur in the batch's labels; 0 where none does. Not in the paper.
 
-    Soft Dice of an organ is 2 sum(p t) / (sum(p) + sum(t)) over all pixels of the batch, p its probability and t 1
-    where it is labelled, else 0.
+    Soft Dice of an organ is 2 sum(p t) / (sum(p) + sum(t)) over all labelled pixels of the batch, p its probability and
+    t 1 where the label is the organ, else 0.
     """
     classes = logits.shape[1]
-    probabilities = functional.softmax(logits.float(), dim=1)
-    truth = functional.one_hot(labels.long(), classes).movedim(-1, 1).to(probabilities.dtype)
+    labelled, of_class = _labelled(labels)
+    probabilities = torch.where(labelled.unsqueeze(1), functional.softmax(logits.float(), dim=1), 0.0)
+    truth = functional.one_hot(of_class, classes).movedim(-1, 1).to(probabilities.dtype)
     overlap = (probabilities * truth).sum(dim=(0, 2, 3))[1:]
     truth_pixels = truth.sum(dim=(0, 2, 3))[1:]
     dice = 2 * overlap / (probabilities.sum(dim=(0, 2, 3))[1:] + truth_pixels).clamp_min(1.0)

@@ -31,7 +31,7 @@ class Batch(NamedTuple):
     images: Tensor
     """float32 (N, 1, S, S), normalised."""
     labels: Tensor
-    """uint8 (N, S, S), class indices."""
+    """uint8 (N, S, S), class indices, or NOT_LABELLED."""
 
 
 @dataclass(frozen=True)
@@ -53,15 +53,19 @@ class Pool:
 
 
 def labelled_pool(volumes: tuple[VolumeRecord, ...], organs: OrganMap, *, reader: SliceReader) -> Pool:
-    """Every slice of labelled volumes. Raises StageError where there are no volumes."""
+    """Every slice of labelled volumes of which at least a pixel is labelled, be it as background.
+
+    Raises StageError where there are no volumes.
+    """
     if not volumes:
         raise StageError("there is no labelled volume to learn from; the prepared data set needs one for training")
     held = [reader.slice_voxels(volume.id) > 0 for volume in volumes]
+    labelled = [np.flatnonzero(slices.any(axis=1)).astype(np.int32) for slices in held]
     return Pool(
         volumes=volumes,
-        volume_of=np.repeat(np.arange(len(volumes), dtype=np.int32), [len(slices) for slices in held]),
-        slice_index=np.concatenate([np.arange(len(slices), dtype=np.int32) for slices in held]),
-        holding=_holding(np.concatenate(held), organs),
+        volume_of=np.repeat(np.arange(len(volumes), dtype=np.int32), [len(indices) for indices in labelled]),
+        slice_index=np.concatenate(labelled),
+        holding=_holding(np.concatenate([slices[i] for slices, i in zip(held, labelled, strict=True)]), organs),
         images=reader,
         labels=reader,
     )

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scans.measures.metrics import slice_iou
+from scans.organs import BACKGROUND, NOT_LABELLED
 from scans.tiling import segment
 from training.command import StageError
 from training.data.prepared import SliceReader, VolumeRecord, shard_slices
@@ -92,4 +93,5 @@ class MaskJudge:
 
     def _damaged(self, volume_id: str, slice_index: int, seed: tuple[int, int]) -> NDArray[np.uint8]:
         labels = self.reader.labels(volume_id, slice_index)
+        labels = np.where(labels == NOT_LABELLED, np.uint8(BACKGROUND), labels)
         return corrupted(labels, classes=self.classes, rng=np.random.default_rng(seed))

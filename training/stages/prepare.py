@@ -8,22 +8,20 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import math
 import shutil
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
 
 from scans.formats import FormatError
 from scans.grids import of_shear
-from scans.intensity import SAMPLE_VOXELS, IntensityRule, Window
-from scans.organs import OrganMap
+from scans.intensity import IntensityRule
+from scans.organs import NOT_LABELLED, NOT_LABELLED_NAME, OrganMap
 from scans.volume import Volume
 from training.command import StageError, run_command
+from training.data.organ_window import organ_window
 from training.data.prepared import PREPARED_DIR, SPLITS, Catalogue, SliceReader, Split, VolumeRecord
 from training.data.raw import RawData, RawDataError, RawScan, discover
 from training.data.split import budget_order, held_out, held_out_count
@@ -35,13 +33,6 @@ from training.phantom.fish import BEAM_TIME_COUNT, FIRST_FISH, make_phantom
 from training.progress import track
 from training.run_stage import Report, run_stage
 from training.tracking.runs import StageRun
-
-MARGIN = 0.25
-"""A calibrated window is the range between the percentiles of the labelled organs' grey values, and on each side this
-share of it more: what surrounds an organ lies outside the organ's range and must keep its contrast to it."""
-
-ORGAN_SLICES = 128
-"""Slices of a volume that the calibrated window is measured on, at most."""
 
 logger = logging.getLogger(__name__)
 
@@ -134,7 +125,7 @@ def _phantoms(wanted: Phantoms, *, seed: int, organs: OrganMap, out: Path) -> li
             volume_id=volume_id,
             image=Volume.from_array(phantom.image, phantom.spacing),
             labels=None if split == "unlabelled" else Volume.from_array(phantom.labels, phantom.spacing),
-            classes=organs.classes,
+            organs=organs,
         )
         if split == "unlabelled":
             write_truth(out, volume_id, phantom.labels)
@@ -150,10 +141,9 @@ def _raw_volumes(raw: RawData, *, share: float, seed: int, out: Path) -> list[Pr
     for scan in track(raw.scans, description="prepare", total=len(raw.scans), unit="volume"):
         try:
             with raw.open(scan) as (image, labels):
-                stored[scan] = store_volume(
-                    out, volume_id=scan.id, image=image, labels=labels, classes=raw.organs.classes
-                )
+                stored[scan] = store_volume(out, volume_id=scan.id, image=image, labels=labels, organs=raw.organs)
             _tell_notes(raw, scan, image, labels)
+            _tell_labelled(raw, scan, stored[scan])
         except FormatError as error:
             problems.append(f"{raw.source(error.path)}: {error.detail}")
         except RawDataError as error:
@@ -186,6 +176,14 @@ def _tell_notes(raw: RawData, scan: RawScan, image: Volume, labels: Volume | Non
         logger.warning("%s: %s", raw.source(scan.image), message)
 
 
+def _tell_labelled(raw: RawData, scan: RawScan, volume: StoredVolume) -> None:
+    """Logs how much of a scan was looked at, in a data set where that need not be all."""
+    if scan.labels is not None and raw.organs.not_labelled:
+        slices, voxels = volume.shape[0], math.prod(volume.shape)
+        looked_at = f"{volume.labelled_slices} of {slices} slices, {volume.labelled_voxels} of {voxels} voxels"
+        logger.info("%s: %s are labelled", raw.source(scan.labels), looked_at)
+
+
 def _label_problems(raw: RawData, scan: RawScan, volume: StoredVolume) -> Iterator[str]:
     if scan.labels is None:
         return
@@ -193,10 +191,18 @@ def _label_problems(raw: RawData, scan: RawScan, volume: StoredVolume) -> Iterat
         values = ", ".join(f"{int(value) if value.is_integer() else value!r}" for value in volume.foreign_labels)
         yield (
             f"{raw.source(scan.labels)} holds {values}; labels are whole numbers, 0 for background "
-            f"and 1 to {len(raw.organs)} as organs.yaml names them"
+            f"and 1 to {len(raw.organs)} as organs.yaml names them{_hint(volume)}"
         )
     elif not volume.organs:
-        yield f"{raw.source(scan.labels)} holds no organ: every voxel is 0"
+        known = " or 255, not_labelled" if raw.organs.not_labelled else ""
+        yield f"{raw.source(scan.labels)} holds no organ: every voxel is 0{known}"
+
+
+def _hint(volume: StoredVolume) -> str:
+    named = NOT_LABELLED in volume.foreign_labels
+    return (
+        f"; {NOT_LABELLED} is where nobody has looked if it says `{NOT_LABELLED}: {NOT_LABELLED_NAME}`" if named else ""
+    )
 
 
 def _duplicates(raw: RawData, stored: Mapping[RawScan, StoredVolume]) -> Iterator[str]:
@@ -231,8 +237,8 @@ def _catalogue(section: Prepare, *, organs: OrganMap, volumes: Iterable[Prepared
     rule = IntensityRule(section.lower_percentile, section.upper_percentile)
     reader = SliceReader(out, cache_megabytes=0)
     if section.calibrated:
-        training = [volume for volume in ordered if volume.split == "train"]
-        rule = replace(rule, fixed=_organ_window(training, rule=rule, reader=reader))
+        training = [volume.id for volume in ordered if volume.split == "train"]
+        rule = replace(rule, fixed=organ_window(training, rule=rule, reader=reader))
     records = tuple(_record(volume, rule=rule, reader=reader) for volume in ordered)
     return Catalogue(
         organs=organs,
@@ -255,27 +261,6 @@ def _record(volume: Prepared, *, rule: IntensityRule, reader: SliceReader) -> Vo
         source=volume.source,
         sha256=stored.sha256,
     )
-
-
-def _organ_window(training: Iterable[Prepared], *, rule: IntensityRule, reader: SliceReader) -> Window:
-    """The calibrated window: percentiles over the voxels inside labelled organs of the training volumes, and a margin.
-
-    Validation, reserve and unlabelled volumes have no say. An even grid of voxels of each volume is looked at.
-    """
-    inside = [_organ_sample(volume, reader) for volume in training]
-    window = rule.window_of(np.concatenate(inside))
-    margin = MARGIN * (window.upper - window.lower)
-    return Window(float(np.float32(window.lower - margin)), float(np.float32(window.upper + margin)))
-
-
-def _organ_sample(volume: Prepared, reader: SliceReader) -> NDArray[Any]:
-    """Grey values inside the organs of one volume, 1-D: of some slices, evenly spread, and at most SAMPLE_VOXELS."""
-    voxels = reader.slice_voxels(volume.id)[:, 1:].sum(axis=1)
-    occupied = np.flatnonzero(voxels)
-    chosen = occupied[:: -(-len(occupied) // ORGAN_SLICES)]
-    thin = -(-int(voxels[chosen].sum()) // SAMPLE_VOXELS)
-    inside = [reader.image(volume.id, int(z))[reader.labels(volume.id, int(z)) > 0][::thin] for z in chosen]
-    return np.concatenate(inside)
 
 
 def _data_sha256(records: Iterable[VolumeRecord], organs: OrganMap) -> str:

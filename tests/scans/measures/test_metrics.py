@@ -11,8 +11,8 @@ from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 
 from scans.geometry import Spacing
-from scans.measures.metrics import OrganCounts, VolumeScores, summarise, surface_distances
-from scans.organs import OrganMap
+from scans.measures.metrics import OrganCounts, VolumeScores, slice_iou, summarise, surface_distances
+from scans.organs import NOT_LABELLED, OrganMap
 
 ORGANS = OrganMap.from_mapping({1: "heart", 2: "brain", 3: "liver"})
 CLASSES = ORGANS.classes
@@ -52,6 +52,20 @@ def test_counts_scores_and_absence_by_hand() -> None:
 def test_an_invented_organ_scores_zero() -> None:
     """An organ that is only in the prediction counts as a failure, not as absent."""
     assert scores(labels([[3, 0]]), labels([[0, 0]])).dice == {"heart": None, "brain": None, "liver": 0.0}
+
+
+@given(prediction=label_volumes, other=label_volumes, truth=label_volumes, unlabelled=arrays(np.bool_, (3, 4, 4)))
+def test_what_nobody_has_looked_at_counts_for_nobody(
+    prediction: NDArray[np.uint8], other: NDArray[np.uint8], truth: NDArray[np.uint8], unlabelled: NDArray[np.bool_]
+) -> None:
+    """Whatever is predicted where the truth is 255, the counts are those of the other voxels alone."""
+    partly = np.where(unlabelled, np.uint8(NOT_LABELLED), truth)
+    found = OrganCounts.of(np.where(unlabelled, other, prediction), partly, classes=CLASSES)
+    alone = OrganCounts.of(prediction[~unlabelled], truth[~unlabelled], classes=CLASSES)
+    assert found.true_positive.tolist() == alone.true_positive.tolist()
+    assert found.false_positive.tolist() == alone.false_positive.tolist()
+    assert found.false_negative.tolist() == alone.false_negative.tolist()
+    assert slice_iou(other[0], np.full((4, 4), NOT_LABELLED, np.uint8), classes=CLASSES) is None
 
 
 @given(prediction=label_volumes, truth=label_volumes, cut=st.integers(0, 3))

@@ -28,6 +28,16 @@ def heart_of_three_voxels() -> NDArray[np.uint8]:
     return segmentation
 
 
+def test_voxels_that_nobody_has_looked_at_belong_to_no_organ() -> None:
+    """A heart of three voxels among 255 is the same heart; 254 is still a class that there is not."""
+    partly = np.where(heart_of_three_voxels() == 0, np.uint8(255), np.uint8(1))
+    expected = OrganStatistics.of(heart_of_three_voxels(), box=WHOLE, classes=3)
+    assert OrganStatistics.of(partly, box=WHOLE, classes=3) == expected
+    partly[0, 0, 0] = 254
+    with pytest.raises(ValueError, match="holds class index 254; the greatest is 2"):
+        OrganStatistics.of(partly, box=WHOLE, classes=3)
+
+
 def test_the_table_of_a_three_voxel_heart() -> None:
     """Voxels of 3 mm3 at (1,2,3), (2,2,3), (2,3,3); x = 10 + 2 x 3 mm, y = -1 + 7/3 / 2 mm, z = 3 x 5/3 mm in RAS+."""
     statistics = OrganStatistics.of(heart_of_three_voxels(), box=WHOLE, classes=3)

@@ -27,6 +27,15 @@ def test_an_unturned_pose_is_a_crop() -> None:
     assert crop.image(SLICE, fill=0.0).tolist() == [[6, 7], [10, 11]]
 
 
+def test_what_nobody_has_looked_at_stays_so_in_a_mirror_image() -> None:
+    """255 is no class that trades places; outside the slice is background as always."""
+    labels = np.array([[1, 255], [255, 0]], dtype=np.uint8)
+    mirrored = pose((-1.0, 0.0), (0.0, 1.0), side=2)
+    assert mirrored.labels(labels, mirrored=SWAP).tolist() == [[255, 0], [2, 255]]
+    outside = pose((-1.0, 0.0), (0.0, 1.0), side=2, start=(-1, 0))
+    assert outside.labels(labels, mirrored=SWAP).tolist() == [[2, 255], [0, 0]]
+
+
 def test_what_lies_outside_the_slice_is_fill_and_background() -> None:
     """A patch that starts one row above and one column left of the slice."""
     outside = pose((1.0, 0.0), (0.0, 1.0), side=2, start=(-1, -1))

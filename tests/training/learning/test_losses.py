@@ -4,7 +4,10 @@ import math
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from scans.organs import NOT_LABELLED
 from training.learning.losses import (
     cross_entropy,
     dice_loss,
@@ -30,6 +33,35 @@ def row(*labels: int) -> torch.Tensor:
 def test_cross_entropy_is_the_mean_over_pixels_of_minus_log_p() -> None:
     """Probabilities 1/4, 3/4 and 1/2, 1/2 with labels 0 and 1 give (ln 4 + ln 2) / 2 = 1.5 ln 2."""
     assert cross_entropy(pixels((0.0, LN3), (0.0, 0.0)), row(0, 1)).item() == pytest.approx(1.5 * LN2)
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    other=st.floats(-50, 50),
+    unlabelled=st.lists(st.booleans(), min_size=6, max_size=6),
+    classes=st.lists(st.integers(0, 2), min_size=6, max_size=6),
+)
+def test_pixels_that_nobody_has_looked_at_change_no_loss_and_no_gradient(
+    other: float, unlabelled: list[bool], classes: list[int]
+) -> None:
+    """Whatever is predicted where labels are 255, the losses are those of the other pixels; it has no gradient."""
+    labels = torch.tensor([[classes]], dtype=torch.uint8)
+    logits = torch.sin(torch.arange(18.0)).reshape(1, 3, 1, 6)
+    apart = torch.tensor(unlabelled)
+    changed = torch.where(apart, logits + other * torch.arange(3.0).view(1, 3, 1, 1), logits).requires_grad_()
+    partly = labels.masked_fill(apart, NOT_LABELLED)
+    found = supervised_loss(changed, partly, dice_weight=1.0)
+    alone = supervised_loss(logits[..., ~apart], labels[..., ~apart], dice_weight=1.0)
+    if not apart.all():
+        assert {name: value.item() for name, value in found.items()} == pytest.approx(
+            {name: value.item() for name, value in alone.items()}, abs=1e-6
+        )
+    else:
+        assert found["loss"].item() == 0
+    found["loss"].backward()
+    assert changed.grad is not None
+    assert torch.all(changed.grad[..., apart] == 0)
+    assert changed.grad.isfinite().all()
 
 
 def test_temperature_divides_logits_before_the_softmax() -> None:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from scans.organs import NOT_LABELLED
 from tests.training.tiny_volumes import ORGANS, WINDOW, fish, tiny_data_set, write_catalogue, write_volume
 from training.data.prepared import Catalogue, SliceReader
 from training.data.pseudo_labels import KeptSlice, read_refined
@@ -130,6 +131,27 @@ def test_without_an_organ_share_patches_fall_anywhere(tmp_path: Path) -> None:
     images, patches = replace(batches_of(tmp_path, organ_share=0.0, crop=8), batch_size=300)[0]
     assert (patches == 3).flatten(1).any(dim=1).float().mean() < 0.05
     assert len(images[:, 0, 0, 0].unique()) == 12
+
+
+def test_slices_that_nobody_has_looked_at_are_never_drawn(tmp_path: Path) -> None:
+    """Every third of nine slices is labelled, one as background alone; epochs count three slices, and patches show no
+    other, anywhere as well as around organs. Of a slice that is labelled in part, the rest stays 255."""
+    labels = np.full((9, 40, 40), NOT_LABELLED, dtype=np.uint8)
+    labels[0], labels[3], labels[6, :20] = 0, 0, 0
+    labels[3, 10:20, 10:20] = 3
+    image = np.repeat(np.arange(9, dtype=np.uint16) * 100 + 150, 1600).reshape(9, 40, 40)
+    prepared = tmp_path / "data" / "prepared"
+    prepared.mkdir(parents=True)
+    write_catalogue(prepared, write_volume(prepared, "only", image, labels, split="train"))
+    batches = replace(batches_of(tmp_path, organ_share=0.5), batch_size=60, augmentation=replace(NONE, mirror_x=1.0))
+    assert batches.slices == 3
+    assert [rows.tolist() for rows in batches.pools[0].holding] == [[], [], [1]]
+    images, patches = batches[0]
+    drawn = (images[:, 0, 0, 0] * 1000).round().int() // 100
+    assert set(drawn.tolist()) == {0, 3, 6}
+    assert {int(value) for value in patches.unique()} == {0, 3, NOT_LABELLED}
+    assert not (patches[drawn != 6] == NOT_LABELLED).any()
+    assert (drawn == 3).float().mean() > 0.5
 
 
 def test_a_patch_larger_than_the_slice_is_padded(tmp_path: Path) -> None:

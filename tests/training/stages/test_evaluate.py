@@ -15,13 +15,14 @@ from rich.table import Table
 
 from scans.geometry import Frame, Spacing
 from scans.intensity import Window
+from scans.organs import NOT_LABELLED
 from scans.tiling import Forward
 from scans.volume import Volume
 from tests.training.tiny_volumes import ORGANS, write_catalogue, write_volume
 from training.data.prepared import Catalogue, SliceReader, VolumeRecord
 from training.evaluation.differences import differences
 from training.evaluation.figure_slices import chosen_slices, overlay_rows
-from training.evaluation.report import network_report, write_organs
+from training.evaluation.report import flat_figures, network_report, write_organs
 from training.evaluation.scoring import score
 from training.evaluation.tables import evaluation_tables
 from training.params import Evaluate
@@ -151,6 +152,28 @@ def test_no_validation_volume_is_an_error(tmp_path: Path) -> None:
     catalogue = write_catalogue(tmp_path, write_volume(tmp_path, "t", grey_of(labels), labels, split="train"))
     with pytest.raises(ValueError, match="holds no validation volume"):
         evaluate({"student": told()}, catalogue, SECTION, prepared_dir=tmp_path, output_dir=tmp_path / "out")
+
+
+def test_a_volume_is_scored_where_it_is_labelled() -> None:
+    """With every second slice labelled, what is predicted between them changes nothing, and no organ has a distance."""
+    truth = np.full((4, 5, 5), NOT_LABELLED, dtype=np.uint8)
+    truth[::2] = 0
+    truth[0, 1:3, 1:3] = HEART
+    frame = Frame.from_lps(Spacing(z=0.5, y=0.1, x=0.1))
+    record = VolumeRecord("v", "", "validation", (4, 5, 5), frame.affine, Window(0, 1), source="", sha256="")
+    for between in (0, 1, HEART):
+        prediction = np.full((4, 5, 5), between, dtype=np.uint8)
+        prediction[::2] = 0
+        prediction[0, 1:3, 1] = HEART
+        guess, known = Volume.from_array(prediction, frame), Volume.from_array(truth, frame)
+        found = score(record, prediction=guess, truth=known, organs=ORGANS)
+        assert found.scores.dice == {"left_eye": None, "right_eye": None, "heart": 2 * 2 / (2 + 4)}
+        assert {distances.hd95_mm for distances in found.distances.values()} == {None}
+    report = network_report([found], ORGANS)
+    assert (report["mean_hd95_mm"], report["mean_surface_dice"]) == (None, None)
+    assert not {"mean_hd95_mm", "mean_surface_dice"} & set(flat_figures(report))
+    compared = differences(dict.fromkeys(("teacher", "control", "student"), report), seed=1)["student-teacher"]
+    assert compared["hd95_mm"].interval_missing == "no volume has the figure"
 
 
 def test_a_volume_is_scored_over_slab_borders() -> None:

@@ -13,14 +13,15 @@ from numpy.typing import NDArray
 from scans.geometry import Box, Frame, Spacing
 from scans.intensity import Window
 from scans.measures.metrics import slice_iou
+from scans.organs import NOT_LABELLED
 from tests.training.tiny_volumes import ORGANS, fish, tiny_data_set, write_catalogue, write_volume
-from training.data.prepared import Catalogue, VolumeRecord
+from training.data.prepared import Catalogue, SliceReader, VolumeRecord
 from training.data.pseudo_labels import PseudoLabelWriter
 from training.learning.networks import Architecture
 from training.learning.processes import Processes
 from training.params import Augmentation, LabelQuality, Sampling, Schedule
 from training.quality.corruption import DAMAGES, corrupted, drop, resize, shift, swap
-from training.quality.cross_fitting import folds_of
+from training.quality.cross_fitting import MaskJudge, folds_of
 from training.quality.examples import Candidate, Example, MaskReader, drawn_evenly, read_examples, write_examples
 from training.quality.reviews import Review, ReviewsError, read_reviews
 from training.stages.label_quality import CrossFitting, reviewed, summary
@@ -165,6 +166,18 @@ def test_damages_do_what_they_say() -> None:
     assert not np.array_equal(shift(SQUARE, 1, 4, rng), SQUARE)
     sizes = {int((resize(SQUARE, 1, 4, np.random.default_rng(seed)) == 1).sum()) for seed in range(8)}
     assert sizes == {4, 32}  # 4 x 4 without its rim, or with a cross-shaped one around it
+
+
+def test_examples_know_nothing_of_voxels_that_are_not_labelled(tmp_path: Path) -> None:
+    """Of a volume with two labelled slices, one in part, these alone are damaged, and no mask holds 255."""
+    image, labels = fish(1)
+    labels[1:4] = labels[5] = labels[4, :, 20:] = NOT_LABELLED
+    tmp_path.joinpath("prepared").mkdir()
+    record = write_volume(tmp_path / "prepared", "partly", image, labels, split="train")
+    judge = MaskJudge(SliceReader(tmp_path / "prepared", cache_megabytes=1), ORGANS.classes, good_iou=0.5)
+    made = list(judge.damaged((record,), 12, seed=1))
+    assert {candidate.slice_index for candidate in made} == {0, 4}
+    assert all(candidate.read_mask().max() < ORGANS.classes for candidate in made)
 
 
 @given(st.integers(0, 10_000))

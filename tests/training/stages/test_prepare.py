@@ -13,6 +13,7 @@ from scans.geometry import Frame, Spacing
 from scans.intensity import Window
 from scans.volume import Volume
 from tests.conftest import REPOSITORY
+from tests.training.tiny_volumes import ORGANS
 from training.data.prepared import Catalogue, SliceReader
 from training.data.raw import RawDataError
 from training.data.volume_writer import store_volume
@@ -97,10 +98,8 @@ def test_its_seed_alone_decides_the_data_set(tmp_path: Path):
     few = dataclasses.replace(FISH, labelled=1, unlabelled=1, validation=1)
     raw = REPOSITORY / "data/phantom"
     one, two = (params(raw, phantoms=few, seed=seed) for seed in (1, 2))
-    first, again, other = (
-        prepare(given, tmp_path / name)
-        for name, given in (("a", one), ("b", dataclasses.replace(one, seed=99)), ("c", two))
-    )
+    given = (one, dataclasses.replace(one, seed=99), two)
+    first, again, other = (prepare(each, tmp_path / name) for each, name in zip(given, "abc", strict=True))
     assert first == again
     assert first.data_sha256 != other.data_sha256
 
@@ -258,7 +257,7 @@ class LazyScan:
 def test_a_volume_is_never_in_memory(tmp_path: Path):
     """A scan of 67 MB passes through less than 40, however long it is."""
     tracemalloc.start()
-    stored = store_volume(tmp_path, volume_id="long", image=Volume(LazyScan(), FRAME), labels=None, classes=2)
+    stored = store_volume(tmp_path, volume_id="long", image=Volume(LazyScan(), FRAME), labels=None, organs=ORGANS)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert stored.shape == (512, 256, 256)
@@ -268,7 +267,7 @@ def test_a_volume_is_never_in_memory(tmp_path: Path):
 def test_float64_is_stored_as_float32(tmp_path: Path):
     """No network computes in more."""
     image = Volume.from_array(np.full((2, 2, 2), 0.1), FRAME)
-    store_volume(tmp_path, volume_id="fish", image=image, labels=None, classes=2)
+    store_volume(tmp_path, volume_id="fish", image=image, labels=None, organs=ORGANS)
     kept = SliceReader(tmp_path, cache_megabytes=1).image("fish", 0)
     assert kept.dtype == np.float32
     assert kept[0, 0] == np.float32(0.1)
