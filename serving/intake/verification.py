@@ -17,7 +17,7 @@ from scans.model.drift import Departure, grey_quantiles, shear_departures, spaci
 from scans.model.manifest import ModelManifest
 from scans.volume import Volume, voxels_crc32
 from serving.intake.limits import Limits
-from serving.segmentation.stored_voxels import copy_header
+from serving.segmentation.plain_copy import copy_header
 
 _SLAB_BYTES = 64 << 20
 """Of grey values that are read at once; a few such slabs are in memory per scan under way."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import logging
 import signal
 import socket
@@ -32,6 +33,7 @@ GRACE_SECONDS = 30
 
 def serve(settings: Settings, create_app: Callable[[Settings], FastAPI]) -> int:
     """Serves an app until told to stop (SIGTERM, SIGINT); gives the exit status. Prints its address once it answers."""
+    gc.freeze()  # what was imported stays: no collection, nor the last at the end, need look through it
     logs.configure(settings.log_level, form=settings.log_format)
     try:
         app = create_app(settings)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import signal
 import threading
@@ -25,6 +26,7 @@ def work(settings: Settings) -> int:
 
     Prints a line once it takes scans.
     """
+    gc.freeze()  # what was imported stays: no collection, nor the last at the end, need look through it
     logs.configure(settings.log_level, form=settings.log_format)
     stop_requested = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from scans.formats import FormatError, open_volume
-from scans.geometry import Triple
 from scans.volume import Volume, voxels_crc32
 from serving.queue.scan import Scan
+from serving.segmentation.plain_copy import copy_header
 from serving.storage import DataDamaged, Store
-from serving.storage.contract import checksum
 
 
 class ScanDamaged(DataDamaged):
@@ -74,10 +70,3 @@ def open_voxels(store: Store, scan: Scan) -> Iterator[StoredVoxels]:
 
 def _damaged(scan: Scan, found: str) -> ScanDamaged:
     return ScanDamaged(f"the stored file of scan {scan.id} ({scan.upload.filename}) is damaged: {found}")
-
-
-def copy_header(copy: Path, shape: Triple, dtype: str) -> str:
-    """Checksum of what stands before the voxels in a plain copy of them."""
-    voxels = math.prod(shape) * np.dtype(dtype).itemsize
-    with copy.open("rb") as file:
-        return checksum(file.read(copy.stat().st_size - voxels))
