@@ -18,6 +18,7 @@ from tests.tracking_stores import write_store
 
 NAME = "ricefish"
 CHAMPION = f"models:/{NAME}@champion"
+_MLFLOW = "mlflow.server.fastapi_app:app"
 
 
 class SmallRegistry:
@@ -69,15 +70,24 @@ def sqlite_registry(folder: Path, monkeypatch: pytest.MonkeyPatch) -> SmallRegis
 
 
 class RegistryServer:
-    """`mlflow server` as a process of its own, on a port that it keeps; stop it and start it again."""
+    """What `mlflow server` runs, as a process of its own, on a port that it keeps; stop it and start it again.
+
+    Its command would import all of MLflow once more, only to start this process.
+    """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._port = free_port()
         self.url = f"http://127.0.0.1:{self._port}"
         self._process: subprocess.Popen[bytes] | None = None
+        database = write_store(folder / "mlflow.db")
         self._environment = {
             **os.environ,
+            # as `mlflow server` tells it
+            "_MLFLOW_SERVER_FILE_STORE": f"sqlite:///{database}",
+            "_MLFLOW_SERVER_ARTIFACT_ROOT": "mlflow-artifacts:/",
+            "_MLFLOW_SERVER_ARTIFACT_DESTINATION": str(folder / "artifacts"),
+            "_MLFLOW_SERVER_SERVE_ARTIFACTS": "true",
             "MLFLOW_DISABLE_TELEMETRY": "true",
             "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
             "MLFLOW_WEBHOOK_ALLOW_PRIVATE_IPS": "true",
@@ -87,14 +97,10 @@ class RegistryServer:
         }
 
     def start(self) -> RegistryServer:
-        file = self._folder / "mlflow.db"
-        if not file.exists():
-            write_store(file)
-        files = ["--artifacts-destination", str(self._folder / "artifacts"), "--serve-artifacts"]
-        where = ["--host", "127.0.0.1", "--port", str(self._port), "--workers", "1"]
+        command = [sys.executable, "-m", "uvicorn", "--host", "127.0.0.1", "--port", str(self._port), _MLFLOW]
         with (self._folder / "mlflow.log").open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "mlflow", "server", f"--backend-store-uri=sqlite:///{file}", *files, *where],
+                command,
                 env=self._environment,
                 stdout=log,
                 stderr=log,
