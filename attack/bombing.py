@@ -9,10 +9,10 @@ import httpx
 
 from attack import specimens
 from attack.bombs import BOMBS
-from attack.forked import ForkedProcess
 from attack.prober import watching
 from attack.tally import Arena, Tally
 from harness import servers
+from harness.forked import ForkedProcess
 
 MOST_SECONDS_FOR_OTHERS = 10.0
 """From a small post to its result, while a bomb is read."""

@@ -29,10 +29,10 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from attack import specimens
-from attack.forked import ForkedProcess
 from attack.prober import watching
 from attack.tally import Arena, Tally
 from harness import servers
+from harness.forked import ForkedProcess
 from serving.auth.keys import Keys
 from serving.storage.database import Database
 

@@ -11,10 +11,10 @@ from urllib.parse import urlsplit
 import httpx
 
 from attack import specimens
-from attack.forked import ForkedProcess
 from attack.prober import watching
 from attack.tally import Arena, Tally
 from harness import servers
+from harness.forked import ForkedProcess
 
 Address = tuple[str, int]
 _GET = b"GET /v1/scans HTTP/1.1\r\nHost: 127.0.0.1\r\n"

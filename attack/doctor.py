@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import subprocess
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from attack.forked import ForkedProcess
-
-_SECONDS = 120.0
+from harness import forked
 
 
 @dataclass(frozen=True)
@@ -34,18 +31,9 @@ class Examination:
 def examine(store: Path) -> Examination:
     """Has a store looked at that nobody serves."""
     with tempfile.TemporaryDirectory() as folder:
-        process = ForkedProcess(("doctor", "--store", "--json"), {"store": str(store)}, Path(folder) / "log")
-        with process.log.open("a", encoding="utf-8") as log:
-            running = process.launched(log)
-        said = running.stdout.read() if running.stdout else ""
-        try:
-            status = running.wait(_SECONDS)
-        except subprocess.TimeoutExpired:
-            running.kill()
-            status = running.wait()
-        if running.stdout:
-            running.stdout.close()
-        return Examination(said + process.log.read_text(encoding="utf-8", errors="replace"), status)
+        log = Path(folder) / "log"
+        status, said = forked.ran(("doctor", "--store", "--json"), log=log, store=store)
+        return Examination(said + log.read_text(encoding="utf-8", errors="replace"), status)
 
 
 def _names(path: PurePosixPath) -> list[str]:

@@ -18,11 +18,11 @@ from pathlib import Path
 import httpx
 
 from attack import specimens
-from attack.forked import ForkedProcess
 from attack.prober import watching
 from attack.specimens import Answers
 from attack.tally import Arena, Tally
 from harness import servers
+from harness.forked import ForkedProcess
 from harness.postgresql import new_postgresql_database
 from harness.stoppable import Stoppable, stoppable_postgresql
 

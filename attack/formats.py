@@ -87,7 +87,7 @@ class _Jobs:
 @contextmanager
 def _worker(folder: Path) -> Iterator[_Worker]:
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["attack.reading"])
+    context.set_forkserver_preload(["attack.preload"])
     ours, theirs = context.Pipe()
     process = context.Process(target=reading.work, args=(theirs, folder), daemon=True)
     process.start()

@@ -19,10 +19,10 @@ import httpx
 
 from attack import specimens
 from attack.doctor import examine
-from attack.forked import ForkedProcess
 from attack.specimens import Answers
 from attack.tally import Arena, Tally
 from harness import servers
+from harness.forked import ForkedProcess
 
 _FILES = ("a.nii.gz", "b.ome.zarr.zip", "c.tif")
 _UNAVAILABLE = {"503", "507"}

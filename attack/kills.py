@@ -10,10 +10,10 @@ import io
 
 from rich.console import Console
 
-from attack.forked import ForkedProcess
 from attack.tally import Arena, Tally
 from benchmarks.soak import Pace, soak
 from benchmarks.traffic import Lost
+from harness.forked import ForkedProcess
 
 _PACE = Pace(shape=(8, 64, 64), most_seconds=1.2, process=ForkedProcess.of)
 _ROUND = 50

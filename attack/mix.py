@@ -19,10 +19,10 @@ from pathlib import Path
 import httpx
 
 from attack import specimens
-from attack.forked import ForkedProcess
 from attack.prober import watching
 from attack.tally import Arena, Tally
 from harness import servers
+from harness.forked import ForkedProcess
 from harness.threads import Threads
 
 _PLAIN = "plain"

@@ -10,10 +10,10 @@ from typing import Any
 import httpx
 import numpy as np
 
-from attack.forked import ForkedProcess
 from attack.prober import watching
 from attack.tally import Arena, Tally
 from harness import servers
+from harness.forked import ForkedProcess
 
 _SECONDS = 120.0
 _UNAVAILABLE = (503, 507)

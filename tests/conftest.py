@@ -44,7 +44,7 @@ def processes() -> None:
     """What fixtures that start processes use, so that their tests are not among those of `make check`."""
 
 
-_STARTS = ("subprocess.Popen", "os.fork", "os.forkpty", "os.posix_spawn", "os.system")
+_STARTS = ("harness.forked", "subprocess.Popen", "os.fork", "os.forkpty", "os.posix_spawn", "os.system")
 _guarded = False
 """True while a test runs that says of itself, by having no marker, that it starts no process."""
 

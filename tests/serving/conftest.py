@@ -70,6 +70,7 @@ def example(tmp_path_factory: pytest.TempPathFactory) -> Example:
 
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory, model_dir: Path, processes: None) -> Iterator[RunningServer]:
-    running = RunningServer(tmp_path_factory.mktemp("server"), model_dir, slab_slices=4, upload_timeout_seconds=2)
+    limits = {"slab_slices": 4, "upload_timeout_seconds": 2}
+    running = RunningServer(tmp_path_factory.mktemp("server"), model_dir, fork=False, **limits)
     yield running.start()
     running.end()

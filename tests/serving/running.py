@@ -10,19 +10,28 @@ from pathlib import Path
 
 import httpx
 
-from harness import servers
+from harness import forked, servers
 
 
 class RunningServer:
     """Start it, use its `url`, kill it, start it again: the store stays."""
 
     def __init__(
-        self, folder: Path, model: Path | str | None, *, store: Path | None = None, **settings: object
+        self,
+        folder: Path,
+        model: Path | str | None,
+        *,
+        store: Path | None = None,
+        fork: bool = True,
+        **settings: object,
     ) -> None:
-        """The log and, unless they are given a place of their own, the scans lie in `folder`."""
+        """The log and, unless they are given a place of their own, the scans lie in `folder`.
+
+        Unless it shall `fork` from a process that has imported everything, it starts as users start it.
+        """
         self.store = store or folder / "store"
         given = {"threads": 1, "batch_size": 4, "store": self.store, **settings}
-        self.process = servers.server(folder, model=model, **given)
+        self.process = (forked if fork else servers).server(folder, model=model, **given)
         self.http = httpx.Client(timeout=60)
 
     def start(self, *, same_port: bool = False) -> RunningServer:

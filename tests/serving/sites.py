@@ -14,7 +14,7 @@ from typing import Any
 
 import httpx
 
-from harness import servers
+from harness import forked, servers
 from harness.postgresql import new_postgresql_database
 from harness.stoppable import Stoppable
 from serving.auth.keys import Keys
@@ -118,8 +118,8 @@ def a_site(folder: Path, postgresql: Stoppable, *, model: Path | str, **settings
     ]
     database.close()
     common = {"database_url": url, "threads": 1, "batch_size": 1, "slab_slices": 2, "lease_seconds": 3, **settings}
-    server = servers.server(folder, model=model, concurrent_scans=0, worker_id="server", **common)
-    worker = servers.worker(folder, name="worker", store=folder / "store", **common)
+    server = forked.server(folder, model=model, concurrent_scans=0, worker_id="server", **common)
+    worker = forked.worker(folder, name="worker", store=folder / "store", **common)
     made = Site(server, worker, *bearer)
     try:
         server.start()

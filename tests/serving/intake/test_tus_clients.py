@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 
 from benchmarks import resume
-from harness import servers
+from harness import forked, servers
 
 
 @pytest.fixture(scope="module")
 def own_server(tmp_path_factory: pytest.TempPathFactory, model_dir: Path, processes: None) -> Iterator[servers.Process]:
-    server = servers.server(tmp_path_factory.mktemp("tus"), model=model_dir, threads=1, batch_size=1)
+    server = forked.server(tmp_path_factory.mktemp("tus"), model=model_dir, threads=1, batch_size=1)
     yield server.start()
     server.kill()
 

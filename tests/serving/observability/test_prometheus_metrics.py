@@ -13,7 +13,7 @@ import pytest
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
-from harness import servers
+from harness import forked, servers
 from harness.postgresql import new_postgresql_database
 from scans.model.drift import Departure
 from scans.model.judgement import Judgement
@@ -170,8 +170,8 @@ def test_what_waits_and_what_the_server_is(tmp_path: Path, model_dir: Path, exam
 def test_a_worker_has_metrics_of_its_own(tmp_path: Path, model_dir: Path, example: Example, postgresql: str) -> None:
     """What a worker segments is counted where it is asked, on a port of its own; the queue by every process."""
     common = {"database_url": new_postgresql_database(postgresql), "threads": 1, "batch_size": 4}
-    server = servers.server(tmp_path, model=model_dir, concurrent_scans=0, **common)
-    worker = servers.worker(tmp_path, name="gpu-1", store=tmp_path / "store", metrics_port=0, **common)
+    server = forked.server(tmp_path, model=model_dir, concurrent_scans=0, **common)
+    worker = forked.worker(tmp_path, name="gpu-1", store=tmp_path / "store", metrics_port=0, **common)
     try:
         server.start()
         worker.start()
@@ -185,7 +185,7 @@ def test_a_worker_has_metrics_of_its_own(tmp_path: Path, model_dir: Path, exampl
         assert Metrics.of(server.url)("scans", state="succeeded") == 1
         taken = {**common, "metrics_port": server.url.rpartition(":")[2]}
         with pytest.raises(servers.DidNotStart, match=r"RICEFISH_METRICS_PORT is .* already in use"):
-            servers.worker(tmp_path, name="gpu-2", store=tmp_path / "store", **taken).start()
+            forked.worker(tmp_path, name="gpu-2", store=tmp_path / "store", **taken).start()
         assert worker.stop() == 0
         assert re.search(r"event=stopped worker=gpu-1 seconds=\S+$", worker.log.read_text().rstrip())
     finally:

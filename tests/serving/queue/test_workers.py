@@ -13,13 +13,14 @@ import pytest
 from rich.console import Console
 
 from benchmarks import soak
-from harness import servers
+from harness import forked, servers
 from harness.postgresql import new_postgresql_database
 from scans.formats import create_volume
 from scans.geometry import Frame, Spacing
 from tests.serving.models import write_model
 
 SLICES = 60
+PACE = soak.Pace(shape=(16, 96, 96), most_seconds=2.0, process=forked.ForkedProcess.of)
 
 
 @pytest.fixture(scope="module")
@@ -35,10 +36,10 @@ class Site:
             "database_url": database, "threads": 1, "batch_size": 1, "slab_slices": 1, "lease_seconds": 2,
             "concurrent_scans": 1,
         }  # fmt: skip
-        self.server = servers.server(folder, model=model, **{**common, "concurrent_scans": 0, "worker_id": "server"})
+        self.server = forked.server(folder, model=model, **{**common, "concurrent_scans": 0, "worker_id": "server"})
         store = folder / "store"
         self.workers = {
-            name: servers.worker(folder, name=name, store=store, **common) for name in ("worker-0", "worker-1")
+            name: forked.worker(folder, name=name, store=store, **common) for name in ("worker-0", "worker-1")
         }
         self.scans = store / "scans"
         self.http = httpx.Client(timeout=60, trust_env=False)
@@ -174,7 +175,7 @@ def test_a_removed_scan_is_let_go_by_a_worker_elsewhere(site: Site) -> None:
 @pytest.mark.process
 def test_a_worker_needs_a_shared_queue(tmp_path: Path) -> None:
     """On SQLite it says what is missing."""
-    worker = servers.worker(tmp_path, name="lonely", store=tmp_path / "store")
+    worker = forked.worker(tmp_path, name="lonely", store=tmp_path / "store")
     with pytest.raises(servers.DidNotStart, match="PostgreSQL"):
         worker.start()
 
@@ -184,6 +185,6 @@ def test_a_worker_needs_a_shared_queue(tmp_path: Path) -> None:
 @pytest.mark.filterwarnings("ignore:XDG_RUNTIME_DIR")
 def test_nothing_is_lost_whatever_is_killed(workers: int, model_dir: Path) -> None:
     """A few SIGKILLs over posts, uploads, cancellations and removals; `python -m benchmarks.soak` does hundreds."""
-    row = soak.soak(kills=5, workers=workers, seed=11, console=Console(quiet=True), model=model_dir)
+    row = soak.soak(kills=5, workers=workers, seed=11, console=Console(quiet=True), model=model_dir, pace=PACE)
     assert sum(row["hit"].values()) == 5
     assert row["ended"]["succeeded"] >= 1

@@ -11,7 +11,7 @@ import httpx
 import nibabel as nib
 import numpy as np
 
-from harness import servers
+from harness import forked
 from harness.postgresql import new_postgresql_database
 from tests.serving.models import write_model
 
@@ -33,8 +33,8 @@ def test_another_worker_goes_on_where_one_was_killed(tmp_path: Path, postgresql:
         "shadow": write_model(tmp_path / "shadow", thresholds=(0.5, 0.8), rounds=25),
     }
     model = write_model(tmp_path / "model")
-    server = servers.server(tmp_path, model=model, **{**common, "concurrent_scans": 0, "worker_id": "server"})
-    workers = [servers.worker(tmp_path, name=f"worker-{n}", store=tmp_path / "store", **common) for n in range(2)]
+    server = forked.server(tmp_path, model=model, **{**common, "concurrent_scans": 0, "worker_id": "server"})
+    workers = [forked.worker(tmp_path, name=f"worker-{n}", store=tmp_path / "store", **common) for n in range(2)]
     grey = np.random.default_rng(3).integers(0, 101, (SLICES, 48, 40)).astype(np.int16)
     nib.save(nib.Nifti1Image(grey.T, np.eye(4)), tmp_path / "fish.nii")
     dead, heir = workers

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from moto.server import ThreadedMotoServer
 
-from harness import servers
+from harness import forked, servers
 from harness.postgresql import new_postgresql_database, postgresql_server
 from scans.formats.ome_zarr_pyramid import Pyramid
 from scans.geometry import Frame, Spacing
@@ -154,8 +154,8 @@ def test_a_server_and_a_worker_share_a_bucket(endpoint: str, tmp_path: Path) -> 
             "slab_slices": 1, "lease_seconds": 2, "store": "s3://fish/site",
         }  # fmt: skip
         taking_in = {"concurrent_scans": 0, "worker_id": "server", "scratch": tmp_path / "scratch"}
-        server = servers.server(tmp_path / "server", model=model, **{**common, **taking_in})
-        workers = [servers.worker(tmp_path, name=f"worker-{n}", **common) for n in range(2)]
+        server = forked.server(tmp_path / "server", model=model, **{**common, **taking_in})
+        workers = [forked.worker(tmp_path, name=f"worker-{n}", **common) for n in range(2)]
         try:
             for process in (server, *workers):
                 process.start()

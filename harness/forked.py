@@ -1,7 +1,7 @@
 """Forked: servers and workers forked from one process that has imported them, so that a start takes a fraction of one.
 
-They run what `ricefish serve` and `ricefish worker` run, on the same settings; only the imports are paid once. A kill
-that costs two seconds of imports is one that is not made a thousand times.
+They run what `ricefish serve` and `ricefish worker` run, on the same settings; only the imports are paid once, and the
+interpreter is not taken down. A kill that costs two seconds of imports is one that is not made a thousand times.
 """
 
 from __future__ import annotations
@@ -29,17 +29,44 @@ class ForkedProcess(servers.Process):
         return cls(process.command, dict(process.settings), process.log, process.folder)
 
     def launched(self, log: IO[str]) -> servers.Running:
-        """Forks."""
+        """Forks. Raises the auditing event `harness.forked`, as starting a process otherwise raises one."""
+        sys.audit("harness.forked", self.command)
         context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(["attack.preload"])
+        context.set_forkserver_preload(["harness.preload"])
         ours, theirs = context.Pipe(duplex=False)
-        arguments = (self.command, self.environment(), self.folder, theirs, Path(log.name))
-        process = context.Process(target=_run, args=arguments)
+        arguments = (self.command, self.environment(), self.folder or Path.cwd(), theirs, Path(log.name))
+        process = context.Process(target=_run, args=arguments, daemon=True)  # ends with us
         process.start()
         theirs.close()
         said = os.fdopen(os.dup(ours.fileno()), encoding="utf-8")
         ours.close()
         return _Forked(process, said)
+
+
+def server(folder: Path, *, model: Path | str | None, **settings: object) -> ForkedProcess:
+    """As `servers.server`."""
+    return ForkedProcess.of(servers.server(folder, model=model, **settings))
+
+
+def worker(folder: Path, *, name: str, store: Path, **settings: object) -> ForkedProcess:
+    """As `servers.worker`."""
+    return ForkedProcess.of(servers.worker(folder, name=name, store=store, **settings))
+
+
+def ran(command: tuple[str, ...], *, log: Path, **settings: object) -> tuple[int, str]:
+    """Exit status of `ricefish COMMAND` with these settings, and what it printed; a log gets its errors."""
+    process = ForkedProcess(command, {name: str(value) for name, value in settings.items()}, log)
+    with log.open("a", encoding="utf-8") as file:
+        running = process.launched(file)
+    said = running.stdout.read() if running.stdout else ""
+    try:
+        status = running.wait(servers.STOP_SECONDS)
+    except subprocess.TimeoutExpired:
+        running.kill()
+        status = running.wait()
+    if running.stdout:
+        running.stdout.close()
+    return status, said
 
 
 @dataclass
@@ -74,7 +101,7 @@ class _Forked:
 def _run(
     command: tuple[str, ...],
     environment: dict[str, str],
-    folder: Path | None,
+    folder: Path,
     said: multiprocessing.connection.Connection,
     log: Path,
 ) -> None:
@@ -88,6 +115,6 @@ def _run(
     sys.stderr = open(2, "w", encoding="utf-8", buffering=1, closefd=False)  # noqa: SIM115
     os.environ.clear()
     os.environ.update(environment)
-    if folder is not None:
-        os.chdir(folder)
-    app(list(command))
+    os.chdir(folder)
+    sys.argv = ["ricefish", *command]
+    app()
