@@ -38,7 +38,7 @@ def answering(content: bytes, *, length: int | None = None) -> Iterator[Client]:
             pass
 
     with HTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever)
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
         thread.start()
         try:
             with Client(f"http://127.0.0.1:{server.server_address[1]}") as client:

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from email.utils import formatdate
 from pathlib import Path
@@ -18,8 +18,10 @@ from typing import Any
 import boto3
 import pytest
 from moto.server import ThreadedMotoServer
+from typer.testing import CliRunner
 
 from harness.postgresql import new_postgresql_database, postgresql_server
+from ricefish.cli.app import app
 from scans.model.manifest import MODEL_FILE
 from serving.process.diagnosis.machine import disks, open_files
 from tests.serving.models import write_model
@@ -30,21 +32,45 @@ pytestmark = pytest.mark.process
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 
-def doctor(folder: Path, *options: str, **environment: str) -> tuple[int, Mapping[str, dict[str, Any]]]:
-    """Exit status, and the findings by name."""
+Doctor = Callable[..., tuple[int, Any]]
+OPTIONS = ("doctor", "--json", "--scan-gb", "0.01")
+
+
+def environment_of(folder: Path) -> dict[str, str]:
+    return {"RICEFISH_DEVICE": "cpu", "RICEFISH_STORE": str(folder / "store"), "RICEFISH_PORT": "0"}
+
+
+def doctor(folder: Path, *options: str) -> tuple[int, Mapping[str, dict[str, Any]]]:
+    """Exit status, and the findings by name, of the command as a process."""
     environment = {
         **{name: value for name, value in os.environ.items() if not name.startswith("RICEFISH_")},
         "PYTHONPATH": os.pathsep.join([str(REPOSITORY), os.environ.get("PYTHONPATH", "")]),
-        "RICEFISH_DEVICE": "cpu",
-        "RICEFISH_STORE": str(folder / "store"),
-        "RICEFISH_PORT": "0",
-        **environment,
+        **environment_of(folder),
     }
-    command = [sys.executable, "-m", "ricefish", "doctor", "--json", "--scan-gb", "0.01", *options]
+    command = [sys.executable, "-m", "ricefish", *OPTIONS, *options]
     done = subprocess.run(command, env=environment, cwd=folder, capture_output=True, text=True, check=False)
-    report = json.loads(done.stdout)
-    assert report["ok"] == (done.returncode == 0), done.stderr
-    return done.returncode, {finding["name"]: finding for finding in report["findings"]}
+    return done.returncode, findings_of(done.stdout, ok=done.returncode == 0)
+
+
+@pytest.fixture
+def doctor_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Doctor:
+    """The same in this process, which has imported MLflow and ONNX Runtime once; with settings."""
+    monkeypatch.setattr("serving.observability.logs.configure", lambda _level: None)
+    monkeypatch.chdir(tmp_path)
+    outside = {name: None for name in os.environ if name.startswith("RICEFISH_")}
+
+    def run(*options: str, **settings: str) -> tuple[int, Any]:
+        runner = CliRunner(env={**outside, **environment_of(tmp_path), **settings})
+        ended = runner.invoke(app, [*OPTIONS, *options])
+        return ended.exit_code, findings_of(ended.stdout, ok=ended.exit_code == 0)
+
+    return run
+
+
+def findings_of(printed: str, *, ok: bool) -> Mapping[str, dict[str, Any]]:
+    report = json.loads(printed)
+    assert report["ok"] == ok
+    return {finding["name"]: finding for finding in report["findings"]}
 
 
 @pytest.fixture(scope="module")
@@ -82,16 +108,15 @@ def test_it_may_look_while_a_server_runs(tmp_path: Path, model: Path) -> None:
         assert server.end() == 0
 
 
-def test_what_is_wrong_fails_with_advice(tmp_path: Path, model: Path) -> None:
+def test_what_is_wrong_fails_with_advice(tmp_path: Path, doctor_here: Doctor) -> None:
     """A setting's slip; a damaged model; a store that is a file; a database and a registry that do not answer."""
-    status, findings = doctor(tmp_path, RICEFISH_SLAB_SLICE="8")
+    status, findings = doctor_here(RICEFISH_SLAB_SLICE="8")
     assert status == 1 and "did you mean RICEFISH_SLAB_SLICES" in findings["settings"]["found"]
     damaged = write_model(tmp_path / "damaged")
     with (damaged / MODEL_FILE).open("ab") as file:
         file.write(b"\0")
     (tmp_path / "file").write_bytes(b"")
-    status, findings = doctor(
-        tmp_path,
+    status, findings = doctor_here(
         "--model",
         str(damaged),
         RICEFISH_STORE=str(tmp_path / "file" / "store"),
@@ -106,19 +131,18 @@ def test_what_is_wrong_fails_with_advice(tmp_path: Path, model: Path) -> None:
     assert "RICEFISH_DATABASE_URL" in findings["database"]["advice"]
     assert "secret" not in json.dumps(findings)
     assert all(finding["advice"] for name, finding in findings.items() if name in failed)
-    status, findings = doctor(
-        tmp_path, "--model", "models:/ricefish@champion", MLFLOW_TRACKING_URI="http://127.0.0.1:9"
-    )
+    status, findings = doctor_here("--model", "models:/ricefish@champion", MLFLOW_TRACKING_URI="http://127.0.0.1:9")
     assert status == 1 and findings["registry"]["level"] == "FAIL"
     assert "MLFLOW_TRACKING_URI" in findings["registry"]["advice"]
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
-def test_postgresql_and_s3_are_looked_at_as_well(tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_postgresql_and_s3_are_looked_at_as_well(
+    tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch, doctor_here: Doctor
+) -> None:
     """Latencies of both, and that the bucket keeps to the conditions that fences rest on."""
     with postgresql_server() as uri, bucket(monkeypatch) as endpoint:
-        status, findings = doctor(
-            tmp_path,
+        status, findings = doctor_here(
             "--model",
             str(model),
             RICEFISH_DATABASE_URL=new_postgresql_database(uri),
@@ -132,10 +156,10 @@ def test_postgresql_and_s3_are_looked_at_as_well(tmp_path: Path, model: Path, mo
 
 
 @pytest.mark.parametrize(("ahead", "level"), [(0, "OK"), (20, "WARN"), (-3600, "FAIL")])
-def test_the_registrys_clock_is_compared(tmp_path: Path, ahead: int, level: str) -> None:
+def test_the_registrys_clock_is_compared(doctor_here: Doctor, ahead: int, level: str) -> None:
     """By the Date header of what answers at MLFLOW_TRACKING_URI."""
     with registry(ahead=ahead) as uri:
-        _, findings = doctor(tmp_path, "--model", "models:/ricefish@champion", MLFLOW_TRACKING_URI=uri)
+        _, findings = doctor_here("--model", "models:/ricefish@champion", MLFLOW_TRACKING_URI=uri)
     assert findings["registry"]["level"] == level, findings["registry"]
     assert findings["model"]["level"] == "FAIL"
 
@@ -181,7 +205,7 @@ def registry(*, ahead: int) -> Iterator[str]:
             pass
 
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever)
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
         thread.start()
         try:
             yield f"http://127.0.0.1:{server.server_port}"
