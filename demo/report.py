@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from scans.measures.metrics import VolumeScores
@@ -57,7 +58,7 @@ def scores_table(scores: Mapping[str, Scores]) -> Table:
     table = Table(
         title="On held-out fish, mean over volumes", title_justify="left", caption=CONTROL, caption_justify="left"
     )
-    table.add_column("organ")
+    table.add_column("organ", no_wrap=True)
     for figure in ("Dice", "IoU"):
         for name in NETWORKS:
             table.add_column(f"{name.capitalize()}\n{figure}", justify="right")
@@ -78,8 +79,10 @@ def organs_table(
     control: Mapping[str, float | None],
 ) -> Table:
     """The organ table that the server answered, with the true volumes, this scan's Dice and the control's beside."""
-    table = Table(title=f"The served scan, {scores.volume_id}", title_justify="left")
-    table.add_column("organ")
+    table = Table(
+        title=f"The served scan, {scores.volume_id}", title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0)
+    )
+    table.add_column("organ", no_wrap=True)
     for heading in ("voxels", "mm3", "true mm3", "Dice", "control\nDice", "centre z y x"):
         table.add_column(heading, justify="right")
     table.add_column("cut off")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -29,7 +30,12 @@ class NoStore(FileNotFoundError):
 
 
 def require_store() -> None:
-    """Raises NoStore where the store is a SQLite file that is not there, which MLflow would make: a look makes none."""
+    """Raises NoStore where the store is a SQLite file that is not there, which MLflow would make: a look makes none.
+
+    Raises ModuleNotFoundError where there is no MLflow to look with.
+    """
+    if importlib.util.find_spec("mlflow") is None:
+        raise ModuleNotFoundError("No module named 'mlflow'", name="mlflow")
     database = Path(tracking_uri().removeprefix(_SQLITE))
     if tracking_uri().startswith(_SQLITE) and not database.exists():
         raise NoStore(

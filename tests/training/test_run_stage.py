@@ -58,7 +58,12 @@ def test_what_a_stage_reports_is_written_down_and_logged(repository: Path) -> No
     run = run_of("refine")
     assert run.info.status == "FINISHED"
     assert run.data.metrics["kept"] == 3.0
-    assert run.data.params == {"seed": "1", "quality_classifier": "True", "threshold": "0.5"}
+    assert run.data.params == {
+        "seed": "1",
+        "quality_classifier": "True",
+        "keep_empty": "False",
+        "threshold": "0.5",
+    }
     assert run.data.tags["note"] == "0.5"
     kept = download(f"runs:/{run.info.run_id}/", repository / "fetched")
     assert sorted(str(path.relative_to(kept)) for path in kept.rglob("*.*")) == ["figures/a.txt", "list.csv"]

@@ -254,8 +254,8 @@ def test_scans_go_before_it(slow: RunningServer, long_scan: Path, champion: Path
     slow.until(lambda: len(slabs(slow, first)) >= 3)
     later = slow.post(long_scan, "long.nii.gz").json()["id"]
     assert slow.until_ended(later)["state"] == "succeeded"
-    meanwhile = slow.log.partition(f"event=scan_accepted scan={later}")[2]
-    meanwhile = meanwhile.partition(f"event=scan_succeeded scan={later}")[0]
+    began = f"event=slab_finished scan={later}"
+    meanwhile = began + slow.log.partition(began)[2].partition(f"event=scan_succeeded scan={later}")[0]
     assert meanwhile.count("event=slab_finished") == SLICES
     assert meanwhile.count("event=shadow_slab_compared") <= 2, "one that was counted, one whose batch was under way"
     grey = np.asarray(nib.load(long_scan).dataobj).T

@@ -27,5 +27,5 @@ def test_the_truth_of_unlabelled_fish_is_kept_beside_them(tmp_path: Path) -> Non
     assert np.array_equal(truth.read(0, 16), drawn.labels)
     assert read_truth(tmp_path, "train_000") is None
     image = Volume.from_array(drawn.image, drawn.spacing)
-    alone = store_volume(tmp_path / "alone", volume_id="a", image=image, labels=None, classes=11)
+    alone = store_volume(tmp_path / "alone", volume_id="a", image=image, labels=None, organs=catalogue.organs)
     assert {volume.id: volume.sha256 for volume in catalogue.volumes}["unlabelled_001"] == alone.sha256
