@@ -29,7 +29,7 @@ export HF_HUB_OFFLINE := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .PHONY: help setup demo check test attack compose-test image-test lint style format serve mlflow repro bench bench-peers bench-capacity \
-	bench-resume bench-soak bench-swaps bench-workers bench-seeds table-1 table-2 bench-drift sbom audit deps graph wheel lock clean
+	bench-resume bench-soak bench-swaps bench-workers bench-seeds figures table-1 table-2 bench-drift sbom audit deps graph wheel lock clean
 
 help:  ## show this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):[^#]*## /  make \1\t/' | expand -t 22
@@ -106,6 +106,9 @@ bench-workers: setup  ## the same scans through one worker and through two (4 mi
 bench-seeds: setup  ## Teacher, control and Student for five seeds of the demo (about 15 minutes)
 	@OMP_NUM_THREADS=1 python -m benchmarks.seeds $(ARGS)  # as `make demo` computes: small patches on one thread
 
+figures: setup  ## write what was measured into README
+	@python -m benchmarks.readme
+
 table-1: setup  ## Table 1 of the paper: control and Student over label budgets and seeds; goes on where it ended (hours)
 	@OMP_NUM_THREADS=1 python -m benchmarks.tables 1 $(ARGS)
 
@@ -165,5 +168,5 @@ audit: $(AUDIT)/.complete  ## known vulnerabilities of what the images are made 
 
 clean:  ## remove caches and what the demo left; data, models, runs and .venv stay
 	@rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist store *.egg-info
-	@rm -rf demo/overlay.png demo/metrics.json demo/segmentation.nii.gz demo/logs
+	@rm -rf demo/overlay.png demo/metrics.json demo/segmentation.nii.gz demo/segmentation_labels.txt demo/logs
 	@find . -name __pycache__ -type d -not -path './$(VENV)/*' -prune -exec rm -rf {} +

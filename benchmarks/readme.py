@@ -1,0 +1,87 @@
+"""README's figures of what is reached, written from benchmarks/results/seeds.json; no figure there is written by hand.
+
+python -m benchmarks.readme
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks import clone, results
+from benchmarks.seeds import NETWORKS, PAIRS, wins
+from benchmarks.tables.summary import Interval, said
+
+README = clone.REPOSITORY / "README.md"
+BEGIN = "<!-- FIGURES: from benchmarks/results/seeds.json, made by `make bench-seeds`, written by `make figures` -->"
+END = "<!-- END OF FIGURES -->"
+_PAPER_GAIN = "+7.6 points with 23 labelled volumes (82.4 against 74.8), +29.3 with 2"
+"""Bhatt, Zharov et al. 2023, Tables 1 and 2: mean IoU of the Student less that of full supervision."""
+_NAMES = {"teacher": "Teacher", "control": "control", "student": "Student"}
+
+Row = Mapping[str, Any]
+
+
+def main() -> None:
+    """Writes the figures into README.md."""
+    README.write_text(with_figures(README.read_text(encoding="utf-8"), measured()), encoding="utf-8")
+
+
+def measured(path: Path = results.RESULTS / "seeds.json") -> Mapping[str, Any]:
+    """What `make bench-seeds` left."""
+    content: Mapping[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return content
+
+
+def with_figures(page: str, content: Mapping[str, Any]) -> str:
+    """The page with the figures between BEGIN and END. Raises ValueError where it lacks either."""
+    before, begin, rest = page.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not (begin and end):
+        raise ValueError(f"README.md has no line {BEGIN if not begin else END}")
+    return f"{before}{BEGIN}\n\n{figures(content)}\n{END}{after}"
+
+
+def figures(content: Mapping[str, Any]) -> str:
+    """Three parts: beside the paper, seed by seed, and the differences with their intervals."""
+    rows: Sequence[Row] = content["rows"]
+    number = len(rows)
+    here = f"{said(_difference(rows, 'student', 'teacher', 'mean_iou'))} points, mean of {number} seeds"
+    beside = [
+        "| | the paper, real medaka | here, synthetic fish |",
+        "|---|---|---|",
+        f"| Student against Teacher (the paper: full supervision), mean IoU | {_PAPER_GAIN} | {here} |",
+        "| Student against the control, mean IoU | not measured "
+        f"| {said(_difference(rows, 'student', 'control', 'mean_iou'))} points |",
+        f"| seeds in which the Student is above the Teacher, Dice | | {wins(rows)} of {number} |",
+        f"| seeds in which it is above the control, Dice | | {wins(rows, 'student', 'control')} of {number} |",
+    ]
+    heads = [f"{network.capitalize()} {figure}" for figure in ("Dice", "IoU") for network in NETWORKS]
+    table = [f"| seed | {' | '.join(heads)} |", f"|{'---|' * (1 + len(heads))}"]
+    table += [f"| {row['seed']} | {' | '.join(_cells(row))} |" for row in rows]
+    machine = f"{content['machine']['processor']}, {content['machine']['cores']} cores"
+    return "\n".join(
+        [*beside, "", *table, "", *_differences(rows), "", f"Commit {content['commit'][:7]}, {machine}.", ""]
+    )
+
+
+def _cells(row: Row) -> list[str]:
+    return [f"{row[network][mean]:.3f}" for mean in ("mean_dice", "mean_iou") for network in NETWORKS]
+
+
+def _differences(rows: Sequence[Row]) -> list[str]:
+    """Seed by seed, in points of Dice, one line each."""
+    lines = ["Differences in points of Dice, paired by seed, with 95 % intervals (Student's t):", ""]
+    for better, worse in PAIRS:
+        lines.append(f"- {_NAMES[better]} less {_NAMES[worse]}: {said(_difference(rows, better, worse, 'mean_dice'))}")
+    return lines
+
+
+def _difference(rows: Sequence[Row], better: str, worse: str, mean: str) -> Interval:
+    return Interval.of([row[better][mean] - row[worse][mean] for row in rows])
+
+
+if __name__ == "__main__":
+    main()
