@@ -19,6 +19,7 @@ from scans.model.manifest import Golden
 from serving.inference.runtime.libraries import version
 from serving.inference.runtime.segmentation import Runtime, window_rows
 from serving.observability import logs
+from serving.storage import replace_text
 
 TUNING_FILE = "tuning.json"
 _SCHEMA = 1
@@ -136,9 +137,7 @@ class Tuner:
 
     def _remember(self, tunings: dict[str, Tuning]) -> None:
         content = {"schema": _SCHEMA, "tunings": {name: dataclasses.asdict(one) for name, one in tunings.items()}}
-        beside = self._file.with_suffix(".part")
-        beside.write_text(json.dumps(content, indent=1), encoding="utf-8")
-        beside.replace(self._file)
+        replace_text(self._file, json.dumps(content, indent=1))
 
 
 def _ways(threads: int) -> Iterator[tuple[int, int]]:

@@ -6,13 +6,12 @@ the upload goes on.
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
 from isal import isal_zlib
 
-from serving.storage import sync
+from serving.storage import replace_text
 from serving.storage.sealed import NoteDamaged, sealed, unsealed
 
 INFO_FILE = "upload.json"
@@ -43,10 +42,7 @@ def arrived(folder: Path, data: Path, *, size: int) -> int:
 
 def write_down(folder: Path, *, size: int, checksum: int) -> None:
     """At the begin and after a part that came whole; durable on return. FileNotFoundError where the upload is gone."""
-    beside = folder / f".{uuid.uuid4().hex}"
-    beside.write_text(sealed({"size": size, "crc32": checksum}), encoding="utf-8")
-    sync(beside)
-    beside.replace(folder / CHECKSUM_FILE)
+    replace_text(folder / CHECKSUM_FILE, sealed({"size": size, "crc32": checksum}))
 
 
 def check(folder: Path, data: Path) -> None:

@@ -34,7 +34,7 @@ from serving.intake.tus_headers import UploadRefused, parse_metadata, stated_che
 from serving.intake.writers import OffsetConflict, Writers
 from serving.observability import logs
 from serving.observability.reasons import reason
-from serving.storage import DataDamaged, sync
+from serving.storage import DataDamaged, replace_text, sync
 from serving.storage.sealed import sealed, unsealed
 
 _ID = re.compile(r"[0-9a-f]{32}")
@@ -266,10 +266,7 @@ class Uploads:
         return info
 
     def _write_info(self, folder: Path, info: UploadInfo) -> None:
-        beside = folder / f".{INFO_FILE}"
-        beside.write_text(sealed(asdict(info)), encoding="utf-8")
-        sync(beside)
-        beside.replace(folder / INFO_FILE)
+        replace_text(folder / INFO_FILE, sealed(asdict(info)))
 
 
 @contextmanager

@@ -5,13 +5,12 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import time
-import uuid
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from serving.models.loaded_model import ModelIdentity
 from serving.models.registry import SCHEME, RegisteredVersion
-from serving.storage import DataDamaged, sync
+from serving.storage import DataDamaged, replace_text, sync
 from serving.storage.sealed import sealed, unsealed
 
 _SCHEMA = 1
@@ -48,13 +47,7 @@ class Note:
     def write(self, path: Path) -> None:
         """Durably, as a whole or not at all."""
         content = {"schema": _SCHEMA, **dataclasses.asdict(self)}
-        beside = path.with_name(f"{path.name}.{uuid.uuid4().hex}.part")
-        try:
-            beside.write_text(sealed(content), encoding="utf-8")
-            sync(beside)
-            beside.replace(path)
-        finally:
-            beside.unlink(missing_ok=True)
+        replace_text(path, sealed(content))
         sync(path.parent)
 
     @classmethod

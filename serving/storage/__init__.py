@@ -15,7 +15,7 @@ from serving.storage.contract import (
     StoreError,
 )
 from serving.storage.folder import FolderStore
-from serving.storage.scratch import Scratch, sync
+from serving.storage.scratch import Scratch, replace_text, sync
 
 __all__ = [
     "Attempt",
@@ -29,6 +29,7 @@ __all__ = [
     "StoreError",
     "open_store",
     "raised_by",
+    "replace_text",
     "sync",
 ]
 

@@ -6,6 +6,7 @@ import fcntl
 import os
 import shutil
 import tempfile
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -62,6 +63,20 @@ class Scratch:
             yield folder
         finally:
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def replace_text(path: Path, text: str) -> None:
+    """Writes a text file durably, as a whole or not at all, whoever else writes it at the same time.
+
+    Raises FileNotFoundError where its folder is gone.
+    """
+    beside = path.with_name(f".{uuid.uuid4().hex}")
+    try:
+        beside.write_text(text, encoding="utf-8")
+        sync(beside)
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)
 
 
 def sync(path: Path) -> None:

@@ -64,6 +64,18 @@ def test_what_meets_a_removal_is_told_that_the_upload_is_gone(app: App) -> None:
         assert look().status == 404
 
 
+def test_one_length_stated_at_once_leaves_the_upload_there(app: App) -> None:
+    """Eight say how long it is: it is there all the while, and as long as they say."""
+    for _ in range(10):
+        place = begun(app, (b"upload-defer-length", b"1"))
+        none = [*PART, (b"upload-length", b"%d" % len(CONTENT))]
+        look = partial(app.ask, "HEAD", place, headers=TUS)
+        state = partial(app.ask, "PATCH", place, headers=none, body=b"")
+        answers = at_once(*[state, look] * 8)
+        assert {answer.status for answer in answers} <= {200, 204, 409}
+        assert look().headers["upload-length"] == str(len(CONTENT))
+
+
 def test_an_upload_that_is_gone_has_no_end_either(app: App) -> None:
     """What is asked of it after it was looked at, and removed, says so."""
     place = begun(app)
