@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path, PurePosixPath
 
+import numpy as np
 import pytest
+import tifffile
+from numpy.typing import NDArray
 
-from attack import calls, integrity
+from attack import calls, integrity, specimens
 from attack.specimens import BROKEN, REFUSED
 from attack.tally import Arena, Tally
 from tests.serving.models import write_model
@@ -59,3 +63,23 @@ def test_what_is_wrong_is_a_finding(tmp_path: Path) -> None:
         "integrity-0-found": b"other",
         "integrity-0-true": b"true",
     }
+
+
+def test_the_same_voxels_in_other_bytes_are_the_same_answer() -> None:
+    """ISA-L does not pack them alike every time; another voxel, or another tag, is another answer."""
+    voxels = np.zeros((3, 8, 8), np.uint8)
+    other = voxels.copy()
+    other[2, 7, 7] = 1
+    packed = [_tiff(voxels, level=level) for level in (1, 9)]
+    assert packed[0] != packed[1]
+    assert specimens.unpacked(packed[0]) == specimens.unpacked(packed[1])
+    assert specimens.unpacked(packed[0]) != specimens.unpacked(_tiff(other, level=1))
+    assert specimens.unpacked(packed[0]) != specimens.unpacked(_tiff(voxels, level=1, description="other"))
+    assert specimens.unpacked(b"no TIFF") == b"no TIFF"
+
+
+def _tiff(voxels: NDArray[np.uint8], *, level: int, description: str = "labels") -> bytes:
+    file = io.BytesIO()
+    arguments = {"compression": "zlib", "compressionargs": {"level": level}, "description": description}
+    tifffile.imwrite(file, voxels, photometric="minisblack", metadata=None, **arguments)
+    return file.getvalue()

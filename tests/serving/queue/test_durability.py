@@ -35,7 +35,7 @@ def scan_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def slow_server(tmp_path_factory: pytest.TempPathFactory, slow_model: Path, processes: None) -> Iterator[RunningServer]:
     """Each test kills and starts it as it likes, and leaves it running."""
-    running = RunningServer(tmp_path_factory.mktemp("slow_server"), slow_model, slab_slices=1)
+    running = RunningServer(tmp_path_factory.mktemp("slow_server"), slow_model, slab_slices=1, concurrent_scans=1)
     yield running.start()
     running.end(signal.SIGKILL)
 
@@ -54,6 +54,7 @@ def _voxels(server: RunningServer, scan_id: str, path: Path) -> np.ndarray:
 def test_a_scan_under_way_can_be_removed(slow_server: RunningServer, scan_file: Path) -> None:
     """DELETE ends it at the next slab, leaves nothing, and the scan that waits behind it gets its turn."""
     scan_id = slow_server.post(scan_file, "fish.nii.gz").json()["id"]
+    slow_server.until(lambda: len(slow_server.slabs_logged(scan_id)) >= 1)
     waiting = slow_server.post(scan_file, "next.nii.gz").json()
     assert waiting["state"] == "queued"
     slow_server.until(lambda: len(slow_server.slabs_logged(scan_id)) >= 5)

@@ -44,9 +44,15 @@ def endpoint() -> Iterator[str]:
 
 
 @pytest.fixture
-def store(endpoint: str, tmp_path: Path) -> Iterator[BucketStore]:
+def address(tmp_path: Path) -> str:
+    """Of a store of the test's own, in the bucket of all."""
+    return f"s3://fish/{tmp_path.name}"
+
+
+@pytest.fixture
+def store(endpoint: str, address: str, tmp_path: Path) -> Iterator[BucketStore]:
     with Scratch(tmp_path / "scratch").opened() as scratch:
-        store = BucketStore("s3://fish/prefix", scratch=scratch, endpoint=endpoint)
+        store = BucketStore(address, scratch=scratch, endpoint=endpoint)
         with store.open(alone=False):
             yield store
 
@@ -111,14 +117,16 @@ def test_a_damaged_shard_is_put_again(store: BucketStore, endpoint: str, tmp_pat
         assert store.read_result("c" * 32, ["0/c/0/0/0"]) == {"0/c/0/0/0": whole}
 
 
-def test_model_copies_and_notes_go_through_the_bucket(store: BucketStore, endpoint: str, tmp_path: Path) -> None:
+def test_model_copies_and_notes_go_through_the_bucket(
+    store: BucketStore, endpoint: str, address: str, tmp_path: Path
+) -> None:
     """Another process, with nothing on its own disk, finds what a reference means and the copy of it; until removed."""
     reference = "models:/ricefish@champion"
     here = ModelCache(store.models_dir, remote=store)
     identity = here.add(write_model(tmp_path / "model"), name="ricefish", version="1")
     here.remember(reference, KeptVersion(identity, RegisteredVersion("ricefish", "1", created_ms=5)))
     with Scratch(tmp_path / "elsewhere").opened() as scratch:
-        other = BucketStore("s3://fish/prefix", scratch=scratch, endpoint=endpoint)
+        other = BucketStore(address, scratch=scratch, endpoint=endpoint)
         with other.open(alone=False):
             there = ModelCache(other.models_dir, remote=other)
             note = there.note(reference)
@@ -129,7 +137,7 @@ def test_model_copies_and_notes_go_through_the_bucket(store: BucketStore, endpoi
             assert (folder / "model.onnx").is_file()
             other.discard_model(identity.key)
     with Scratch(tmp_path / "third").opened() as scratch:
-        third = BucketStore("s3://fish/prefix", scratch=scratch, endpoint=endpoint)
+        third = BucketStore(address, scratch=scratch, endpoint=endpoint)
         with third.open(alone=False):
             assert ModelCache(third.models_dir, remote=third).copy(identity.key) is None
 
