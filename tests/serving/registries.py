@@ -92,7 +92,7 @@ class RegistryServer:
             "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
             "MLFLOW_WEBHOOK_ALLOW_PRIVATE_IPS": "true",
             "MLFLOW_WEBHOOK_ALLOWED_SCHEMES": "http,https",
-            "MLFLOW_WEBHOOK_CACHE_TTL": "1",  # seconds in which a new webhook may not be seen
+            "MLFLOW_WEBHOOK_CACHE_TTL": "0",  # a new webhook is seen at once
             "MLFLOW_WEBHOOK_SECRET_ENCRYPTION_KEY": "3fkR4dq1n8xr3E4cRZo0kS3s0wq1oQyN1m1sJx0bJ2Q=",
         }
 
