@@ -43,8 +43,8 @@ $(READY): $(LOCKS) pyproject.toml requirements/install.sh
 demo: setup  ## train on synthetic fish, serve the model, segment a held-out fish over HTTP
 	@python -m demo.run $(ARGS)
 
-check: style  ## what one runs after each edit: style and every test that starts no process; ARGS go to pytest
-	@pytest -n logical --dist loadfile -m "not process and not compose" $(ARGS)
+check: style  ## what one runs after each edit: style and every quick test that starts no process; ARGS go to pytest
+	@pytest -n logical --dist loadfile -m "not process and not slow and not compose" $(ARGS)
 
 test: setup  ## every test but those of compose-test and image-test; ARGS go to pytest
 	@pytest -n auto --dist loadfile --no-loadscope-reorder $(ARGS)

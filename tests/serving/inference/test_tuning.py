@@ -20,6 +20,8 @@ from serving.inference.runtime.segmentation import Runtime, window_rows
 from serving.inference.tuning import TUNING_FILE, Tuner, Tuning, TuningOverrides
 from tests.serving.models import GOLDEN_WINDOW, write_model
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -23,6 +23,8 @@ from serving.storage.database import Database
 from tests.serving.in_process import Answered, App, running_app
 from tests.serving.plain_models import endless, identity, place
 
+pytestmark = pytest.mark.slow
+
 MEGABYTE = 1 << 20
 SHARED = Path("/dev/shm")  # noqa: S108 - where POSIX has it
 

@@ -17,6 +17,8 @@ from tests.serving.in_process import Answered, App, running_app
 from tests.serving.plain_models import SIMPLE_CONFIG, add_sub, endless, place
 from tests.serving.running import RunningServer
 
+pytestmark = pytest.mark.slow
+
 MERGING = 'max_batch_size: 8 input { name: "INPUT" dims: 1 } output { name: "OUTPUT" dims: 1 }'
 FOR_EVER = 3600
 AT_ONCE = max(2, os.cpu_count() or 1) + 1

@@ -23,6 +23,8 @@ from training.learning.resume import RESUME_DIR, Interval
 from training.params import Schedule, TrainStudent
 from training.stages.train_student import EPOCHS, train_student
 
+pytestmark = pytest.mark.slow
+
 ARCHITECTURE = Architecture(TEACHER_SECTION.encoder, TEACHER_SECTION.encoder_depth, organs=3)
 
 
