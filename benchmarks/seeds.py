@@ -12,24 +12,21 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import math
-import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
-from scipy.stats import t
 
 from benchmarks import clone, results
 from benchmarks.effort import Effort, effort_of
+from benchmarks.tables.summary import Interval
 
 PHANTOMS = clone.REPOSITORY / "data" / "phantom"
 NETWORKS = ("teacher", "control", "student")
 PAIRS = (("student", "teacher"), ("student", "control"), ("control", "teacher"))
 """What is compared seed by seed: the first less the second."""
-CONFIDENCE = 0.95
 
 Row = Mapping[str, Any]
 
@@ -93,13 +90,9 @@ def differences(rows: Sequence[Row]) -> dict[str, dict[str, float]]:
     """
     found = {}
     for better, worse in PAIRS:
-        values = [row[better]["mean_dice"] - row[worse]["mean_dice"] for row in rows]
-        mean = statistics.fmean(values)
-        found[f"{better}-{worse}"] = {"mean": mean}
-        if len(values) > 1:
-            error = statistics.stdev(values) / math.sqrt(len(values))
-            half = float(t.ppf((1 + CONFIDENCE) / 2, len(values) - 1)) * error
-            found[f"{better}-{worse}"] |= {"low": mean - half, "high": mean + half}
+        gain = Interval.of([row[better]["mean_dice"] - row[worse]["mean_dice"] for row in rows])
+        ends = {"mean": gain.mean, "low": gain.low, "high": gain.high}
+        found[f"{better}-{worse}"] = {name: value for name, value in ends.items() if value is not None}
     return found
 
 
