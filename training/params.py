@@ -1,5 +1,5 @@
 """params.yaml, parsed once and frozen. A key that is unknown or missing, or a value of another type or out of the range
-that stands beside its field, is an error naming it. What stages that train share stands once: `Training`, `Supervised`.
+that stands beside its field, is an error naming it.
 """
 
 from __future__ import annotations
@@ -12,77 +12,12 @@ from typing import Annotated
 
 from scans.precision import Precision
 from training.profiles import handed_on, parse, read_profile, spread
-from training.ranges import Batch, Count, Name, Number, OptionalName, ProperShare, Range, Seed, Share, Side, Weight
+from training.ranges import Batch, Count, Name, Number, OptionalName, ProperShare, Range, Seed, Share, Side
+from training.recipe import Supervised, Training
 
 PARAMS_FILE = Path("params.yaml")
 RESOLVED_FILE = Path("params.resolved.yaml")
 """The values in force, which DVC compares; stage resolve writes it."""
-
-
-@dataclass(frozen=True)
-class Schedule:
-    """How long and how fast a network is trained, with Adam."""
-
-    epochs: Number
-    steps_per_epoch: Count
-    """Optimiser steps in an epoch; 0: as many as there are slices, divided by the batch size. For Teacher, control and
-    Student these are of all volumes that may teach them, used or not: see docs/method.md."""
-    batch_size: Batch
-    """Patches in a step, over all processes."""
-    learning_rate: Annotated[float, Range(0, 1, open_below=True)]
-    """Adam's; the peak where `one_cycle`."""
-    one_cycle: bool
-    """Warm up and anneal over the whole training (Smith 2018); false: constant, as in the paper."""
-
-
-@dataclass(frozen=True)
-class Sampling:
-    """Which patches of which slices are learnt from."""
-
-    crop: Side
-    """Side of a patch in pixels."""
-    organ_share: Share
-    """Share of the patches that are centred on an organ, drawn evenly among organs; the rest fall anywhere."""
-    cache_megabytes: Count
-    """Decoded slices kept in memory, per process."""
-
-
-@dataclass(frozen=True)
-class Augmentation:
-    """Random changes to a patch and its labels; a 0 switches each off."""
-
-    mirror_y: Share
-    mirror_x: Share
-    """Probability of a reflection along the axis; organs named left_X and right_X then trade places."""
-    rotation_degrees: Annotated[float, Range(0, 180)]
-    """Greatest rotation, either way."""
-    scale: Annotated[float, Range(0, 1, open_above=True)]
-    """Greatest change of size, as a share."""
-    contrast: Share
-    """Greatest change of contrast, as a share."""
-    brightness: Share
-    """Greatest shift of normalised grey values."""
-    noise: Share
-    """Greatest standard deviation of added noise, in normalised grey values."""
-
-
-@dataclass(frozen=True)
-class Training:
-    """What every stage that trains has; keys beside the sections of params.yaml, or in a stage's own."""
-
-    workers: Annotated[int, Range(0, 1024)]
-    """Processes that prepare batches; 0: in the training process."""
-    schedule: Schedule
-    augmentation: Augmentation
-
-
-@dataclass(frozen=True)
-class Supervised(Training):
-    """What a stage that trains a segmentation network has as well."""
-
-    dice_weight: Weight
-    """Weight of a Dice term beside the cross-entropy; 0 as in the paper."""
-    sampling: Sampling
 
 
 @dataclass(frozen=True)

@@ -25,8 +25,9 @@ UPWARDS = {
     "training.data.raw": "training.tracking.provenance",
     "training.tracking.provenance": "training.data.raw",
     "training.params": "training.data.split",
+    "training.recipe": "training.params",
     "training.progress": "training.params",
-    "training.profiles": "training.progress",
+    "training.profiles": "training.recipe",
 }
 """One import for each layer of training that goes up, or to the room beside."""
 

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from tests.architecture.stage_deps import PIPELINE, STAGES, Imports, is_code, rewritten, sections, stages
-from training.params import Params, Supervised
+from training.params import Params
+from training.recipe import Supervised
 
 ROOT = Path(__file__).resolve().parents[2]
 PASTE = "run `make deps`, or by hand in dvc.yaml, under deps of"

@@ -13,7 +13,8 @@ from scans.intensity import IntensityRule, Window
 from scans.organs import OrganMap
 from training.data.prepared import Catalogue, Split, VolumeRecord, create_array
 from training.data.pseudo_labels import KeptSlice, write_refined
-from training.params import Augmentation, Sampling, Schedule, TrainStudent, TrainTeacher
+from training.params import TrainStudent, TrainTeacher
+from training.recipe import Augmentation, Sampling, Schedule
 
 ORGANS = OrganMap.from_mapping({1: "left_eye", 2: "right_eye", 3: "heart"})
 WINDOW = Window(100.0, 1100.0)

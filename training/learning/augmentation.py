@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import affine_transform
 
-from training.params import Augmentation
+from training.recipe import Augmentation
 
 
 @dataclass(frozen=True)

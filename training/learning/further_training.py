@@ -27,8 +27,8 @@ from training.learning.networks import SegmentationNetwork, build_unet
 from training.learning.processes import Processes
 from training.learning.resume import RESUME_DIR, ResumeFile, fingerprint
 from training.learning.sampling import Batch, PatchBatches, Pool, in_proportion, labelled_pool, refined_pool
-from training.params import Schedule, Supervised
 from training.profiles import to_dict
+from training.recipe import Schedule, Supervised
 
 PSEUDO_LABEL_CACHE_SHARE = 0.25
 """Of `cache_megabytes`; a grey value takes two or four bytes, a pseudo-label one."""

@@ -19,8 +19,8 @@ from torch.utils.data import DataLoader, Dataset
 
 from training.learning.processes import Processes
 from training.learning.resume import Interval, ResumeFile
-from training.params import Schedule
 from training.progress import track
+from training.recipe import Schedule
 
 SAVE_SECONDS = 60.0
 """Between two saves of the resume state, some 170 MB for a ResNet-18 U-Net."""

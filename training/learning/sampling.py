@@ -22,7 +22,7 @@ from training.data.prepared import SliceReader, VolumeRecord, shard_slices
 from training.data.pseudo_labels import KeptSlice
 from training.learning.augmentation import Pose, change_grey_values, draw_linear
 from training.learning.randomness import patch_generator
-from training.params import Augmentation, Sampling
+from training.recipe import Augmentation, Sampling
 
 
 class Batch(NamedTuple):

@@ -17,8 +17,8 @@ from training.learning.networks import Architecture, SegmentationNetwork, build_
 from training.learning.processes import Processes
 from training.learning.resume import RESUME_DIR, ResumeFile, fingerprint
 from training.learning.sampling import Batch, PatchBatches, labelled_pool
-from training.params import Supervised
 from training.profiles import to_dict
+from training.recipe import Supervised
 
 
 @dataclass(frozen=True)

@@ -17,9 +17,9 @@ from scans.organs import OrganMap
 from training.data.prepared import SliceReader
 from training.learning.augmentation import Pose, change_grey_values, draw_linear
 from training.learning.randomness import patch_generator
-from training.params import Augmentation
 from training.quality.classifier_input import classifier_input
 from training.quality.examples import Example, MaskReader
+from training.recipe import Augmentation
 
 Shown = tuple[NDArray[np.float32], NDArray[np.float32]]
 """Slice (S, S) in 0..1 and masks (organs, S, S): the share of each pixel that the organ covers."""

@@ -15,7 +15,8 @@ from training.learning.further_training import FurtherTraining, train_further
 from training.learning.loop import Epoch
 from training.learning.processes import Processes
 from training.learning.run_training import run_training, trained
-from training.params import Params, Supervised
+from training.params import Params
+from training.recipe import Supervised
 from training.run_stage import Report
 
 EPOCHS = Path("plots/train_control.csv")

@@ -17,7 +17,8 @@ from training.learning.further_training import FurtherTraining, TeacherTerm, tra
 from training.learning.loop import Epoch
 from training.learning.processes import Processes
 from training.learning.run_training import run_training, trained
-from training.params import Params, Schedule, TrainStudent
+from training.params import Params, TrainStudent
+from training.recipe import Schedule
 from training.run_stage import Report
 
 EPOCHS = Path("plots/train_student.csv")

@@ -20,7 +20,7 @@ from training.learning.checkpoints import write_atomically
 from training.learning.loop import Epoch, Plan, train
 from training.learning.processes import Processes
 from training.learning.resume import ResumeFile
-from training.params import Schedule
+from training.recipe import Schedule
 
 
 class Pair(NamedTuple):

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from scans.organs import OrganMap
 from training.learning.augmentation import Pose, change_grey_values, draw_linear
-from training.params import Augmentation
+from training.recipe import Augmentation
 
 NONE = Augmentation(
     mirror_y=0.0, mirror_x=0.0, rotation_degrees=0.0, scale=0.0, contrast=0.0, brightness=0.0, noise=0.0

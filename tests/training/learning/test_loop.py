@@ -18,7 +18,7 @@ from torch import nn
 
 from training.learning.loop import Epoch, last_metrics, learning_rate, steps_per_epoch, train, write_epochs
 from training.learning.processes import Processes
-from training.params import Schedule
+from training.recipe import Schedule
 
 CONSTANT = Schedule(epochs=2, steps_per_epoch=0, batch_size=8, learning_rate=0.25, one_cycle=False)
 

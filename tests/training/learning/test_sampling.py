@@ -13,7 +13,7 @@ from tests.training.tiny_volumes import ORGANS, WINDOW, fish, tiny_data_set, wri
 from training.data.prepared import Catalogue, SliceReader
 from training.data.pseudo_labels import KeptSlice, read_refined
 from training.learning.sampling import Batch, PatchBatches, in_proportion, labelled_pool, refined_pool
-from training.params import Augmentation, Sampling
+from training.recipe import Augmentation, Sampling
 
 NONE = Augmentation(
     mirror_y=0.0, mirror_x=0.0, rotation_degrees=0.0, scale=0.0, contrast=0.0, brightness=0.0, noise=0.0

@@ -19,11 +19,12 @@ from training.data.prepared import Catalogue, SliceReader, VolumeRecord
 from training.data.pseudo_labels import PseudoLabelWriter
 from training.learning.networks import Architecture
 from training.learning.processes import Processes
-from training.params import Augmentation, LabelQuality, Sampling, Schedule
+from training.params import LabelQuality
 from training.quality.corruption import DAMAGES, corrupted, drop, resize, shift, swap
 from training.quality.cross_fitting import MaskJudge, folds_of
 from training.quality.examples import Candidate, Example, MaskReader, drawn_evenly, read_examples, write_examples
 from training.quality.reviews import Review, ReviewsError, read_reviews
+from training.recipe import Augmentation, Sampling, Schedule
 from training.stages.label_quality import CrossFitting, reviewed, summary
 
 SECTION = LabelQuality(

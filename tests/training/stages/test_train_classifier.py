@@ -19,12 +19,13 @@ from training.data.prepared import SliceReader
 from training.evaluation.figures import read_columns
 from training.learning.checkpoints import QUALITY_CLASSIFIER, load_classifier, read_details
 from training.learning.processes import Processes
-from training.params import Augmentation, Schedule, TrainClassifier
+from training.params import TrainClassifier
 from training.quality.batches import QualityBatches, ResizedExamples, augmented
 from training.quality.classifier_input import area_weights, classifier_input, scorer
 from training.quality.cross_validation import cross_validation
 from training.quality.examples import Candidate, Example, MaskReader, write_examples
 from training.quality.roc import RocCurve, at_threshold
+from training.recipe import Augmentation, Schedule
 from training.stages.train_classifier import (
     ROC,
     Learning,

@@ -20,7 +20,8 @@ from training.learning.losses import distillation
 from training.learning.networks import Architecture, build_unet
 from training.learning.processes import Processes
 from training.learning.resume import RESUME_DIR, Interval
-from training.params import Schedule, TrainStudent
+from training.params import TrainStudent
+from training.recipe import Schedule
 from training.stages.train_student import EPOCHS, train_student
 
 pytestmark = pytest.mark.slow
