@@ -80,7 +80,17 @@ def create_app(settings: Settings) -> FastAPI:
     _guard(app, settings, telemetry, tracing)
     problems.install(app, *raised_by(settings))
     document.install(app, bare=infer.described.routes)
+    _build_routes(app)
     return app
+
+
+def _build_routes(app: FastAPI) -> None:
+    """FastAPI builds the routes of a router when the first request is matched against them: neither shall that one
+    wait for it, nor two at once in threads of one process.
+    """
+    nowhere = {"type": "http", "method": "GET", "path": "/-", "root_path": "", "headers": []}
+    for route in app.routes:
+        route.matches(nowhere)
 
 
 def _guard(app: FastAPI, settings: Settings, telemetry: Telemetry, tracing: Tracing) -> None:

@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from fastapi import FastAPI
+from fastapi import FastAPI, routing
 from fastapi.routing import iter_route_contexts
+from fastapi.testclient import TestClient
 from openapi_spec_validator import validate
 
 from serving.api import problems
@@ -53,6 +54,19 @@ def test_it_holds_every_call(app: FastAPI, document: dict[str, Any]) -> None:
     described = {(method, path) for method, path, _ in calls(document)}
     assert ("post", "/v2/models/{name}/infer") in described
     assert described == answered
+
+
+def test_no_request_waits_until_its_route_is_built(monkeypatch: pytest.MonkeyPatch) -> None:
+    """FastAPI builds what a route depends on late; here that is over when the application is made, for all of them."""
+    app = create_app(read_settings({}, model="m"))
+
+    def built(**_: object) -> None:
+        raise AssertionError("a route was built for a request")
+
+    monkeypatch.setattr(routing, "get_dependant", built)
+    http = TestClient(app)
+    assert http.get("/health/live").status_code == 200
+    assert http.get("/v1/scans").status_code == 503  # nothing is opened yet
 
 
 def test_titles_are_words_and_names_are_unique(document: dict[str, Any]) -> None:
