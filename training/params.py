@@ -132,6 +132,9 @@ class Refine:
     """Least probability of being good, 0..1."""
     keep_empty: bool
     """Keep the slices where the Teacher sees no organ, which the classifier does not judge; true as in the paper."""
+    components: bool
+    """Leave out the components of an organ that are small beside its largest; how small, label_quality chooses for each
+    organ where it cross-fits. False as in the paper."""
 
 
 @dataclass(frozen=True)
@@ -150,6 +153,8 @@ class TrainStudent(Supervised):
     """tau, which softens both sides of the distillation term (eq. 3)."""
     labelled_share: Share
     """Share of the patches that come from labelled volumes; 0: in proportion to the number of slices."""
+    balanced_experiments: bool
+    """Every experiment gives as many of the pseudo-labelled patches; false: every kept slice, as in the paper."""
 
     @property
     def supervised(self) -> Supervised:

@@ -32,6 +32,9 @@ class Sampling:
     """Side of a patch in pixels."""
     organ_share: Share
     """Share of the patches that are centred on an organ, drawn evenly among organs; the rest fall anywhere."""
+    fewest_pixels: Count
+    """Pixels of the organ that a slice needs for a patch to be centred on it there; an organ that has them nowhere does
+    without. 0: any."""
     cache_megabytes: Count
     """Decoded slices kept in memory, per process."""
 

@@ -52,9 +52,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--data-seed", type=int, help="seed of the data of every run (default: each seed's own data)")
     parser.add_argument("--profile", default="demo", help="profile of params.yaml (default: demo)")
     parser.add_argument("--raw", type=Path, default=PHANTOMS, help="folder of raw volumes (default: the phantoms')")
+    parser.add_argument("--jobs", type=int, default=1, help="seeds and budgets under way at once (default: 1)")
     try:
         effort = effort_of(parser, arguments, least={"budgets": [2], "seeds": [1], "rows": ["all"]})
-        measure(_protocol(effort), effort)
+        measure(_protocol(effort), effort, jobs=effort.options.jobs)
     except clone.BenchmarkError as error:
         raise SystemExit(f"tables: {error}") from None
 
@@ -73,12 +74,12 @@ def _protocol(effort: Effort) -> Protocol:
     )
 
 
-def measure(protocol: Protocol, effort: Effort) -> None:
+def measure(protocol: Protocol, effort: Effort, *, jobs: int = 1) -> None:
     """Measures what is missing and leaves all files. Raises BenchmarkError if a run fails; cells before it are kept."""
     console, decided = Console(), decided_by(protocol)
     known = read_cells(effort.folder / f"{protocol.name}.json", decided=decided)
     kept = {cell.place: cell for cell in known}
-    for number, cell in enumerate(measured(protocol, known), start=1):
+    for number, cell in enumerate(measured(protocol, known, jobs=jobs), start=1):
         kept[cell.place] = cell
         path = write_cells(
             list(kept.values()), protocol, decided=decided, write=effort.write, about={"table": protocol.table}

@@ -7,8 +7,11 @@ import hashlib
 import json
 import subprocess
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any
 
 from benchmarks import clone, results
@@ -77,11 +80,33 @@ def decided_by(protocol: Protocol) -> str:
     return hashlib.sha256(said.encode()).hexdigest()
 
 
-def measured(protocol: Protocol, known: Sequence[Cell]) -> Iterator[Cell]:
-    """Every cell in turn: those of `known` as they are, the others once they were measured. Raises BenchmarkError."""
+def measured(protocol: Protocol, known: Sequence[Cell], *, jobs: int = 1) -> Iterator[Cell]:
+    """Every cell: those of `known` as they are, the others as they come. Raises BenchmarkError.
+
+    `jobs` seeds and budgets are under way at once, the rows of one after the other: they have most stages in common.
+    """
     found = {cell.place: cell for cell in known}
-    for place in protocol.places:
-        yield found[place] if place in found else _cell(protocol, *place)
+    yield from (found[place] for place in protocol.places if place in found)
+    missing = groupby((place for place in protocol.places if place not in found), key=lambda place: place[:2])
+    done: SimpleQueue[Cell | Exception] = SimpleQueue()
+    left = [list(places) for _, places in missing]
+    with ThreadPoolExecutor(jobs) as pool:
+        for places in left:
+            pool.submit(_measure, protocol, places, done)
+        for _ in range(sum(len(places) for places in left)):
+            cell = done.get()
+            if isinstance(cell, Exception):
+                pool.shutdown(cancel_futures=True)
+                raise cell
+            yield cell
+
+
+def _measure(protocol: Protocol, places: Sequence[tuple[int, int, str]], done: SimpleQueue[Cell | Exception]) -> None:
+    try:
+        for place in places:
+            done.put(_cell(protocol, *place))
+    except Exception as error:  # raised where it is waited for
+        done.put(error)
 
 
 def read_cells(path: Path, *, decided: str) -> tuple[Cell, ...]:

@@ -102,6 +102,17 @@ def test_a_table_goes_on_where_it_ended(
     assert len(json.loads((tmp_path / "table-1-demo.json").read_text(encoding="utf-8"))["rows"]) == 2
 
 
+def test_cells_that_are_measured_at_once_are_those_measured_in_turn(asked: list[clone.Variant], tmp_path: Path) -> None:
+    """Two seeds and two budgets in three threads: every cell once, the rows of one seed and budget in their order."""
+    tables.measure(_protocol(budgets=(2, 3)), _effort(tmp_path), jobs=3)
+    content = json.loads((tmp_path / "table-1-demo.json").read_text(encoding="utf-8"))
+    places = [(row["seed"], row["budget"], row["row"]) for row in content["rows"]]
+    assert sorted(places) == sorted(_protocol(budgets=(2, 3)).places)
+    assert len(asked) == 8
+    for seed, budget in ((1, 2), (1, 3), (2, 2), (2, 3)):
+        assert [place[2] for place in places if place[:2] == (seed, budget)] == ["control", "all"]
+
+
 def test_a_budget_that_there_are_no_volumes_for_is_an_error(asked: list[clone.Variant], tmp_path: Path) -> None:
     """A row of seven volumes that learnt from four would be a lie."""
     with pytest.raises(clone.BenchmarkError, match="a budget of 7 volumes; there are 4 to learn from"):

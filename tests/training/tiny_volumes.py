@@ -82,7 +82,7 @@ def tiny_data_set(root: Path, *, labelled: int = 2, unlabelled: int = 1) -> Cata
 STILL = Augmentation(
     mirror_y=0.0, mirror_x=0.0, rotation_degrees=0.0, scale=0.0, contrast=0.0, brightness=0.0, noise=0.0
 )
-SAMPLING = Sampling(crop=32, organ_share=0.8, cache_megabytes=8)
+SAMPLING = Sampling(crop=32, organ_share=0.8, fewest_pixels=0, cache_megabytes=8)
 
 TEACHER_SECTION = TrainTeacher(
     encoder="resnet18",
@@ -102,6 +102,7 @@ STUDENT_SECTION = TrainStudent(
     alpha=0.1,
     temperature=4.0,
     labelled_share=0.5,
+    balanced_experiments=False,
     dice_weight=0.0,
     workers=0,
     schedule=Schedule(epochs=1, steps_per_epoch=2, batch_size=4, learning_rate=0.001, one_cycle=False),

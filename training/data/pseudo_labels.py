@@ -108,13 +108,27 @@ class KeptSlice:
     """That the pseudo-label is good, 0..1, as the Quality Classifier sees it; 1 where it did not judge."""
 
 
-def write_refined(folder: Path, kept: Iterable[KeptSlice], *, volumes: Mapping[str, Mapping[str, Any]]) -> None:
-    """Writes refined.json: the kept slices, and counts per volume. Readers never see half of it."""
+def write_refined(
+    folder: Path, kept: Iterable[KeptSlice], *, volumes: Mapping[str, Mapping[str, Any]], changed: bool = False
+) -> None:
+    """Writes refined.json: the kept slices, and counts per volume. Readers never see half of it.
+
+    `changed`: their labels stand in `folder` too, one group per volume as in the store of pseudo-labels.
+    """
     rows = [[slice_.volume_id, slice_.slice_index, round(slice_.probability, 6)] for slice_ in kept]
     folder.mkdir(parents=True, exist_ok=True)
     beside = folder / f"{REFINED_FILE}.part"
-    beside.write_text(json.dumps({"kept": rows, "volumes": volumes}, indent=1) + "\n", encoding="utf-8")
+    beside.write_text(
+        json.dumps({"changed": changed, "kept": rows, "volumes": volumes}, indent=1) + "\n", encoding="utf-8"
+    )
     beside.replace(folder / REFINED_FILE)
+
+
+def refined_labels_dir(folder: Path = REFINED_DIR, *, pseudo_labels_dir: Path = PSEUDO_LABELS_DIR) -> Path:
+    """Where the labels of the kept slices stand: in `folder` where refine changed them. Raises StageFileError."""
+    path = folder / REFINED_FILE
+    with stage_file(path):
+        return folder if read_json(path)["changed"] else pseudo_labels_dir
 
 
 def read_refined(folder: Path = REFINED_DIR) -> tuple[KeptSlice, ...]:

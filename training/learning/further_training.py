@@ -18,15 +18,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from training.data.prepared import PREPARED_DIR, Catalogue, SliceReader
-from training.data.pseudo_labels import PSEUDO_LABELS_DIR, KeptSlice
+from training.data.prepared import PREPARED_DIR, Catalogue, SliceReader, VolumeRecord
+from training.data.pseudo_labels import KeptSlice, refined_labels_dir
 from training.learning.checkpoints import TEACHER, load_architecture, load_network, save_checkpoint
 from training.learning.loop import Epoch, Objective, Plan, last_metrics, steps_per_epoch, train, write_epochs
 from training.learning.losses import distillation, student_loss, supervised_loss
 from training.learning.networks import SegmentationNetwork, build_unet
 from training.learning.processes import Processes
 from training.learning.resume import RESUME_DIR, ResumeFile, fingerprint
-from training.learning.sampling import Batch, PatchBatches, Pool, in_proportion, labelled_pool, refined_pool
+from training.learning.sampling import Batch, PatchBatches, Pool, labelled_pool, refined_pool, shares_of
 from training.profiles import to_dict
 from training.recipe import Schedule, Supervised
 
@@ -60,6 +60,8 @@ class FurtherTraining:
     """Pseudo-labelled slices to learn from, beside those of the labelled training volumes."""
     labelled_share: float = 0.0
     """Share of the patches that come from labelled volumes where `kept` holds any; 0: in proportion to the slices."""
+    balanced_experiments: bool = False
+    """The other patches come from every experiment as often; False: from every slice of `kept`."""
     teacher_term: TeacherTerm | None = None
     """None: no distillation."""
     first_schedule: Schedule | None = None
@@ -135,18 +137,35 @@ class FurtherTraining:
         catalogue, megabytes = self.catalogue, self.recipe.sampling.cache_megabytes
         share = PSEUDO_LABEL_CACHE_SHARE if self.kept else 0.0
         images = SliceReader(PREPARED_DIR, cache_megabytes=int(megabytes * (1 - share)))
-        labelled = labelled_pool(catalogue.split("train"), catalogue.organs, reader=images)
+        fewest = self.recipe.sampling.fewest_pixels
+        labelled = labelled_pool(catalogue.split("train"), catalogue.organs, reader=images, fewest_pixels=fewest)
         if not self.kept:
             return (labelled,)
-        labels = SliceReader(PSEUDO_LABELS_DIR, cache_megabytes=int(megabytes * share))
-        unlabelled = catalogue.split("unlabelled")
-        return (labelled, refined_pool(unlabelled, self.kept, catalogue.organs, images=images, labels=labels))
+        labels = SliceReader(refined_labels_dir(), cache_megabytes=int(megabytes * share))
+        return (
+            labelled,
+            *(
+                refined_pool(volumes, kept, catalogue.organs, images=images, labels=labels, fewest_pixels=fewest)
+                for volumes, kept in self._groups()
+            ),
+        )
+
+    def _groups(self) -> Iterator[tuple[tuple[VolumeRecord, ...], tuple[KeptSlice, ...]]]:
+        """The unlabelled volumes and their kept slices: all together, or each experiment by itself."""
+        volumes = self.catalogue.split("unlabelled")
+        if not self.balanced_experiments:
+            yield volumes, self.kept
+            return
+        for experiment in sorted({volume.experiment for volume in volumes}):
+            own = tuple(volume for volume in volumes if volume.experiment == experiment)
+            kept = tuple(slice_ for slice_ in self.kept if slice_.volume_id in {volume.id for volume in own})
+            if kept:
+                yield own, kept
 
     def _batches(self, pools: tuple[Pool, ...], plan: Plan, ranks: Processes) -> PatchBatches:
-        shares = (self.labelled_share, 1 - self.labelled_share) if len(pools) > 1 and self.labelled_share else None
         return PatchBatches(
             pools=pools,
-            shares=shares or in_proportion(pools),
+            shares=shares_of(pools, labelled_share=self.labelled_share),
             organs=self.catalogue.organs,
             sampling=self.recipe.sampling,
             augmentation=self.recipe.augmentation,

@@ -6,7 +6,7 @@ whatever the number of training processes that share them; so training can go on
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -52,20 +52,25 @@ class Pool:
         return len(self.slice_index)
 
 
-def labelled_pool(volumes: tuple[VolumeRecord, ...], organs: OrganMap, *, reader: SliceReader) -> Pool:
+def labelled_pool(
+    volumes: tuple[VolumeRecord, ...], organs: OrganMap, *, reader: SliceReader, fewest_pixels: int = 0
+) -> Pool:
     """Every slice of labelled volumes of which at least a pixel is labelled, be it as background.
+
+    An organ is held by the slices that have `fewest_pixels` of it.
 
     Raises StageError where there are no volumes.
     """
     if not volumes:
         raise StageError("there is no labelled volume to learn from; the prepared data set needs one for training")
-    held = [reader.slice_voxels(volume.id) > 0 for volume in volumes]
-    labelled = [np.flatnonzero(slices.any(axis=1)).astype(np.int32) for slices in held]
+    voxels_in = [reader.slice_voxels(volume.id) for volume in volumes]
+    labelled = [np.flatnonzero(slices.any(axis=1)).astype(np.int32) for slices in voxels_in]
+    voxels = np.concatenate([slices[i] for slices, i in zip(voxels_in, labelled, strict=True)])
     return Pool(
         volumes=volumes,
         volume_of=np.repeat(np.arange(len(volumes), dtype=np.int32), [len(indices) for indices in labelled]),
         slice_index=np.concatenate(labelled),
-        holding=_holding(np.concatenate([slices[i] for slices, i in zip(held, labelled, strict=True)]), organs),
+        holding=_holding(voxels, organs, fewest_pixels),
         images=reader,
         labels=reader,
     )
@@ -78,8 +83,11 @@ def refined_pool(
     *,
     images: SliceReader,
     labels: SliceReader,
+    fewest_pixels: int = 0,
 ) -> Pool:
     """The pseudo-labelled slices that were kept; each volume's labels are read once, to see which organs are where.
+
+    An organ is held by the slices that have `fewest_pixels` of it.
 
     `images` reads the prepared volumes, `labels` the store of pseudo-labels, which has the same layout. Raises
     ValueError where a kept slice is of none of the volumes.
@@ -91,28 +99,30 @@ def refined_pool(
     ordered = sorted(kept, key=lambda slice_: (position[slice_.volume_id], slice_.slice_index))
     slice_index = np.array([slice_.slice_index for slice_ in ordered], dtype=np.int32)
     volume_of = np.array([position[slice_.volume_id] for slice_ in ordered], dtype=np.int32)
-    held = [
-        _organs_in(labels, volume, slice_index[volume_of == number], organs) for number, volume in enumerate(volumes)
+    voxels = [
+        _voxels_in(labels, volume, slice_index[volume_of == number], organs) for number, volume in enumerate(volumes)
     ]
-    return Pool(volumes, volume_of, slice_index, _holding(np.concatenate(held), organs), images, labels)
+    holding = _holding(np.concatenate(voxels), organs, fewest_pixels)
+    return Pool(volumes, volume_of, slice_index, holding, images, labels)
 
 
-def _holding(held: NDArray[np.bool_], organs: OrganMap) -> tuple[NDArray[np.int32], ...]:
+def _holding(voxels: NDArray[np.integer], organs: OrganMap, fewest_pixels: int) -> tuple[NDArray[np.int32], ...]:
+    held = voxels >= max(fewest_pixels, 1)
     return tuple(np.flatnonzero(held[:, organ.index]).astype(np.int32) for organ in organs.organs)
 
 
-def _organs_in(
+def _voxels_in(
     reader: SliceReader, volume: VolumeRecord, slices: NDArray[np.int32], organs: OrganMap
-) -> NDArray[np.bool_]:
-    """Bool (slices, classes): which of them each of the slices of one volume holds; read shard by shard."""
-    held = np.zeros((len(slices), organs.classes), dtype=np.bool_)
+) -> NDArray[np.int64]:
+    """int64 (slices, classes): voxels of each class in each of the slices of one volume; read shard by shard."""
+    voxels = np.zeros((len(slices), organs.classes), dtype=np.int64)
     depth = shard_slices(volume.shape, np.dtype(np.uint8))
     for shard in np.unique(slices // depth):
         slab = reader.label_volume(volume).slab(shard * depth, (shard + 1) * depth)
         for row in np.flatnonzero(slices // depth == shard):
             counts = np.bincount(slab[slices[row] % depth].ravel(), minlength=organs.classes)
-            held[row] = counts[: organs.classes] > 0
-    return held
+            voxels[row] = counts[: organs.classes]
+    return voxels
 
 
 @dataclass(frozen=True)
@@ -189,7 +199,13 @@ class PatchBatches(Dataset[Batch]):
             yield min(0, room), max(0, room)
 
 
-def in_proportion(pools: Iterable[Pool]) -> tuple[float, ...]:
-    """Shares that let every slice of all pools come as often as any other."""
-    sizes = [len(pool) for pool in pools]
-    return tuple(size / sum(sizes) for size in sizes)
+def shares_of(pools: Sequence[Pool], *, labelled_share: float) -> tuple[float, ...]:
+    """Shares of the patches: the first pool's, which is that of labelled slices, and the others', each as much.
+
+    `labelled_share` is ignored where there is no other pool. 0: the first has its part of all the slices.
+    """
+    labelled, *others = (len(pool) for pool in pools)
+    if not others:
+        return (1.0,)
+    first = labelled_share or labelled / (labelled + sum(others))
+    return (first, *((1 - first) / len(others) for _ in others))

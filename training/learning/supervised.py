@@ -63,7 +63,9 @@ class Teaching:
         recipe = self.recipe
         reader = SliceReader(self.prepared_dir, cache_megabytes=recipe.sampling.cache_megabytes)
         batches = PatchBatches(
-            pools=(labelled_pool(self.volumes, self.organs, reader=reader),),
+            pools=(
+                labelled_pool(self.volumes, self.organs, reader=reader, fewest_pixels=recipe.sampling.fewest_pixels),
+            ),
             shares=(1.0,),
             organs=self.organs,
             sampling=recipe.sampling,

@@ -7,6 +7,7 @@ Teacher that learnt from the others, and each slice is good or bad by its IoU. V
 Every fold's Teacher begins with new weights. Were they the Teacher's, or those of a network that learnt from its
 pseudo-labels, they would have seen the labels that they are scored against, and nearly all masks would be good. It is
 trained as the Teacher is, unless the section says otherwise, so that its masks are like those that they stand for.
+By the same masks it is chosen, for each organ, how small a component may be that refine leaves in the pseudo-labels.
 
 A verdict in reviews.csv is on the pseudo-label that the person saw: when the Teacher is trained anew its masks are
 others, and slices that it now segments differently should be judged again.
@@ -25,8 +26,9 @@ from typing import Any
 
 import numpy as np
 
+from scans.volume import ArrayVoxels
 from training.command import StageError, run_command
-from training.data.prepared import PREPARED_DIR, Catalogue, SliceReader, VolumeRecord
+from training.data.prepared import PREPARED_DIR, Catalogue, SliceReader, VolumeRecord, shard_slices
 from training.data.pseudo_labels import PSEUDO_LABELS_DIR, PseudoLabelReader
 from training.learning.checkpoints import TEACHER, load_architecture
 from training.learning.loop import Epoch
@@ -36,6 +38,7 @@ from training.learning.run_training import run_training
 from training.learning.supervised import Teaching
 from training.params import LabelQuality, Params
 from training.progress import track
+from training.quality.components import ComponentRule, Components, chosen_rule, read_rule, write_rule
 from training.quality.cross_fitting import Fold, MaskJudge, folds_of
 from training.quality.examples import EXAMPLES_DIR, Candidate, Example, drawn_evenly, write_examples
 from training.quality.reviews import REVIEWS_FILE, Review, read_reviews
@@ -63,7 +66,7 @@ def _label(params: Params, ranks: Processes, report: Callable[[Epoch], None]) ->
     else:
         fitting = CrossFitting(params.label_quality, catalogue, load_architecture(TEACHER), params.seed, ranks)
         examples = fitting.write(EXAMPLES_DIR, report=lambda fold, epoch: report(_named(fold, epoch)))
-    metrics = summary(examples)
+    metrics = {**summary(examples), "components": read_rule(EXAMPLES_DIR)}
     return Report(metrics, {name: metrics[name] for name in ("examples", "good", "bad")}, files=(METRICS,))
 
 
@@ -107,6 +110,8 @@ class CrossFitting:
         volumes = self.catalogue.split("train")
         with tempfile.TemporaryDirectory(prefix=".predictions", dir=folder) as predictions:
             drawn = self._predicted(volumes, folder=Path(predictions), report=report)
+            if drawn:
+                write_rule(folder, self._component_rule(volumes, folder=Path(predictions)))
             damaged = round(self.section.corrupted_share * len(drawn)) if len(volumes) > 1 else self.section.slices
             examples = write_examples(folder, [*drawn, *self._judge().damaged(volumes, damaged, seed=self.seed)])
         if not examples:
@@ -143,9 +148,26 @@ class CrossFitting:
         for record in track(predicted, description=f"Score fold {number}", total=len(predicted), unit="volume"):
             yield from self._judge().predicted(network, record, folder=folder)
 
+    def _component_rule(self, volumes: tuple[VolumeRecord, ...], *, folder: Path) -> ComponentRule:
+        """Chosen on the predictions of the folds' Teachers."""
+        reader, store, organs = self._reader(), PseudoLabelReader(folder), self.catalogue.organs
+        found = [
+            Components.of(
+                ArrayVoxels(store.array(record.id)),
+                classes=organs.classes,
+                slab_slices=shard_slices(record.shape, np.dtype(np.uint8)),
+                truth=reader.label_volume(record).voxels,
+            )
+            for record in track(volumes, description="Components", total=len(volumes), unit="volume")
+        ]
+        truths = [reader.slice_voxels(record.id).sum(axis=0) for record in volumes]
+        return chosen_rule(list(zip(found, truths, strict=True)), organs)
+
     def _judge(self) -> MaskJudge:
-        reader = SliceReader(self.prepared_dir, cache_megabytes=CACHE_MEGABYTES)
-        return MaskJudge(reader, self.catalogue.organs.classes, self.section.good_iou)
+        return MaskJudge(self._reader(), self.catalogue.organs.classes, self.section.good_iou)
+
+    def _reader(self) -> SliceReader:
+        return SliceReader(self.prepared_dir, cache_megabytes=CACHE_MEGABYTES)
 
     def _teaching(self, fold: Fold, number: int) -> Teaching:
         return Teaching(

@@ -5,12 +5,16 @@ tells a slice beside the fish from a fish that the Teacher missed, as it does mo
 trained on. Whether they are kept is `refine.keep_empty`, with the classifier or without; what background looks like,
 the Student learns from the labelled volumes too.
 
+With `refine.components` the small components of organs are left out first, by the rule that label_quality chose: what
+is judged, and what the Student learns, are the labels without them.
+
 Where the truth of volumes without labels is known, as that of synthetic fish is, what was kept is compared with it.
 """
 
 from __future__ import annotations
 
 import logging
+import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,15 +23,18 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
+from scans.organs import OrganMap
 from scans.volume import ArrayVoxels, Voxels
 from training.command import run_command
-from training.data.prepared import PREPARED_DIR, Catalogue, SliceReader, VolumeRecord
+from training.data.prepared import PREPARED_DIR, Catalogue, SliceReader, VolumeRecord, shard_slices
 from training.data.pseudo_labels import (
     PSEUDO_LABELS_DIR,
     REFINED_DIR,
     KeptSlice,
     PseudoLabelReader,
+    PseudoLabelWriter,
     read_refined,
+    refined_labels_dir,
     write_refined,
 )
 from training.data.truth import read_truth
@@ -35,6 +42,8 @@ from training.learning.checkpoints import QUALITY_CLASSIFIER, load_classifier, l
 from training.params import Params, Refine
 from training.progress import track
 from training.quality.classifier_input import Scorer, scorer
+from training.quality.components import ComponentRule, Components, read_rule
+from training.quality.examples import EXAMPLES_DIR
 from training.quality.truth_scores import Figures, by_experiment, flat, table, truth_scores
 from training.run_stage import Report, run_stage
 from training.tracking.runs import StageRun
@@ -53,6 +62,7 @@ def _refine(params: Params, _run: StageRun) -> Report:
     counts = refine(
         _scorer() if params.refine.quality_classifier else None,
         params.refine,
+        rule=_component_rule() if params.refine.components else {},
         prepared_dir=PREPARED_DIR,
         pseudo_labels_dir=PSEUDO_LABELS_DIR,
         output_dir=REFINED_DIR,
@@ -71,6 +81,13 @@ def _refine(params: Params, _run: StageRun) -> Report:
         return Report(metrics, figures | experiments)
     Console().print(table(truth))
     return Report(metrics | {"against_truth": truth}, figures | experiments | flat(truth))
+
+
+def _component_rule() -> ComponentRule:
+    rule = read_rule(EXAMPLES_DIR)
+    if not rule:
+        LOG.warning("refine.components is on, but nothing was cross-fitted to choose a rule on: all components stay.")
+    return rule
 
 
 def _scorer() -> Scorer:
@@ -92,15 +109,27 @@ class VolumeCounts:
 
 
 def refine(
-    score: Scorer | None, section: Refine, *, prepared_dir: Path, pseudo_labels_dir: Path, output_dir: Path
+    score: Scorer | None,
+    section: Refine,
+    *,
+    rule: ComponentRule,
+    prepared_dir: Path,
+    pseudo_labels_dir: Path,
+    output_dir: Path,
 ) -> dict[str, VolumeCounts]:
     """Writes refined.json: slices with at least `section.threshold` of being good; returns the counts of each volume.
 
-    `score` None keeps every slice that holds an organ. Those without one are kept where `section.keep_empty`. That
-    nothing is kept is a loud warning, no error: a Student can still be trained, on labelled slices alone.
+    `score` None keeps every slice that holds an organ. Those without one are kept where `section.keep_empty`. Where
+    `rule` leaves out components, the labels without them stand in `output_dir`. That nothing is kept is a loud warning,
+    no error: a Student can still be trained, on labelled slices alone.
     """
-    records = Catalogue.read(prepared_dir).split("unlabelled")
-    images, store = SliceReader(prepared_dir, cache_megabytes=0), PseudoLabelReader(pseudo_labels_dir)
+    shutil.rmtree(output_dir, ignore_errors=True)
+    catalogue = Catalogue.read(prepared_dir)
+    records = catalogue.split("unlabelled")
+    if changed := any(rule.values()):
+        _leave_out(records, catalogue.organs, rule, pseudo_labels_dir=pseudo_labels_dir, output_dir=output_dir)
+    images = SliceReader(prepared_dir, cache_megabytes=0)
+    store = PseudoLabelReader(output_dir if changed else pseudo_labels_dir)
     kept: list[KeptSlice] = []
     counts: dict[str, VolumeCounts] = {}
     for record in track(records, description="Refine", total=len(records), unit="volume"):
@@ -109,10 +138,30 @@ def refine(
             record, images=images.volume(record).voxels, labels=labels, score=score, section=section
         )
         kept += own
-    write_refined(output_dir, kept, volumes={name: asdict(of_volume) for name, of_volume in counts.items()})
+    volumes = {name: asdict(of_volume) for name, of_volume in counts.items()}
+    write_refined(output_dir, kept, volumes=volumes, changed=changed)
     if records and not kept:
         _warn_that_nothing_is_kept(len(records), section)
     return counts
+
+
+def _leave_out(
+    records: Sequence[VolumeRecord],
+    organs: OrganMap,
+    rule: ComponentRule,
+    *,
+    pseudo_labels_dir: Path,
+    output_dir: Path,
+) -> None:
+    """Writes the pseudo-labels without the components that the rule does not keep."""
+    store = PseudoLabelReader(pseudo_labels_dir)
+    for record in track(records, description="Components", total=len(records), unit="volume"):
+        slab_slices = shard_slices(record.shape, np.dtype(np.uint8))
+        labels = ArrayVoxels(store.array(record.id))
+        found = Components.of(labels, classes=organs.classes, slab_slices=slab_slices)
+        with PseudoLabelWriter(output_dir, record.id, record.shape) as writer:
+            for box, slab in found.without(organs, rule):
+                writer.write(box, slab)
 
 
 def _refined(
@@ -151,12 +200,13 @@ def _warn_that_nothing_is_kept(volumes: int, section: Refine) -> None:
 def against_truth(
     *, good_iou: float, classifier: bool, prepared_dir: Path, pseudo_labels_dir: Path, refined_dir: Path
 ) -> dict[str, Figures]:
-    """Figures, per experiment and of all, of the pseudo-labels whose truth is known; none where no volume's is.
+    """Figures, per experiment and of all, of the labels that refine leaves, where the truth is known; else none.
 
     What is kept stands in refined.json by then: the truth has no say in it.
     """
     catalogue = Catalogue.read(prepared_dir)
-    store, kept = PseudoLabelReader(pseudo_labels_dir), read_refined(refined_dir)
+    labels_dir = refined_labels_dir(refined_dir, pseudo_labels_dir=pseudo_labels_dir)
+    store, kept = PseudoLabelReader(labels_dir), read_refined(refined_dir)
     scores = [
         truth_scores(
             record,

@@ -59,6 +59,7 @@ def train_student(
         seed=seed,
         kept=_kept(section),
         labelled_share=section.labelled_share,
+        balanced_experiments=section.balanced_experiments,
         teacher_term=TeacherTerm(section.alpha, section.temperature) if section.distillation else None,
         first_schedule=None if section.teacher_checkpoint else teacher_schedule,
     )

@@ -12,7 +12,7 @@ from scans.organs import NOT_LABELLED
 from tests.training.tiny_volumes import ORGANS, WINDOW, fish, tiny_data_set, write_catalogue, write_volume
 from training.data.prepared import Catalogue, SliceReader
 from training.data.pseudo_labels import KeptSlice, read_refined
-from training.learning.sampling import Batch, PatchBatches, in_proportion, labelled_pool, refined_pool
+from training.learning.sampling import Batch, PatchBatches, labelled_pool, refined_pool, shares_of
 from training.recipe import Augmentation, Sampling
 
 NONE = Augmentation(
@@ -211,9 +211,39 @@ def test_pools_in_proportion_show_every_slice_as_often(tmp_path: Path) -> None:
     kept = read_refined(tmp_path / "data" / "refined")
     labels = SliceReader(tmp_path / "data" / "pseudo_labels", cache_megabytes=1)
     refined = refined_pool(catalogue.split("unlabelled"), kept, ORGANS, images=batches.pools[0].images, labels=labels)
-    assert in_proportion((batches.pools[0], refined)) == pytest.approx((2 / 3, 1 / 3))
+    assert shares_of((batches.pools[0], refined), labelled_share=0.0) == pytest.approx((2 / 3, 1 / 3))
     assert replace(batches, pools=(batches.pools[0], refined), shares=(0.5, 0.5)).slices == 18
     assert replace(batches, pools=(batches.pools[0], refined), shares=(1.0, 0.0)).slices == 12
+
+
+def test_experiments_give_as_much_however_many_slices_they_have(tmp_path: Path) -> None:
+    """Half of the patches are of labelled slices; of the others each of two pools has half, one of them of one slice."""
+    catalogue = tiny_data_set(tmp_path, unlabelled=2)
+    batches = batches_of(tmp_path)
+    labels = SliceReader(tmp_path / "data" / "pseudo_labels", cache_megabytes=1)
+    many, one = (
+        refined_pool(catalogue.split("unlabelled"), kept, ORGANS, images=batches.pools[0].images, labels=labels)
+        for kept in (read_refined(tmp_path / "data" / "refined")[:5], (KeptSlice("unlabelled_1", 5, 0.9),))
+    )
+    assert shares_of((batches.pools[0], many, one), labelled_share=0.5) == pytest.approx((0.5, 0.25, 0.25))
+    assert shares_of((batches.pools[0],), labelled_share=0.5) == (1.0,)
+
+
+def test_patches_are_centred_where_enough_of_the_organ_is_seen(tmp_path: Path) -> None:
+    """The eyes have 48 pixels in a slice and the heart 100: with 49 wanted no slice is centred on an eye."""
+    catalogue = tiny_data_set(tmp_path)
+    reader = SliceReader(tmp_path / "data" / "prepared", cache_megabytes=1)
+    labels = SliceReader(tmp_path / "data" / "pseudo_labels", cache_megabytes=1)
+    kept = read_refined(tmp_path / "data" / "refined")
+    volumes = catalogue.split("unlabelled")
+
+    def holding(fewest_pixels: int) -> list[list[int]]:
+        train = labelled_pool(catalogue.split("train"), ORGANS, reader=reader, fewest_pixels=fewest_pixels)
+        refined = refined_pool(volumes, kept, ORGANS, images=reader, labels=labels, fewest_pixels=fewest_pixels)
+        return [[len(rows) for rows in pool.holding] for pool in (train, refined)]
+
+    assert holding(0) == holding(48) == [[6, 6, 6], [3, 3, 3]]
+    assert holding(49) == holding(100) == [[0, 0, 6], [0, 0, 3]]
 
 
 def test_a_kept_slice_of_an_unknown_volume_is_refused_by_name(tmp_path: Path) -> None:

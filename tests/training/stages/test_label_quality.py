@@ -20,6 +20,7 @@ from training.data.pseudo_labels import PseudoLabelWriter
 from training.learning.networks import Architecture
 from training.learning.processes import Processes
 from training.params import LabelQuality
+from training.quality.components import read_rule
 from training.quality.corruption import DAMAGES, corrupted, drop, resize, shift, swap
 from training.quality.cross_fitting import MaskJudge, folds_of
 from training.quality.examples import Candidate, Example, MaskReader, drawn_evenly, read_examples, write_examples
@@ -236,11 +237,13 @@ def test_cross_fitted_examples_carry_the_iou_of_their_masks(tmp_path: Path, monk
         assert example.iou == slice_iou(mask, truth, classes=ORGANS.classes)
         assert example.good == (example.iou is not None and example.iou >= 0.5)
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        "components.json",
         "examples.json",
         "train_0.zarr",
         "train_1.zarr",
     ]
     assert not list((tmp_path / ".resume").iterdir())
+    assert set(read_rule(tmp_path / "out")) == set(ORGANS.names)
 
 
 def test_one_labelled_volume_falls_back_to_damaged_labels(

@@ -12,13 +12,20 @@ from numpy.typing import NDArray
 from scans.geometry import Box
 from scans.intensity import Window
 from tests.training.tiny_volumes import write_catalogue, write_volume
-from training.data.pseudo_labels import KeptSlice, PseudoLabelWriter, read_refined
+from training.data.pseudo_labels import (
+    KeptSlice,
+    PseudoLabelReader,
+    PseudoLabelWriter,
+    read_refined,
+    refined_labels_dir,
+)
 from training.data.truth import write_truth
 from training.params import Refine
+from training.quality.components import ComponentRule
 from training.quality.truth_scores import Figures, flat
 from training.stages.refine import BATCH_SLICES, VolumeCounts, against_truth, refine, summary
 
-SECTION = Refine(quality_classifier=True, threshold=0.5, keep_empty=False)
+SECTION = Refine(quality_classifier=True, threshold=0.5, keep_empty=False, components=False)
 
 
 def by_grey_value(slices: NDArray[Any], masks: NDArray[np.uint8], window: Window) -> NDArray[np.float32]:
@@ -39,10 +46,13 @@ def data(tmp_path: Path, grey: list[int], holds: list[bool]) -> None:
         writer.write(Box.of_shape(record.shape), labels)
 
 
-def run(tmp_path: Path, section: Refine, *, classifier: bool = True) -> dict[str, VolumeCounts]:
+def run(
+    tmp_path: Path, section: Refine, *, classifier: bool = True, rule: ComponentRule | None = None
+) -> dict[str, VolumeCounts]:
     return refine(
         by_grey_value if classifier else None,
         section,
+        rule=rule or {},
         prepared_dir=tmp_path / "prepared",
         pseudo_labels_dir=tmp_path / "pseudo",
         output_dir=tmp_path / "refined",
@@ -85,6 +95,28 @@ def test_the_classifier_and_empty_slices_are_switched_apart(
     counts = run(tmp_path, section, classifier=classifier)
     assert read_refined(tmp_path / "refined") == tuple(KeptSlice("fish", index, good) for index, good in kept)
     assert counts == {"fish": VolumeCounts("", slices=4, empty=2, kept=len(kept))}
+
+
+def test_components_are_left_out_before_anything_is_judged(tmp_path: Path) -> None:
+    """A right eye through two slices, and a pixel of another two slices on: with the rule the last slice is empty.
+
+    The labels that the Student learns are then those without the pixel; without a rule they are the Teacher's.
+    """
+    data(tmp_path, grey=[850] * 4, holds=[True, True, False, True])
+    assert run(tmp_path, SECTION)["fish"] == VolumeCounts("", slices=4, empty=1, kept=3)
+    assert refined_labels_dir(tmp_path / "refined", pseudo_labels_dir=tmp_path / "pseudo") == tmp_path / "pseudo"
+    assert run(tmp_path, SECTION, rule={"right_eye": 1.0})["fish"] == VolumeCounts("", slices=4, empty=2, kept=2)
+    assert [slice_.slice_index for slice_ in read_refined(tmp_path / "refined")] == [0, 1]
+    labels = PseudoLabelReader(refined_labels_dir(tmp_path / "refined", pseudo_labels_dir=tmp_path / "pseudo"))
+    assert [bool(labels.labels("fish", index).any()) for index in range(4)] == [True, True, False, False]
+
+
+def test_a_rule_that_leaves_nothing_out_copies_nothing(tmp_path: Path) -> None:
+    """And what an earlier rule left behind is gone."""
+    data(tmp_path, grey=[850], holds=[True])
+    run(tmp_path, SECTION, rule={"right_eye": 0.3})
+    run(tmp_path, SECTION, rule={"right_eye": 0.0})
+    assert [path.name for path in (tmp_path / "refined").iterdir()] == ["refined.json"]
 
 
 def test_nothing_kept_is_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -8,12 +8,14 @@ from dataclasses import replace
 from itertools import product
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
+from scans.geometry import Box
 from tests.training.tiny_volumes import STUDENT_SECTION, TEACHER_SECTION, tiny_data_set
 from training.data.prepared import Catalogue
-from training.data.pseudo_labels import REFINED_DIR, read_refined, write_refined
+from training.data.pseudo_labels import REFINED_DIR, PseudoLabelWriter, read_refined, write_refined
 from training.learning.checkpoints import STUDENT, TEACHER, CheckpointError, load_network, read_details, save_checkpoint
 from training.learning.loop import Epoch
 from training.learning.losses import distillation
@@ -132,6 +134,16 @@ def test_pseudo_labels_change_what_is_learnt(root: Path) -> None:
     with_them = load_network(STUDENT)
     trained(replace(STUDENT_SECTION, pseudo_labels=False))
     assert not same_parameters(load_network(STUDENT), with_them)
+
+
+def test_what_refine_changed_is_what_is_learnt(root: Path) -> None:
+    """The same kept slices with other labels in data/refined: another loss."""
+    before = trained(without_learning(STUDENT_SECTION))
+    kept, record = read_refined(), Catalogue.read().split("unlabelled")[0]
+    with PseudoLabelWriter(REFINED_DIR, record.id, record.shape) as writer:
+        writer.write(Box.of_shape(record.shape), np.full(record.shape, 3, dtype=np.uint8))
+    write_refined(REFINED_DIR, kept, volumes={}, changed=True)
+    assert trained(without_learning(STUDENT_SECTION))["cross_entropy"] != before["cross_entropy"]
 
 
 def test_without_a_teacher_the_stage_says_which_file_is_missing(root: Path) -> None:
