@@ -30,6 +30,8 @@ class Phantoms:
     """Fish without labels, from the three beam times in turn."""
     validation: Count
     """Held-out fish with labels, from the three beam times in turn."""
+    label_every: Number
+    """Of the fish to train on, the labels of one slice in so many are known, the middle one of these; 1: of all."""
     depth: Side
     height: Side
     width: Side

@@ -15,6 +15,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from scans.formats import FormatError
 from scans.grids import of_shear
 from scans.intensity import IntensityRule
@@ -94,7 +97,7 @@ def _organs_of_phantoms(section: Prepare) -> OrganMap:
         fish = f"the synthetic fish has {', '.join(drawn)}, and {way_out}"
         raise StageError(f"{section.raw_dir / 'organs.yaml'} names {', '.join(organs.names)}; {fish}")
     _check_budget(section, labelled=section.phantoms.labelled)
-    return organs
+    return replace(organs, not_labelled=organs.not_labelled or section.phantoms.label_every > 1)
 
 
 def _check_budget(section: Prepare, *, labelled: int) -> None:
@@ -120,11 +123,12 @@ def _phantoms(wanted: Phantoms, *, seed: int, organs: OrganMap, out: Path) -> li
             seed=seed, fish=index, beamtime=beamtime, shape=(wanted.depth, wanted.height, wanted.width)
         )
         volume_id = f"{split}_{number:03d}"
+        labels = phantom.labels if split == "validation" else _every(wanted.label_every, phantom.labels)
         stored = store_volume(
             out,
             volume_id=volume_id,
             image=Volume.from_array(phantom.image, phantom.spacing),
-            labels=None if split == "unlabelled" else Volume.from_array(phantom.labels, phantom.spacing),
+            labels=None if split == "unlabelled" else Volume.from_array(labels, phantom.spacing),
             organs=organs,
         )
         if split == "unlabelled":
@@ -132,6 +136,12 @@ def _phantoms(wanted: Phantoms, *, seed: int, organs: OrganMap, out: Path) -> li
         source = f"phantom: seed {seed}, fish {index}, beam time {beamtime}"
         volumes.append(Prepared(volume_id, phantom.experiment, source, split, stored))
     return volumes
+
+
+def _every(number: int, labels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Labels of a whole fish as somebody leaves them who looked at one slice in `number`."""
+    known = np.arange(len(labels)) % number == number // 2
+    return np.where(known[:, np.newaxis, np.newaxis], labels, np.uint8(NOT_LABELLED))
 
 
 def _raw_volumes(raw: RawData, *, share: float, seed: int, out: Path) -> list[Prepared]:

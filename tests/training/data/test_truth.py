@@ -17,7 +17,7 @@ from training.stages.prepare import prepare
 def test_the_truth_of_unlabelled_fish_is_kept_beside_them(tmp_path: Path) -> None:
     """It is what the fish was drawn as; labelled fish have labels alone, and no hash of the data tells of it."""
     demo = load_params(REPOSITORY / "params.yaml")
-    fish = Phantoms(labelled=1, unlabelled=2, validation=1, depth=16, height=24, width=24)
+    fish = Phantoms(labelled=1, unlabelled=2, validation=1, label_every=1, depth=16, height=24, width=24)
     section = replace(demo.prepare, raw_dir=REPOSITORY / "data/phantom", phantoms=fish)
     catalogue = prepare(replace(demo, prepare=section), tmp_path)
     number = FIRST_FISH["unlabelled"] + 1

@@ -22,8 +22,8 @@ from training.stages.prepare import prepare
 
 FRAME = Frame.from_lps(Spacing(z=2.0, y=1.0, x=1.0), origin=(1.0, 2.0, 3.0))
 SHAPE = (4, 5, 6)
-NO_FISH = Phantoms(labelled=0, unlabelled=0, validation=0, depth=1, height=1, width=1)
-FISH = Phantoms(labelled=3, unlabelled=4, validation=3, depth=16, height=24, width=24)
+NO_FISH = Phantoms(labelled=0, unlabelled=0, validation=0, label_every=1, depth=1, height=1, width=1)
+FISH = Phantoms(labelled=3, unlabelled=4, validation=3, label_every=1, depth=16, height=24, width=24)
 
 
 def params(raw_dir: Path, *, phantoms: Phantoms = NO_FISH, seed: int = 1, **changes: object) -> Params:

@@ -1,13 +1,14 @@
 """Stage prepare reads labels of which people made a part: 255 is where nobody has looked, if organs.yaml says so."""
 
 import logging
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from scans.intensity import Window
-from tests.training.stages.test_prepare import grey, labels, params, put
+from tests.training.stages.test_prepare import FISH, REPOSITORY, grey, labels, params, put
 from training.data.prepared import SliceReader
 from training.data.raw import RawDataError
 from training.stages.prepare import prepare
@@ -71,3 +72,12 @@ def test_labels_in_which_nobody_has_found_an_organ_are_refused(raw_dir: Path, tm
     put(raw_dir / "labelled/labels/a.nii.gz", np.full((4, 5, 6), 255, dtype=np.uint8))
     with pytest.raises(RawDataError, match=r"a\.nii\.gz holds no organ: every voxel is 0 or 255, not_labelled"):
         prepare(params(raw_dir), tmp_path / "out")
+
+
+def test_of_synthetic_fish_one_slice_in_so_many_may_be_labelled(tmp_path: Path) -> None:
+    """One in five of 16: slices 2, 7 and 12 of the fish to train on; those to validate on are labelled throughout."""
+    fish = replace(FISH, labelled=1, unlabelled=0, validation=1, label_every=5)
+    prepare(params(REPOSITORY / "data/phantom", phantoms=fish), tmp_path / "out")
+    reader = SliceReader(tmp_path / "out", cache_megabytes=1)
+    assert np.flatnonzero(reader.slice_voxels("train_000").any(axis=1)).tolist() == [2, 7, 12]
+    assert reader.slice_voxels("validation_000").any(axis=1).all()
