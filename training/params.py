@@ -8,7 +8,7 @@ import dataclasses
 import typing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from scans.precision import Precision
 from training.profiles import handed_on, parse, read_profile, spread
@@ -18,6 +18,9 @@ from training.recipe import Supervised, Training
 PARAMS_FILE = Path("params.yaml")
 RESOLVED_FILE = Path("params.resolved.yaml")
 """The values in force, which DVC compares; stage resolve writes it."""
+
+Mirror = Literal["none", "y", "x"]
+"""The axis along which a slice is reflected."""
 
 
 @dataclass(frozen=True)
@@ -96,6 +99,8 @@ class PseudoLabel:
 
     batch_size: Batch
     """Slices in a forward pass."""
+    mirror: Mirror
+    """The Teacher is shown the slice's mirror image too, reflected along this axis; none as in the paper."""
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,9 @@ class Schedule:
     """Adam's; the peak where `one_cycle`."""
     one_cycle: bool
     """Warm up and anneal over the whole training (Smith 2018); false: constant, as in the paper."""
+    averaging: Annotated[float, Range(0, 1, open_above=True)]
+    """What is kept are weights averaged over the steps, those of a step with this decay (exponential moving average);
+    0: the last ones, as in the paper."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +59,14 @@ class Augmentation:
     """Greatest shift of normalised grey values."""
     noise: Share
     """Greatest standard deviation of added noise, in normalised grey values."""
+    class_contrast: Share
+    """Greatest change of contrast and brightness of each class by itself, as a share (Su et al. 2023, SLAug)."""
+    gamma: Annotated[float, Range(0, 9)]
+    """Greatest exponent of normalised grey values less 1; the least is its inverse."""
+    blur: Annotated[float, Range(0, 100)]
+    """Greatest standard deviation, in pixels, of a Gaussian blur, which every other patch has."""
+    low_resolution: Annotated[float, Range(0, 15)]
+    """Greatest factor less 1 by which a patch is made coarser, as every other one is."""
 
 
 @dataclass(frozen=True)

@@ -80,7 +80,17 @@ def tiny_data_set(root: Path, *, labelled: int = 2, unlabelled: int = 1) -> Cata
 
 
 STILL = Augmentation(
-    mirror_y=0.0, mirror_x=0.0, rotation_degrees=0.0, scale=0.0, contrast=0.0, brightness=0.0, noise=0.0
+    mirror_y=0.0,
+    mirror_x=0.0,
+    rotation_degrees=0.0,
+    scale=0.0,
+    contrast=0.0,
+    brightness=0.0,
+    noise=0.0,
+    class_contrast=0.0,
+    gamma=0.0,
+    blur=0.0,
+    low_resolution=0.0,
 )
 SAMPLING = Sampling(crop=32, organ_share=0.8, fewest_pixels=0, cache_megabytes=8)
 
@@ -89,7 +99,7 @@ TEACHER_SECTION = TrainTeacher(
     encoder_depth=3,
     dice_weight=1.0,
     workers=0,
-    schedule=Schedule(epochs=2, steps_per_epoch=30, batch_size=8, learning_rate=0.005, one_cycle=True),
+    schedule=Schedule(epochs=2, steps_per_epoch=30, batch_size=8, learning_rate=0.005, one_cycle=True, averaging=0.0),
     sampling=SAMPLING,
     augmentation=STILL,
 )
@@ -105,7 +115,7 @@ STUDENT_SECTION = TrainStudent(
     balanced_experiments=False,
     dice_weight=0.0,
     workers=0,
-    schedule=Schedule(epochs=1, steps_per_epoch=2, batch_size=4, learning_rate=0.001, one_cycle=False),
+    schedule=Schedule(epochs=1, steps_per_epoch=2, batch_size=4, learning_rate=0.001, one_cycle=False, averaging=0.0),
     sampling=SAMPLING,
     augmentation=STILL,
 )

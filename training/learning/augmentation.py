@@ -7,9 +7,12 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import affine_transform
+from scipy.ndimage import affine_transform, gaussian_filter, zoom
 
 from training.recipe import Augmentation
+
+BLURRED_SHARE = 0.5
+"""Of the patches that are blurred, and of those that are made coarser."""
 
 
 @dataclass(frozen=True)
@@ -66,9 +69,16 @@ def draw_linear(augmentation: Augmentation, rng: np.random.Generator) -> NDArray
 
 
 def change_grey_values(
-    patch: NDArray[np.float32], augmentation: Augmentation, rng: np.random.Generator
+    patch: NDArray[np.float32], labels: NDArray[np.uint8] | None, augmentation: Augmentation, rng: np.random.Generator
 ) -> NDArray[np.float32]:
-    """Normalised grey values (any shape) with other contrast, brightness and noise, still 0..1."""
+    """Normalised grey values (Y, X) as other fish, optics and detectors would give them, still 0..1.
+
+    `labels` are the classes of the patch, of that shape; without them (a mask that may be wrong would be seen in the
+    grey values) no class changes by itself. What is switched off draws nothing.
+    """
+    if labels is not None and augmentation.class_contrast:
+        patch = _of_other_tissue(patch, labels, augmentation, rng)
+    patch = _blurred(patch, augmentation, rng)
     contrast = np.float32(1 + rng.uniform(-1, 1) * augmentation.contrast)
     brightness = np.float32(rng.uniform(-1, 1) * augmentation.brightness)
     deviation = np.float32(rng.uniform(0, 1) * augmentation.noise)
@@ -77,4 +87,30 @@ def change_grey_values(
     if deviation:
         changed += deviation * rng.standard_normal(patch.shape, dtype=np.float32)
     normalised: NDArray[np.float32] = np.clip(changed, 0, 1)
+    if augmentation.gamma:
+        normalised **= np.float32((1 + augmentation.gamma) ** rng.uniform(-1, 1))
     return normalised
+
+
+def _of_other_tissue(
+    patch: NDArray[np.float32], labels: NDArray[np.uint8], augmentation: Augmentation, rng: np.random.Generator
+) -> NDArray[np.float32]:
+    """Every class, what nobody has looked at among them, is darker or brighter, and of more or less contrast."""
+    changed = patch.copy()
+    for class_ in np.unique(labels):
+        here = labels == class_
+        contrast, brightness = rng.uniform(-1, 1, size=2).astype(np.float32) * np.float32(augmentation.class_contrast)
+        mean = patch[here].mean()
+        changed[here] = (patch[here] - mean) * (1 + contrast) + mean * (1 + brightness)
+    return changed
+
+
+def _blurred(patch: NDArray[np.float32], augmentation: Augmentation, rng: np.random.Generator) -> NDArray[np.float32]:
+    if augmentation.blur and rng.random() < BLURRED_SHARE:
+        patch = gaussian_filter(patch, rng.uniform(0, augmentation.blur))
+    if augmentation.low_resolution and rng.random() < BLURRED_SHARE:
+        factor = 1 + rng.uniform(0, augmentation.low_resolution)
+        coarse = [max(1, round(side / factor)) for side in patch.shape]
+        small = zoom(patch, [c / side for c, side in zip(coarse, patch.shape, strict=True)], order=1)
+        patch = zoom(small, [side / c for c, side in zip(small.shape, patch.shape, strict=True)], order=1)
+    return patch

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader, Dataset
 
+from training.learning.averaging import WeightAverage
 from training.learning.processes import Processes
 from training.learning.resume import Interval, ResumeFile
 from training.progress import track
@@ -75,13 +76,15 @@ def train(
     """Trains the network in place and yields each epoch when it is over; the epochs of a resumed training come first.
 
     `batches[step]` is the batch of a step: a NamedTuple of tensors whose first axis is the batch. The weights depend on
-    the network's first weights and on the batches alone, not on where the training was interrupted. The network is left
-    on its device, in training mode. The caller removes `plan.resume` when it has written what it wanted.
+    the network's first weights and on the batches alone, not on where the training was interrupted. When all epochs are
+    over the network has its last weights, or their average where the schedule says so. It is left on its device, in
+    training mode. The caller removes `plan.resume` when it has written what it wanted.
     """
     device = processes.device
     network.to(device).to(memory_format=torch.channels_last).train()
     optimiser = torch.optim.Adam(network.parameters(), lr=plan.schedule.learning_rate, fused=True)
-    epochs, step, sums = _restore(plan.resume, network, optimiser)
+    average = WeightAverage(network, decay=plan.schedule.averaging) if plan.schedule.averaging else None
+    epochs, step, sums = _restore(plan.resume, network, optimiser, average)
     yield from epochs
     model = DistributedDataParallel(network) if processes.world_size > 1 else network
     save_due = Interval(plan.save_seconds)
@@ -93,13 +96,17 @@ def train(
             losses = _step(model, objective, on_device(batch, device), optimiser=optimiser)
             sums = _added(sums, losses, processes)
             step += 1
+            if average is not None:
+                average.add(network, step=step)
             if processes.first and (save_due.is_over() or step == plan.steps):
-                plan.resume.save(_state(network, optimiser, epochs, step=step, sums=sums))
+                plan.resume.save(_state(network, optimiser, average, epochs, step=step, sums=sums))
         epochs.append(_epoch(number, sums, plan=plan))
         sums = {}
         if processes.first:
             log.info("%s: epoch %d of %d, %s", plan.name, number, plan.schedule.epochs, _described(epochs[-1]))
         yield epochs[-1]
+    if average is not None:
+        network.load_state_dict(average.state())
 
 
 def learning_rate(schedule: Schedule, *, step: int, steps: int) -> float:
@@ -201,6 +208,7 @@ def _described(epoch: Epoch) -> str:
 def _state(
     network: nn.Module,
     optimiser: torch.optim.Optimizer,
+    average: WeightAverage | None,
     epochs: Sequence[Epoch],
     *,
     step: int,
@@ -209,6 +217,7 @@ def _state(
     return {
         "network": network.state_dict(),
         "optimiser": optimiser.state_dict(),
+        "average": {} if average is None else dict(average.state()),
         "epochs": [asdict(epoch) for epoch in epochs],
         "step": step,
         "sums": dict(sums),
@@ -216,7 +225,7 @@ def _state(
 
 
 def _restore(
-    resume: ResumeFile, network: nn.Module, optimiser: torch.optim.Optimizer
+    resume: ResumeFile, network: nn.Module, optimiser: torch.optim.Optimizer, average: WeightAverage | None
 ) -> tuple[list[Epoch], int, dict[str, Tensor]]:
     """The epochs that are over, the steps done, and the sums of the epoch under way."""
     state = resume.load()
@@ -224,6 +233,8 @@ def _restore(
         return [], 0, {}
     network.load_state_dict(state["network"])
     optimiser.load_state_dict(state["optimiser"])
+    if average is not None:
+        average.restore(state["average"])
     device = next(network.parameters()).device
     log.info("%s: going on after step %d", resume.path.stem, state["step"])
     sums = {name: total.to(device) for name, total in state["sums"].items()}

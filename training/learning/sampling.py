@@ -168,7 +168,8 @@ class PatchBatches(Dataset[Batch]):
         start = self._anywhere(slice_.shape, rng) if organ is None else self._around(labels == organ, rng)
         pose = Pose(self.sampling.crop, start, draw_linear(self.augmentation, rng))
         image = volume.window.normalise(pose.image(slice_, fill=volume.window.lower))
-        return change_grey_values(image, self.augmentation, rng), pose.labels(labels, mirrored=self.organs.mirrored)
+        shown = pose.labels(labels, mirrored=self.organs.mirrored)
+        return change_grey_values(image, shown, self.augmentation, rng), shown
 
     def _organ(self, pool: Pool, rng: np.random.Generator) -> int | None:
         """An organ, drawn evenly among those that the pool holds; None where the patch may fall anywhere."""

@@ -111,4 +111,4 @@ def augmented(shown: Shown, augmentation: Augmentation, *, organs: OrganMap, rng
     turned = np.stack([pose.image(mask, fill=0.0) for mask in masks])
     if pose.reflected:
         turned = turned[organs.mirrored[1:].astype(np.intp) - 1]
-    return change_grey_values(pose.image(image, fill=0.0), augmentation, rng), turned
+    return change_grey_values(pose.image(image, fill=0.0), None, augmentation, rng), turned

@@ -20,6 +20,7 @@ from training.command import run_command
 from training.data.prepared import PREPARED_DIR, Catalogue, SliceReader, VolumeRecord, shard_slices
 from training.data.pseudo_labels import PSEUDO_LABELS_DIR, PseudoLabelReader, PseudoLabelWriter
 from training.learning.checkpoints import TEACHER, load_network
+from training.learning.ensemble import Ensemble
 from training.learning.prediction import predictor
 from training.params import Params
 from training.progress import track
@@ -33,8 +34,9 @@ def main() -> None:
 
 
 def _pseudo_label(params: Params, _run: StageRun) -> Report:
+    teacher = load_network(TEACHER)
     confidence = pseudo_label(
-        load_network(TEACHER),
+        Ensemble([teacher], Catalogue.read().organs, mirror=params.pseudo_label.mirror),
         prepared_dir=PREPARED_DIR,
         output_dir=PSEUDO_LABELS_DIR,
         batch_size=params.pseudo_label.batch_size,

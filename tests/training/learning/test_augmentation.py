@@ -1,17 +1,16 @@
 """Poses of patches, worked out on small slices, and changes of grey values."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from scans.organs import OrganMap
+from tests.training.tiny_volumes import STILL
 from training.learning.augmentation import Pose, change_grey_values, draw_linear
-from training.recipe import Augmentation
 
-NONE = Augmentation(
-    mirror_y=0.0, mirror_x=0.0, rotation_degrees=0.0, scale=0.0, contrast=0.0, brightness=0.0, noise=0.0
-)
 SLICE = np.arange(16, dtype=np.uint16).reshape(4, 4)
 LABELS = np.array([[1, 0, 0, 2], [1, 0, 0, 2], [3, 3, 3, 3], [0, 0, 0, 0]], dtype=np.uint8)
 SWAP = OrganMap.from_mapping({1: "left_eye", 2: "right_eye", 3: "heart"}).mirrored
@@ -89,9 +88,7 @@ def test_a_turned_patch_shows_what_is_around_it_in_the_slice() -> None:
 @given(seed=st.integers(0, 2**32), mirror=st.sampled_from([0.0, 1.0]))
 def test_drawn_poses_stay_within_their_limits(seed: int, mirror: float) -> None:
     """The determinant is 1 / size^2 within the limits, positive for none and for two reflections; the angle is too."""
-    limits = Augmentation(
-        mirror_y=mirror, mirror_x=mirror, rotation_degrees=10, scale=0.2, contrast=0, brightness=0, noise=0
-    )
+    limits = replace(STILL, mirror_y=mirror, mirror_x=mirror, rotation_degrees=10, scale=0.2)
     linear = draw_linear(limits, np.random.default_rng(seed))
     size = np.linalg.det(linear) ** -0.5
     angle = np.rad2deg(np.arctan2(linear[1, 0], linear[0, 0]))
@@ -102,7 +99,7 @@ def test_drawn_poses_stay_within_their_limits(seed: int, mirror: float) -> None:
 def test_half_of_the_patches_are_mirror_images_when_each_axis_is_mirrored_half_of_the_time() -> None:
     """1/2 * 1/2 + 1/2 * 1/2 of 400 draws, give or take."""
     rng = np.random.default_rng(1)
-    half = Augmentation(mirror_y=0.5, mirror_x=0.5, rotation_degrees=0, scale=0, contrast=0, brightness=0, noise=0)
+    half = replace(STILL, mirror_y=0.5, mirror_x=0.5)
     mirrored = sum(Pose(4, (0, 0), draw_linear(half, rng)).reflected for _ in range(400))
     assert 160 <= mirrored <= 240
 
@@ -111,16 +108,71 @@ def test_grey_values_are_left_alone_when_everything_is_switched_off() -> None:
     """A pose without changes and grey values without changes are those of the slice."""
     patch = np.linspace(0, 1, 16, dtype=np.float32).reshape(4, 4)
     rng = np.random.default_rng(0)
-    assert np.allclose(change_grey_values(patch, NONE, rng), patch, atol=1e-6)
-    assert np.array_equal(draw_linear(NONE, rng), np.eye(2))
+    assert np.allclose(change_grey_values(patch, np.zeros((4, 4), dtype=np.uint8), STILL, rng), patch, atol=1e-6)
+    assert np.array_equal(draw_linear(STILL, rng), np.eye(2))
 
 
 @given(seed=st.integers(0, 2**32))
 def test_changed_grey_values_stay_normalised(seed: int) -> None:
     """Whatever is drawn, the network sees float32 values from 0 to 1, as it will when it serves."""
-    strong = Augmentation(mirror_y=0, mirror_x=0, rotation_degrees=0, scale=0, contrast=0.9, brightness=0.9, noise=0.9)
+    strong = replace(
+        STILL, contrast=0.9, brightness=0.9, noise=0.9, class_contrast=0.9, gamma=4.0, blur=3.0, low_resolution=15.0
+    )
     rng = np.random.default_rng(seed)
-    changed = change_grey_values(rng.random((8, 8), dtype=np.float32), strong, rng)
+    patch, labels = rng.random((8, 8), dtype=np.float32), rng.integers(0, 3, (8, 8)).astype(np.uint8)
+    changed = change_grey_values(patch, labels, strong, rng)
+    assert changed.shape == (8, 8)
     assert changed.dtype == np.float32
     assert changed.min() >= 0
     assert changed.max() <= 1
+
+
+PATCH = np.linspace(0.2, 0.6, 16, dtype=np.float32).reshape(4, 4)
+CLASSES = np.array([[0, 0, 1, 1]] * 4, dtype=np.uint8)
+
+
+def changed(seed: int, **augmentation: float) -> np.ndarray:
+    return change_grey_values(PATCH, CLASSES, replace(STILL, **augmentation), np.random.default_rng(seed))
+
+
+@given(seed=st.integers(0, 2**32))
+def test_a_class_gets_a_contrast_and_a_brightness_of_its_own(seed: int) -> None:
+    """Within a class the differences are those of before times one factor, within limits; the classes' differ."""
+    patch = changed(seed, class_contrast=0.3)
+    factors = [np.ptp(patch[class_ == CLASSES]) / np.ptp(PATCH[class_ == CLASSES]) for class_ in (0, 1)]
+    assert all(0.7 <= factor <= 1.3 for factor in factors)
+    assert factors[0] != factors[1]
+    for class_, factor in enumerate(factors):
+        old, new = PATCH[class_ == CLASSES], patch[class_ == CLASSES]
+        assert np.allclose(new - new.mean(), factor * (old - old.mean()), atol=1e-5)
+        assert 0.7 <= new.mean() / old.mean() <= 1.3
+
+
+@given(seed=st.integers(0, 2**32))
+def test_gamma_is_one_exponent_for_the_patch(seed: int) -> None:
+    """Between 1 / 1.5 and 1.5: what was in order stays so."""
+    exponents = np.log(changed(seed, gamma=0.5)) / np.log(PATCH)
+    assert np.allclose(exponents, exponents[0, 0], atol=1e-4)
+    assert 1 / 1.501 <= exponents[0, 0] <= 1.501
+
+
+@pytest.mark.parametrize("way", ["blur", "low_resolution"])
+def test_half_of_the_patches_lose_detail_and_keep_their_size(way: str) -> None:
+    """A chequered patch is as it was in about half of 200 draws, and else no less flat, most often by much."""
+    board = np.indices((16, 16)).sum(axis=0).astype(np.float32) % 2
+    strong, labels = replace(STILL, **{way: 3.0}), np.zeros((16, 16), dtype=np.uint8)
+    patches = [change_grey_values(board, labels, strong, np.random.default_rng(seed)) for seed in range(200)]
+    assert {patch.shape for patch in patches} == {(16, 16)}
+    changed = [patch for patch in patches if not np.allclose(patch, board, atol=1e-6)]
+    assert 60 <= len(changed) <= 130
+    assert all(patch.std() <= board.std() + 1e-6 for patch in changed)
+    assert np.median([patch.std() for patch in changed]) < 0.3
+
+
+def test_what_is_switched_off_draws_nothing() -> None:
+    """Results of before come out again: contrast, brightness and noise are drawn as if the others were not there."""
+    rng, beside = np.random.default_rng(3), np.random.default_rng(3)
+    change_grey_values(PATCH, CLASSES, replace(STILL, noise=0.1), rng)
+    beside.uniform(-1, 1), beside.uniform(-1, 1), beside.uniform(0, 1)
+    beside.standard_normal(PATCH.shape, dtype=np.float32)
+    assert rng.random() == beside.random()

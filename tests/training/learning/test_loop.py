@@ -20,7 +20,7 @@ from training.learning.loop import Epoch, last_metrics, learning_rate, steps_per
 from training.learning.processes import Processes
 from training.recipe import Schedule
 
-CONSTANT = Schedule(epochs=2, steps_per_epoch=0, batch_size=8, learning_rate=0.25, one_cycle=False)
+CONSTANT = Schedule(epochs=2, steps_per_epoch=0, batch_size=8, learning_rate=0.25, one_cycle=False, averaging=0.0)
 
 
 def same_weights(a: nn.Module, b: nn.Module) -> bool:
@@ -135,7 +135,7 @@ def test_nothing_but_a_line_an_epoch_is_said_where_there_is_no_terminal(
 
 def test_one_cycle_warms_up_to_the_peak_and_anneals() -> None:
     """Of 101 steps the first 30 % warm up from 1/25; half-way up a cosine is the mean of both ends."""
-    cycle = replace(CONSTANT, one_cycle=True)
+    cycle = replace(CONSTANT, one_cycle=True, averaging=0.0)
     rates = [learning_rate(cycle, step=step, steps=100) for step in range(100)]
     assert rates[0] == pytest.approx(0.25 / 25)
     assert rates[15] == pytest.approx(0.25 * (1 + 1 / 25) / 2)

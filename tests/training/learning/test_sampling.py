@@ -9,16 +9,15 @@ import pytest
 import torch
 
 from scans.organs import NOT_LABELLED
-from tests.training.tiny_volumes import ORGANS, WINDOW, fish, tiny_data_set, write_catalogue, write_volume
+from tests.training.tiny_volumes import ORGANS, STILL, WINDOW, fish, tiny_data_set, write_catalogue, write_volume
 from training.data.prepared import Catalogue, SliceReader
 from training.data.pseudo_labels import KeptSlice, read_refined
 from training.learning.sampling import Batch, PatchBatches, labelled_pool, refined_pool, shares_of
-from training.recipe import Augmentation, Sampling
+from training.recipe import Sampling
 
-NONE = Augmentation(
-    mirror_y=0.0, mirror_x=0.0, rotation_degrees=0.0, scale=0.0, contrast=0.0, brightness=0.0, noise=0.0
+ALL = replace(
+    STILL, mirror_y=0.5, mirror_x=0.5, rotation_degrees=20, scale=0.2, contrast=0.2, brightness=0.1, noise=0.05
 )
-ALL = Augmentation(mirror_y=0.5, mirror_x=0.5, rotation_degrees=20, scale=0.2, contrast=0.2, brightness=0.1, noise=0.05)
 
 
 def batches_of(root: Path, *, crop: int = 16, organ_share: float = 0.5, megabytes: int = 10) -> PatchBatches:
@@ -29,8 +28,8 @@ def batches_of(root: Path, *, crop: int = 16, organ_share: float = 0.5, megabyte
         pools=(labelled_pool(catalogue.split("train"), catalogue.organs, reader=reader),),
         shares=(1.0,),
         organs=catalogue.organs,
-        sampling=Sampling(crop=crop, organ_share=organ_share, cache_megabytes=megabytes),
-        augmentation=NONE,
+        sampling=Sampling(crop, organ_share=organ_share, fewest_pixels=0, cache_megabytes=megabytes),
+        augmentation=STILL,
         batch_size=4,
         stage="train_teacher",
         seed=1,
@@ -96,7 +95,7 @@ def test_image_and_labels_of_a_patch_are_of_the_same_place(tmp_path: Path) -> No
     prepared.mkdir(parents=True)
     image = (100 + 250 * labels.astype(int)).astype(np.uint16)
     write_catalogue(prepared, write_volume(prepared, "only", image, labels, split="train"))
-    turned = replace(batches_of(tmp_path), augmentation=replace(NONE, rotation_degrees=90.0))
+    turned = replace(batches_of(tmp_path), augmentation=replace(STILL, rotation_degrees=90.0))
     for step in range(5):
         images, patch_labels = turned[step]
         exact = torch.isclose(images[:, 0] * 4, (images[:, 0] * 4).round(), atol=1e-3)
@@ -143,7 +142,7 @@ def test_slices_that_nobody_has_looked_at_are_never_drawn(tmp_path: Path) -> Non
     prepared = tmp_path / "data" / "prepared"
     prepared.mkdir(parents=True)
     write_catalogue(prepared, write_volume(prepared, "only", image, labels, split="train"))
-    batches = replace(batches_of(tmp_path, organ_share=0.5), batch_size=60, augmentation=replace(NONE, mirror_x=1.0))
+    batches = replace(batches_of(tmp_path, organ_share=0.5), batch_size=60, augmentation=replace(STILL, mirror_x=1.0))
     assert batches.slices == 3
     assert [rows.tolist() for rows in batches.pools[0].holding] == [[], [], [1]]
     images, patches = batches[0]
@@ -217,7 +216,7 @@ def test_pools_in_proportion_show_every_slice_as_often(tmp_path: Path) -> None:
 
 
 def test_experiments_give_as_much_however_many_slices_they_have(tmp_path: Path) -> None:
-    """Half of the patches are of labelled slices; of the others each of two pools has half, one of them of one slice."""
+    """Half of the patches are of labelled slices; of the rest each of two pools has half, one of them of one slice."""
     catalogue = tiny_data_set(tmp_path, unlabelled=2)
     batches = batches_of(tmp_path)
     labels = SliceReader(tmp_path / "data" / "pseudo_labels", cache_megabytes=1)

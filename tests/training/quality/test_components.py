@@ -116,5 +116,5 @@ def test_a_rule_is_read_as_it_was_written(tmp_path: Path) -> None:
     write_rule(tmp_path, {"heart": 0.3, "left_eye": 0.0})
     assert read_rule(tmp_path) == {"heart": 0.3, "left_eye": 0.0}
     (tmp_path / "components.json").write_text("{", encoding="utf-8")
-    with pytest.raises(StageFileError, match="components.json"):
+    with pytest.raises(StageFileError, match=r"components\.json"):
         read_rule(tmp_path)

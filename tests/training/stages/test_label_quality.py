@@ -14,7 +14,7 @@ from scans.geometry import Box, Frame, Spacing
 from scans.intensity import Window
 from scans.measures.metrics import slice_iou
 from scans.organs import NOT_LABELLED
-from tests.training.tiny_volumes import ORGANS, fish, tiny_data_set, write_catalogue, write_volume
+from tests.training.tiny_volumes import ORGANS, STILL, fish, tiny_data_set, write_catalogue, write_volume
 from training.data.prepared import Catalogue, SliceReader, VolumeRecord
 from training.data.pseudo_labels import PseudoLabelWriter
 from training.learning.networks import Architecture
@@ -25,7 +25,7 @@ from training.quality.corruption import DAMAGES, corrupted, drop, resize, shift,
 from training.quality.cross_fitting import MaskJudge, folds_of
 from training.quality.examples import Candidate, Example, MaskReader, drawn_evenly, read_examples, write_examples
 from training.quality.reviews import Review, ReviewsError, read_reviews
-from training.recipe import Augmentation, Sampling, Schedule
+from training.recipe import Sampling, Schedule
 from training.stages.label_quality import CrossFitting, reviewed, summary
 
 SECTION = LabelQuality(
@@ -35,11 +35,9 @@ SECTION = LabelQuality(
     corrupted_share=0.5,
     dice_weight=1.0,
     workers=0,
-    schedule=Schedule(epochs=1, steps_per_epoch=1, batch_size=2, learning_rate=0.001, one_cycle=False),
-    sampling=Sampling(crop=16, organ_share=1.0, cache_megabytes=1),
-    augmentation=Augmentation(
-        mirror_y=0.5, mirror_x=0.5, rotation_degrees=0, scale=0, contrast=0, brightness=0, noise=0
-    ),
+    schedule=Schedule(epochs=1, steps_per_epoch=1, batch_size=2, learning_rate=0.001, one_cycle=False, averaging=0.0),
+    sampling=Sampling(crop=16, organ_share=1.0, fewest_pixels=0, cache_megabytes=1),
+    augmentation=replace(STILL, mirror_y=0.5, mirror_x=0.5),
 )
 
 RECORD = VolumeRecord(

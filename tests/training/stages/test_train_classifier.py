@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from tests.training.tiny_volumes import ORGANS, WINDOW, fish, write_catalogue, write_volume
+from tests.training.tiny_volumes import ORGANS, STILL, WINDOW, fish, write_catalogue, write_volume
 from training.command import StageError
 from training.data.prepared import SliceReader
 from training.evaluation.figures import read_columns
@@ -25,7 +25,7 @@ from training.quality.classifier_input import area_weights, classifier_input, sc
 from training.quality.cross_validation import cross_validation
 from training.quality.examples import Candidate, Example, MaskReader, write_examples
 from training.quality.roc import RocCurve, at_threshold
-from training.recipe import Augmentation, Schedule
+from training.recipe import Schedule
 from training.stages.train_classifier import (
     ROC,
     Learning,
@@ -34,8 +34,6 @@ from training.stages.train_classifier import (
     predicted,
     train_classifier,
 )
-
-NO_CHANGE = Augmentation(mirror_y=0, mirror_x=0, rotation_degrees=0, scale=0, contrast=0, brightness=0, noise=0)
 
 
 def test_pixels_are_averaged_by_the_area_they_cover() -> None:
@@ -70,12 +68,12 @@ def test_left_and_right_trade_channels_in_a_mirror() -> None:
     masks = np.zeros((3, 3, 3), dtype=np.float32)
     masks[0, 0, 0] = masks[2, 2, 1] = 1.0
     shown = (image, masks)
-    kept = augmented(shown, NO_CHANGE, organs=ORGANS, rng=np.random.default_rng(0))
+    kept = augmented(shown, STILL, organs=ORGANS, rng=np.random.default_rng(0))
     np.testing.assert_allclose(kept[0], image, atol=1e-6)
     np.testing.assert_allclose(kept[1], masks, atol=1e-6)
     seen = set()
     for seed in range(30):
-        mirrored = replace(NO_CHANGE, mirror_y=0.5, mirror_x=0.5)
+        mirrored = replace(STILL, mirror_y=0.5, mirror_x=0.5)
         turned, organs = augmented(shown, mirrored, organs=ORGANS, rng=np.random.default_rng(seed))
         channel, y, x = (int(v) for v in np.argwhere(organs > 0.5)[0])
         seen.add((channel, y, x))
@@ -186,8 +184,8 @@ SECTION = TrainClassifier(
     encoder_depth=3,
     workers=0,
     side=32,
-    schedule=Schedule(epochs=1, steps_per_epoch=40, batch_size=8, learning_rate=0.001, one_cycle=True),
-    augmentation=replace(NO_CHANGE, contrast=0.2, brightness=0.1, noise=0.02),
+    schedule=Schedule(epochs=1, steps_per_epoch=40, batch_size=8, learning_rate=0.001, one_cycle=True, averaging=0.0),
+    augmentation=replace(STILL, contrast=0.2, brightness=0.1, noise=0.02),
 )
 
 
@@ -218,7 +216,7 @@ def test_good_and_bad_are_drawn_as_often(tmp_path: Path) -> None:
     images, masks = SliceReader(tmp_path / "prepared", cache_megabytes=1), MaskReader(tmp_path / "examples")
     windows = {e.volume_id: WINDOW for e in of_one}
     resized = ResizedExamples(of_one, images, masks, windows, organs=3, side=40)
-    batches = QualityBatches(resized, ORGANS, NO_CHANGE, batch_size=64, stage="train_classifier", seed=3)
+    batches = QualityBatches(resized, ORGANS, STILL, batch_size=64, stage="train_classifier", seed=3)
     first, again = batches[5], batches[5]
     assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
     assert not torch.equal(first.good, replace(batches, stage="another")[5].good)

@@ -48,7 +48,7 @@ def root(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-OPEN = Schedule(epochs=1, steps_per_epoch=0, batch_size=4, learning_rate=0.001, one_cycle=False)
+OPEN = Schedule(epochs=1, steps_per_epoch=0, batch_size=4, learning_rate=0.001, one_cycle=False, averaging=0.0)
 """An epoch is as long as there are slices: 12 labelled and 6 unlabelled ones make 5 batches of 4."""
 TEACHER_SCHEDULE = replace(OPEN, epochs=2, batch_size=8)
 """Two epochs of 12 labelled slices, 2 batches of 8 each: 4 steps."""
@@ -193,7 +193,7 @@ def test_a_label_budget_makes_no_epoch_shorter(root: Path) -> None:
 def test_new_weights_are_trained_at_the_teacher_s_rate_first(root: Path) -> None:
     """One cycle over the Teacher's 4 steps, which ends at almost nothing; then the Student's own, constant."""
     epochs: list[Epoch] = []
-    cycle = replace(TEACHER_SCHEDULE, learning_rate=0.01, one_cycle=True)
+    cycle = replace(TEACHER_SCHEDULE, learning_rate=0.01, one_cycle=True, averaging=0.0)
     trained(replace(STUDENT_SECTION, schedule=OPEN, teacher_checkpoint=False), teacher=cycle, report=epochs.append)
     assert epochs[0].learning_rate > 0.001
     assert [epoch.learning_rate for epoch in epochs[1:]] == [pytest.approx(0.01 * 1e-4), 0.001]
