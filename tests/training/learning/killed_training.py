@@ -45,7 +45,7 @@ def plan_in(folder: Path, *, fingerprint: str = "the same", workers: int = 0, sa
     """Four epochs of five steps, saved after each step."""
     return Plan(
         name="small",
-        schedule=Schedule(epochs=4, steps_per_epoch=5, batch_size=8, learning_rate=0.01, one_cycle=True, averaging=0.0),
+        schedule=Schedule(epochs=4, steps_per_epoch=5, batch_size=8, learning_rate=0.01, one_cycle=True, averaging=0.9),
         steps_per_epoch=5,
         workers=workers,
         resume=ResumeFile(folder / ".resume" / "small.pt", fingerprint),
