@@ -14,8 +14,8 @@ MOST_FLOORS = 12
 ROOMS = {
     "serving": "app settings api auth intake queue segmentation inference models storage protocol shadow observability "
     "parsing process",
-    "training": "stages params profiles ranges command run_stage progress data phantom learning quality evaluation "
-    "export registry tracking stage_files",
+    "training": "stages params recipe profiles ranges command run_stage progress data phantom learning quality "
+    "evaluation export registry tracking stage_files",
 }
 """The packages, and the modules beside them. A new one is a decision, and stands in docs/architecture.md."""
 SVG = "{http://www.w3.org/2000/svg}"

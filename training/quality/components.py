@@ -33,7 +33,7 @@ ComponentRule = Mapping[str, float]
 
 
 @dataclass(frozen=True, eq=False)
-class Components:
+class OrganComponents:
     """The components of a volume's organs: voxels of one organ that touch with a face. Arrays are int64 (components,).
 
     One slab of `slab_slices` slices is in memory, and a few numbers for each component.
@@ -52,7 +52,7 @@ class Components:
     """Voxels of the same organ, and of another class, in the truth; both zero where none was given."""
 
     @classmethod
-    def of(cls, labels: Voxels, *, classes: int, slab_slices: int, truth: Voxels | None = None) -> Components:
+    def of(cls, labels: Voxels, *, classes: int, slab_slices: int, truth: Voxels | None = None) -> OrganComponents:
         """Finds them, from the first slab to the last. Raises ValueError if the truth has another shape."""
         if truth is not None and truth.shape != labels.shape:
             raise ValueError(f"the truth has shape {truth.shape}, the labels {labels.shape}; they must be the same")
@@ -124,7 +124,7 @@ class _Found:
         self.last = slab[-1], parts[-1]
         self.parts += count
 
-    def together(self, labels: Voxels, slab_slices: int) -> Components:
+    def together(self, labels: Voxels, slab_slices: int) -> OrganComponents:
         pairs = np.concatenate([np.zeros((2, 0), dtype=np.int64), *self.touching], axis=1)
         graph = coo_array((np.ones(pairs.shape[1]), (pairs[0], pairs[1])), shape=(self.parts, self.parts))
         count, component_of = connected_components(graph, directed=False)
@@ -134,10 +134,10 @@ class _Found:
             np.bincount(component_of, weights=np.concatenate(values), minlength=count).astype(np.int64)
             for values in (self.voxels, self.right, self.wrong)
         )
-        return Components(labels, slab_slices, component_of.astype(np.int64), organ, voxels, right, wrong)
+        return OrganComponents(labels, slab_slices, component_of.astype(np.int64), organ, voxels, right, wrong)
 
 
-def chosen_rule(volumes: Sequence[tuple[Components, NDArray[np.integer]]], organs: OrganMap) -> dict[str, float]:
+def chosen_rule(volumes: Sequence[tuple[OrganComponents, NDArray[np.integer]]], organs: OrganMap) -> dict[str, float]:
     """For each organ the one of SHARES that gives the greatest Dice, mean over volumes; of equal ones the least.
 
     `volumes` are the components of predictions, found beside the truth, and (classes,) voxels of each class in it.
@@ -145,14 +145,14 @@ def chosen_rule(volumes: Sequence[tuple[Components, NDArray[np.integer]]], organ
     return {organ.name: max(SHARES, key=lambda share: _mean_dice(volumes, organ, share)) for organ in organs.organs}
 
 
-def _mean_dice(volumes: Sequence[tuple[Components, NDArray[np.integer]]], organ: Organ, share: float) -> float:
+def _mean_dice(volumes: Sequence[tuple[OrganComponents, NDArray[np.integer]]], organ: Organ, share: float) -> float:
     """Over the volumes that hold the organ in prediction or truth; 0 where none does."""
     found = [_dice(components, int(truth[organ.index]), organ.index, share) for components, truth in volumes]
     there = [dice for dice in found if dice is not None]
     return sum(there) / len(there) if there else 0.0
 
 
-def _dice(components: Components, truth: int, organ: int, share: float) -> float | None:
+def _dice(components: OrganComponents, truth: int, organ: int, share: float) -> float | None:
     own = components.organ == organ
     kept = own & (components.voxels >= share * components.voxels[own].max(initial=0))
     right, wrong = int(components.right[kept].sum()), int(components.wrong[kept].sum())

@@ -38,7 +38,7 @@ from training.learning.run_training import run_training
 from training.learning.supervised import Teaching
 from training.params import LabelQuality, Params
 from training.progress import track
-from training.quality.components import ComponentRule, Components, chosen_rule, read_rule, write_rule
+from training.quality.components import ComponentRule, OrganComponents, chosen_rule, read_rule, write_rule
 from training.quality.cross_fitting import Fold, MaskJudge, folds_of
 from training.quality.examples import EXAMPLES_DIR, Candidate, Example, drawn_evenly, write_examples
 from training.quality.reviews import REVIEWS_FILE, Review, read_reviews
@@ -152,7 +152,7 @@ class CrossFitting:
         """Chosen on the predictions of the folds' Teachers."""
         reader, store, organs = self._reader(), PseudoLabelReader(folder), self.catalogue.organs
         found = [
-            Components.of(
+            OrganComponents.of(
                 ArrayVoxels(store.array(record.id)),
                 classes=organs.classes,
                 slab_slices=shard_slices(record.shape, np.dtype(np.uint8)),

@@ -42,7 +42,7 @@ from training.learning.checkpoints import QUALITY_CLASSIFIER, load_classifier, l
 from training.params import Params, Refine
 from training.progress import track
 from training.quality.classifier_input import Scorer, scorer
-from training.quality.components import ComponentRule, Components, read_rule
+from training.quality.components import ComponentRule, OrganComponents, read_rule
 from training.quality.examples import EXAMPLES_DIR
 from training.quality.truth_scores import Figures, by_experiment, flat, table, truth_scores
 from training.run_stage import Report, run_stage
@@ -158,7 +158,7 @@ def _leave_out(
     for record in track(records, description="Components", total=len(records), unit="volume"):
         slab_slices = shard_slices(record.shape, np.dtype(np.uint8))
         labels = ArrayVoxels(store.array(record.id))
-        found = Components.of(labels, classes=organs.classes, slab_slices=slab_slices)
+        found = OrganComponents.of(labels, classes=organs.classes, slab_slices=slab_slices)
         with PseudoLabelWriter(output_dir, record.id, record.shape) as writer:
             for box, slab in found.without(organs, rule):
                 writer.write(box, slab)

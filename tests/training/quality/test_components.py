@@ -13,16 +13,18 @@ from scipy.ndimage import label
 from scans.organs import NOT_LABELLED
 from scans.volume import ArrayVoxels
 from tests.training.tiny_volumes import ORGANS
-from training.quality.components import Components, chosen_rule, read_rule, write_rule
+from training.quality.components import OrganComponents, chosen_rule, read_rule, write_rule
 from training.stage_files import StageFileError
 
 
-def found(labels: NDArray[np.uint8], *, slab_slices: int = 2, truth: NDArray[np.uint8] | None = None) -> Components:
+def found(
+    labels: NDArray[np.uint8], *, slab_slices: int = 2, truth: NDArray[np.uint8] | None = None
+) -> OrganComponents:
     known = None if truth is None else ArrayVoxels(truth)
-    return Components.of(ArrayVoxels(labels), classes=ORGANS.classes, slab_slices=slab_slices, truth=known)
+    return OrganComponents.of(ArrayVoxels(labels), classes=ORGANS.classes, slab_slices=slab_slices, truth=known)
 
 
-def without(components: Components, rule: dict[str, float]) -> NDArray[np.uint8]:
+def without(components: OrganComponents, rule: dict[str, float]) -> NDArray[np.uint8]:
     return np.concatenate([slab for _, slab in components.without(ORGANS, rule)])
 
 
