@@ -60,7 +60,8 @@ class Augmentation:
     noise: Share
     """Greatest standard deviation of added noise, in normalised grey values."""
     class_contrast: Share
-    """Greatest change of contrast and brightness of each class by itself, as a share (Su et al. 2023, SLAug)."""
+    """Greatest change of contrast and brightness of each class by itself, as a share (Su et al. 2023, SLAug), where
+    people labelled: a pseudo-label that is wrong would become visible, and so be learnt."""
     gamma: Annotated[float, Range(0, 9)]
     """Greatest exponent of normalised grey values less 1; the least is its inverse."""
     blur: Annotated[float, Range(0, 100)]

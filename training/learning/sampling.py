@@ -47,6 +47,8 @@ class Pool:
     """For each organ (class 1 first) the slices, as positions in the two arrays above, that hold any of it."""
     images: SliceReader
     labels: SliceReader
+    by_people: bool
+    """Labels from people; what a Teacher made may be wrong, and is not to be seen in the grey values."""
 
     def __len__(self) -> int:
         return len(self.slice_index)
@@ -73,6 +75,7 @@ def labelled_pool(
         holding=_holding(voxels, organs, fewest_pixels),
         images=reader,
         labels=reader,
+        by_people=True,
     )
 
 
@@ -103,7 +106,7 @@ def refined_pool(
         _voxels_in(labels, volume, slice_index[volume_of == number], organs) for number, volume in enumerate(volumes)
     ]
     holding = _holding(np.concatenate(voxels), organs, fewest_pixels)
-    return Pool(volumes, volume_of, slice_index, holding, images, labels)
+    return Pool(volumes, volume_of, slice_index, holding, images, labels, by_people=False)
 
 
 def _holding(voxels: NDArray[np.integer], organs: OrganMap, fewest_pixels: int) -> tuple[NDArray[np.int32], ...]:
@@ -169,7 +172,7 @@ class PatchBatches(Dataset[Batch]):
         pose = Pose(self.sampling.crop, start, draw_linear(self.augmentation, rng))
         image = volume.window.normalise(pose.image(slice_, fill=volume.window.lower))
         shown = pose.labels(labels, mirrored=self.organs.mirrored)
-        return change_grey_values(image, shown, self.augmentation, rng), shown
+        return change_grey_values(image, shown if pool.by_people else None, self.augmentation, rng), shown
 
     def _organ(self, pool: Pool, rng: np.random.Generator) -> int | None:
         """An organ, drawn evenly among those that the pool holds; None where the patch may fall anywhere."""

@@ -193,6 +193,20 @@ def test_refined_slices_come_with_their_pseudo_labels_in_the_share_asked_for(tmp
     assert 0.15 <= np.mean(of_refined) <= 0.35
 
 
+def test_pseudo_labels_are_not_seen_in_the_grey_values(tmp_path: Path) -> None:
+    """With contrast by class alone the patches of a pseudo-labelled slice are as they were, those of a labelled not."""
+    catalogue = tiny_data_set(tmp_path)
+    batches = replace(batches_of(tmp_path), augmentation=replace(STILL, class_contrast=0.5))
+    labels = SliceReader(tmp_path / "data" / "pseudo_labels", cache_megabytes=1)
+    kept = (KeptSlice("unlabelled_0", 4, 0.9),)
+    volumes = catalogue.split("unlabelled")
+    refined = refined_pool(volumes, kept, ORGANS, images=batches.pools[0].images, labels=labels)
+    positions = {grey_values(patch) for patch in windows(WINDOW.normalise(fish(100)[0][4]), 16)}
+    assert all(grey_values(patch[0].numpy()) in positions for patch in replace(batches, pools=(refined,))[0].images)
+    as_they_were = replace(batches, augmentation=STILL)[0].images
+    assert not any(torch.equal(*pair) for pair in zip(batches[0].images, as_they_were, strict=True))
+
+
 def grey_values(patch: np.ndarray) -> bytes:
     """Raw ones: the window of these tests is 1000 wide."""
     return np.rint(patch * 1000).astype(np.int16).tobytes()
