@@ -93,8 +93,8 @@ def rewritten(text: str, imports: Imports) -> str:
 
 
 def _list(deps: list[str]) -> str:
-    """In brackets: data, then what is in scans, then what is in training, each from a line of its own on."""
-    groups = groupby(deps, lambda dep: dep.partition("/")[0] if is_code(dep) else "data")
+    """In brackets: data, then code, each from a line of its own on."""
+    groups = groupby(deps, is_code)
     written = ",\n".join(", ".join(f"'{dep}'" if "{" in dep else dep for dep in group) for _, group in groups)
     lines = (textwrap.wrap(line, 114, break_on_hyphens=False) for line in written.splitlines())
     return "[\n" + "\n".join(f"      {part}" for wrapped in lines for part in wrapped) + "\n    ]"

@@ -125,6 +125,12 @@ def test_each_module_has_one_subject() -> None:
     assert [path for path in modules if path.stem in {"utils", "util", "common", "helpers", "misc"}] == []
 
 
+@pytest.mark.parametrize("name", ["params.yaml", "dvc.yaml"])
+def test_the_pipeline_is_read_in_one_sitting(name: str) -> None:
+    """Its values and its stages each have a page of fewer than 200 lines."""
+    assert len((REPOSITORY / name).read_text(encoding="utf-8").splitlines()) < 200
+
+
 def test_functions_stay_small() -> None:
     """No function of the product reaches 40 lines, docstring aside."""
     large = []
