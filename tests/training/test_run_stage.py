@@ -62,6 +62,7 @@ def test_what_a_stage_reports_is_written_down_and_logged(repository: Path) -> No
         "seed": "1",
         "quality_classifier": "True",
         "keep_empty": "False",
+        "components": "False",
         "threshold": "0.5",
     }
     assert run.data.tags["note"] == "0.5"

@@ -77,7 +77,13 @@ def test_stages_of_one_repro_are_runs_inside_one_parent(store: Path) -> None:
     assert {run.info.status for run in found.values()} == {"FINISHED"}
     assert child.data.tags["mlflow.parentRunId"] == found["register"].data.tags["mlflow.parentRunId"]
     assert child.data.tags["mlflow.parentRunId"] == parent.info.run_id
-    expected = {"seed": "7", "quality_classifier": "True", "threshold": "0.5", "keep_empty": "False"}
+    expected = {
+        "seed": "7",
+        "quality_classifier": "True",
+        "threshold": "0.5",
+        "keep_empty": "False",
+        "components": "False",
+    }
     assert child.data.params == expected
     assert child.data.metrics["kept"] == 12.0
     assert child.data.metrics["dice/left eye _L_"] == 0.5
