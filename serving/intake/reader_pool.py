@@ -75,12 +75,15 @@ class ReaderPool:
         return reader_process.outcome(answer, path, memory_bytes=self._memory_bytes)
 
     def close(self) -> None:
-        """Ends every reader, whatever it is doing."""
+        """Ends every reader, whatever it is doing. Who waits for one lets go of it: a pipe is closed by its user."""
         with self._lock:
             self._closed = True
-            readers, self._idle = list(self._all), []
-        for reader in readers:
-            reader.end()
+            idle, self._idle = self._idle, []
+            at_work = self._all.difference(idle)
+        for reader in idle:
+            self._drop(reader)
+        for reader in at_work:
+            reader.kill()
 
     @contextmanager
     def _reader(self) -> Iterator[_Reader]:
@@ -93,7 +96,10 @@ class ReaderPool:
                 raise ReaderFailed("the server is stopping") from None
             raise
         with self._lock:
-            self._idle.append(reader)
+            if not self._closed:
+                self._idle.append(reader)
+                return
+        self._drop(reader)
 
     def _take(self) -> _Reader:
         while True:
@@ -102,13 +108,19 @@ class ReaderPool:
                     raise ReaderFailed("the server is stopping")
                 reader = self._idle.pop() if self._idle else None
             if reader is None:
-                reader = _Reader(self._memory_bytes, self._stall_seconds)
-                with self._lock:
-                    self._all.add(reader)
-                return reader
+                return self._new()
             if reader.alive:
                 return reader
             self._drop(reader)
+
+    def _new(self) -> _Reader:
+        reader = _Reader(self._memory_bytes, self._stall_seconds)
+        with self._lock:
+            if not self._closed:
+                self._all.add(reader)
+                return reader
+        reader.end()
+        raise ReaderFailed("the server is stopping")
 
     def _drop(self, reader: _Reader) -> None:
         reader.end()
@@ -194,11 +206,15 @@ class _Reader:
             return f"ended its reader with status {status}"
         return f"crashed its reader ({signal.Signals(-status).name})"
 
-    def end(self) -> None:
-        """At once, and waits until it has."""
+    def kill(self) -> None:
+        """Ends its process, and waits until it has; who asked it hears so."""
         with suppress(OSError):
             self._process.kill()
         self._process.wait()
+
+    def end(self) -> None:
+        """Ends its process and closes the pipe; for who uses it, and nobody else."""
+        self.kill()
         if self._process.stdin is not None:
             self._process.stdin.close()
         self._pipe.close()

@@ -2,6 +2,9 @@
 
 A database that is gone says so at once. One that hangs (a frozen machine, a disk that does not answer, a network that
 swallows) keeps its connections open and says nothing for ever, and no setting of the server can end that.
+
+The other way round, a process that is frozen in the middle of a transaction would keep its rows from all others for as
+long as it is frozen: the server ends such a transaction, and one whose process is gone without a word.
 """
 
 from __future__ import annotations
@@ -19,6 +22,8 @@ from sqlalchemy.pool import ConnectionPoolEntry
 
 ANSWER_SECONDS = 10.0
 """How long the answer to one statement may take."""
+IDLE_SECONDS = 10.0
+"""How long a transaction may wait for the next statement of its process."""
 _CONNECT_SECONDS = 5
 _POOL_SECONDS = 5.0
 """How long one who asks waits for a connection while all are in use."""
@@ -33,6 +38,12 @@ class _Impatient(psycopg.Connection[Any]):
 
     def wait(self, gen: PQGen[_Answer], interval: float = 0.1, timeout: float | None = None) -> _Answer:
         """As psycopg's, which everything goes through that waits for the server. Raises OperationalError."""
+        try:
+            return self._wait(gen, interval, timeout)
+        except psycopg.errors.IdleInTransactionSessionTimeout as error:  # as any connection that is lost
+            raise psycopg.OperationalError(f"this process was silent in a transaction for too long: {error}") from None
+
+    def _wait(self, gen: PQGen[_Answer], interval: float, timeout: float | None) -> _Answer:
         if timeout is None and not self.hurried:
             return super().wait(gen, interval)
         limit = ANSWER_SECONDS if timeout is None else timeout
@@ -70,7 +81,24 @@ def engine(url: URL) -> Engine:
     ) -> Any:
         return _Impatient.connect(*arguments, **named)
 
+    @event.listens_for(made, "connect")
+    def _limit(connection: Any, _entry: ConnectionPoolEntry) -> None:
+        with connection.cursor() as cursor:
+            for name, value in _session().items():
+                cursor.execute(f"SET {name} = {value}")
+        connection.commit()
+
     return made
+
+
+def _session() -> dict[str, int]:
+    """What the server is asked to do about a client that says nothing. Seconds but for the first, milliseconds."""
+    return {
+        "idle_in_transaction_session_timeout": round(1000 * IDLE_SECONDS),
+        "tcp_keepalives_idle": 10,
+        "tcp_keepalives_interval": 5,
+        "tcp_keepalives_count": 3,
+    }
 
 
 @contextmanager

@@ -143,6 +143,7 @@ class Stuck:
     def __init__(self, pool: ReaderPool, folder: Path, **more: object) -> None:
         self.path = folder / "pipe"
         self._more = more
+        folder.mkdir(exist_ok=True)
         os.mkfifo(self.path)
         self._pool = pool
         self._raised: list[Exception] = []
@@ -211,12 +212,11 @@ def test_a_reader_that_was_killed_while_idle_is_replaced(others: set[int], tmp_p
 
 def test_closing_the_pool_ends_readers_at_work(others: set[int], tmp_path: Path) -> None:
     """What they were asked for is not said to be a bad file."""
-    pool = ReaderPool(most=1, memory_bytes=MEMORY, stall_seconds=60.0)
-    stuck = Stuck(pool, tmp_path)
-    new_reader(others)
+    pool = ReaderPool(most=3, memory_bytes=MEMORY, stall_seconds=60.0)
+    stuck = [Stuck(pool, tmp_path / name) for name in "abc"]
     time.sleep(2.0)
     pool.close()
-    assert isinstance(stuck.ended(), ReaderFailed)
+    assert all(isinstance(one.ended(), ReaderFailed) for one in stuck)
     assert readers() == others
 
 
