@@ -39,7 +39,7 @@ def show(model: str, parts: Parts, console: Console, environment: Mapping[str, s
         fish = held_out_fish()
         scan_path = Path(temporary) / f"{fish.record.id}.nii.gz"
         fish.write_scan(scan_path)
-        rows = _segment_over_http(f"models:/{model}@champion", parts, console, scan_path)
+        rows = segment_over_http(f"models:/{model}@champion", parts, console, scan_path)
     with parts.part("report", step="report"):
         served = _read_segmentation(fish)
         picture.draw(OVERLAY, fish, served)
@@ -55,7 +55,8 @@ def show(model: str, parts: Parts, console: Console, environment: Mapping[str, s
     console.print(_where(page), markup=False, highlight=False, soft_wrap=True)
 
 
-def _segment_over_http(model: str, parts: Parts, console: Console, scan_path: Path) -> list[OrganRow]:
+def segment_over_http(model: str, parts: Parts, console: Console, scan_path: Path) -> list[OrganRow]:
+    """Starts a server of that model, has it segment the scan into SEGMENTATION, and stops it. Raises DemoError."""
     with ExitStack() as stack:
         with parts.part("server: ricefish serve", step="server"):
             server = running_server(model, store=scan_path.parent / "store", log_path=SERVER_LOG, folder=Path())
@@ -64,7 +65,7 @@ def _segment_over_http(model: str, parts: Parts, console: Console, scan_path: Pa
         with parts.part("request: POST /v1/scans", step="request"):
             client = stack.enter_context(Client(address))
             try:
-                rows = segment(client, scan_path, SEGMENTATION, spacing=None)
+                rows = segment(client, scan_path, SEGMENTATION, spacing=None, force=True)
             except RicefishError as error:
                 raise DemoError(str(error)) from error
             console.print(f"{scan_path.name} came back as {SEGMENTATION}", markup=False, highlight=False)

@@ -11,13 +11,15 @@ import pytest
 from rich.console import Console
 from rich.table import Table
 
-from demo import picture, report, server
+from demo import picture, report, server, service
 from demo.parts import DemoError, Parts
-from demo.timetable import Timetable
+from demo.timetable import PARTS, Timetable
 from harness import servers
-from scans.geometry import Box
+from scans.formats import create_volume
+from scans.geometry import Box, Frame, Spacing
 from scans.measures.metrics import VolumeScores
 from scans.measures.statistics import OrganRow
+from tests.serving.models import write_model
 
 EVALUATION = {
     "teacher": {
@@ -181,6 +183,20 @@ def test_a_server_that_cannot_start_is_reported_with_its_log(tmp_path: Path, mon
         pytest.fail("it is not ready")
     assert str(log) in str(caught.value)
     assert "there is no champion" in str(caught.value)
+
+
+@pytest.mark.process
+def test_a_demo_that_is_run_again_replaces_its_segmentation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two requests, one after the other, as two runs of the demo send them."""
+    monkeypatch.setattr(service, "SEGMENTATION", tmp_path / "segmentation.nii.gz")
+    monkeypatch.setattr(service, "SERVER_LOG", tmp_path / "server.log")
+    model, scan = write_model(tmp_path / "model"), tmp_path / "fish.nii.gz"
+    with create_volume(scan, shape=(3, 8, 8), dtype=np.uint16, frame=Frame.from_lps(Spacing(1, 1, 1))) as writer:
+        writer.write(np.full((3, 8, 8), 500, dtype=np.uint16))
+    for _ in range(2):
+        parts = Parts(Console(file=StringIO()), Timetable(PARTS))
+        service.segment_over_http(str(model), parts, Console(file=StringIO()), scan)
+        assert (tmp_path / "segmentation.nii.gz").exists()
 
 
 def test_a_part_that_fails_is_the_one_that_is_named() -> None:

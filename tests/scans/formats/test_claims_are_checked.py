@@ -56,6 +56,7 @@ def test_a_chunk_of_hdf5_that_is_stored_in_more_than_it_holds_is_refused(tmp_pat
         read(path)
 
 
+@pytest.mark.slow
 def test_chunks_of_hdf5_far_larger_than_the_data_are_refused(tmp_path):
     """Of half a gigabyte, for 16 KiB."""
     path = hdf5(tmp_path / "a.h5", maxshape=(None, None, None), chunks=(256, 1024, 1024), compression="gzip")

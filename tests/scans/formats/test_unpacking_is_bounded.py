@@ -161,6 +161,7 @@ def test_metadata_of_megabytes_is_refused_unread(packed, tmp_path, zipped):
     refused(path, "at most 4194304")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
 def test_an_archive_packed_otherwise_is_refused_by_name(method, tmp_path):
     """Four kilobytes of bzip2 unpack to hundreds of megabytes at once, for the few bytes that are asked for."""

@@ -225,6 +225,7 @@ def truths(tmp_path: Path, examples: tuple[Example, ...]) -> list[tuple[NDArray[
     return [(masks.mask(e), fish(seeds[e.volume_id])[1][e.slice_index]) for e in examples]
 
 
+@pytest.mark.slow
 def test_cross_fitted_examples_carry_the_iou_of_their_masks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two volumes, two folds: 8 masks of networks from both volumes and 4 damaged labels, each judged by its IoU."""
     catalogue = tiny_data_set(tmp_path)

@@ -25,6 +25,8 @@ from training.stage_files import StageFileError
 from training.stages.register import EVALUATION_FILE, QUALITY_DIR, STUDENT_DIR, register
 from training.tracking import provenance, runs
 
+pytestmark = pytest.mark.slow
+
 LIMITS = Register(model="fish", least_mean_dice=0.5, greatest_mean_loss=0.0, greatest_organ_loss=0.03)
 ORGANS = OrganMap.from_mapping({1: "heart", 2: "liver"})
 

@@ -228,6 +228,7 @@ def test_good_and_bad_are_drawn_as_often(tmp_path: Path) -> None:
     assert torch.equal(of_good, torch.from_numpy(mask == np.array([1, 2, 3])[:, None, None]).float().expand_as(of_good))
 
 
+@pytest.mark.slow
 def test_it_learns_to_tell_intact_from_shifted_masks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """After forty steps nine of ten pairs of volumes that were not seen are ranked right, in all and in each volume."""
     monkeypatch.chdir(tmp_path)
@@ -250,6 +251,7 @@ def test_it_learns_to_tell_intact_from_shifted_masks(tmp_path: Path, monkeypatch
     assert read_columns(ROC)["kept_share"][-1] == 1.0
 
 
+@pytest.mark.slow
 def test_what_is_written_has_learnt_from_all_examples(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The checkpoint's weights are those of a training on every example, whatever the folds were."""
     monkeypatch.chdir(tmp_path)
@@ -267,6 +269,7 @@ def test_what_is_written_has_learnt_from_all_examples(tmp_path: Path, monkeypatc
     np.testing.assert_allclose(good, predicted(network, learning.resized.of(examples), batch_size=8), atol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_fold_has_learnt_nothing_of_what_it_judges(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The verdicts on one volume are those of a classifier of the other's examples alone."""
     monkeypatch.chdir(tmp_path)

@@ -23,6 +23,8 @@ from training.learning.processes import Processes
 from training.learning.resume import RESUME_DIR
 from training.stages.train_teacher import EPOCHS, train_teacher
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
