@@ -15,6 +15,8 @@ from scans.intensity import IntensityRule
 from scans.model.drift import grey_quantiles, quantile_distance
 from training.phantom.canvas import spacing_of
 
+pytestmark = pytest.mark.slow
+
 SHAPE = (40, 72, 72)
 RULE = IntensityRule(0.5, 99.8)
 

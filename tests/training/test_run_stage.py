@@ -17,6 +17,8 @@ from training.run_stage import OneProcessOnly, Report, run_stage
 from training.tracking import provenance, runs
 from training.tracking.model_files import download
 
+pytestmark = pytest.mark.slow
+
 PARAMS = Path(__file__).resolve().parents[2] / "params.yaml"
 
 

@@ -18,6 +18,8 @@ from training.params import Register
 from training.registry.promotion import promote
 from training.registry.versions import ModelRegistryError, Registry
 
+pytestmark = pytest.mark.slow
+
 LIMITS = Register(model=NAME, least_mean_dice=0.0, greatest_mean_loss=0.0, greatest_organ_loss=0.03)
 
 

@@ -15,6 +15,8 @@ from training.params import TrainStudent
 from training.profiles import to_dict
 from training.stages import train_control, train_student
 
+pytestmark = pytest.mark.slow
+
 ARCHITECTURE = Architecture(TEACHER_SECTION.encoder, TEACHER_SECTION.encoder_depth, organs=3)
 SECTION = replace(STUDENT_SECTION, schedule=replace(STUDENT_SECTION.schedule, steps_per_epoch=0))
 

@@ -21,6 +21,8 @@ from training.tracking import provenance, runs
 from training.tracking.history import past_runs
 from training.tracking.model_files import download
 
+pytestmark = pytest.mark.slow
+
 SECTION = Refine(quality_classifier=True, threshold=0.5, keep_empty=False, components=False)
 ROOT = Path(__file__).resolve().parents[3]
 FOUR_AT_ONCE = """
