@@ -109,18 +109,23 @@ class KeptSlice:
 
 
 def write_refined(
-    folder: Path, kept: Iterable[KeptSlice], *, volumes: Mapping[str, Mapping[str, Any]], changed: bool = False
+    folder: Path,
+    kept: Iterable[KeptSlice],
+    *,
+    volumes: Mapping[str, Mapping[str, Any]],
+    changed: bool = False,
+    labels_sha256: str = "",
 ) -> None:
     """Writes refined.json: the kept slices, and counts per volume. Readers never see half of it.
 
     `changed`: their labels stand in `folder` too, one group per volume as in the store of pseudo-labels.
+    `labels_sha256`: hash of all labels that the slices were kept from.
     """
     rows = [[slice_.volume_id, slice_.slice_index, round(slice_.probability, 6)] for slice_ in kept]
     folder.mkdir(parents=True, exist_ok=True)
     beside = folder / f"{REFINED_FILE}.part"
-    beside.write_text(
-        json.dumps({"changed": changed, "kept": rows, "volumes": volumes}, indent=1) + "\n", encoding="utf-8"
-    )
+    content = {"changed": changed, "labels_sha256": labels_sha256, "kept": rows, "volumes": volumes}
+    beside.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
     beside.replace(folder / REFINED_FILE)
 
 
@@ -129,6 +134,13 @@ def refined_labels_dir(folder: Path = REFINED_DIR, *, pseudo_labels_dir: Path = 
     path = folder / REFINED_FILE
     with stage_file(path):
         return folder if read_json(path)["changed"] else pseudo_labels_dir
+
+
+def refined_labels_sha256(folder: Path = REFINED_DIR) -> str:
+    """Hash of the labels that the slices were kept from. Raises StageFileError."""
+    path = folder / REFINED_FILE
+    with stage_file(path):
+        return str(read_json(path)["labels_sha256"])
 
 
 def read_refined(folder: Path = REFINED_DIR) -> tuple[KeptSlice, ...]:

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from training.data.prepared import PREPARED_DIR, Catalogue, SliceReader, VolumeRecord
-from training.data.pseudo_labels import KeptSlice, refined_labels_dir
+from training.data.pseudo_labels import KeptSlice, refined_labels_dir, refined_labels_sha256
 from training.learning.checkpoints import TEACHER, load_architecture, load_network, save_checkpoint
 from training.learning.loop import Epoch, Objective, Plan, last_metrics, steps_per_epoch, train, write_epochs
 from training.learning.losses import distillation, student_loss, supervised_loss
@@ -127,6 +127,7 @@ class FurtherTraining:
             self.catalogue.data_sha256,
             [asdict(volume.window) for volume in self.catalogue.volumes],
             [(slice_.volume_id, slice_.slice_index) for slice_ in self.kept],
+            refined_labels_sha256() if self.kept else "",
             _teacher_sha256(),
             ranks.world_size,
             ranks.device.type,

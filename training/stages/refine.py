@@ -13,6 +13,7 @@ Where the truth of volumes without labels is known, as that of synthetic fish is
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import shutil
 from collections.abc import Sequence
@@ -132,14 +133,15 @@ def refine(
     store = PseudoLabelReader(output_dir if changed else pseudo_labels_dir)
     kept: list[KeptSlice] = []
     counts: dict[str, VolumeCounts] = {}
+    digest = hashlib.sha256()
     for record in track(records, description="Refine", total=len(records), unit="volume"):
         labels = ArrayVoxels(store.array(record.id))
         own, counts[record.id] = _refined(
-            record, images=images.volume(record).voxels, labels=labels, score=score, section=section
+            record, images=images.volume(record).voxels, labels=labels, score=score, section=section, digest=digest
         )
         kept += own
     volumes = {name: asdict(of_volume) for name, of_volume in counts.items()}
-    write_refined(output_dir, kept, volumes=volumes, changed=changed)
+    write_refined(output_dir, kept, volumes=volumes, changed=changed, labels_sha256=digest.hexdigest())
     if records and not kept:
         _warn_that_nothing_is_kept(len(records), section)
     return counts
@@ -165,13 +167,20 @@ def _leave_out(
 
 
 def _refined(
-    record: VolumeRecord, *, images: Voxels, labels: Voxels, score: Scorer | None, section: Refine
+    record: VolumeRecord,
+    *,
+    images: Voxels,
+    labels: Voxels,
+    score: Scorer | None,
+    section: Refine,
+    digest: hashlib._Hash,
 ) -> tuple[list[KeptSlice], VolumeCounts]:
-    """The slices of one volume that are kept, with their probabilities, and its counts."""
+    """The slices of one volume that are kept, with probabilities, and its counts; `digest` takes its labels in."""
     depth = record.shape[0]
     empty, kept = 0, []
     for start in range(0, depth, BATCH_SLICES):
         segmentation = labels.read(start, start + BATCH_SLICES)
+        digest.update(segmentation.tobytes())
         holding = segmentation.any(axis=(1, 2))
         empty += int(np.count_nonzero(~holding))
         good, passed = np.ones(len(segmentation)), holding | section.keep_empty

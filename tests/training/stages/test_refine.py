@@ -18,6 +18,7 @@ from training.data.pseudo_labels import (
     PseudoLabelWriter,
     read_refined,
     refined_labels_dir,
+    refined_labels_sha256,
 )
 from training.data.truth import write_truth
 from training.params import Refine
@@ -109,6 +110,16 @@ def test_components_are_left_out_before_anything_is_judged(tmp_path: Path) -> No
     assert [slice_.slice_index for slice_ in read_refined(tmp_path / "refined")] == [0, 1]
     labels = PseudoLabelReader(refined_labels_dir(tmp_path / "refined", pseudo_labels_dir=tmp_path / "pseudo"))
     assert [bool(labels.labels("fish", index).any()) for index in range(4)] == [True, True, False, False]
+
+
+def test_the_labels_that_were_kept_from_have_a_hash(tmp_path: Path) -> None:
+    """Other labels, of the same slices, are another data set to whoever goes on with a training."""
+    data(tmp_path, grey=[850] * 4, holds=[True, True, False, True])
+    hashes = []
+    for rule in ({}, {"right_eye": 0.1}, {"right_eye": 1.0}):
+        run(tmp_path, replace(SECTION, keep_empty=True), rule=rule)
+        hashes.append(refined_labels_sha256(tmp_path / "refined"))
+    assert hashes[0] == hashes[1] != hashes[2]
 
 
 def test_a_rule_that_leaves_nothing_out_copies_nothing(tmp_path: Path) -> None:
