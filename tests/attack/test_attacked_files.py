@@ -48,6 +48,7 @@ def die_at_the_third(jobs: object, folder: Path) -> None:
     jobs.poll(None)  # type: ignore[attr-defined]
 
 
+@pytest.mark.slow
 def test_what_is_not_fine_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An exception of a library, and a reader that takes more than a second; FormatError is fine."""
 
@@ -102,6 +103,7 @@ def test_mutation_copes_with_any_bytes() -> None:
                 assert isinstance(mutate(content, content, dice), bytes)
 
 
+@pytest.mark.slow
 def test_zeros_are_packed_as_zlib_would_unpack_them() -> None:
     """A thousandth of their length, with the right checksum."""
     packed = bombs.deflated_zeros(1 << 26)

@@ -64,6 +64,7 @@ def _made(stage: dict[str, list[str | dict[str, object]]]) -> set[str]:
     return {path for entry in entries for path in ([entry] if isinstance(entry, str) else entry)}
 
 
+@pytest.mark.slow
 def test_a_raw_folder_that_is_not_there_is_named(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """With the command that names another, and what was prepared before stays."""
     (project / "data/prepared").mkdir(parents=True)
@@ -75,6 +76,7 @@ def test_a_raw_folder_that_is_not_there_is_named(project: Path, capsys: pytest.C
     assert (project / "data/prepared").is_dir()
 
 
+@pytest.mark.slow
 def test_a_raw_folder_without_organs_and_a_parameter_out_of_range_are_named(
     project: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

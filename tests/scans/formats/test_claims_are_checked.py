@@ -46,6 +46,7 @@ def test_another_filter_of_hdf5_is_refused_by_name(tmp_path):
         read(hdf5(tmp_path / "a.h5", chunks=(4, 8, 8), scaleoffset=0))
 
 
+@pytest.mark.slow
 def test_a_chunk_of_hdf5_that_is_stored_in_more_than_it_holds_is_refused(tmp_path):
     """A megabyte that unpacks to a gigabyte, for 4 KiB of voxels."""
     path = tmp_path / "a.h5"
@@ -64,6 +65,7 @@ def test_chunks_of_hdf5_far_larger_than_the_data_are_refused(tmp_path):
         read(path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", ["deep", "wide", "in a circle"])
 def test_groups_without_end_are_refused(shape, tmp_path):
     """A thousand groups in each other, twelve thousand beside each other; a group in itself is looked at once."""

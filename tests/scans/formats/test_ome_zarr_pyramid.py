@@ -21,6 +21,7 @@ FRAME = Frame.from_lps(Spacing(0.3, 0.2, 0.1))
 ORGANS = OrganMap.from_mapping({1: "heart", 2: "eye"})
 
 
+@pytest.mark.slow
 @settings(max_examples=25, deadline=None)
 @given(
     voxels=arrays(np.uint8, st.tuples(st.integers(1, 40), st.integers(1, 200), st.integers(1, 9))),

@@ -8,6 +8,7 @@ import SimpleITK as sitk  # noqa: N813 - its customary name
 from scans.formats import create_volume, open_volume
 
 
+@pytest.mark.slow
 def test_a_compressed_dicom_series_is_what_simpleitk_reads(real_data):
     """JPEG 2000 slices whose names are in another order: same voxels in Hounsfield units, same place."""
     folder = real_data / "formats" / "ct_dicom_series"

@@ -58,6 +58,7 @@ def test_an_ome_zarr_zip_is_read_by_zarr_and_unzip(tmp_path: Path) -> None:
         assert subprocess.run([unzip, "-tq", path], capture_output=True, check=False).returncode == 0
 
 
+@pytest.mark.slow
 def test_a_zip_may_hold_more_files_than_16_bits_count() -> None:
     """65,535 and more are counted in 64 bits."""
     entries = [ZipEntry(str(number), 0, io.BytesIO) for number in range(0xFFFF)]

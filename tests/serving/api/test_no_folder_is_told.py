@@ -37,6 +37,7 @@ def all_calls(app: App) -> Iterator[tuple[str, bytes]]:
             yield method.upper(), path.format_map(FILLED).encode()
 
 
+@pytest.mark.slow
 def test_no_answer_to_other_keys_holds_a_folder(
     keyed: tuple[App, dict[str, bytes]], tmp_path: Path, model_dir: Path
 ) -> None:

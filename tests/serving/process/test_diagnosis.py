@@ -60,8 +60,9 @@ def test_a_folder_that_is_no_store_stays_as_it_is(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["letter.txt"]
 
 
+@pytest.mark.slow
 def test_a_port_that_another_program_has_is_told() -> None:
-    """A free one, one that is taken, an address of another machine, and a name of none."""
+    """A free one, and one that is taken by a program which is asked for its health and never answers."""
     assert port(Settings(port=0)).level is Level.OK
     with socket.create_server(("127.0.0.1", 0)) as taken:
         number = taken.getsockname()[1]
@@ -72,9 +73,13 @@ def test_a_port_that_another_program_has_is_told() -> None:
         held.listen(0)
         refused = port(Settings(port=held.getsockname()[1]))
     assert refused.level is Level.FAIL and "another program has it" in refused.found and "ss -ltnp" in refused.advice
-    for host in ("192.0.2.1", "no-such-host.invalid"):
-        elsewhere = port(Settings(host=host, port=0))
-        assert elsewhere.level is Level.FAIL and "RICEFISH_HOST is an address" in elsewhere.advice
+
+
+@pytest.mark.parametrize("host", ["192.0.2.1", "no-such-host.invalid"])
+def test_a_host_that_is_not_this_machine_is_told(host: str) -> None:
+    """An address of another machine, and a name of none."""
+    elsewhere = port(Settings(host=host, port=0))
+    assert elsewhere.level is Level.FAIL and "RICEFISH_HOST is an address" in elsewhere.advice
 
 
 def test_a_port_of_root_is_told(monkeypatch: pytest.MonkeyPatch) -> None:

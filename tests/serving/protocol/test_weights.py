@@ -80,6 +80,7 @@ def test_empty_strings_weigh_something(app: App) -> None:
     assert peak < 150 * MEGABYTES
 
 
+@pytest.mark.slow
 def test_a_body_that_unpacks_to_more_than_is_taken(app: App) -> None:
     """It is not unpacked any further than that."""
     body = gzip.compress(b" " * (257 * MEGABYTES))

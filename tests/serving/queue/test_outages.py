@@ -102,6 +102,7 @@ class Table(Keys):
         return super().all()
 
 
+@pytest.mark.slow
 def test_a_server_without_keys_stays_open_in_an_outage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What needs no database, as single slices, is answered still; at the very start, nothing is."""
     database = Database(f"sqlite:///{tmp_path / 'jobs.sqlite'}")
@@ -161,6 +162,7 @@ def test_an_acceptance_that_was_cut_off_is_no_obstacle(
             time.sleep(0.1)
 
 
+@pytest.mark.slow
 def test_keys_of_the_last_answer_open_metrics_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Valid ones do, for a day, unless they expire meanwhile; wrong and revoked ones do not; nothing else is opened."""
     database = Database(f"sqlite:///{tmp_path / 'jobs.sqlite'}")

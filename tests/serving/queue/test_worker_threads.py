@@ -55,6 +55,7 @@ def failing_once(monkeypatch: pytest.MonkeyPatch, thing: object, name: str, erro
     monkeypatch.setattr(thing, name, once)
 
 
+@pytest.mark.slow
 def test_an_error_of_any_kind_while_taking_passes(
     database: Database, jobs: Jobs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -71,6 +72,7 @@ def test_an_error_of_any_kind_while_taking_passes(
         worker.stop()
 
 
+@pytest.mark.slow
 def test_an_error_of_any_kind_while_renewing_passes(
     database: Database, jobs: Jobs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -91,6 +93,7 @@ def test_an_error_of_any_kind_while_renewing_passes(
         worker.stop()
 
 
+@pytest.mark.slow
 def test_a_scan_for_which_there_is_no_thread_goes_back(
     database: Database, jobs: Jobs, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -53,6 +53,7 @@ def test_the_loss_falls(undisturbed: tuple[nn.Module, list[Epoch]]) -> None:
     assert losses[-1] < losses[0] / 2
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_bits_with_and_without_worker_processes(
     tmp_path: Path, undisturbed: tuple[nn.Module, list[Epoch]]
 ) -> None:

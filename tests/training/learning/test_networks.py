@@ -55,6 +55,7 @@ def test_depths_that_no_encoder_has_are_refused(depth: int) -> None:
         Architecture("resnet18", encoder_depth=depth, organs=1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("depth", [3, 5])
 def test_the_classifier_sees_both_slice_and_masks(depth: int) -> None:
     """One logit per slice, at any depth, which changes with the slice and with the mask of either organ."""

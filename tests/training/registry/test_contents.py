@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from tests.training.stages.test_register import Pipeline, pipeline, run
 from training.tracking import runs
 
 __all__ = ["pipeline", "run"]  # fixtures
 
 
+@pytest.mark.slow
 def test_a_version_comes_with_card_example_and_environment(pipeline: Pipeline, tmp_path: Path) -> None:
     """The run that it is of shows it and its figures; MLflow reads the example, which fits the signature."""
     from mlflow.models import Model

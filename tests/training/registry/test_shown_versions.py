@@ -16,6 +16,7 @@ from training.registry.versions import Registry
 from training.tracking import runs
 
 
+@pytest.mark.slow
 def test_figures_are_not_the_parents_and_a_version_shows_whence_it_is(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -254,6 +254,7 @@ class LazyScan:
         return np.random.default_rng(start).integers(0, 60000, (depth, 256, 256), dtype=np.uint16)
 
 
+@pytest.mark.slow
 def test_a_volume_is_never_in_memory(tmp_path: Path):
     """A scan of 67 MB passes through less than 40, however long it is."""
     tracemalloc.start()
