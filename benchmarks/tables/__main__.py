@@ -63,14 +63,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _protocol(effort: Effort) -> Protocol:
     given = effort.options
     variant = clone.active_variant(profile=given.profile, raw_dir=given.raw)
-    synthetic = given.raw.resolve() == PHANTOMS and not effort.quick
+    synthetic = given.raw.resolve() == PHANTOMS
+    rows = tuple(row for row in TABLES[given.table] if synthetic or not ROWS[row].synthetic)
+    fish = FISH if synthetic and not effort.quick else {}
     fixed = {} if given.data_seed is None else {"prepare.seed": given.data_seed}
     return Protocol(
         table=given.table,
-        rows=tuple(given.rows or TABLES[given.table]),
+        rows=tuple(given.rows or rows),
         budgets=tuple(given.budgets),
         seeds=tuple(given.seeds),
-        variant=dataclasses.replace(variant, changes={**(FISH if synthetic else {}), **fixed}, smallest=effort.quick),
+        variant=dataclasses.replace(variant, changes={**fish, **fixed}, smallest=effort.quick),
     )
 
 

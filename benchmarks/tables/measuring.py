@@ -15,7 +15,7 @@ from queue import SimpleQueue
 from typing import Any
 
 from benchmarks import clone, results
-from benchmarks.tables.rows import CONTROL, ROWS
+from benchmarks.tables.rows import ROWS
 
 _DECIDE = ("scans", "training", "dvc.yaml", "params.yaml", "data", "requirements")
 """What a figure depends on; a commit that changes nothing of it goes on with the figures of the one before."""
@@ -58,8 +58,9 @@ class Protocol:
 
     @property
     def places(self) -> tuple[tuple[int, int, str], ...]:
-        """Seed, budget and row of each cell, in the order in which they are measured; the control always among them."""
-        rows = tuple(name for name in ROWS if name in self.rows or name == CONTROL)
+        """Seed, budget and row of each cell, in the order in which they are measured; each row's control among them."""
+        wanted = {*self.rows, *(ROWS[name].control for name in self.rows)}
+        rows = tuple(name for name in ROWS if name in wanted)
         return tuple((seed, budget, row) for seed in self.seeds for budget in self.budgets for row in rows)
 
     @property

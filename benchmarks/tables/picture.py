@@ -12,6 +12,8 @@ from benchmarks.tables.rows import ROWS
 from benchmarks.tables.summary import Line
 
 _COLOURS = ("#bbbbbb", "#222222", "#ccbb44", "#66ccee", "#4477aa", "#aa3377", "#228833", "#ee6677")
+_STYLES = ("-", "--")
+"""The second for rows beyond the number of colours."""
 _STAGGER = 0.02
 """Of the axis, so that the bars of rows do not hide each other."""
 
@@ -31,6 +33,7 @@ def draw_table(path: Path, lines: Sequence[Line], *, title: str) -> None:
             yerr=[line.dice_sd or 0.0 for line in own],
             label=ROWS[row].label,
             color=_COLOURS[number % len(_COLOURS)],
+            linestyle=_STYLES[number // len(_COLOURS) % len(_STYLES)],
             marker="o",
             markersize=4,
             linewidth=1.2,

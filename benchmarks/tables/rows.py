@@ -1,4 +1,7 @@
-"""Rows: what is trained in which way. All but the Teacher have equal steps, patches, augmentation and rate."""
+"""Rows: what is trained in which way.
+
+All but the Teachers have equal steps, number of patches and rate; a row has the augmentation of its control.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,9 @@ from dataclasses import dataclass
 from typing import Any
 
 CONTROL = "control"
-"""The row that each other one is compared with."""
+"""The row that those of the paper are compared with: the Teacher, trained on."""
+STRONG_CONTROL = "strong_control"
+"""The same, of the Teacher whose patches are changed more."""
 
 
 @dataclass(frozen=True)
@@ -19,6 +24,10 @@ class Row:
     """Addresses in the profile to values."""
     network: str = "student"
     """Whose scores these are: of metrics/evaluate.json."""
+    control: str = CONTROL
+    """The row that this one is compared with; a control's own is itself."""
+    synthetic: bool = False
+    """True where only synthetic fish can be had so."""
 
 
 def _switches(*, pseudo: bool, distillation: bool, checkpoint: bool, classifier: bool) -> dict[str, bool]:
@@ -31,6 +40,21 @@ def _switches(*, pseudo: bool, distillation: bool, checkpoint: bool, classifier:
 
 
 _ALL = _switches(pseudo=True, distillation=True, checkpoint=True, classifier=True)
+_NOT_JUDGED = _switches(pseudo=True, distillation=True, checkpoint=True, classifier=False)
+_CLEANED = {
+    "refine.components": True,
+    "refine.keep_empty": True,
+    "train_student.sampling.fewest_pixels": 4,
+    "train_student.balanced_experiments": True,
+}
+_STRONG = {
+    "augmentation.gamma": 0.5,
+    "augmentation.class_contrast": 0.2,
+    "augmentation.blur": 1.0,
+    "augmentation.low_resolution": 1.0,
+    "augmentation.noise": 0.1,
+}
+"""Chosen on synthetic fish of tuning seeds (11 and 12), which no table has."""
 
 ROWS: Mapping[str, Row] = {
     "teacher": Row("the Teacher, before any further step", _ALL, network="teacher"),
@@ -55,8 +79,33 @@ ROWS: Mapping[str, Row] = {
         "pseudo-labelling + Quality Classifier",
         _switches(pseudo=True, distillation=False, checkpoint=False, classifier=True),
     ),
-    "all": Row("all", _ALL),
+    "all": Row("all: the paper's whole", _ALL),
+    "not_judged": Row("all, without the Quality Classifier", _NOT_JUDGED),
+    "cleaned": Row("all, with cleaned pseudo-labels", {**_ALL, **_CLEANED}),
+    "strong_teacher": Row(
+        "strong Teacher: patches changed more, before any further step",
+        {**_NOT_JUDGED, **_STRONG},
+        network="teacher",
+        control=STRONG_CONTROL,
+    ),
+    STRONG_CONTROL: Row(
+        "strong control: that Teacher, the Student's steps more",
+        {**_NOT_JUDGED, **_STRONG},
+        network="control",
+        control=STRONG_CONTROL,
+    ),
+    "strong_all": Row("all, strong", {**_ALL, **_STRONG}, control=STRONG_CONTROL),
+    "strong": Row("strong: all, without the Quality Classifier", {**_NOT_JUDGED, **_STRONG}, control=STRONG_CONTROL),
+    "one_in_ten": Row(
+        "control, one slice in ten labelled",
+        {**_ALL, "prepare.phantoms.label_every": 10},
+        network="control",
+        synthetic=True,
+    ),
 }
 
-TABLES: Mapping[int, tuple[str, ...]] = {1: ("teacher", "supervised", CONTROL, "all"), 2: tuple(ROWS)}
+TABLES: Mapping[int, tuple[str, ...]] = {
+    1: ("teacher", "supervised", CONTROL, "all", "strong_teacher", STRONG_CONTROL, "strong", "one_in_ten"),
+    2: tuple(ROWS),
+}
 """Rows of Table 1 (over label budgets) and of Table 2 (each part of the recipe)."""

@@ -1,4 +1,4 @@
-"""Summary: mean and spread over seeds, and the paired difference from the control, as CSV, Markdown and terminal."""
+"""Summary: mean and spread over seeds, paired differences from each row's control; as CSV, Markdown and terminal."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from scipy.stats import t
 
 from benchmarks.tables.measuring import Cell
-from benchmarks.tables.rows import CONTROL, ROWS
+from benchmarks.tables.rows import ROWS
 
 CONFIDENCE = 0.95
 _COLUMNS = ("row", "budget", "seeds", "dice", "dice_sd", "iou", "hd95_mm", "gain", "gain_low", "gain_high", "above")
@@ -50,16 +50,16 @@ class Line:
     hd95_mm: float | None
     """Mean over the seeds that have one."""
     gain: Interval | None
-    """Dice less the control's, seed by seed; None for the control itself, and where no seed has both."""
+    """Dice less that of its control, seed by seed; None for a control itself, and where no seed has both."""
     above: int
-    """Seeds in which it is above the control."""
+    """Seeds in which it is above its control."""
 
 
 def lines(cells: Sequence[Cell]) -> tuple[Line, ...]:
     """By budget, then in the order of ROWS."""
     budgets = sorted({cell.budget for cell in cells})
     found = [(budget, row, _of(cells, budget, row)) for budget in budgets for row in ROWS]
-    return tuple(_line(budget, row, own, _of(cells, budget, CONTROL)) for budget, row, own in found if own)
+    return tuple(_line(budget, row, own, _of(cells, budget, ROWS[row].control)) for budget, row, own in found if own)
 
 
 def _of(cells: Sequence[Cell], budget: int, row: str) -> Mapping[int, Cell]:
@@ -68,7 +68,7 @@ def _of(cells: Sequence[Cell], budget: int, row: str) -> Mapping[int, Cell]:
 
 def _line(budget: int, row: str, own: Mapping[int, Cell], control: Mapping[int, Cell]) -> Line:
     dice = [cell.dice for cell in own.values()]
-    gains = [own[seed].dice - control[seed].dice for seed in own if seed in control] if row != CONTROL else []
+    gains = [own[seed].dice - control[seed].dice for seed in own if seed in control] if row != ROWS[row].control else []
     distances = [cell.hd95_mm for cell in own.values() if cell.hd95_mm is not None]
     return Line(
         row=row,
@@ -97,8 +97,8 @@ def as_csv(found: Sequence[Line]) -> str:
 
 
 def as_markdown(found: Sequence[Line]) -> str:
-    """A table; the last columns say what a row gives beyond the control, in points of Dice."""
-    heads = ("labelled volumes", "row", "Dice", "IoU", "HD95 mm", "against the control, points of Dice", "above it")
+    """A table; the last columns say what a row gives beyond its control, in points of Dice."""
+    heads = ("labelled volumes", "row", "Dice", "IoU", "HD95 mm", "against its control, points of Dice", "above it")
     drawn = [f"| {' | '.join(heads)} |", f"|{'---|' * len(heads)}"]
     drawn += [f"| {' | '.join(_cells(line))} |" for line in found]
     return "\n".join(drawn) + "\n"

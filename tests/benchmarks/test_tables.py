@@ -5,8 +5,8 @@ from __future__ import annotations
 import csv
 import io
 import json
-from argparse import Namespace
-from collections.abc import Mapping
+from argparse import ArgumentParser, Namespace
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +63,10 @@ def _effort(folder: Path) -> Effort:
     return Effort(Namespace(), quick=False, commit="abc", folder=folder)
 
 
+def _effort_of(parser: ArgumentParser, arguments: Sequence[str] | None, **_: object) -> Effort:
+    return Effort(parser.parse_args(arguments), quick=False, commit="abc", folder=Path("results"))
+
+
 def _cell(row: str, dice: float, *, seed: int = 1, budget: int = 2) -> Cell:
     return Cell(row, budget, seed, dice=dice, iou=dice / 2, hd95_mm=None, organs={}, seconds=1.0)
 
@@ -85,6 +89,36 @@ def test_the_control_stands_beside_each_row(asked: list[clone.Variant], tmp_path
     ]
     assert content["rows"][0]["hd95_mm"] == pytest.approx(0.3)
     assert {file.suffix for file in tmp_path.iterdir()} == {".json", ".csv", ".md", ".png"}
+
+
+def test_a_row_stands_beside_its_own_control(asked: list[clone.Variant], tmp_path: Path) -> None:
+    """The one whose patches are changed in the same way, and which is of the same run."""
+    tables.measure(_protocol(rows=("strong",), seeds=(1,)), _effort(tmp_path))
+    content = json.loads((tmp_path / "table-1-demo.json").read_text(encoding="utf-8"))
+    assert [row["row"] for row in content["rows"]] == ["strong_control", "strong"]
+    assert asked[0].changes == asked[1].changes
+
+
+def test_each_row_has_the_augmentation_of_its_control() -> None:
+    """What a row may change beside its control is what is learnt from and how, never the patches it is shown."""
+    for row in ROWS.values():
+        own, control = (
+            {address: value for address, value in changes.items() if address.startswith("augmentation.")}
+            for changes in (row.changes, ROWS[row.control].changes)
+        )
+        assert own == control
+
+
+@pytest.mark.parametrize(("raw", "there"), [(tables.PHANTOMS, True), (Path("/data/headneck_ct"), False)])
+def test_a_row_of_synthetic_fish_is_left_out_of_real_scans(
+    raw: Path, there: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whose slices are labelled as they are labelled."""
+    measured: list[Protocol] = []
+    monkeypatch.setattr(tables, "effort_of", _effort_of)
+    monkeypatch.setattr(tables, "measure", lambda protocol, effort, jobs: measured.append(protocol))
+    tables.main(["1", "--raw", str(raw)])
+    assert ("one_in_ten" in measured[0].rows) is there and "strong" in measured[0].rows
 
 
 def test_a_table_goes_on_where_it_ended(
@@ -122,7 +156,7 @@ def test_a_budget_that_there_are_no_volumes_for_is_an_error(asked: list[clone.Va
 def test_seeds_may_share_the_data(asked: list[clone.Variant], tmp_path: Path) -> None:
     """With a seed of the data of their own, the runs differ in weights and patches alone."""
     variant = clone.Variant("demo", Path("data/phantom"), {"prepare.seed": 7})
-    tables.measure(_protocol(rows=(), variant=variant), _effort(tmp_path))
+    tables.measure(_protocol(rows=("control",), variant=variant), _effort(tmp_path))
     assert [(v.changes["prepare.seed"], v.changes["seed"]) for v in asked] == [(7, 1), (7, 2)]
 
 
@@ -159,12 +193,15 @@ def test_gains_are_paired_seed_by_seed() -> None:
     starts: Mapping[int, tuple[float, float]] = {1: (0.5, 0.02), 2: (0.7, 0.04), 3: (0.6, 0.06)}
     cells = [_cell("control", start, seed=seed) for seed, (start, _) in starts.items()]
     cells += [_cell("all", start + gain, seed=seed) for seed, (start, gain) in starts.items()]
-    control, student = lines(cells)
+    cells += [_cell("strong_control", 0.9), _cell("strong", 0.8)]
+    control, student, strong_control, strong = lines(cells)
+    assert strong_control.gain is None and strong.gain == Interval(pytest.approx(-0.1), None, None)
     assert (control.row, control.gain, control.dice_sd) == ("control", None, pytest.approx(0.1))
     assert student.gain is not None and student.above == 3
     assert student.gain.mean == pytest.approx(0.04)
     assert (student.gain.low, student.gain.high) == pytest.approx((0.04 - 0.04968, 0.04 + 0.04968), abs=1e-4)
-    assert "| 2 | all | 0.640 ± 0.111 | 0.320 |  | +4.0 (-1.0 to +9.0) | 3 of 3 |" in as_markdown([student])
+    row = "| 2 | all: the paper's whole | 0.640 ± 0.111 | 0.320 |  | +4.0 (-1.0 to +9.0) | 3 of 3 |"
+    assert row in as_markdown([student])
 
 
 def test_with_one_seed_there_is_no_interval() -> None:
