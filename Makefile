@@ -106,7 +106,7 @@ bench-workers: setup  ## the same scans through one worker and through two (4 mi
 bench-seeds: setup  ## Teacher, control and Student for five seeds of the demo (about 15 minutes)
 	@OMP_NUM_THREADS=1 python -m benchmarks.seeds $(ARGS)  # as `make demo` computes: small patches on one thread
 
-figures: setup  ## write what was measured into README
+figures: setup  ## write what was measured into README and docs/results.md
 	@python -m benchmarks.readme
 
 table-1: setup  ## Table 1 of the paper: control and Student over label budgets and seeds; goes on where it ended (hours)

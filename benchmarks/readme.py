@@ -1,4 +1,6 @@
-"""README's figures of what is reached, written from benchmarks/results/seeds.json; no figure there is written by hand.
+"""Figures of what is reached: README's from benchmarks/results/seeds.json, docs/results.md from those of the tables.
+
+No figure there is written by hand.
 
 python -m benchmarks.readme
 """
@@ -12,9 +14,11 @@ from typing import Any
 
 from benchmarks import clone, results
 from benchmarks.seeds import NETWORKS, PAIRS, wins
+from benchmarks.tables.page import page
 from benchmarks.tables.summary import Interval, said
 
 README = clone.REPOSITORY / "README.md"
+RESULTS_PAGE = clone.REPOSITORY / "docs" / "results.md"
 BEGIN = "<!-- FIGURES: from benchmarks/results/seeds.json, made by `make bench-seeds`, written by `make figures` -->"
 END = "<!-- END OF FIGURES -->"
 _PAPER_GAIN = "+7.6 points with 23 labelled volumes (82.4 against 74.8), +29.3 with 2"
@@ -25,8 +29,10 @@ Row = Mapping[str, Any]
 
 
 def main() -> None:
-    """Writes the figures into README.md."""
+    """Writes the figures into README.md, and docs/results.md where a table was measured."""
     README.write_text(with_figures(README.read_text(encoding="utf-8"), measured()), encoding="utf-8")
+    if tables := page(results.RESULTS):
+        RESULTS_PAGE.write_text(tables, encoding="utf-8")
 
 
 def measured(path: Path = results.RESULTS / "seeds.json") -> Mapping[str, Any]:

@@ -21,7 +21,7 @@ from rich.console import Console
 
 from benchmarks import clone
 from benchmarks.effort import Effort, effort_of
-from benchmarks.tables.measuring import Cell, Protocol, decided_by, measured, read_cells, write_cells
+from benchmarks.tables.measuring import PHANTOMS, Cell, Protocol, decided_by, measured, read_cells, write_cells
 from benchmarks.tables.mlflow_experiment import log_table
 from benchmarks.tables.picture import draw_table
 from benchmarks.tables.rows import ROWS, TABLES
@@ -33,7 +33,6 @@ FISH: Mapping[str, Any] = {
     "prepare.phantoms.validation": 30,
 }
 """The synthetic data set: as many labelled volumes as the paper learns from, and enough to measure on."""
-PHANTOMS = clone.REPOSITORY / "data" / "phantom"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -17,6 +17,8 @@ from typing import Any
 from benchmarks import clone, results
 from benchmarks.tables.rows import ROWS
 
+PHANTOMS = clone.REPOSITORY / "data" / "phantom"
+"""The raw folder of synthetic fish."""
 _DECIDE = ("scans", "training", "dvc.yaml", "params.yaml", "data", "requirements")
 """What a figure depends on; a commit that changes nothing of it goes on with the figures of the one before."""
 
@@ -39,6 +41,8 @@ class Cell:
     """Dice of each organ."""
     seconds: float
     """Of `dvc repro`, stages that were restored included."""
+    machine: str
+    """The processor that it was trained on."""
 
     @property
     def place(self) -> tuple[int, int, str]:
@@ -84,9 +88,15 @@ def decided_by(protocol: Protocol) -> str:
 def measured(protocol: Protocol, known: Sequence[Cell], *, jobs: int = 1) -> Iterator[Cell]:
     """Every cell: those of `known` as they are, the others as they come. Raises BenchmarkError.
 
+    What is compared is of one machine: where cells of a seed and budget are missing, those that another machine has
+    trained are trained anew.
+
     `jobs` seeds and budgets are under way at once, the rows of one after the other: they have most stages in common.
     """
     found = {cell.place: cell for cell in known}
+    here = results.machine()["processor"]
+    for seed, budget, _ in [place for place in protocol.places if place not in found]:
+        found = {place: cell for place, cell in found.items() if place[:2] != (seed, budget) or cell.machine == here}
     yield from (found[place] for place in protocol.places if place in found)
     missing = groupby((place for place in protocol.places if place not in found), key=lambda place: place[:2])
     done: SimpleQueue[Cell | Exception] = SimpleQueue()
@@ -123,7 +133,8 @@ def write_cells(
 ) -> Path:
     """Writes NAME.json by `write` (`Effort.write`); returns its path."""
     rows = [dataclasses.asdict(cell) for cell in cells]
-    return write(protocol.name, rows=rows, about={**protocol.described(), "decided_by": decided, **about})
+    where = {"raw_folder": protocol.variant.raw_dir.name}
+    return write(protocol.name, rows=rows, about={**protocol.described(), **where, "decided_by": decided, **about})
 
 
 def _cell(protocol: Protocol, seed: int, budget: int, name: str) -> Cell:
@@ -145,6 +156,7 @@ def _cell(protocol: Protocol, seed: int, budget: int, name: str) -> Cell:
         hd95_mm=_mean_hd95(scores),
         organs={organ: found["dice"] for organ, found in scores["organs"].items()},
         seconds=round(outcome.seconds, 1),
+        machine=results.machine()["processor"],
     )
 
 

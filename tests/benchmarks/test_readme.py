@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from benchmarks import readme
+from benchmarks import readme, results
+from benchmarks.tables.page import page
 
 
 def _row(seed: int, teacher: float, control: float, student: float) -> dict[str, Any]:
@@ -42,3 +45,23 @@ def test_a_page_without_the_marks_is_refused() -> None:
     """Figures are written nowhere but between them."""
     with pytest.raises(ValueError, match="FIGURES"):
         readme.with_figures("# A page", CONTENT)
+
+
+def test_the_page_of_results_is_that_of_the_tables() -> None:
+    """`make figures` was run after the last table, and nobody wrote into the page; without a table there is none."""
+    shown = readme.RESULTS_PAGE.read_text(encoding="utf-8") if readme.RESULTS_PAGE.exists() else ""
+    assert shown == page(results.RESULTS)
+
+
+def test_a_table_stands_on_the_page_with_command_commit_and_machine(tmp_path: Path) -> None:
+    """And with the difference from its control: 0.60 less 0.58."""
+    cell = {"budget": 4, "seed": 2, "iou": 0.5, "hd95_mm": None, "organs": {}, "seconds": 1.0, "machine": "a processor"}
+    rows = [{**cell, "row": "control", "dice": 0.58}, {**cell, "row": "all", "dice": 0.6}]
+    content = {"table": 1, "profile": "demo", "commit": "0123456789", "machine": {"cores": 2}, "rows": rows}
+    content["raw_folder"] = "phantom"
+    assert page(tmp_path) == ""
+    (tmp_path / "table-1-demo.json").write_text(json.dumps(content), encoding="utf-8")
+    shown = page(tmp_path)
+    assert '`make table-1 ARGS="--profile demo --budgets 4 --seeds 2"`; commit 0123456; a processor, 2 cores.' in shown
+    assert "| 4 | all: the paper's whole | 0.600 | 0.500 |  | +2.0 | 1 of 1 |" in shown
+    assert "(../benchmarks/results/table-1-demo.png)" in shown

@@ -48,7 +48,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[clone.Variant]:
         return clone.Outcome(_scores(variant.changes["seed"] / 1000), seconds=2.0, restored=1, training_volumes=4)
 
     monkeypatch.setattr(clone, "evaluate", evaluate)
-    monkeypatch.setattr(results, "machine", dict)
+    monkeypatch.setattr(results, "machine", lambda: {"processor": "a processor"})
     monkeypatch.setattr(tables, "decided_by", lambda protocol: "these")
     monkeypatch.setattr(tables, "log_table", lambda protocol, cells, files: None)
     return variants
@@ -68,7 +68,7 @@ def _effort_of(parser: ArgumentParser, arguments: Sequence[str] | None, **_: obj
 
 
 def _cell(row: str, dice: float, *, seed: int = 1, budget: int = 2) -> Cell:
-    return Cell(row, budget, seed, dice=dice, iou=dice / 2, hd95_mm=None, organs={}, seconds=1.0)
+    return Cell(row, budget, seed, dice=dice, iou=dice / 2, hd95_mm=None, organs={}, seconds=1.0, machine="a processor")
 
 
 def test_the_control_stands_beside_each_row(asked: list[clone.Variant], tmp_path: Path) -> None:
@@ -109,7 +109,7 @@ def test_each_row_has_the_augmentation_of_its_control() -> None:
         assert own == control
 
 
-@pytest.mark.parametrize(("raw", "there"), [(tables.PHANTOMS, True), (Path("/data/headneck_ct"), False)])
+@pytest.mark.parametrize(("raw", "there"), [(measuring.PHANTOMS, True), (Path("/data/headneck_ct"), False)])
 def test_a_row_of_synthetic_fish_is_left_out_of_real_scans(
     raw: Path, there: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -134,6 +134,24 @@ def test_a_table_goes_on_where_it_ended(
     tables.measure(_protocol(seeds=(1,)), _effort(tmp_path))
     assert [variant.changes["seed"] for variant in asked] == [1, 1, 2, 2, 1, 1]
     assert len(json.loads((tmp_path / "table-1-demo.json").read_text(encoding="utf-8"))["rows"]) == 2
+
+
+def test_rows_that_are_compared_are_of_one_machine(
+    asked: list[clone.Variant], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Seed 1 is whole and stays; seed 2 lacks a row, which another machine adds: it trains the others of it too."""
+    tables.measure(_protocol(rows=("control", "all"), seeds=(1,)), _effort(tmp_path))
+    tables.measure(_protocol(rows=("control",), seeds=(2,)), _effort(tmp_path))
+    monkeypatch.setattr(results, "machine", lambda: {"processor": "another"})
+    tables.measure(_protocol(rows=("control", "all"), seeds=(1, 2)), _effort(tmp_path))
+    rows = json.loads((tmp_path / "table-1-demo.json").read_text(encoding="utf-8"))["rows"]
+    assert {(row["seed"], row["row"], row["machine"]) for row in rows} == {
+        (1, "control", "a processor"),
+        (1, "all", "a processor"),
+        (2, "control", "another"),
+        (2, "all", "another"),
+    }
+    assert len(asked) == 5
 
 
 def test_cells_that_are_measured_at_once_are_those_measured_in_turn(asked: list[clone.Variant], tmp_path: Path) -> None:
