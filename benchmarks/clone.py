@@ -116,7 +116,8 @@ class Outcome:
 
 def require_commit() -> str:
     """The commit that is checked out. Raises BenchmarkError if what decides a result differs from it."""
-    paths = ("scans", "training", "dvc.yaml", "params.yaml", "data", "requirements")
+    measuring = ":(glob)benchmarks/**/*.py"  # the results beside it are written as one measures
+    paths = ("scans", "training", "dvc.yaml", "params.yaml", "data", "requirements", measuring)
     changed = _output(["git", "status", "--porcelain", "--untracked-files=no", "--", *paths])
     if changed:
         raise BenchmarkError(f"figures belong to a commit, and these files differ from it:\n{changed}")

@@ -31,6 +31,7 @@ Row = Mapping[str, Any]
 def main() -> None:
     """Writes the figures into README.md, and docs/results.md where a table was measured."""
     README.write_text(with_figures(README.read_text(encoding="utf-8"), measured()), encoding="utf-8")
+    RESULTS_PAGE.unlink(missing_ok=True)
     if tables := page(results.RESULTS):
         RESULTS_PAGE.write_text(tables, encoding="utf-8")
 
@@ -67,9 +68,17 @@ def figures(content: Mapping[str, Any]) -> str:
     heads = [f"{network.capitalize()} {figure}" for figure in ("Dice", "IoU") for network in NETWORKS]
     table = [f"| seed | {' | '.join(heads)} |", f"|{'---|' * (1 + len(heads))}"]
     table += [f"| {row['seed']} | {' | '.join(_cells(row))} |" for row in rows]
-    machine = f"{content['machine']['processor']}, {content['machine']['cores']} cores"
     return "\n".join(
-        [*beside, "", *table, "", *_differences(rows), "", f"Commit {content['commit'][:7]}, {machine}.", ""]
+        [
+            *beside,
+            "",
+            *table,
+            "",
+            *_differences(rows),
+            "",
+            f"Commit {content['commit'][:7]}, {results.said_of(content['machine'])}.",
+            "",
+        ]
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+from collections.abc import Mapping
 from datetime import datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -41,6 +42,12 @@ def machine() -> dict[str, Any]:
         "python": platform.python_version(),
         "torch": version("torch"),
     }
+
+
+def said_of(machine: Mapping[str, Any]) -> str:
+    """What `machine` gave, in words: processor, cores and, where there is one, GPU."""
+    words = f"{machine['processor']}, {machine['cores']} cores"
+    return f"{words}, {machine['gpu']}" if machine.get("gpu") else words
 
 
 def means(scores: dict[str, Any]) -> dict[str, float]:

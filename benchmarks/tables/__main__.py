@@ -1,6 +1,6 @@
 """Tables 1 and 2 of the paper: what each part of the recipe gives beyond more training, at which label budget.
 
-    python -m benchmarks.tables 1                       # Teacher, supervised, control, Student over label budgets
+    python -m benchmarks.tables 1                       # the paper's whole and the strong one over label budgets
     python -m benchmarks.tables 2 --budgets 7           # every row of Table 2
     python -m benchmarks.tables 1 --profile headneck_ct --raw /data/headneck_ct --budgets 2 4 9
 
@@ -21,10 +21,19 @@ from rich.console import Console
 
 from benchmarks import clone
 from benchmarks.effort import Effort, effort_of
-from benchmarks.tables.measuring import PHANTOMS, Cell, Protocol, decided_by, measured, read_cells, write_cells
+from benchmarks.tables.measuring import (
+    PHANTOMS,
+    Cell,
+    Protocol,
+    comparable,
+    decided_by,
+    measured,
+    read_cells,
+    write_cells,
+)
 from benchmarks.tables.mlflow_experiment import log_table
 from benchmarks.tables.picture import draw_table
-from benchmarks.tables.rows import ROWS, TABLES
+from benchmarks.tables.rows import ROWS, TABLES, TUNING_SEEDS
 from benchmarks.tables.summary import as_csv, as_markdown, lines
 
 FISH: Mapping[str, Any] = {
@@ -40,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.tables", description="Tables 1 and 2 of the paper")
     parser.add_argument("table", type=int, choices=TABLES, nargs="?", default=1, help="1: label budgets; 2: parts")
     parser.add_argument(
-        "--rows", nargs="+", choices=ROWS, help="default: those of the table; the control is always there"
+        "--rows", nargs="+", choices=ROWS, help="default: those of the table; a row's control is always there"
     )
     parser.add_argument(
         "--budgets", type=int, nargs="+", default=[2, 7, 12, 23], help="labelled volumes (default: 2 7 12 23)"
@@ -63,12 +72,16 @@ def _protocol(effort: Effort) -> Protocol:
     given = effort.options
     variant = clone.active_variant(profile=given.profile, raw_dir=given.raw)
     synthetic = given.raw.resolve() == PHANTOMS
-    rows = tuple(row for row in TABLES[given.table] if synthetic or not ROWS[row].synthetic)
+    rows = given.rows or [row for row in TABLES[given.table] if synthetic or not ROWS[row].synthetic]
+    if unlike := [row for row in rows if ROWS[row].synthetic and not synthetic]:
+        raise clone.BenchmarkError(f"row {unlike[0]} is of synthetic fish; leave --raw out, or the row")
+    if tuned := TUNING_SEEDS.intersection(given.seeds if synthetic else ()):
+        raise clone.BenchmarkError(f"on fish of seed {min(tuned)} values of the rows were chosen; give other --seeds")
     fish = FISH if synthetic and not effort.quick else {}
     fixed = {} if given.data_seed is None else {"prepare.seed": given.data_seed}
     return Protocol(
         table=given.table,
-        rows=tuple(given.rows or rows),
+        rows=tuple(rows),
         budgets=tuple(given.budgets),
         seeds=tuple(given.seeds),
         variant=dataclasses.replace(variant, changes={**fish, **fixed}, smallest=effort.quick),
@@ -78,7 +91,7 @@ def _protocol(effort: Effort) -> Protocol:
 def measure(protocol: Protocol, effort: Effort, *, jobs: int = 1) -> None:
     """Measures what is missing and leaves all files. Raises BenchmarkError if a run fails; cells before it are kept."""
     console, decided = Console(), decided_by(protocol)
-    known = read_cells(effort.folder / f"{protocol.name}.json", decided=decided)
+    known = comparable(read_cells(effort.folder / f"{protocol.name}.json", decided=decided), protocol)
     kept = {cell.place: cell for cell in known}
     for number, cell in enumerate(measured(protocol, known, jobs=jobs), start=1):
         kept[cell.place] = cell

@@ -42,7 +42,10 @@ class Cell:
     seconds: float
     """Of `dvc repro`, stages that were restored included."""
     machine: str
-    """The processor that it was trained on."""
+    """What it was trained on, in words; stages that DVC's cache gave may be of another."""
+    commit: str
+    row_sha256: str
+    """Of the row as it was then."""
 
     @property
     def place(self) -> tuple[int, int, str]:
@@ -68,6 +71,11 @@ class Protocol:
         return tuple((seed, budget, row) for seed in self.seeds for budget in self.budgets for row in rows)
 
     @property
+    def synthetic(self) -> bool:
+        """True where synthetic fish are measured."""
+        return (clone.REPOSITORY / self.variant.raw_dir).resolve() == PHANTOMS
+
+    @property
     def name(self) -> str:
         """Of the files and of the MLflow experiment."""
         return f"table-{self.table}-{self.variant.profile}"
@@ -85,18 +93,29 @@ def decided_by(protocol: Protocol) -> str:
     return hashlib.sha256(said.encode()).hexdigest()
 
 
+def comparable(cells: Sequence[Cell], protocol: Protocol) -> tuple[Cell, ...]:
+    """Those that a table may hold beside what is measured now.
+
+    What is compared is of one machine: of a seed and budget of which a cell is missing, or where there are cells of
+    several machines, only those of this one stay. No cell stays of a row that is another one now.
+    """
+    here = results.said_of(results.machine())
+    current = [cell for cell in cells if cell.row in ROWS and cell.row_sha256 == ROWS[cell.row].sha256]
+    machines: dict[tuple[int, int], set[str]] = {}
+    for cell in current:
+        machines.setdefault(cell.place[:2], set()).add(cell.machine)
+    there = {cell.place for cell in current}
+    broken = {place[:2] for place in protocol.places if place not in there}
+    broken |= {group for group, names in machines.items() if len(names) > 1}
+    return tuple(cell for cell in current if cell.place[:2] not in broken or cell.machine == here)
+
+
 def measured(protocol: Protocol, known: Sequence[Cell], *, jobs: int = 1) -> Iterator[Cell]:
     """Every cell: those of `known` as they are, the others as they come. Raises BenchmarkError.
-
-    What is compared is of one machine: where cells of a seed and budget are missing, those that another machine has
-    trained are trained anew.
 
     `jobs` seeds and budgets are under way at once, the rows of one after the other: they have most stages in common.
     """
     found = {cell.place: cell for cell in known}
-    here = results.machine()["processor"]
-    for seed, budget, _ in [place for place in protocol.places if place not in found]:
-        found = {place: cell for place, cell in found.items() if place[:2] != (seed, budget) or cell.machine == here}
     yield from (found[place] for place in protocol.places if place in found)
     missing = groupby((place for place in protocol.places if place not in found), key=lambda place: place[:2])
     done: SimpleQueue[Cell | Exception] = SimpleQueue()
@@ -133,7 +152,7 @@ def write_cells(
 ) -> Path:
     """Writes NAME.json by `write` (`Effort.write`); returns its path."""
     rows = [dataclasses.asdict(cell) for cell in cells]
-    where = {"raw_folder": protocol.variant.raw_dir.name}
+    where = {"synthetic": protocol.synthetic, "raw_folder": protocol.variant.raw_dir.name}
     return write(protocol.name, rows=rows, about={**protocol.described(), **where, "decided_by": decided, **about})
 
 
@@ -156,7 +175,9 @@ def _cell(protocol: Protocol, seed: int, budget: int, name: str) -> Cell:
         hd95_mm=_mean_hd95(scores),
         organs={organ: found["dice"] for organ, found in scores["organs"].items()},
         seconds=round(outcome.seconds, 1),
-        machine=results.machine()["processor"],
+        machine=results.said_of(results.machine()),
+        commit=clone.commit(),
+        row_sha256=row.sha256,
     )
 
 

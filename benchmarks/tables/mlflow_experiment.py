@@ -34,7 +34,7 @@ def log_table(protocol: Protocol, cells: Sequence[Cell], *, files: Sequence[Path
 
 def _log_cell(client: MlflowClient, experiment: str, name: str, cell: Cell) -> None:
     run = client.create_run(experiment, run_name=name).info.run_id
-    for parameter in ("row", "budget", "seed"):
+    for parameter in ("row", "budget", "seed", "machine", "commit"):
         client.log_param(run, parameter, getattr(cell, parameter))
     figures = {"dice": cell.dice, "iou": cell.iou, "hd95_mm": cell.hd95_mm, "seconds": cell.seconds}
     organs = {f"dice.{organ}": dice for organ, dice in cell.organs.items()}

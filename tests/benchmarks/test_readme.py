@@ -53,15 +53,21 @@ def test_the_page_of_results_is_that_of_the_tables() -> None:
     assert shown == page(results.RESULTS)
 
 
-def test_a_table_stands_on_the_page_with_command_commit_and_machine(tmp_path: Path) -> None:
-    """And with the difference from its control: 0.60 less 0.58."""
-    cell = {"budget": 4, "seed": 2, "iou": 0.5, "hd95_mm": None, "organs": {}, "seconds": 1.0, "machine": "a processor"}
-    rows = [{**cell, "row": "control", "dice": 0.58}, {**cell, "row": "all", "dice": 0.6}]
-    content = {"table": 1, "profile": "demo", "commit": "0123456789", "machine": {"cores": 2}, "rows": rows}
-    content["raw_folder"] = "phantom"
+def test_a_table_stands_on_the_page_with_command_commits_and_machines(tmp_path: Path) -> None:
+    """And with the differences from its control: 0.60 less 0.58 on each of two machines."""
     assert page(tmp_path) == ""
-    (tmp_path / "table-1-demo.json").write_text(json.dumps(content), encoding="utf-8")
+    figures = {"budget": 4, "iou": 0.5, "hd95_mm": None, "organs": {}, "seconds": 1.0, "row_sha256": ""}
+    rows = [
+        {**figures, "seed": seed, "machine": machine, "commit": commit, "row": row, "dice": dice}
+        for seed, machine, commit in ((1, "a processor, 2 cores", "0123456789"), (2, "another, 4 cores", "abcdef0123"))
+        for row, dice in (("control", 0.58), ("all", 0.6))
+    ]
+    content = {"table": 1, "profile": "demo", "commit": "abcdef0123", "rows": rows}
+    where = {"synthetic": False, "raw_folder": "fish", "changes": {"prepare.seed": 7}}
+    (tmp_path / "table-1-demo.json").write_text(json.dumps({**content, **where}), encoding="utf-8")
     shown = page(tmp_path)
-    assert '`make table-1 ARGS="--profile demo --budgets 4 --seeds 2"`; commit 0123456; a processor, 2 cores.' in shown
-    assert "| 4 | all: the paper's whole | 0.600 | 0.500 |  | +2.0 | 1 of 1 |" in shown
+    options = "--profile demo --raw FOLDER/fish --data-seed 7 --rows control all --budgets 4 --seeds 1 2"
+    assert f'`make table-1 ARGS="{options}"`' in shown
+    assert "Commit 0123456, abcdef0. a processor, 2 cores; another, 4 cores." in shown
+    assert "| 4 | all: the paper's whole | 0.600 ± 0.000 | 0.500 |  | +2.0 (+2.0 to +2.0) | 2 of 2 |" in shown
     assert "(../benchmarks/results/table-1-demo.png)" in shown

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import io
 import json
 from argparse import ArgumentParser, Namespace
@@ -11,17 +12,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from benchmarks import clone, results
 from benchmarks.effort import Effort
 from benchmarks.tables import __main__ as tables
 from benchmarks.tables import measuring
 from benchmarks.tables.measuring import Cell, Protocol
-from benchmarks.tables.rows import ROWS, TABLES
+from benchmarks.tables.rows import ROWS
 from benchmarks.tables.summary import Interval, as_csv, as_markdown, lines
-from training.params import load_params
 
+HERE = "a processor, 2 cores"
 NETWORKS = {"teacher": 0.5, "control": 0.55, "student": 0.6}
 
 
@@ -48,7 +48,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[clone.Variant]:
         return clone.Outcome(_scores(variant.changes["seed"] / 1000), seconds=2.0, restored=1, training_volumes=4)
 
     monkeypatch.setattr(clone, "evaluate", evaluate)
-    monkeypatch.setattr(results, "machine", lambda: {"processor": "a processor"})
+    monkeypatch.setattr(results, "machine", lambda: {"processor": "a processor", "cores": 2})
     monkeypatch.setattr(tables, "decided_by", lambda protocol: "these")
     monkeypatch.setattr(tables, "log_table", lambda protocol, cells, files: None)
     return variants
@@ -68,7 +68,19 @@ def _effort_of(parser: ArgumentParser, arguments: Sequence[str] | None, **_: obj
 
 
 def _cell(row: str, dice: float, *, seed: int = 1, budget: int = 2) -> Cell:
-    return Cell(row, budget, seed, dice=dice, iou=dice / 2, hd95_mm=None, organs={}, seconds=1.0, machine="a processor")
+    return Cell(
+        row,
+        budget,
+        seed,
+        dice=dice,
+        iou=dice / 2,
+        hd95_mm=None,
+        organs={},
+        seconds=1.0,
+        machine=HERE,
+        commit="abc",
+        row_sha256="",
+    )
 
 
 def test_the_control_stands_beside_each_row(asked: list[clone.Variant], tmp_path: Path) -> None:
@@ -99,16 +111,6 @@ def test_a_row_stands_beside_its_own_control(asked: list[clone.Variant], tmp_pat
     assert asked[0].changes == asked[1].changes
 
 
-def test_each_row_has_the_augmentation_of_its_control() -> None:
-    """What a row may change beside its control is what is learnt from and how, never the patches it is shown."""
-    for row in ROWS.values():
-        own, control = (
-            {address: value for address, value in changes.items() if address.startswith("augmentation.")}
-            for changes in (row.changes, ROWS[row.control].changes)
-        )
-        assert own == control
-
-
 @pytest.mark.parametrize(("raw", "there"), [(measuring.PHANTOMS, True), (Path("/data/headneck_ct"), False)])
 def test_a_row_of_synthetic_fish_is_left_out_of_real_scans(
     raw: Path, there: bool, monkeypatch: pytest.MonkeyPatch
@@ -119,6 +121,20 @@ def test_a_row_of_synthetic_fish_is_left_out_of_real_scans(
     monkeypatch.setattr(tables, "measure", lambda protocol, effort, jobs: measured.append(protocol))
     tables.main(["1", "--raw", str(raw)])
     assert ("one_in_ten" in measured[0].rows) is there and "strong" in measured[0].rows
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--rows", "one_in_ten", "--raw", "/data/headneck_ct"], "row one_in_ten is of synthetic fish"),
+        (["--seeds", "3", "12"], "on fish of seed 12 values of the rows were chosen"),
+    ],
+)
+def test_what_would_be_no_figure_is_refused(arguments: list[str], said: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Real scans are labelled as they are; and what was chosen on some fish is not measured on them."""
+    monkeypatch.setattr(tables, "effort_of", _effort_of)
+    with pytest.raises(SystemExit, match=said):
+        tables.main(["1", *arguments])
 
 
 def test_a_table_goes_on_where_it_ended(
@@ -136,22 +152,50 @@ def test_a_table_goes_on_where_it_ended(
     assert len(json.loads((tmp_path / "table-1-demo.json").read_text(encoding="utf-8"))["rows"]) == 2
 
 
+def _measured_there(folder: Path) -> dict[tuple[int, str], str]:
+    rows = json.loads((folder / "table-1-demo.json").read_text(encoding="utf-8"))["rows"]
+    return {(row["seed"], row["row"]): row["machine"] for row in rows}
+
+
+@pytest.mark.parametrize("missing", ["teacher", "all"])  # before and after what is there, in the order of measuring
 def test_rows_that_are_compared_are_of_one_machine(
-    asked: list[clone.Variant], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    missing: str, asked: list[clone.Variant], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Seed 1 is whole and stays; seed 2 lacks a row, which another machine adds: it trains the others of it too."""
-    tables.measure(_protocol(rows=("control", "all"), seeds=(1,)), _effort(tmp_path))
-    tables.measure(_protocol(rows=("control",), seeds=(2,)), _effort(tmp_path))
-    monkeypatch.setattr(results, "machine", lambda: {"processor": "another"})
-    tables.measure(_protocol(rows=("control", "all"), seeds=(1, 2)), _effort(tmp_path))
-    rows = json.loads((tmp_path / "table-1-demo.json").read_text(encoding="utf-8"))["rows"]
-    assert {(row["seed"], row["row"], row["machine"]) for row in rows} == {
-        (1, "control", "a processor"),
-        (1, "all", "a processor"),
-        (2, "control", "another"),
-        (2, "all", "another"),
+    rows = ("teacher", "control", "all")
+    tables.measure(_protocol(rows=rows, seeds=(1,)), _effort(tmp_path))
+    tables.measure(_protocol(rows=tuple(row for row in rows if row != missing), seeds=(2,)), _effort(tmp_path))
+    there = "another, 2 cores"
+    monkeypatch.setattr(results, "machine", lambda: {"processor": "another", "cores": 2})
+    tables.measure(_protocol(rows=(missing, "control"), seeds=(1, 2)), _effort(tmp_path))
+    assert _measured_there(tmp_path) == {
+        **{(1, row): HERE for row in rows},
+        **{(2, row): there for row in ("control", missing)},
     }
-    assert len(asked) == 5
+    tables.measure(_protocol(rows=rows, seeds=(1, 2)), _effort(tmp_path))
+    assert _measured_there(tmp_path) == {**{(1, row): HERE for row in rows}, **{(2, row): there for row in rows}}
+    assert len(asked) == 8
+
+
+def test_a_table_that_ended_between_two_machines_is_of_one_when_it_goes_on(
+    asked: list[clone.Variant], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is missing, and yet it is measured anew: two rows were compared that nobody may compare."""
+    mixed = [dataclasses.replace(_cell("control", 0.5), machine="another"), _cell("all", 0.6)]
+    mixed = [dataclasses.replace(cell, row_sha256=ROWS[cell.row].sha256) for cell in mixed]
+    kept = measuring.comparable(mixed, _protocol(seeds=(1,)))
+    assert [cell.row for cell in kept] == ["all"]
+    monkeypatch.setattr(results, "machine", lambda: {"processor": "a third", "cores": 2})
+    assert measuring.comparable(mixed, _protocol(seeds=(1,))) == ()
+
+
+def test_a_row_that_is_another_now_is_measured_anew(asked: list[clone.Variant], tmp_path: Path) -> None:
+    """The figures of a row belong to the values that it had; what it is called does not matter."""
+    cell = dataclasses.replace(_cell("all", 0.6), row_sha256=ROWS["all"].sha256)
+    assert measuring.comparable([cell], _protocol(rows=("all",))) == (cell,)
+    assert measuring.comparable([dataclasses.replace(cell, row_sha256="0")], _protocol(rows=("all",))) == ()
+    assert dataclasses.replace(ROWS["all"], label="other").sha256 == ROWS["all"].sha256
+    assert dataclasses.replace(ROWS["all"], network="teacher").sha256 != ROWS["all"].sha256
 
 
 def test_cells_that_are_measured_at_once_are_those_measured_in_turn(asked: list[clone.Variant], tmp_path: Path) -> None:
@@ -176,25 +220,6 @@ def test_seeds_may_share_the_data(asked: list[clone.Variant], tmp_path: Path) ->
     variant = clone.Variant("demo", Path("data/phantom"), {"prepare.seed": 7})
     tables.measure(_protocol(rows=("control",), variant=variant), _effort(tmp_path))
     assert [(v.changes["prepare.seed"], v.changes["seed"]) for v in asked] == [(7, 1), (7, 2)]
-
-
-def test_teacher_and_control_are_those_of_the_run_with_all_switches_on() -> None:
-    """Three rows of one run, which needs no second clone; fully supervised is a network of its own, of new weights."""
-    assert ROWS["teacher"].changes == ROWS["control"].changes == ROWS["all"].changes
-    assert [ROWS[name].network for name in ("teacher", "control", "all")] == ["teacher", "control", "student"]
-    assert not any(on for switch, on in ROWS["supervised"].changes.items() if switch.startswith("train_student"))
-
-
-@pytest.mark.parametrize("table", TABLES)
-def test_every_row_can_be_run_on_every_profile(table: int, tmp_path: Path) -> None:
-    """Its addresses are those of values that there are."""
-    content = (clone.REPOSITORY / "params.yaml").read_text(encoding="utf-8")
-    for profile in yaml.safe_load(content)["profiles"]:
-        for name in TABLES[table]:
-            path = tmp_path / "params.yaml"
-            path.write_text(content, encoding="utf-8")
-            clone.Variant(profile, Path("/raw"), {**ROWS[name].changes, "seed": 3}).write(path)
-            assert load_params(path).seed == 3
 
 
 @pytest.mark.process
