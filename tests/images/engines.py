@@ -203,14 +203,14 @@ class _BuildahContainer:
         return self.log_path.read_text()
 
     def execute(self, *command: str) -> str:
-        environment = _environment(_leaf(self.process.pid))
+        environment = _environment(_contained(self.process.pid))
         given = [part for variable, value in environment.items() for part in ("--env", f"{variable}={value}")]
         isolation = ["--isolation", "chroot", "--network", "host"]
         return call("buildah", "run", *isolation, *given, self.name, "--", *command)
 
     def stop(self) -> int:
         if self.process.poll() is None:
-            os.kill(_leaf(self.process.pid), signal.SIGTERM)
+            os.kill(_contained(self.process.pid), signal.SIGTERM)
         status = self.process.wait(STOP_SECONDS)
         written = self._written()
         call("buildah", "umount", self.name)
@@ -231,13 +231,15 @@ class _BuildahContainer:
         return found
 
 
-def _leaf(pid: int) -> int:
-    """The container's own process, below buildah's. Raises EngineError when it has ended."""
-    children = Path(f"/proc/{pid}/task/{pid}/children")
-    below = [child for task in children.parent.parent.iterdir() for child in (task / "children").read_text().split()]
-    if not below:
-        return pid
-    return _leaf(int(below[0]))
+def _contained(pid: int) -> int:
+    """The container's own process, below those of buildah, whatever it has started itself."""
+    while "buildah" in Path(f"/proc/{pid}/comm").read_text():  # or memfd:buildah-chroot-exec
+        threads = Path(f"/proc/{pid}/task").iterdir()
+        below = [int(child) for thread in threads for child in (thread / "children").read_text().split()]
+        if not below:
+            return pid
+        pid = below[0]
+    return pid
 
 
 def _environment(pid: int) -> dict[str, str]:
