@@ -13,6 +13,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -98,8 +99,9 @@ def _wait_until_half(uploads: Path, before: set[Path], size: int, client: subpro
     while client.poll() is None:
         for folder in set(uploads.iterdir()) - before:
             data = folder / "data"
-            if data.exists() and data.stat().st_size > 0.4 * size:
-                return data
+            with suppress(FileNotFoundError):  # a folder has another name until all that belongs to it is there
+                if data.stat().st_size > 0.4 * size:
+                    return data
         time.sleep(0.01)
     raise Broken(f"the client ended too early: {client.communicate()}")
 
