@@ -24,9 +24,9 @@ _LONGEST = ("test_registry_down.py", "test_outages.py", "test_pipeline.py")
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """As many as there are cores; `-n auto`, with all the tests that wait for a server of their own, two more."""
+    """As many as there are cores; `-n auto`, with all the tests that wait for a server of their own, one more."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return cores + 2 * (config.getoption("numprocesses") == "auto")
+    return cores + (config.getoption("numprocesses") == "auto")
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)

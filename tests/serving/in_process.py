@@ -38,6 +38,7 @@ class App:
     def __init__(self, app: FastAPI, loop: asyncio.AbstractEventLoop) -> None:
         self._app = app
         self._loop = loop
+        self._under_way: set[asyncio.Task[Any]] = set()
 
     @property
     def resources(self) -> Any:
@@ -63,7 +64,18 @@ class App:
         asked = self._asked(method, target, headers or [], pieces, leaving=leaving)
         if cut_after is not None:
             asked = _cut(asked, after=cut_after)
-        return asyncio.run_coroutine_threadsafe(asyncio.wait_for(asked, seconds), self._loop).result()
+        return asyncio.run_coroutine_threadsafe(self._until_answered(asked, seconds), self._loop).result()
+
+    async def all_answered(self) -> None:
+        """Returns when nothing is under way any more, as a server that stops waits for what it was asked."""
+        while self._under_way:
+            await asyncio.wait(self._under_way)
+
+    async def _until_answered(self, asked: Coroutine[Any, Any, Answered], seconds: float) -> Answered:
+        task = asyncio.create_task(asked)
+        self._under_way.add(task)
+        task.add_done_callback(self._under_way.discard)
+        return await asyncio.wait_for(task, seconds)
 
     async def _asked(
         self, method: str, target: bytes, headers: Headers, pieces: Iterator[bytes], *, leaving: bool
@@ -135,12 +147,15 @@ def running_app(folder: Path, model: Path | None, **settings: Any) -> Iterator[A
 
     async def stop(lifespan: Any) -> None:
         await lifespan.__aexit__(None, None, None)
+        await asked.all_answered()
+        await asyncio.sleep(0)  # whoever asked in another thread is told by a callback
         await loop.shutdown_default_executor()
 
+    asked = App(app, loop)
     try:
         lifespan = asyncio.run_coroutine_threadsafe(start(), loop).result(120)
         try:
-            yield App(app, loop)
+            yield asked
         finally:
             asyncio.run_coroutine_threadsafe(stop(lifespan), loop).result(120)
     finally:
