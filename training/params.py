@@ -94,13 +94,16 @@ class TrainTeacher(Supervised):
 
 
 @dataclass(frozen=True)
-class PseudoLabel:
-    """Stage pseudo_label."""
+class PseudoLabel(Supervised):
+    """Stage pseudo_label; what train_teacher has as well is as there, unless stated, and is the second Teacher's."""
 
     batch_size: Batch
     """Slices in a forward pass."""
     mirror: Mirror
     """The Teacher is shown the slice's mirror image too, reflected along this axis; none as in the paper."""
+    three_axes: bool
+    """A second Teacher is trained, on planes across all three axes of the labelled volumes, and labels are fused from
+    what both see along them; false: the Teacher's, along z, as in the paper."""
 
 
 @dataclass(frozen=True)
@@ -158,6 +161,8 @@ class TrainStudent(Supervised):
     """Weight of the distillation term, 0..1 (eq. 4)."""
     temperature: Annotated[float, Range(0, 1000, open_below=True)]
     """tau, which softens both sides of the distillation term (eq. 3)."""
+    clean_view: bool
+    """In that term the Teacher sees patches before their grey values were changed; false: as the Student sees them."""
     labelled_share: Share
     """Share of the patches that come from labelled volumes; 0: in proportion to the number of slices."""
     balanced_experiments: bool
@@ -241,6 +246,8 @@ def load_params(path: Path = PARAMS_FILE) -> Params:
     """The active profile of params.yaml. Raises ParamsError that names the file, or the key at fault."""
     profile = read_profile(path)
     shared = typing.get_type_hints(Supervised)
-    values = handed_on(profile.values, [*shared], giver="train_teacher", taker="label_quality")
+    values = profile.values
+    for taker in ("pseudo_label", "label_quality"):
+        values = handed_on(values, [*shared], giver="train_teacher", taker=taker)
     values = spread(values, shared, typing.get_type_hints(Params))
     return typing.cast(Params, parse(Params, values))

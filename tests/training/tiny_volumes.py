@@ -111,6 +111,7 @@ STUDENT_SECTION = TrainStudent(
     teacher_checkpoint=True,
     alpha=0.1,
     temperature=4.0,
+    clean_view=False,
     labelled_share=0.5,
     balanced_experiments=False,
     dice_weight=0.0,

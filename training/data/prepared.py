@@ -161,7 +161,7 @@ class SliceReader:
     def slice_voxels(self, volume_id: str) -> NDArray[np.uint32]:
         """uint32 (Z, classes): how many voxels of each class each slice of a labelled volume holds. A row of zeros is a
         slice that nobody has looked at."""
-        counts: NDArray[np.uint32] = np.asarray(self._array(volume_id, "slice_voxels")[:])
+        counts: NDArray[np.uint32] = np.asarray(self.array(volume_id, "slice_voxels")[:])
         return counts
 
     def volume(self, record: VolumeRecord) -> Volume:
@@ -170,13 +170,14 @@ class SliceReader:
 
     def image_volume(self, volume_id: str, frame: Frame) -> Volume:
         """The lazy image of a volume that is in no catalogue yet."""
-        return Volume(ArrayVoxels(self._array(volume_id, "image")), frame)
+        return Volume(ArrayVoxels(self.array(volume_id, "image")), frame)
 
     def label_volume(self, record: VolumeRecord) -> Volume:
         """The lazy labels with their frame."""
-        return Volume(ArrayVoxels(self._array(record.id, "labels")), record.frame)
+        return Volume(ArrayVoxels(self.array(record.id, "labels")), record.frame)
 
-    def _array(self, volume_id: str, name: str) -> zarr.Array[Any]:
+    def array(self, volume_id: str, name: str) -> zarr.Array[Any]:
+        """An array of a volume's group, such as `image` or `labels`, which reads what is asked of it."""
         key = (volume_id, name)
         if key not in self._arrays:
             path = self._folder / f"{volume_id}.zarr"
@@ -189,7 +190,7 @@ class SliceReader:
         if key in self._slices:
             self._slices.move_to_end(key)
             return self._slices[key]
-        decoded = np.asarray(self._array(volume_id, name)[slice_index])
+        decoded = np.asarray(self.array(volume_id, name)[slice_index])
         decoded.flags.writeable = False
         self._slices[key] = decoded
         self._cached += decoded.nbytes

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import affine_transform, gaussian_filter, zoom
 
+from training.data.planes import Axis, order_of
 from training.recipe import Augmentation
 
 BLURRED_SHARE = 0.5
@@ -56,6 +57,13 @@ class Pose:
         middle = np.full(2, (self.side - 1) / 2)
         offset = np.array(self.start) + middle - self.linear @ middle
         affine_transform(slice_, self.linear, offset, output=patch, order=order, mode="constant", cval=fill)
+
+
+def along(augmentation: Augmentation, axis: Axis) -> Augmentation:
+    """As it is for planes across that axis: mirrored along y and x as slices are, and never along z."""
+    mirrors = (0.0, augmentation.mirror_y, augmentation.mirror_x)
+    _, rows, columns = order_of(axis)
+    return replace(augmentation, mirror_y=mirrors[rows], mirror_x=mirrors[columns])
 
 
 def draw_linear(augmentation: Augmentation, rng: np.random.Generator) -> NDArray[np.float64]:

@@ -42,6 +42,8 @@ class TeacherTerm:
     """Weight of the term, 0..1."""
     temperature: float
     """tau, which softens both sides of it."""
+    clean_view: bool
+    """The Teacher sees the patches before their grey values were changed; False: as the network sees them."""
 
 
 @dataclass(frozen=True)
@@ -173,12 +175,13 @@ class FurtherTraining:
             batch_size=plan.schedule.batch_size,
             stage=plan.name,
             seed=self.seed,
+            unchanged_too=self.teacher_term is not None and self.teacher_term.clean_view,
             rank=ranks.rank,
             world_size=ranks.world_size,
         )
 
     def _objective(self, ranks: Processes) -> Objective:
-        """The loss of eq. 4; the Teacher, frozen, sees the same augmented patches."""
+        """The loss of eq. 4; the Teacher, frozen, sees the same patches, with or without other grey values."""
         recipe, term = self.recipe, self.teacher_term
         teacher = None if term is None else load_network(TEACHER).to(ranks.device).requires_grad_(False)
 
@@ -188,7 +191,7 @@ class FurtherTraining:
             if teacher is None or term is None:
                 return supervised
             with torch.no_grad():
-                teacher_logits = teacher(batch.images)
+                teacher_logits = teacher(batch.unchanged if term.clean_view else batch.images)
             kl = distillation(logits, teacher_logits, temperature=term.temperature)
             return student_loss(supervised, kl, alpha=term.alpha)
 

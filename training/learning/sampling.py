@@ -18,9 +18,10 @@ from torch.utils.data import Dataset
 
 from scans.organs import OrganMap
 from training.command import StageError
+from training.data.planes import Axis
 from training.data.prepared import SliceReader, VolumeRecord, shard_slices
 from training.data.pseudo_labels import KeptSlice
-from training.learning.augmentation import Pose, change_grey_values, draw_linear
+from training.learning.augmentation import Pose, along, change_grey_values, draw_linear
 from training.learning.randomness import patch_generator
 from training.recipe import Augmentation, Sampling
 
@@ -32,6 +33,8 @@ class Batch(NamedTuple):
     """float32 (N, 1, S, S), normalised."""
     labels: Tensor
     """uint8 (N, S, S), class indices, or NOT_LABELLED."""
+    unchanged: Tensor
+    """float32 (N, 1, S, S): the patches before their grey values were changed; (0,) where nobody asked for them."""
 
 
 @dataclass(frozen=True)
@@ -49,17 +52,24 @@ class Pool:
     labels: SliceReader
     by_people: bool
     """Labels from people; what a Teacher made may be wrong, and is not to be seen in the grey values."""
+    axis: Axis = 0
+    """The slices are planes across this axis of the scans."""
 
     def __len__(self) -> int:
         return len(self.slice_index)
 
 
 def labelled_pool(
-    volumes: tuple[VolumeRecord, ...], organs: OrganMap, *, reader: SliceReader, fewest_pixels: int = 0
+    volumes: tuple[VolumeRecord, ...],
+    organs: OrganMap,
+    *,
+    reader: SliceReader,
+    fewest_pixels: int = 0,
+    axis: Axis = 0,
 ) -> Pool:
     """Every slice of labelled volumes of which at least a pixel is labelled, be it as background.
 
-    An organ is held by the slices that have `fewest_pixels` of it.
+    An organ is held by the slices that have `fewest_pixels` of it. What `reader` reads are planes across that axis.
 
     Raises StageError where there are no volumes.
     """
@@ -76,6 +86,7 @@ def labelled_pool(
         images=reader,
         labels=reader,
         by_people=True,
+        axis=axis,
     )
 
 
@@ -143,6 +154,8 @@ class PatchBatches(Dataset[Batch]):
     stage: str
     """Name of the training: another one with the same seed draws other patches."""
     seed: int
+    unchanged_too: bool = False
+    """Patches come as they are, too, before their grey values were changed."""
     rank: int = 0
     world_size: int = 1
     """This process takes every `world_size`-th patch of a step, from patch `rank`."""
@@ -158,21 +171,23 @@ class PatchBatches(Dataset[Batch]):
 
     def __getitem__(self, step: int) -> Batch:
         patches = range(self.rank, self.batch_size, self.world_size)
-        pairs = [self._patch(patch_generator(self.stage, self.seed, step=step, patch=patch)) for patch in patches]
-        images, labels = zip(*pairs, strict=True)
-        return Batch(torch.from_numpy(np.stack(images)).unsqueeze(1), torch.from_numpy(np.stack(labels)))
+        drawn = [self._patch(patch_generator(self.stage, self.seed, step=step, patch=patch)) for patch in patches]
+        images, labels, unchanged = (torch.from_numpy(np.stack(arrays)) for arrays in zip(*drawn, strict=True))
+        return Batch(images.unsqueeze(1), labels, unchanged.unsqueeze(1) if self.unchanged_too else torch.empty(0))
 
-    def _patch(self, rng: np.random.Generator) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
+    def _patch(self, rng: np.random.Generator) -> tuple[NDArray[np.float32], NDArray[np.uint8], NDArray[np.float32]]:
+        """Grey values, labels, and the grey values before they were changed."""
         pool = self.pools[rng.choice(len(self.pools), p=self.shares)]
         organ = self._organ(pool, rng)
         row = int(rng.integers(len(pool)) if organ is None else rng.choice(pool.holding[organ - 1]))
         volume, slice_index = pool.volumes[pool.volume_of[row]], int(pool.slice_index[row])
         slice_, labels = pool.images.image(volume.id, slice_index), pool.labels.labels(volume.id, slice_index)
         start = self._anywhere(slice_.shape, rng) if organ is None else self._around(labels == organ, rng)
-        pose = Pose(self.sampling.crop, start, draw_linear(self.augmentation, rng))
+        pose = Pose(self.sampling.crop, start, draw_linear(along(self.augmentation, pool.axis), rng))
         image = volume.window.normalise(pose.image(slice_, fill=volume.window.lower))
         shown = pose.labels(labels, mirrored=self.organs.mirrored)
-        return change_grey_values(image, shown if pool.by_people else None, self.augmentation, rng), shown
+        changed = change_grey_values(image, shown if pool.by_people else None, self.augmentation, rng)
+        return changed, shown, image
 
     def _organ(self, pool: Pool, rng: np.random.Generator) -> int | None:
         """An organ, drawn evenly among those that the pool holds; None where the patch may fall anywhere."""

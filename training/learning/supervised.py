@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 from scans.organs import OrganMap
+from training.data.planes import Axis
 from training.data.prepared import PREPARED_DIR, SliceReader, VolumeRecord
 from training.learning.loop import Epoch, Plan, steps_per_epoch, train
 from training.learning.losses import supervised_loss
 from training.learning.networks import Architecture, SegmentationNetwork, build_unet
 from training.learning.processes import Processes
 from training.learning.resume import RESUME_DIR, ResumeFile, fingerprint
-from training.learning.sampling import Batch, PatchBatches, labelled_pool
+from training.learning.sampling import Batch, PatchBatches, Pool, labelled_pool
 from training.profiles import to_dict
 from training.recipe import Supervised
 
@@ -36,6 +37,9 @@ class Teaching:
     epoch_slices: int = 0
     """How many slices an epoch is as long as, where the schedule leaves that open; 0: those of the volumes."""
     prepared_dir: Path = PREPARED_DIR
+    turned_dirs: Mapping[Axis, Path] = field(default_factory=dict)
+    """Where the volumes lie turned, by the axis that their slices are across; learnt from as often as they are from
+    those of `prepared_dir`."""
 
     def new_network(self) -> SegmentationNetwork:
         """A network with new weights, which depend on the seed."""
@@ -52,6 +56,7 @@ class Teaching:
             self.organs.to_mapping(),
             [(volume.id, volume.sha256, asdict(volume.window)) for volume in self.volumes],
             self.epoch_slices,
+            [0, *self.turned_dirs],
             processes.world_size,
             processes.device.type,
             torch.__version__,
@@ -61,12 +66,10 @@ class Teaching:
     def epochs(self, network: SegmentationNetwork, processes: Processes) -> Iterator[Epoch]:
         """Trains the network in place with the supervised loss; yields each epoch when it is over."""
         recipe = self.recipe
-        reader = SliceReader(self.prepared_dir, cache_megabytes=recipe.sampling.cache_megabytes)
+        pools = self._pools()
         batches = PatchBatches(
-            pools=(
-                labelled_pool(self.volumes, self.organs, reader=reader, fewest_pixels=recipe.sampling.fewest_pixels),
-            ),
-            shares=(1.0,),
+            pools=pools,
+            shares=(1 / len(pools),) * len(pools),
             organs=self.organs,
             sampling=recipe.sampling,
             augmentation=recipe.augmentation,
@@ -88,3 +91,17 @@ class Teaching:
             return supervised_loss(model(batch.images), batch.labels, dice_weight=recipe.dice_weight)
 
         yield from train(network, batches, objective, plan=plan, processes=processes)
+
+    def _pools(self) -> tuple[Pool, ...]:
+        folders: dict[Axis, Path] = {0: self.prepared_dir, **self.turned_dirs}
+        sampling = self.recipe.sampling
+        return tuple(
+            labelled_pool(
+                self.volumes,
+                self.organs,
+                reader=SliceReader(folder, cache_megabytes=sampling.cache_megabytes // len(folders)),
+                fewest_pixels=sampling.fewest_pixels,
+                axis=axis,
+            )
+            for axis, folder in folders.items()
+        )

@@ -60,10 +60,16 @@ def train_student(
         kept=_kept(section),
         labelled_share=section.labelled_share,
         balanced_experiments=section.balanced_experiments,
-        teacher_term=TeacherTerm(section.alpha, section.temperature) if section.distillation else None,
+        teacher_term=_teacher_term(section),
         first_schedule=None if section.teacher_checkpoint else teacher_schedule,
     )
     return train_further(training, checkpoint=STUDENT, epochs_file=EPOCHS, ranks=ranks, report=report)
+
+
+def _teacher_term(section: TrainStudent) -> TeacherTerm | None:
+    if not section.distillation:
+        return None
+    return TeacherTerm(section.alpha, section.temperature, clean_view=section.clean_view)
 
 
 def _kept(section: TrainStudent) -> tuple[KeptSlice, ...]:

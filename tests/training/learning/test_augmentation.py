@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from scans.organs import OrganMap
 from tests.training.tiny_volumes import STILL
-from training.learning.augmentation import Pose, change_grey_values, draw_linear
+from training.data.planes import Axis
+from training.learning.augmentation import Pose, along, change_grey_values, draw_linear
 
 SLICE = np.arange(16, dtype=np.uint16).reshape(4, 4)
 LABELS = np.array([[1, 0, 0, 2], [1, 0, 0, 2], [3, 3, 3, 3], [0, 0, 0, 0]], dtype=np.uint8)
@@ -83,6 +84,16 @@ def test_a_turned_patch_shows_what_is_around_it_in_the_slice() -> None:
     angle = np.deg2rad(45)
     turned = Pose(8, (12, 12), np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]))
     assert (turned.image(np.full((32, 32), 7, dtype=np.uint16), fill=0.0) == 7).all()
+
+
+@pytest.mark.parametrize(("axis", "mirrors"), [(0, (0.1, 0.5)), (1, (0.0, 0.5)), (2, (0.0, 0.1))])
+def test_planes_are_mirrored_as_slices_are(axis: Axis, mirrors: tuple[float, float]) -> None:
+    """Along y a tenth, along x half, along z never; planes across y have z along rows and x along columns, those across
+    x have z and y. What else is changed is as in slices."""
+    slices = replace(STILL, mirror_y=0.1, mirror_x=0.5, rotation_degrees=10)
+    planes = along(slices, axis)
+    assert (planes.mirror_y, planes.mirror_x) == mirrors
+    assert replace(planes, mirror_y=0.1, mirror_x=0.5) == slices
 
 
 @given(seed=st.integers(0, 2**32), mirror=st.sampled_from([0.0, 1.0]))

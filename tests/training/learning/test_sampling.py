@@ -46,6 +46,10 @@ def same(a: Batch, b: Batch) -> bool:
     return torch.equal(a.images, b.images) and torch.equal(a.labels, b.labels)
 
 
+def every_second(batch: Batch, *, first: int = 0) -> Batch:
+    return Batch(*(tensor[first::2] for tensor in batch))
+
+
 def test_a_step_has_one_batch_whatever_was_drawn_before(batches: PatchBatches, tmp_path: Path) -> None:
     """Step 7 after steps 0 to 6 and step 7 of a sampler that starts there, in another process: the same."""
     augmented = replace(batches, augmentation=ALL)
@@ -64,14 +68,14 @@ def test_another_stage_with_the_same_seed_draws_other_patches(batches: PatchBatc
     assert not any(patch.numpy().tobytes() in drawn for step in range(3) for patch in other[step].images)
     assert same(other[2], pickle.loads(pickle.dumps(other))[2])  # noqa: S301 - how a worker process gets it
     second = replace(other, rank=1, world_size=2)[2]
-    assert same(second, Batch(other[2].images[1::2], other[2].labels[1::2]))
+    assert same(second, every_second(other[2], first=1))
 
 
 def test_processes_that_train_together_share_the_batch_of_one(batches: PatchBatches) -> None:
     """Two processes draw patches 0, 2 and 1, 3 of the batch that a single one draws."""
     whole, first, second = batches[3], replace(batches, world_size=2)[3], replace(batches, rank=1, world_size=2)[3]
-    assert same(first, Batch(whole.images[::2], whole.labels[::2]))
-    assert same(second, Batch(whole.images[1::2], whole.labels[1::2]))
+    assert same(first, every_second(whole))
+    assert same(second, every_second(whole, first=1))
 
 
 def test_a_batch_that_cannot_be_shared_evenly_is_refused(batches: PatchBatches) -> None:
@@ -82,10 +86,20 @@ def test_a_batch_that_cannot_be_shared_evenly_is_refused(batches: PatchBatches) 
 
 def test_patches_are_normalised_and_of_the_size_asked_for(batches: PatchBatches) -> None:
     """float32 (N, 1, S, S) from 0 to 1 and uint8 (N, S, S)."""
-    images, labels = batches[0]
+    images, labels, unchanged = batches[0]
+    assert unchanged.numel() == 0
     assert (images.dtype, images.shape) == (torch.float32, (4, 1, 16, 16))
     assert (labels.dtype, labels.shape) == (torch.uint8, (4, 16, 16))
     assert 0 <= images.min() <= images.max() <= 1
+
+
+def test_patches_come_as_they_were_where_they_are_asked_for(batches: PatchBatches) -> None:
+    """Turned and mirrored as the others are, and in the grey values of the slices."""
+    asked = replace(batches, augmentation=ALL, unchanged_too=True)[2]
+    still = replace(ALL, contrast=0.0, brightness=0.0, noise=0.0)
+    assert same(asked, replace(batches, augmentation=ALL)[2])
+    assert not torch.allclose(asked.images, asked.unchanged, atol=0.01)
+    assert torch.allclose(asked.unchanged, replace(batches, augmentation=still)[2].images, atol=1e-6)
 
 
 def test_image_and_labels_of_a_patch_are_of_the_same_place(tmp_path: Path) -> None:
@@ -97,7 +111,7 @@ def test_image_and_labels_of_a_patch_are_of_the_same_place(tmp_path: Path) -> No
     write_catalogue(prepared, write_volume(prepared, "only", image, labels, split="train"))
     turned = replace(batches_of(tmp_path), augmentation=replace(STILL, rotation_degrees=90.0))
     for step in range(5):
-        images, patch_labels = turned[step]
+        images, patch_labels, _ = turned[step]
         exact = torch.isclose(images[:, 0] * 4, (images[:, 0] * 4).round(), atol=1e-3)
         assert exact.float().mean() > 0.7  # the rest are borders, where grey values are interpolated
         agree = (images[:, 0] * 4).round()[exact] == patch_labels[exact]
@@ -127,7 +141,7 @@ def test_without_an_organ_share_patches_fall_anywhere(tmp_path: Path) -> None:
     prepared = tmp_path / "data" / "prepared"
     prepared.mkdir(parents=True)
     write_catalogue(prepared, write_volume(prepared, "only", image, labels, split="train"))
-    images, patches = replace(batches_of(tmp_path, organ_share=0.0, crop=8), batch_size=300)[0]
+    images, patches, _ = replace(batches_of(tmp_path, organ_share=0.0, crop=8), batch_size=300)[0]
     assert (patches == 3).flatten(1).any(dim=1).float().mean() < 0.05
     assert len(images[:, 0, 0, 0].unique()) == 12
 
@@ -145,7 +159,7 @@ def test_slices_that_nobody_has_looked_at_are_never_drawn(tmp_path: Path) -> Non
     batches = replace(batches_of(tmp_path, organ_share=0.5), batch_size=60, augmentation=replace(STILL, mirror_x=1.0))
     assert batches.slices == 3
     assert [rows.tolist() for rows in batches.pools[0].holding] == [[], [], [1]]
-    images, patches = batches[0]
+    images, patches, _ = batches[0]
     drawn = (images[:, 0, 0, 0] * 1000).round().int() // 100
     assert set(drawn.tolist()) == {0, 3, 6}
     assert {int(value) for value in patches.unique()} == {0, 3, NOT_LABELLED}
@@ -161,7 +175,7 @@ def test_a_patch_larger_than_the_slice_is_padded(tmp_path: Path) -> None:
     labels = np.ones(image.shape, dtype=np.uint8)
     write_catalogue(prepared, write_volume(prepared, "only", image, labels, split="train"))
     for organ_share in (0.0, 1.0):
-        images, patches = batches_of(tmp_path, crop=64, organ_share=organ_share)[0]
+        images, patches, _ = batches_of(tmp_path, crop=64, organ_share=organ_share)[0]
         assert (images > 0).sum(dim=(1, 2, 3)).tolist() == [1600] * 4
         assert torch.equal(patches == 1, images[:, 0] == 1)
 

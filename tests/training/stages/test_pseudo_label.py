@@ -3,12 +3,14 @@
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 from torch import Tensor, nn
 
 from scans.geometry import Box
-from tests.training.tiny_volumes import write_catalogue, write_volume
+from tests.training.tiny_volumes import ORGANS, write_catalogue, write_volume
 from training.data.pseudo_labels import PseudoLabelReader, PseudoLabelWriter
+from training.learning.multiplanar import looks_of
 from training.stages.pseudo_label import pseudo_label
 
 
@@ -23,6 +25,9 @@ class Bright(nn.Module):
         return logits
 
 
+ALONE = looks_of(Bright(), None, ORGANS, mirror="none")
+
+
 def test_every_slice_of_every_unlabelled_volume_is_labelled(tmp_path: Path) -> None:
     """Batches that do not divide the slices, two volumes: each pixel as the network says, confidence its mean."""
     prepared, out = tmp_path / "prepared", tmp_path / "pseudo"
@@ -34,7 +39,7 @@ def test_every_slice_of_every_unlabelled_volume_is_labelled(tmp_path: Path) -> N
         write_volume(prepared, "seen", image, np.zeros(image.shape, dtype=np.uint8), split="train"),
     ]
     write_catalogue(prepared, *records)
-    confidence = pseudo_label(Bright(), prepared_dir=prepared, output_dir=out, batch_size=2)
+    confidence = pseudo_label(ALONE, prepared_dir=prepared, output_dir=out, batch_size=2)
     reader = PseudoLabelReader(out)
     expected = np.zeros((4, 6), dtype=np.uint8)
     expected[1:3, 2:5] = 3
@@ -55,6 +60,32 @@ def test_what_an_interrupted_run_left_is_replaced(tmp_path: Path) -> None:
     for name in ("fish", "gone"):
         half = np.full((1, 4, 6), 2, dtype=np.uint8)
         PseudoLabelWriter(out, name, (2, 4, 6)).write(Box((0, 0, 0), (1, 4, 6)), half)
-    pseudo_label(Bright(), prepared_dir=prepared, output_dir=out, batch_size=2)
+    pseudo_label(ALONE, prepared_dir=prepared, output_dir=out, batch_size=2)
     assert [path.name for path in out.iterdir()] == ["fish.zarr"]
     assert not PseudoLabelReader(out).labels("fish", 0).any()
+
+
+class Blind(Bright):
+    """Sees background everywhere, and is surer of it: logits 20 apart."""
+
+    def forward(self, normalised: Tensor) -> Tensor:
+        return 2 * super().forward(torch.zeros_like(normalised))
+
+
+def test_labels_of_three_axes_are_fused(tmp_path: Path) -> None:
+    """A Teacher that sees no heart and outweighs, along z, a second that does; along y and x the second is alone. So
+    the heart has two opinions of three, and that share of certainty. Planes are no multiple of the batch."""
+    prepared, out = tmp_path / "prepared", tmp_path / "pseudo"
+    image = np.full((5, 4, 7), 100, dtype=np.uint16)
+    image[3, 1:3, 2:5] = 1100
+    write_catalogue(prepared, write_volume(prepared, "fish", image, None, split="unlabelled"))
+    looks = looks_of(Blind(), Bright(), ORGANS, mirror="none")
+    pseudo_label(looks, prepared_dir=prepared, output_dir=out, batch_size=3)
+    reader = PseudoLabelReader(out)
+    expected = np.zeros(image.shape, dtype=np.uint8)
+    expected[3, 1:3, 2:5] = 3
+    assert np.array_equal(reader.array("fish")[:], expected)
+    sure = 1 / (1 + np.exp(-10))
+    assert reader.confidence("fish")[[0, 1, 2, 4]] == pytest.approx(np.full(4, sure), abs=1e-3)
+    assert reader.confidence("fish")[3] == pytest.approx((22 * sure + 6 * 2 * sure / 3) / 28, abs=1e-3)
+    assert [path.name for path in out.iterdir()] == ["fish.zarr"]

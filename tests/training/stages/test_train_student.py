@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from scans.geometry import Box
-from tests.training.tiny_volumes import STUDENT_SECTION, TEACHER_SECTION, tiny_data_set
+from tests.training.tiny_volumes import STILL, STUDENT_SECTION, TEACHER_SECTION, tiny_data_set
 from training.data.prepared import Catalogue
 from training.data.pseudo_labels import REFINED_DIR, PseudoLabelWriter, read_refined, write_refined
 from training.learning.checkpoints import STUDENT, TEACHER, CheckpointError, load_network, read_details, save_checkpoint
@@ -162,6 +162,16 @@ def test_the_teacher_is_shown_the_student_s_patches_in_evaluation_mode(root: Pat
         term = distillation(student(patch), teacher(patch), temperature=STUDENT_SECTION.temperature)
     assert term > 0
     assert metrics["distillation"] > 0
+
+
+def test_the_teacher_may_see_patches_as_they_were(root: Path) -> None:
+    """Of patches whose grey values nobody changed the term is the same; of noisy ones the Teacher says other things."""
+    still, noisy = STUDENT_SECTION, replace(STUDENT_SECTION, augmentation=replace(STILL, noise=0.5))
+    for section, same in ((still, True), (noisy, False)):
+        terms = [
+            trained(without_learning(replace(section, clean_view=clean)))["distillation"] for clean in (False, True)
+        ]
+        assert (terms[0] == pytest.approx(terms[1], rel=1e-3)) is same
 
 
 @pytest.mark.parametrize(("pseudo_labels", "distilled", "checkpoint"), list(product((True, False), repeat=3)))
