@@ -165,6 +165,8 @@ class TrainStudent(Supervised):
     """In that term the Teacher sees patches before their grey values were changed; false: as the Student sees them."""
     labelled_share: Share
     """Share of the patches that come from labelled volumes; 0: in proportion to the number of slices."""
+    last_labelled: Share
+    """Share of the steps, at the end, whose patches all come from labelled volumes."""
     balanced_experiments: bool
     """Every experiment gives as many of the pseudo-labelled patches; false: every kept slice, as in the paper."""
 

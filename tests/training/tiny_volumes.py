@@ -113,6 +113,7 @@ STUDENT_SECTION = TrainStudent(
     temperature=4.0,
     clean_view=False,
     labelled_share=0.5,
+    last_labelled=0.0,
     balanced_experiments=False,
     dice_weight=0.0,
     workers=0,

@@ -64,6 +64,8 @@ class FurtherTraining:
     """Share of the patches that come from labelled volumes where `kept` holds any; 0: in proportion to the slices."""
     balanced_experiments: bool = False
     """The other patches come from every experiment as often; False: from every slice of `kept`."""
+    last_labelled: float = 0.0
+    """Share of the steps, at the end, whose patches all come from labelled volumes."""
     teacher_term: TeacherTerm | None = None
     """None: no distillation."""
     first_schedule: Schedule | None = None
@@ -175,10 +177,17 @@ class FurtherTraining:
             batch_size=plan.schedule.batch_size,
             stage=plan.name,
             seed=self.seed,
+            first_alone_from=self._labelled_alone_from(plan),
             unchanged_too=self.teacher_term is not None and self.teacher_term.clean_view,
             rank=ranks.rank,
             world_size=ranks.world_size,
         )
+
+    def _labelled_alone_from(self, plan: Plan) -> int | None:
+        """The step, counted in the plan, from which patches come from labelled volumes alone."""
+        if not self.last_labelled or plan.name != self.name:
+            return None
+        return round((1 - self.last_labelled) * plan.steps)
 
     def _objective(self, ranks: Processes) -> Objective:
         """The loss of eq. 4; the Teacher, frozen, sees the same patches, with or without other grey values."""

@@ -156,6 +156,8 @@ class PatchBatches(Dataset[Batch]):
     seed: int
     unchanged_too: bool = False
     """Patches come as they are, too, before their grey values were changed."""
+    first_alone_from: int | None = None
+    """From this step on all patches come from the first pool; None: never."""
     rank: int = 0
     world_size: int = 1
     """This process takes every `world_size`-th patch of a step, from patch `rank`."""
@@ -171,13 +173,18 @@ class PatchBatches(Dataset[Batch]):
 
     def __getitem__(self, step: int) -> Batch:
         patches = range(self.rank, self.batch_size, self.world_size)
-        drawn = [self._patch(patch_generator(self.stage, self.seed, step=step, patch=patch)) for patch in patches]
+        pools, shares = self.pools, self.shares
+        if self.first_alone_from is not None and step >= self.first_alone_from:
+            pools, shares = pools[:1], (1.0,)
+        generators = (patch_generator(self.stage, self.seed, step=step, patch=patch) for patch in patches)
+        drawn = [self._patch(pools[rng.choice(len(pools), p=shares)], rng) for rng in generators]
         images, labels, unchanged = (torch.from_numpy(np.stack(arrays)) for arrays in zip(*drawn, strict=True))
         return Batch(images.unsqueeze(1), labels, unchanged.unsqueeze(1) if self.unchanged_too else torch.empty(0))
 
-    def _patch(self, rng: np.random.Generator) -> tuple[NDArray[np.float32], NDArray[np.uint8], NDArray[np.float32]]:
+    def _patch(
+        self, pool: Pool, rng: np.random.Generator
+    ) -> tuple[NDArray[np.float32], NDArray[np.uint8], NDArray[np.float32]]:
         """Grey values, labels, and the grey values before they were changed."""
-        pool = self.pools[rng.choice(len(self.pools), p=self.shares)]
         organ = self._organ(pool, rng)
         row = int(rng.integers(len(pool)) if organ is None else rng.choice(pool.holding[organ - 1]))
         volume, slice_index = pool.volumes[pool.volume_of[row]], int(pool.slice_index[row])

@@ -59,6 +59,7 @@ def train_student(
         seed=seed,
         kept=_kept(section),
         labelled_share=section.labelled_share,
+        last_labelled=section.last_labelled,
         balanced_experiments=section.balanced_experiments,
         teacher_term=_teacher_term(section),
         first_schedule=None if section.teacher_checkpoint else teacher_schedule,

@@ -187,7 +187,8 @@ def test_slices_are_forgotten_beyond_the_cache(tmp_path: Path) -> None:
 
 
 def test_refined_slices_come_with_their_pseudo_labels_in_the_share_asked_for(tmp_path: Path) -> None:
-    """Kept slices alone are shown: one slice of one volume, a quarter of the patches."""
+    """Kept slices alone are shown: one slice of one volume, a quarter of the patches; none where labels have the last
+    word."""
     catalogue = tiny_data_set(tmp_path)
     batches = batches_of(tmp_path)
     images = SliceReader(tmp_path / "data" / "prepared", cache_megabytes=1)
@@ -205,6 +206,9 @@ def test_refined_slices_come_with_their_pseudo_labels_in_the_share_asked_for(tmp
     assert all(patch.numpy().tobytes() in label_positions for patch in batch.labels)
     of_refined = [grey_values(patch[0].numpy()) in positions for patch in mixed[0].images]
     assert 0.15 <= np.mean(of_refined) <= 0.35
+    ending = replace(mixed, first_alone_from=3)
+    assert same(ending[2], mixed[2])
+    assert not any(grey_values(patch[0].numpy()) in positions for patch in ending[3].images)
 
 
 def test_pseudo_labels_are_not_seen_in_the_grey_values(tmp_path: Path) -> None:
