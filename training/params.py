@@ -98,7 +98,7 @@ class PseudoLabel(Supervised):
     """Stage pseudo_label; what train_teacher has as well is as there, unless stated, and is the second Teacher's."""
 
     batch_size: Batch
-    """Slices in a forward pass."""
+    """Slices in a forward pass; of other planes as many as have no more pixels."""
     mirror: Mirror
     """The Teacher is shown the slice's mirror image too, reflected along this axis; none as in the paper."""
     three_axes: bool

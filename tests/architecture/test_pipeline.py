@@ -18,7 +18,7 @@ TRAINING = ["prepare", "train_teacher", "pseudo_label", "label_quality", "train_
 FROM_STUDENT = ["train_student", "evaluate", "export", "register"]
 FURTHER = ["train_student", "train_control"]
 ORDER = ["resolve", *TRAINING, *FURTHER, "evaluate", "export", "register"]
-LEARNING = ["train_teacher", "label_quality", "train_classifier", *FURTHER]
+LEARNING = ["train_teacher", "pseudo_label", "label_quality", "train_classifier", *FURTHER]
 pytestmark = [
     pytest.mark.process,
     pytest.mark.filterwarnings("ignore:_NoneStep.value:DeprecationWarning"),  # of DVC, in this process
@@ -119,7 +119,7 @@ def test_changing_another_profile_reruns_nothing(pipeline: Pipeline) -> None:
 
 
 def test_changing_what_stages_share_reruns_those_that_have_it(pipeline: Pipeline) -> None:
-    """Augmentation stands once, and five stages train with it."""
+    """Augmentation stands once, and six stages train with it, one of them where it is asked to."""
     pipeline.edit("params.yaml", "  noise: 0.03", "  noise: 0.04")
     assert pipeline.repro() == ["resolve", *LEARNING]
 

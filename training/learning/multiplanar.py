@@ -88,18 +88,27 @@ class Look:
     axis: Axis
     network: nn.Module
 
-    def opinion(self, planes: NDArray[Any], window: Window, *, batch_size: int) -> Opinion:
-        """Of raw grey values (planes, rows, columns) across the axis; its arrays are of that shape."""
-        forward = opinions_of(self.network, window=window)
-        parts = [forward(planes[first : first + batch_size]) for first in range(0, len(planes), batch_size)]
+    def opinion(self, planes: NDArray[Any], window: Window, *, pixels: int) -> Opinion:
+        """Of raw grey values (planes, rows, columns) across the axis; its arrays are of that shape.
+
+        At most `pixels` go through the network together, or one plane that has more.
+        """
+        forward, together = opinions_of(self.network, window=window), _planes_of(pixels, planes.shape)
+        parts = [forward(planes[first : first + together]) for first in range(0, len(planes), together)]
         classes, certainty = zip(*parts, strict=True)
         return Opinion(np.concatenate(classes), np.concatenate(certainty))
 
-    def opinions(self, array: Any, window: Window, *, batch_size: int) -> Iterator[tuple[int, Opinion]]:
-        """Of the (Z, Y, X) array of a volume, a few planes at a time: the number of the first, and what is seen."""
+    def opinions(self, array: Any, window: Window, *, pixels: int) -> Iterator[tuple[int, Opinion]]:
+        """Of the (Z, Y, X) array of a volume, as many planes at a time: the number of the first, and what is seen."""
         planes = Planes(array, self.axis)
-        for first in range(0, planes.shape[0], batch_size):
-            yield first, self.opinion(planes[first : first + batch_size], window, batch_size=batch_size)
+        together = _planes_of(pixels, planes.shape)
+        for first in range(0, planes.shape[0], together):
+            yield first, self.opinion(planes[first : first + together], window, pixels=pixels)
+
+
+def _planes_of(pixels: int, shape: tuple[int, ...]) -> int:
+    """How many planes of (planes, rows, columns) have no more pixels than that; one at least."""
+    return max(1, pixels // (shape[1] * shape[2]))
 
 
 def looks_of(teacher: nn.Module, second: nn.Module | None, organs: OrganMap, *, mirror: Mirror) -> tuple[Look, ...]:

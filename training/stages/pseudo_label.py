@@ -77,17 +77,18 @@ def _pseudo_labelled(
 ) -> Iterator[int]:
     """Labels and writes one volume, a shard of slices at a time; gives the index of each done plane."""
     along_z, *others = looks
+    pixels = batch_size * record.shape[1] * record.shape[2]
     image = reader.array(record.id, "image")
     with tempfile.TemporaryDirectory(prefix=".opinions", dir=output_dir) as folder:
         seen: list[StoredOpinion] = []
         for look in others:
             seen.append(stored := StoredOpinion(Path(folder) / f"axis_{look.axis}", record.shape))
-            for first, opinion in look.opinions(image, record.window, batch_size=batch_size):
+            for first, opinion in look.opinions(image, record.window, pixels=pixels):
                 stored.write(look.axis, first, opinion)
                 yield from range(first, first + len(opinion.classes))
         with PseudoLabelWriter(output_dir, record.id, record.shape) as writer:
             for box, slab in reader.volume(record).slabs(shard_slices(record.shape, np.dtype(np.uint8))):
-                own = along_z.opinion(slab, record.window, batch_size=batch_size)
+                own = along_z.opinion(slab, record.window, pixels=pixels)
                 classes, certainty = fused([own, *(stored.slab(box.start[0], box.stop[0]) for stored in seen)])
                 writer.write(box, classes, certainty.mean(axis=(1, 2)))
                 yield from range(box.start[0], box.stop[0])

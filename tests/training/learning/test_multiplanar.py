@@ -36,7 +36,7 @@ class FirstColumn(nn.Module):
 
 def seen(look: Look, shape: tuple[int, int, int]) -> Opinion:
     """What a look along an axis sees in a volume of that shape."""
-    return look.opinion(np.zeros(shape, dtype=np.uint16), Window(0, 1), batch_size=2)
+    return look.opinion(np.zeros(shape, dtype=np.uint16), Window(0, 1), pixels=17)
 
 
 def test_without_a_second_teacher_one_looks_along_z() -> None:
@@ -110,8 +110,29 @@ def test_a_second_teacher_knows_the_organs_along_each_axis(tmp_path: Path, monke
     image, labels = fish(1)
     for axis in AXES:
         planes, truth = np.moveaxis(image, axis, 0), np.moveaxis(labels, axis, 0)
-        classes = Look(axis, network).opinion(planes, WINDOW, batch_size=8).classes
+        classes = Look(axis, network).opinion(planes, WINDOW, pixels=8 * 40 * 40).classes
         assert (classes[truth == HEART] == HEART).mean() > 0.6
     assert list(RESUME_DIR.iterdir())
     teacher.forget(Processes())
     assert not list(RESUME_DIR.iterdir())
+
+
+class Counting(FirstColumn):
+    """Remembers how many planes came together."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[int] = []
+
+    def forward(self, planes: Tensor) -> Tensor:
+        self.seen.append(len(planes))
+        return super().forward(planes)
+
+
+@pytest.mark.parametrize(("axis", "together"), [(0, [2, 2, 1]), (1, [1, 1, 1]), (2, [2, 2])])
+def test_large_planes_go_through_the_network_with_fewer_others(axis: Axis, together: list[int]) -> None:
+    """At most 30 pixels together: two slices of 3 x 4, one plane of 5 x 4, two of 5 x 3."""
+    network = Counting()
+    seen = list(Look(axis, network).opinions(np.zeros((5, 3, 4), dtype=np.uint16), Window(0, 1), pixels=30))
+    assert network.seen == together
+    assert [first for first, _ in seen] == [sum(together[:number]) for number in range(len(together))]
