@@ -40,6 +40,8 @@ def _names(path: PurePosixPath) -> list[str]:
     parts = path.parts
     if parts[0] == "scans":
         return [str(path), parts[1]]
+    if parts[:2] == ("models", "references"):  # of the last note of a model nothing tells the file's name
+        return [str(path), path.name, "the note of what was served as"]
     if parts[0] == "models":
         return [str(path), *(part for part in parts[1:] if len(PurePosixPath(part).stem) >= 32)]
     if "uploads" in parts:

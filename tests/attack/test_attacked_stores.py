@@ -11,6 +11,7 @@ import tifffile
 from numpy.typing import NDArray
 
 from attack import calls, integrity, specimens
+from attack.doctor import Examination
 from attack.specimens import BROKEN, REFUSED
 from attack.tally import Arena, Tally
 from tests.serving.models import write_model
@@ -44,6 +45,17 @@ def test_generated_calls_have_documented_answers(tmp_path: Path, model: Path) ->
     tally = calls.attack(arena(tmp_path, model), calls=60)
     assert tally.counts["calls"] == 60
     assert [f"{finding.what} ({finding.repeat})" for finding in tally.findings] == []
+
+
+def test_a_damage_is_named_by_its_file_or_by_what_it_was_for() -> None:
+    """A shard by its scan; the last note of a model by that model, for nothing else tells what the file was called."""
+    shard = PurePosixPath("scans/5e88f922634b60fcf0972b4e3b9f4ad2/segmentation.ome.zarr/0/c/0/0/0")
+    note = PurePosixPath("models/references/0aab97c05b8b8f2f5bdbd94fd0d39c3a.json")
+    said = "scan 5e88f922634b60fcf0972b4e3b9f4ad2, segmentation.ome.zarr"
+    assert Examination(said, 1).verdict(shard) == "names it"
+    assert Examination(said, 0).verdict(shard) == "sees nothing"
+    assert Examination(said, 1).verdict(note) == "names something else"
+    assert Examination("the note of what was served as medaka is gone; scan 1 began with it", 1).names(note)
 
 
 def test_what_is_wrong_is_a_finding(tmp_path: Path) -> None:

@@ -1,8 +1,7 @@
-"""What a torch network says of raw slices."""
+"""Segmentation of raw slices with a torch network; what a server does with the exported model."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -12,7 +11,6 @@ from torch import nn
 
 from scans.intensity import Window
 from scans.tiling import Forward
-from training.learning.fusion import Opinion
 
 
 def predictor(network: nn.Module, *, window: Window, device: torch.device | None = None) -> Forward:
@@ -21,36 +19,14 @@ def predictor(network: nn.Module, *, window: Window, device: torch.device | None
     `network` takes float32 (N, 1, Y, X) in 0..1 and gives (N, classes, Y, X) logits; it is moved to `device`, a GPU
     where there is one, and set to evaluation.
     """
-    logits_of = _logits_of(network, window, device)
-
-    def forward(slices: NDArray[Any]) -> NDArray[np.uint8]:
-        segmentation: NDArray[np.uint8] = logits_of(slices).argmax(dim=1).to(torch.uint8).cpu().numpy()
-        return segmentation
-
-    return forward
-
-
-def opinions_of(network: nn.Module, *, window: Window) -> Callable[[NDArray[Any]], Opinion]:
-    """As `predictor`, with the probability of each class index beside it."""
-    logits_of = _logits_of(network, window, None)
-
-    def forward(slices: NDArray[Any]) -> Opinion:
-        certainty, classes = torch.softmax(logits_of(slices).float(), dim=1).max(dim=1)
-        return Opinion(classes.to(torch.uint8).cpu().numpy(), certainty.cpu().numpy())
-
-    return forward
-
-
-def _logits_of(
-    network: nn.Module, window: Window, device: torch.device | None
-) -> Callable[[NDArray[Any]], torch.Tensor]:
     device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
     network.to(device).to(memory_format=torch.channels_last).eval()
 
-    def forward(slices: NDArray[Any]) -> torch.Tensor:
+    def forward(slices: NDArray[Any]) -> NDArray[np.uint8]:
         normalised = torch.from_numpy(window.normalise(slices)).unsqueeze(1)
         with torch.inference_mode():
             logits: torch.Tensor = network(normalised.to(device))
-        return logits
+            segmentation: NDArray[np.uint8] = logits.argmax(dim=1).to(torch.uint8).cpu().numpy()
+        return segmentation
 
     return forward
