@@ -4,7 +4,6 @@ that stands beside its field, is an error naming it.
 
 from __future__ import annotations
 
-import dataclasses
 import typing
 from dataclasses import dataclass
 from pathlib import Path
@@ -166,14 +165,10 @@ class TrainStudent(Supervised):
     labelled_share: Share
     """Share of the patches that come from labelled volumes; 0: in proportion to the number of slices."""
     last_labelled: Share
-    """Share of the steps, at the end, whose patches all come from labelled volumes."""
+    """Share of the steps, at the end, whose patches all come from labelled volumes. With `one_cycle` these are those of
+    the lowest rates."""
     balanced_experiments: bool
     """Every experiment gives as many of the pseudo-labelled patches; false: every kept slice, as in the paper."""
-
-    @property
-    def supervised(self) -> Supervised:
-        """What the control is trained by: the same but for the Teacher's answers."""
-        return Supervised(**{field.name: getattr(self, field.name) for field in dataclasses.fields(Supervised)})
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Annotated
 
 from training.ranges import Batch, Count, Number, Range, Share, Side, Weight
@@ -87,3 +87,8 @@ class Supervised(Training):
     dice_weight: Weight
     """Weight of a Dice term beside the cross-entropy; 0 as in the paper."""
     sampling: Sampling
+
+    @property
+    def supervised(self) -> Supervised:
+        """These values alone, of a section that has others as well."""
+        return Supervised(**{field.name: getattr(self, field.name) for field in fields(Supervised)})

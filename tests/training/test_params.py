@@ -116,20 +116,21 @@ def test_what_is_inherited_can_be_followed(tmp_path: Path, profiles: dict[str, A
         load(tmp_path, whole)
 
 
-def test_cross_fitted_teachers_are_trained_as_the_teacher_unless_it_is_said(tmp_path: Path) -> None:
-    """Schedule and augmentation of train_teacher are label_quality's too; what this one states counts for it alone."""
+@pytest.mark.parametrize("section", ["label_quality", "pseudo_label"])
+def test_other_teachers_are_trained_as_the_teacher_unless_it_is_said(tmp_path: Path, section: str) -> None:
+    """Schedule and augmentation of train_teacher are theirs too; what their own section states counts for it alone."""
     own = {"train_teacher": {"schedule": {"epochs": 7}, "augmentation": {"noise": 0.2}, "dice_weight": 0.5}}
     whole = content() | {"profile": "a", "profiles": {"a": own}}
     params = load(tmp_path, whole)
-    teacher, fitting = params.train_teacher, params.label_quality
+    teacher, fitting = params.train_teacher, getattr(params, section)
     assert (fitting.schedule, fitting.augmentation) == (teacher.schedule, teacher.augmentation)
     assert (fitting.schedule.epochs, fitting.augmentation.noise, fitting.dice_weight) == (7, 0.2, 0.5)
     assert params.train_student.augmentation.noise != 0.2
 
-    own["label_quality"] = {"schedule": {"epochs": 2}}
+    own[section] = {"schedule": {"epochs": 2}}
     changed = load(tmp_path, whole)
-    assert (changed.label_quality.schedule.epochs, changed.train_teacher.schedule.epochs) == (2, 7)
-    assert changed.label_quality.schedule.steps_per_epoch == teacher.schedule.steps_per_epoch
+    assert (getattr(changed, section).schedule.epochs, changed.train_teacher.schedule.epochs) == (2, 7)
+    assert getattr(changed, section).schedule.steps_per_epoch == teacher.schedule.steps_per_epoch
 
     own["train_teacher"]["schedule"]["epochs"] = 0
     with pytest.raises(ParamsError, match=r"profiles\.a\.train_teacher\.schedule\.epochs is 0"):

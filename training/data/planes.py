@@ -81,15 +81,15 @@ def seen_along(record: VolumeRecord, axis: Axis) -> VolumeRecord:
     return replace(record, shape=shape, affine=affine)
 
 
-def write_turned(
+def write_reformatted(
     folder: Path, record: VolumeRecord, axis: Axis, *, reader: SliceReader, organs: OrganMap
 ) -> VolumeRecord:
-    """Copies a labelled volume of the prepared data set, turned, into `folder/ID.zarr`; gives its record.
+    """Copies a labelled volume of the prepared data set into `folder/ID.zarr`, its planes as slices; gives its record.
 
-    Memory is bounded by a chunk's side of planes.
+    Memory is bounded by a chunk's side of planes of the image, and as many of the labels.
     """
-    turned = seen_along(record, axis)
+    reformatted = seen_along(record, axis)
     arrays = [Planes(reader.array(record.id, name), axis) for name in ("image", "labels")]
-    image, labels = (Volume(ArrayVoxels(array), turned.frame) for array in arrays)
+    image, labels = (Volume(ArrayVoxels(array), reformatted.frame) for array in arrays)
     store_volume(folder, volume_id=record.id, image=image, labels=labels, organs=replace(organs, not_labelled=True))
-    return turned
+    return reformatted

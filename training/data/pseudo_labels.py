@@ -79,7 +79,8 @@ class PseudoLabelReader:
         return decoded
 
     def confidence(self, volume_id: str) -> NDArray[np.float32]:
-        """float32 (Z,): the Teacher's mean winning probability in each slice, 0..1."""
+        """float32 (Z,): the mean over each slice of how sure whoever labelled is of the class, 0..1: the Teacher's
+        probability, or what `fusion.fused` gives."""
         decoded: NDArray[np.float32] = np.asarray(self._open(volume_id, "confidence")[:])
         return decoded
 

@@ -66,12 +66,19 @@ def along(augmentation: Augmentation, axis: Axis) -> Augmentation:
     return replace(augmentation, mirror_y=mirrors[rows], mirror_x=mirrors[columns])
 
 
-def draw_linear(augmentation: Augmentation, rng: np.random.Generator) -> NDArray[np.float64]:
-    """A random (2, 2) matrix for a Pose: each axis mirrored or not, turned, larger or smaller."""
+def draw_linear(
+    augmentation: Augmentation, rng: np.random.Generator, *, pixel: tuple[float, float] = (1.0, 1.0)
+) -> NDArray[np.float64]:
+    """A random (2, 2) matrix for a Pose: each axis mirrored or not, turned, larger or smaller.
+
+    `pixel` is the distance of rows and of columns, in any unit: it is turned in space, whatever the pixels' shape.
+    """
     angle = np.deg2rad(rng.uniform(-1, 1) * augmentation.rotation_degrees)
     size = 1 + rng.uniform(-1, 1) * augmentation.scale
     signs = np.where(rng.random(2) < (augmentation.mirror_y, augmentation.mirror_x), -1.0, 1.0)
     rotation = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    if pixel[0] != pixel[1]:
+        rotation = rotation * (np.array(pixel) / np.array(pixel)[:, np.newaxis])
     linear: NDArray[np.float64] = rotation / size * signs
     return linear
 

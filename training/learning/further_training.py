@@ -177,13 +177,13 @@ class FurtherTraining:
             batch_size=plan.schedule.batch_size,
             stage=plan.name,
             seed=self.seed,
-            first_alone_from=self._labelled_alone_from(plan),
+            labelled_only_from=self._labelled_only_from(plan),
             unchanged_too=self.teacher_term is not None and self.teacher_term.clean_view,
             rank=ranks.rank,
             world_size=ranks.world_size,
         )
 
-    def _labelled_alone_from(self, plan: Plan) -> int | None:
+    def _labelled_only_from(self, plan: Plan) -> int | None:
         """The step, counted in the plan, from which patches come from labelled volumes alone."""
         if not self.last_labelled or plan.name != self.name:
             return None

@@ -1,8 +1,13 @@
 """Fusion: one class for each voxel, of what networks say who look along different axes.
 
 Networks that see a voxel in other planes err in other places (Zhou et al. 2019, Semi-Supervised 3D Abdominal
-Multi-Organ Segmentation via Deep Multi-Planar Co-Training). An opinion is a class and its probability, no more: the
-probabilities of all classes of a scan of 3 Gvoxel would fill a hundred gigabytes.
+Multi-Organ Segmentation via Deep Multi-Planar Co-Training). Slices have a say with the probabilities of all classes.
+Other planes vote, with one class and its probability for each voxel: all probabilities of a scan of 3 Gvoxel would fill
+a hundred gigabytes.
+
+Of organs that come in pairs a vote says that it is one of them, no more. A plane that lies on one side of the animal
+does not show which side that is, and a network that looks at it alone can but guess (as in FastSurfer, Henschel et al.
+2020, where the sagittal network knows no left and right); the slices decide.
 """
 
 from __future__ import annotations
@@ -10,31 +15,46 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import numpy as np
-from numpy.typing import NDArray
+import torch
+from torch import Tensor
 
 
-class Opinion(NamedTuple):
-    """What a network says of voxels; both arrays have their shape."""
+class Vote(NamedTuple):
+    """What was seen in planes along another axis, of as many pixels as there are."""
 
-    classes: NDArray[np.uint8]
-    """The most probable class."""
-    certainty: NDArray[np.float32]
-    """Its probability, 0..1."""
+    classes: Tensor
+    """uint8: the most probable class; of a pair either."""
+    probability: Tensor
+    """float, 0..1: its probability, of a pair that of both."""
 
 
-def fused(opinions: Sequence[Opinion]) -> Opinion:
-    """The class with the greatest sum of certainties, and that sum over the number of opinions.
+def vote(probabilities: Tensor, partners: Tensor) -> Vote:
+    """Of float (N, K, H, W) probabilities; `partners` int64 (K,) has the class on the other side of the animal.
 
-    Where two classes have as much, that of the opinion that comes first wins. Raises ValueError without opinions.
+    A class that has none is its own partner, as in OrganMap.mirrored.
     """
-    if not opinions:
-        raise ValueError("there are no opinions to fuse; at least one is needed")
-    classes, most = opinions[0].classes.copy(), np.full(opinions[0].classes.shape, -1, dtype=np.float32)
-    for proposed, _ in opinions:
-        total = np.zeros_like(most)
-        for said, certainty in opinions:
-            total += np.where(said == proposed, certainty, np.float32(0))
-        better = total > most
-        classes[better], most[better] = proposed[better], total[better]
-    return Opinion(classes, most / np.float32(len(opinions)))
+    others = probabilities[:, partners] * _paired(partners).view(1, -1, 1, 1)
+    probability, classes = (probabilities + others).max(dim=1)
+    return Vote(classes.to(torch.uint8), probability)
+
+
+def fused(probabilities: Tensor, votes: Sequence[Vote], partners: Tensor) -> tuple[Tensor, Tensor]:
+    """The class, uint8 (N, H, W), with the greatest sum of its probability in slices and of the votes for it.
+
+    `probabilities` are float (N, K, H, W), each vote (N, H, W). Beside the classes: that sum over the number of those
+    who had a say, (N, H, W) from 0 to 1.
+    """
+    total = probabilities.clone()
+    paired = _paired(partners)
+    for classes, probability in votes:
+        seen = classes.long().unsqueeze(1)
+        total.scatter_add_(1, seen, probability.to(total.dtype).unsqueeze(1))
+        other = torch.where(paired[seen], probability.to(total.dtype).unsqueeze(1), 0.0)
+        total.scatter_add_(1, partners[seen], other)
+    most, best = total.max(dim=1)
+    return best.to(torch.uint8), most / (1 + len(votes))
+
+
+def _paired(partners: Tensor) -> Tensor:
+    """bool (K,)."""
+    return partners != torch.arange(len(partners), device=partners.device)

@@ -75,7 +75,7 @@ def train(
 ) -> Iterator[Epoch]:
     """Trains the network in place and yields each epoch when it is over; the epochs of a resumed training come first.
 
-    `batches[step]` is the batch of a step: a NamedTuple of tensors whose first axis is the batch. The weights depend on
+    `batches[step]` is the batch of a step: a NamedTuple of tensors. The weights depend on
     the network's first weights and on the batches alone, not on where the training was interrupted. When all epochs are
     over the network has its last weights, or their average where the schedule says so. It is left on its device, in
     training mode. The caller removes `plan.resume` when it has written what it wanted.

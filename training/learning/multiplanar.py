@@ -1,125 +1,123 @@
 """A second Teacher looks along all three axes of a volume; what it sees is fused with what the Teacher sees.
 
-It is trained as the Teacher is, on as many patches, but of planes across z, y and x in equal parts. Along z its
-probabilities and the Teacher's are averaged; along y and x it is alone. The Student is taught by the fused labels and
-looks along one axis, as what serves does (after Zhou et al. 2019, Semi-Supervised 3D Abdominal Multi-Organ Segmentation
-via Deep Multi-Planar Co-Training; not in the paper).
+It is trained as the Teacher is, on as many patches, but of planes across z, y and x in equal parts. Of slices its
+probabilities and the Teacher's are averaged; in the other planes it is alone. The Student is taught by the fused labels
+and looks along one axis, as what serves does (after Zhou et al. 2019, see `training.learning.fusion`; not in the
+paper).
 """
 
 from __future__ import annotations
 
+import os
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
 from scans.geometry import Triple
 from scans.intensity import Window
 from scans.organs import OrganMap
-from training.data.planes import ACROSS, Axis, Planes, order_of, write_turned
+from training.data.planes import ACROSS, Axis, Planes, order_of, write_reformatted
 from training.data.prepared import PREPARED_DIR, Catalogue, SliceReader
 from training.learning.ensemble import Ensemble
-from training.learning.fusion import Opinion
+from training.learning.fusion import Vote, vote
 from training.learning.loop import Epoch
 from training.learning.networks import Architecture
-from training.learning.prediction import opinions_of
+from training.learning.prediction import logits_predictor
 from training.learning.processes import Processes
-from training.learning.supervised import Teaching
-from training.params import Mirror, PseudoLabel
+from training.learning.resume import RESUME_DIR
+from training.learning.supervised import Reformatted, Teaching
+from training.params import Mirror
+from training.recipe import Supervised
+
+NAME = "pseudo_label_second_teacher"
 
 
-@dataclass(frozen=True)
-class SecondTeacher:
-    """All that its weights depend on."""
+def train_second_teacher(
+    recipe: Supervised,
+    catalogue: Catalogue,
+    architecture: Architecture,
+    *,
+    seed: int,
+    ranks: Processes,
+    report: Callable[[Epoch], None],
+    scratch: Path,
+    prepared_dir: Path = PREPARED_DIR,
+) -> nn.Module:
+    """A network that has seen the labelled training volumes along all three axes.
 
-    section: PseudoLabel
-    catalogue: Catalogue
-    architecture: Architecture
-    """The Teacher's."""
-    seed: int
-    prepared_dir: Path = PREPARED_DIR
-
-    def trained(self, ranks: Processes, report: Callable[[Epoch], None]) -> nn.Module:
-        """A network that has seen the labelled training volumes along all three axes.
-
-        Meanwhile turned copies of these lie beside the prepared data set. `report` is called with each epoch when it is
-        over.
-        """
-        reader = SliceReader(self.prepared_dir, cache_megabytes=0)
-        with tempfile.TemporaryDirectory(prefix=".turned", dir=self.prepared_dir.parent) as folder:
-            turned: dict[Axis, Path] = {axis: Path(folder) / f"axis_{axis}" for axis in ACROSS}
-            for axis, of_axis in turned.items():
-                of_axis.mkdir()
-                for volume in self.catalogue.split("train"):
-                    write_turned(of_axis, volume, axis, reader=reader, organs=self.catalogue.organs)
-            teaching = self._teaching(turned)
-            network = teaching.new_network()
-            for epoch in teaching.epochs(network, ranks):
-                report(epoch)
-        return network
-
-    def forget(self, ranks: Processes) -> None:
-        """Removes the resume file, once what the network is for has been written."""
-        self._teaching({}).resume(ranks).remove()
-
-    def _teaching(self, turned: Mapping[Axis, Path]) -> Teaching:
-        return Teaching(
-            name="pseudo_label_second_teacher",
-            volumes=self.catalogue.split("train"),
-            organs=self.catalogue.organs,
-            architecture=self.architecture,
-            recipe=self.section,
-            seed=self.seed,
-            epoch_slices=self.catalogue.slices("train", "reserve"),
-            prepared_dir=self.prepared_dir,
-            turned_dirs=turned,
+    Meanwhile they lie in the folder `scratch` twice more, reformatted; Zarr packs them as it does the prepared ones.
+    `report` is called with each epoch when it is over. Call `forget_second_teacher` when what the network is for has
+    been written.
+    """
+    volumes, reader = catalogue.split("train"), SliceReader(prepared_dir, cache_megabytes=0)
+    with tempfile.TemporaryDirectory(prefix=".reformatted", dir=scratch) as folder:
+        reformatted = []
+        for axis in ACROSS:
+            of_axis = Path(folder) / f"axis_{axis}"
+            of_axis.mkdir()
+            records = (write_reformatted(of_axis, v, axis, reader=reader, organs=catalogue.organs) for v in volumes)
+            reformatted.append(Reformatted(axis, of_axis, tuple(records)))
+        teaching = Teaching(
+            name=NAME,
+            volumes=volumes,
+            organs=catalogue.organs,
+            architecture=architecture,
+            recipe=recipe,
+            seed=seed,
+            epoch_slices=catalogue.slices("train", "reserve"),
+            prepared_dir=prepared_dir,
+            reformatted=tuple(reformatted),
         )
+        network = teaching.new_network()
+        for epoch in teaching.epochs(network, ranks):
+            report(epoch)
+    return network
+
+
+def forget_second_teacher() -> None:
+    """Removes its resume file, if there is one."""
+    (RESUME_DIR / f"{NAME}.pt").unlink(missing_ok=True)
 
 
 @dataclass(frozen=True)
-class Look:
+class View:
     """A network, and the axis of the volumes that it looks along."""
 
     axis: Axis
     network: nn.Module
 
-    def opinion(self, planes: NDArray[Any], window: Window, *, pixels: int) -> Opinion:
-        """Of raw grey values (planes, rows, columns) across the axis; its arrays are of that shape.
+    def probabilities(self, planes: NDArray[Any], window: Window, *, pixels: int) -> Iterator[tuple[int, Tensor]]:
+        """Of raw grey values (planes, rows, columns) across the axis, some planes at a time: the number of the first,
+        and float32 (planes, classes, rows, columns) on the device.
 
         At most `pixels` go through the network together, or one plane that has more.
         """
-        forward, together = opinions_of(self.network, window=window), _planes_of(pixels, planes.shape)
-        parts = [forward(planes[first : first + together]) for first in range(0, len(planes), together)]
-        classes, certainty = zip(*parts, strict=True)
-        return Opinion(np.concatenate(classes), np.concatenate(certainty))
-
-    def opinions(self, array: Any, window: Window, *, pixels: int) -> Iterator[tuple[int, Opinion]]:
-        """Of the (Z, Y, X) array of a volume, as many planes at a time: the number of the first, and what is seen."""
-        planes = Planes(array, self.axis)
-        together = _planes_of(pixels, planes.shape)
-        for first in range(0, planes.shape[0], together):
-            yield first, self.opinion(planes[first : first + together], window, pixels=pixels)
+        logits_of, together = logits_predictor(self.network, window=window), planes_of(pixels, planes.shape)
+        for first in range(0, len(planes), together):
+            yield first, torch.softmax(logits_of(planes[first : first + together]).float(), dim=1)
 
 
-def _planes_of(pixels: int, shape: tuple[int, ...]) -> int:
+def planes_of(pixels: int, shape: tuple[int, ...]) -> int:
     """How many planes of (planes, rows, columns) have no more pixels than that; one at least."""
     return max(1, pixels // (shape[1] * shape[2]))
 
 
-def looks_of(teacher: nn.Module, second: nn.Module | None, organs: OrganMap, *, mirror: Mirror) -> tuple[Look, ...]:
+def views_of(teacher: nn.Module, second: nn.Module | None, organs: OrganMap, *, mirror: Mirror) -> tuple[View, ...]:
     """The Teacher's along z; with a second one both along z, and that one's along y and x.
 
     Each sees a plane and its mirror image along `mirror` too, where that axis lies in the plane.
     """
     if second is None:
-        return (Look(0, Ensemble([teacher], organs, mirror=mirror)),)
-    along_z = Look(0, Ensemble([teacher, second], organs, mirror=mirror))
-    return (along_z, *(Look(axis, Ensemble([second], organs, mirror=_in_planes(mirror, axis))) for axis in ACROSS))
+        return (View(0, Ensemble([teacher], organs, mirror=mirror)),)
+    along_z = View(0, Ensemble([teacher, second], organs, mirror=mirror))
+    return (along_z, *(View(axis, Ensemble([second], organs, mirror=_in_planes(mirror, axis))) for axis in ACROSS))
 
 
 def _in_planes(mirror: Mirror, axis: Axis) -> Mirror:
@@ -133,21 +131,47 @@ def _in_planes(mirror: Mirror, axis: Axis) -> Mirror:
     return "x" if mirrored == columns else "none"
 
 
-class StoredOpinion:
-    """An opinion on a whole volume, on disk while it is made and until it is fused: three bytes a voxel."""
+class StoredVotes:
+    """The votes on a whole volume of what sees it along y or x, on disk until they are fused: three bytes a voxel.
 
-    def __init__(self, folder: Path, shape: Triple) -> None:
+    The files hold plane after plane, as they are made. Raises OSError where there is no room for them.
+    """
+
+    def __init__(self, folder: Path, axis: Axis, shape: Triple) -> None:
         folder.mkdir()
-        self._classes = np.memmap(folder / "classes", dtype=np.uint8, mode="w+", shape=shape)
-        self._certainty = np.memmap(folder / "certainty", dtype=np.float16, mode="w+", shape=shape)
+        self._axis = axis
+        planes = tuple(shape[of_volume] for of_volume in order_of(axis))
+        self._classes = _reserved(folder / "classes", np.dtype(np.uint8), planes)
+        self._probability = _reserved(folder / "probability", np.dtype(np.float16), planes)
 
-    def write(self, axis: Axis, first: int, opinion: Opinion) -> None:
-        """Puts planes across an axis, from number `first`, where they belong."""
-        place = [slice(None)] * 3
-        place[axis] = slice(first, first + len(opinion.classes))
-        self._classes[tuple(place)] = np.moveaxis(opinion.classes, 0, axis)
-        self._certainty[tuple(place)] = np.moveaxis(opinion.certainty, 0, axis)
+    def fill(self, view: View, array: Any, window: Window, partners: Tensor, *, pixels: int) -> Iterator[int]:
+        """From the (Z, Y, X) grey values of the volume, as `vote` says; gives the index of each done plane."""
+        planes = Planes(array, self._axis)
+        depth = planes_of(pixels, planes.shape)
+        for start in range(0, planes.shape[0], depth):
+            for first, seen in view.probabilities(planes[start : start + depth], window, pixels=pixels):
+                classes, probability = (tensor.cpu().numpy() for tensor in vote(seen, partners.to(seen.device)))
+                done = slice(start + first, start + first + len(classes))
+                self._classes[done], self._probability[done] = classes, probability
+                yield from range(done.start, done.stop)
 
-    def slab(self, start: int, stop: int) -> Opinion:
-        """Slices [start, stop)."""
-        return Opinion(np.asarray(self._classes[start:stop]), self._certainty[start:stop].astype(np.float32))
+    def slices(self, start: int, stop: int, device: torch.device) -> Vote:
+        """Of the slices [start, stop) of the volume: each (stop - start, Y, X), on the device."""
+        own = (array[:, start:stop] for array in (self._classes, self._probability))  # z is the planes' rows
+        classes, probability = (torch.from_numpy(_upright(planes, self._axis)).to(device) for planes in own)
+        return Vote(classes, probability.float())
+
+
+def _upright(planes: NDArray[Any], axis: Axis) -> NDArray[Any]:
+    """Planes (planes, Z, other) across y or x as slices, (Z, Y, X)."""
+    return np.ascontiguousarray(np.moveaxis(planes, 0, axis))
+
+
+def _reserved(path: Path, dtype: np.dtype[Any], shape: tuple[int, ...]) -> np.memmap[Any, Any]:
+    """A file of that size. Its room is taken at once: a mapped file that outgrows the disk would kill the process."""
+    size = int(np.prod(shape)) * dtype.itemsize
+    with path.open("wb") as file:
+        if hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(file.fileno(), 0, size)
+        file.truncate(size)
+    return np.memmap(path, dtype=dtype, mode="r+", shape=shape)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
 from scans.intensity import Window
 from scans.tiling import Forward
@@ -19,14 +20,26 @@ def predictor(network: nn.Module, *, window: Window, device: torch.device | None
     `network` takes float32 (N, 1, Y, X) in 0..1 and gives (N, classes, Y, X) logits; it is moved to `device`, a GPU
     where there is one, and set to evaluation.
     """
+    logits_of = logits_predictor(network, window=window, device=device)
+
+    def forward(slices: NDArray[Any]) -> NDArray[np.uint8]:
+        segmentation: NDArray[np.uint8] = logits_of(slices).argmax(dim=1).to(torch.uint8).cpu().numpy()
+        return segmentation
+
+    return forward
+
+
+def logits_predictor(
+    network: nn.Module, *, window: Window, device: torch.device | None = None
+) -> Callable[[NDArray[Any]], Tensor]:
+    """As `predictor`: raw (N, Y, X) slices -> (N, classes, Y, X) logits, on the device."""
     device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
     network.to(device).to(memory_format=torch.channels_last).eval()
 
-    def forward(slices: NDArray[Any]) -> NDArray[np.uint8]:
+    def forward(slices: NDArray[Any]) -> Tensor:
         normalised = torch.from_numpy(window.normalise(slices)).unsqueeze(1)
         with torch.inference_mode():
-            logits: torch.Tensor = network(normalised.to(device))
-            segmentation: NDArray[np.uint8] = logits.argmax(dim=1).to(torch.uint8).cpu().numpy()
-        return segmentation
+            logits: Tensor = network(normalised.to(device))
+        return logits
 
     return forward

@@ -156,8 +156,8 @@ class PatchBatches(Dataset[Batch]):
     seed: int
     unchanged_too: bool = False
     """Patches come as they are, too, before their grey values were changed."""
-    first_alone_from: int | None = None
-    """From this step on all patches come from the first pool; None: never."""
+    labelled_only_from: int | None = None
+    """From this step on all patches come from the first pool, which is that of labelled slices; None: never."""
     rank: int = 0
     world_size: int = 1
     """This process takes every `world_size`-th patch of a step, from patch `rank`."""
@@ -174,12 +174,16 @@ class PatchBatches(Dataset[Batch]):
     def __getitem__(self, step: int) -> Batch:
         patches = range(self.rank, self.batch_size, self.world_size)
         pools, shares = self.pools, self.shares
-        if self.first_alone_from is not None and step >= self.first_alone_from:
+        if self.labelled_only_from is not None and step >= self.labelled_only_from:
             pools, shares = pools[:1], (1.0,)
         generators = (patch_generator(self.stage, self.seed, step=step, patch=patch) for patch in patches)
         drawn = [self._patch(pools[rng.choice(len(pools), p=shares)], rng) for rng in generators]
-        images, labels, unchanged = (torch.from_numpy(np.stack(arrays)) for arrays in zip(*drawn, strict=True))
-        return Batch(images.unsqueeze(1), labels, unchanged.unsqueeze(1) if self.unchanged_too else torch.empty(0))
+        images, labels, unchanged = zip(*drawn, strict=True)
+        return Batch(
+            torch.from_numpy(np.stack(images)).unsqueeze(1),
+            torch.from_numpy(np.stack(labels)),
+            torch.from_numpy(np.stack(unchanged)).unsqueeze(1) if self.unchanged_too else torch.empty(0),
+        )
 
     def _patch(
         self, pool: Pool, rng: np.random.Generator
@@ -190,11 +194,14 @@ class PatchBatches(Dataset[Batch]):
         volume, slice_index = pool.volumes[pool.volume_of[row]], int(pool.slice_index[row])
         slice_, labels = pool.images.image(volume.id, slice_index), pool.labels.labels(volume.id, slice_index)
         start = self._anywhere(slice_.shape, rng) if organ is None else self._around(labels == organ, rng)
-        pose = Pose(self.sampling.crop, start, draw_linear(along(self.augmentation, pool.axis), rng))
+        _, *pixel = volume.spacing
+        linear = draw_linear(along(self.augmentation, pool.axis), rng, pixel=(pixel[0], pixel[1]))
+        pose = Pose(self.sampling.crop, start, linear)
         image = volume.window.normalise(pose.image(slice_, fill=volume.window.lower))
         shown = pose.labels(labels, mirrored=self.organs.mirrored)
-        changed = change_grey_values(image, shown if pool.by_people else None, self.augmentation, rng)
-        return changed, shown, image
+        # where one slice in ten is labelled, the others' planes would have stripes of labels to be seen
+        seen = shown if pool.by_people and pool.axis == 0 else None
+        return change_grey_values(image, seen, self.augmentation, rng), shown, image
 
     def _organ(self, pool: Pool, rng: np.random.Generator) -> int | None:
         """An organ, drawn evenly among those that the pool holds; None where the patch may fall anywhere."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
@@ -23,6 +23,15 @@ from training.recipe import Supervised
 
 
 @dataclass(frozen=True)
+class Reformatted:
+    """Volumes whose slices are planes across another axis."""
+
+    axis: Axis
+    folder: Path
+    volumes: tuple[VolumeRecord, ...]
+
+
+@dataclass(frozen=True)
 class Teaching:
     """All that the weights of one Teacher depend on."""
 
@@ -37,9 +46,8 @@ class Teaching:
     epoch_slices: int = 0
     """How many slices an epoch is as long as, where the schedule leaves that open; 0: those of the volumes."""
     prepared_dir: Path = PREPARED_DIR
-    turned_dirs: Mapping[Axis, Path] = field(default_factory=dict)
-    """Where the volumes lie turned, by the axis that their slices are across; learnt from as often as they are from
-    those of `prepared_dir`."""
+    reformatted: tuple[Reformatted, ...] = ()
+    """The same volumes as other planes; each gives as many patches as the slices do."""
 
     def new_network(self) -> SegmentationNetwork:
         """A network with new weights, which depend on the seed."""
@@ -56,7 +64,7 @@ class Teaching:
             self.organs.to_mapping(),
             [(volume.id, volume.sha256, asdict(volume.window)) for volume in self.volumes],
             self.epoch_slices,
-            [0, *self.turned_dirs],
+            [planes.axis for planes in self.reformatted],
             processes.world_size,
             processes.device.type,
             torch.__version__,
@@ -93,15 +101,16 @@ class Teaching:
         yield from train(network, batches, objective, plan=plan, processes=processes)
 
     def _pools(self) -> tuple[Pool, ...]:
-        folders: dict[Axis, Path] = {0: self.prepared_dir, **self.turned_dirs}
         sampling = self.recipe.sampling
+        all_planes = (Reformatted(0, self.prepared_dir, self.volumes), *self.reformatted)
+        megabytes = sampling.cache_megabytes // len(all_planes)
         return tuple(
             labelled_pool(
-                self.volumes,
+                planes.volumes,
                 self.organs,
-                reader=SliceReader(folder, cache_megabytes=sampling.cache_megabytes // len(folders)),
+                reader=SliceReader(planes.folder, cache_megabytes=megabytes),
                 fewest_pixels=sampling.fewest_pixels,
-                axis=axis,
+                axis=planes.axis,
             )
-            for axis, folder in folders.items()
+            for planes in all_planes
         )

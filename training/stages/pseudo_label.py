@@ -9,18 +9,24 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
 
+from scans.organs import OrganMap
 from training.command import run_command
 from training.data.prepared import PREPARED_DIR, Catalogue, SliceReader, VolumeRecord, shard_slices
 from training.data.pseudo_labels import PSEUDO_LABELS_DIR, PseudoLabelReader, PseudoLabelWriter
 from training.learning.checkpoints import TEACHER, load_architecture, load_network
 from training.learning.fusion import fused
 from training.learning.loop import Epoch
-from training.learning.multiplanar import Look, SecondTeacher, StoredOpinion, looks_of
+from training.learning.multiplanar import StoredVotes, View, forget_second_teacher, train_second_teacher, views_of
 from training.learning.processes import Processes
 from training.learning.run_training import run_training
 from training.params import Params
@@ -35,63 +41,94 @@ def main() -> None:
 
 def _pseudo_label(params: Params, ranks: Processes, report: Callable[[Epoch], None]) -> Report:
     section, catalogue = params.pseudo_label, Catalogue.read()
-    second = SecondTeacher(section, catalogue, load_architecture(TEACHER), params.seed)
+    shutil.rmtree(PSEUDO_LABELS_DIR, ignore_errors=True)
+    PSEUDO_LABELS_DIR.mkdir(parents=True)
+    second = None
+    if section.three_axes and catalogue.split("unlabelled"):
+        second = train_second_teacher(
+            section.supervised,
+            catalogue,
+            load_architecture(TEACHER),
+            seed=params.seed,
+            ranks=ranks,
+            report=report,
+            scratch=PSEUDO_LABELS_DIR,
+        )
     confidence = pseudo_label(
-        looks_of(
-            load_network(TEACHER),
-            second.trained(ranks, report) if section.three_axes else None,
-            catalogue.organs,
-            mirror=section.mirror,
-        ),
+        views_of(load_network(TEACHER), second, catalogue.organs, mirror=section.mirror),
         prepared_dir=PREPARED_DIR,
         output_dir=PSEUDO_LABELS_DIR,
         batch_size=section.batch_size,
     )
-    second.forget(ranks)
+    forget_second_teacher()
     return Report(figures={f"confidence.{volume_id}": mean for volume_id, mean in confidence.items()})
 
 
-def pseudo_label(looks: Sequence[Look], *, prepared_dir: Path, output_dir: Path, batch_size: int) -> dict[str, float]:
+def pseudo_label(views: Sequence[View], *, prepared_dir: Path, output_dir: Path, batch_size: int) -> dict[str, float]:
     """Writes the pseudo-labels of every unlabelled volume; returns the mean confidence of each, 0..1.
 
-    The first of `looks` is along z. Of a volume no more than a shard of slices, or a chunk's side of other planes, is
-    in memory. What was in `output_dir` before is removed first: after an interruption the labels are made anew.
+    The first of `views` is along z. Of a volume no more than a shard of slices, or a chunk's side of other planes, is
+    in memory; votes along other axes take three bytes a voxel on disk, for one volume at a time. What was in
+    `output_dir` before is removed first: after an interruption the labels are made anew.
     """
     shutil.rmtree(output_dir, ignore_errors=True)
     output_dir.mkdir(parents=True)
-    records = Catalogue.read(prepared_dir).split("unlabelled")
-    reader = SliceReader(prepared_dir, cache_megabytes=0)
-    planes = chain.from_iterable(
-        _pseudo_labelled(looks, record, reader=reader, output_dir=output_dir, batch_size=batch_size)
-        for record in records
-    )
-    total = sum(record.shape[look.axis] for record in records for look in looks)
+    catalogue = Catalogue.read(prepared_dir)
+    records = catalogue.split("unlabelled")
+    labelling = Labelling(views, catalogue.organs, SliceReader(prepared_dir, cache_megabytes=0), output_dir, batch_size)
+    planes = chain.from_iterable(labelling.of(record) for record in records)
+    total = sum(record.shape[view.axis] for record in records for view in views)
     for _ in track(planes, description="Pseudo-labels", total=total, unit="slice"):
         pass
     store = PseudoLabelReader(output_dir)
     return {record.id: float(store.confidence(record.id).mean()) for record in records}
 
 
-def _pseudo_labelled(
-    looks: Sequence[Look], record: VolumeRecord, *, reader: SliceReader, output_dir: Path, batch_size: int
-) -> Iterator[int]:
-    """Labels and writes one volume, a shard of slices at a time; gives the index of each done plane."""
-    along_z, *others = looks
-    pixels = batch_size * record.shape[1] * record.shape[2]
-    image = reader.array(record.id, "image")
-    with tempfile.TemporaryDirectory(prefix=".opinions", dir=output_dir) as folder:
-        seen: list[StoredOpinion] = []
-        for look in others:
-            seen.append(stored := StoredOpinion(Path(folder) / f"axis_{look.axis}", record.shape))
-            for first, opinion in look.opinions(image, record.window, pixels=pixels):
-                stored.write(look.axis, first, opinion)
-                yield from range(first, first + len(opinion.classes))
-        with PseudoLabelWriter(output_dir, record.id, record.shape) as writer:
-            for box, slab in reader.volume(record).slabs(shard_slices(record.shape, np.dtype(np.uint8))):
-                own = along_z.opinion(slab, record.window, pixels=pixels)
-                classes, certainty = fused([own, *(stored.slab(box.start[0], box.stop[0]) for stored in seen)])
-                writer.write(box, classes, certainty.mean(axis=(1, 2)))
+@dataclass(frozen=True)
+class Labelling:
+    """How the volumes of a data set are labelled."""
+
+    views: Sequence[View]
+    organs: OrganMap
+    images: SliceReader
+    output_dir: Path
+    batch_size: int
+
+    def of(self, record: VolumeRecord) -> Iterator[int]:
+        """Labels and writes one volume, a shard of slices at a time; gives the index of each done plane."""
+        with (
+            tempfile.TemporaryDirectory(prefix=".votes", dir=self.output_dir) as folder,
+            PseudoLabelWriter(self.output_dir, record.id, record.shape) as writer,
+        ):
+            stored: list[StoredVotes] = []
+            for view in self.views[1:]:
+                stored.append(votes := StoredVotes(Path(folder) / f"axis_{view.axis}", view.axis, record.shape))
+                image = self.images.array(record.id, "image")
+                yield from votes.fill(view, image, record.window, self._partners(), pixels=self._pixels(record))
+            for box, slab in self.images.volume(record).slabs(shard_slices(record.shape, np.dtype(np.uint8))):
+                writer.write(box, *self._fused(record, box.start[0], slab, stored))
                 yield from range(box.start[0], box.stop[0])
+
+    def _fused(
+        self, record: VolumeRecord, start: int, slab: NDArray[Any], stored: Sequence[StoredVotes]
+    ) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+        """Of the slab that begins at slice `start`: classes (z, Y, X), and the mean confidence of each slice (z,)."""
+        classes, confidence = np.empty(slab.shape, dtype=np.uint8), np.empty(len(slab), dtype=np.float32)
+        for first, seen in self.views[0].probabilities(slab, record.window, pixels=self._pixels(record)):
+            stop = first + len(seen)
+            votes = [of_view.slices(start + first, start + stop, seen.device) for of_view in stored]
+            best, certainty = fused(seen, votes, self._partners().to(seen.device))
+            classes[first:stop] = best.cpu().numpy()
+            confidence[first:stop] = certainty.mean(dim=(1, 2)).cpu().numpy()
+        return classes, confidence
+
+    def _pixels(self, record: VolumeRecord) -> int:
+        """That go through a network together: those of so many slices."""
+        return self.batch_size * record.shape[1] * record.shape[2]
+
+    def _partners(self) -> Tensor:
+        """int64 (classes,): of each class the one on the other side."""
+        return torch.from_numpy(self.organs.mirrored.astype(np.int64))
 
 
 if __name__ == "__main__":

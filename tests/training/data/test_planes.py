@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from scans.organs import NOT_LABELLED
 from tests.training.tiny_volumes import ORGANS, fish, write_volume
-from training.data.planes import AXES, Axis, Planes, order_of, seen_along, write_turned
+from training.data.planes import AXES, Axis, Planes, order_of, seen_along, write_reformatted
 from training.data.prepared import CHUNK_SIDE, SliceReader
 
 SHAPE = (2, 3, 4)
@@ -43,20 +43,20 @@ def test_any_planes_are_those_of_the_whole(axis: Axis, longest: int, ends: list[
 
 
 @pytest.mark.parametrize("axis", AXES)
-def test_a_turned_volume_is_where_it_was(tmp_path: Path, axis: Axis) -> None:
+def test_a_reformatted_volume_is_where_it_was(tmp_path: Path, axis: Axis) -> None:
     """Each voxel has its grey value, its label, also that nobody has given one, and its place in mm."""
     image, labels = fish(1, slices=5, side=24)
     labels[3] = NOT_LABELLED
     record = write_volume(tmp_path / "prepared", "fish", image, labels, split="train")
     reader = SliceReader(tmp_path / "prepared", cache_megabytes=0)
-    turned = write_turned(tmp_path / "turned", record, axis, reader=reader, organs=ORGANS)
-    other = SliceReader(tmp_path / "turned", cache_megabytes=0)
+    reformatted = write_reformatted(tmp_path / "reformatted", record, axis, reader=reader, organs=ORGANS)
+    other = SliceReader(tmp_path / "reformatted", cache_megabytes=0)
     place = np.array([2, 7, 11])
     number, row, column = place[list(order_of(axis))]
-    assert turned.shape == other.volume(turned).shape == tuple(np.array(record.shape)[list(order_of(axis))])
+    assert reformatted.shape == other.volume(reformatted).shape == tuple(np.array(record.shape)[list(order_of(axis))])
     assert other.image("fish", number)[row, column] == image[tuple(place)]
-    assert np.array_equal(other.label_volume(turned).read(), np.moveaxis(labels, axis, 0))
-    assert turned.frame.matrix @ [column, row, number, 1] == pytest.approx(record.frame.matrix @ [*place[::-1], 1])
+    assert np.array_equal(other.label_volume(reformatted).read(), np.moveaxis(labels, axis, 0))
+    assert reformatted.frame.matrix @ [column, row, number, 1] == pytest.approx(record.frame.matrix @ [*place[::-1], 1])
     counted = [np.bincount(plane.ravel(), minlength=256)[: ORGANS.classes] for plane in np.moveaxis(labels, axis, 0)]
     assert other.slice_voxels("fish").tolist() == np.array(counted).tolist()
 

@@ -96,6 +96,17 @@ def test_planes_are_mirrored_as_slices_are(axis: Axis, mirrors: tuple[float, flo
     assert replace(planes, mirror_y=0.1, mirror_x=0.5) == slices
 
 
+@given(seed=st.integers(0, 2**32), rows=st.floats(0.1, 10), columns=st.floats(0.1, 10))
+def test_a_patch_is_turned_in_space_whatever_its_pixels_are_like(seed: int, rows: float, columns: float) -> None:
+    """In mm it is the rotation that it is of square pixels: lengths stay, and so do right angles."""
+    limits = replace(STILL, rotation_degrees=90)
+    square = draw_linear(limits, np.random.default_rng(seed))
+    linear = draw_linear(limits, np.random.default_rng(seed), pixel=(rows, columns))
+    in_mm = np.diag([rows, columns])
+    assert in_mm @ linear @ np.linalg.inv(in_mm) == pytest.approx(square, abs=1e-9)
+    assert square @ square.T == pytest.approx(np.eye(2), abs=1e-9)
+
+
 @given(seed=st.integers(0, 2**32), mirror=st.sampled_from([0.0, 1.0]))
 def test_drawn_poses_stay_within_their_limits(seed: int, mirror: float) -> None:
     """The determinant is 1 / size^2 within the limits, positive for none and for two reflections; the angle is too."""

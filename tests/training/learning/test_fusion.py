@@ -1,55 +1,72 @@
-"""Opinions along three axes, fused by hand on a volume of 3 x 3 x 3 voxels."""
+"""Probabilities in slices and votes along two other axes, fused by hand on a volume of 3 x 3 x 3 voxels."""
 
-import numpy as np
 import pytest
+import torch
+from torch import Tensor
 
-from training.learning.fusion import Opinion, fused
+from tests.training.tiny_volumes import ORGANS
+from training.learning.fusion import Vote, fused, vote
 
+BACKGROUND, LEFT_EYE, RIGHT_EYE, HEART = range(4)
+PARTNERS = torch.from_numpy(ORGANS.mirrored.astype("int64"))
 SHAPE = (3, 3, 3)
-HEART, GUT = 3, 6
+MIDDLE = (1, 1, 1)
 
 
-def opinion(organ: int, certainty: float, *, elsewhere: float = 0.9) -> Opinion:
-    """An organ in the voxel in the middle, background elsewhere."""
-    classes, certainties = np.zeros(SHAPE, dtype=np.uint8), np.full(SHAPE, elsewhere, dtype=np.float32)
-    classes[1, 1, 1], certainties[1, 1, 1] = organ, certainty
-    return Opinion(classes, certainties)
+def in_slices(*middle: float) -> Tensor:
+    """Probabilities of the four classes in the voxel in the middle; background with 0.9, heart with 0.1 elsewhere."""
+    probabilities = torch.zeros(3, 4, 3, 3)
+    probabilities[:, BACKGROUND], probabilities[:, HEART] = 0.9, 0.1
+    probabilities[1, :, 1, 1] = torch.tensor(middle)
+    return probabilities
+
+
+def voted(class_: int, probability: float) -> Vote:
+    """For a class in the voxel in the middle; for background with 0.9 elsewhere."""
+    classes, certain = torch.zeros(SHAPE, dtype=torch.uint8), torch.full(SHAPE, 0.9)
+    classes[MIDDLE], certain[MIDDLE] = class_, probability
+    return Vote(classes, certain)
 
 
 @pytest.mark.parametrize(
-    ("along_z", "along_y", "along_x", "expected"),
+    ("middle", "along_y", "along_x", "expected"),
     [
-        ((HEART, 0.6), (GUT, 0.5), (GUT, 0.4), (GUT, 0.3)),  # 0.9 of two against 0.6 of one
-        ((HEART, 1.0), (GUT, 0.5), (GUT, 0.4), (HEART, 1 / 3)),  # one that is sure against two that are not
-        ((HEART, 0.5), (GUT, 0.5), (0, 0.4), (HEART, 0.5 / 3)),  # as much: the first
-        ((0, 0.4), (GUT, 0.5), (HEART, 0.6), (HEART, 0.2)),
-        ((HEART, 0.9), (HEART, 0.6), (HEART, 0.3), (HEART, 0.6)),
+        ((0.6, 0, 0, 0.4), (HEART, 0.5), (HEART, 0.3), (HEART, 1.2)),  # two planes against the slice
+        ((1.0, 0, 0, 0.0), (HEART, 0.5), (HEART, 0.4), (BACKGROUND, 1.0)),  # that is sure
+        ((0.6, 0, 0, 0.4), (BACKGROUND, 0.4), (HEART, 0.5), (BACKGROUND, 1.0)),
+        ((0.4, 0, 0.5, 0.1), (HEART, 0.9), (BACKGROUND, 0.7), (BACKGROUND, 1.1)),  # the second best of the slice
+        ((0.5, 0.2, 0.3, 0), (LEFT_EYE, 0.5), (LEFT_EYE, 0.4), (RIGHT_EYE, 1.2)),  # an eye: which, the slice says
+        ((0.9, 0.1, 0.0, 0), (RIGHT_EYE, 0.6), (LEFT_EYE, 0.7), (LEFT_EYE, 1.4)),
     ],
 )
-def test_the_class_with_the_most_certainty_wins(
-    along_z: tuple[int, float],
+def test_the_class_with_the_greatest_sum_wins(
+    middle: tuple[float, ...],
     along_y: tuple[int, float],
     along_x: tuple[int, float],
     expected: tuple[int, float],
 ) -> None:
-    """Voxel by voxel: the middle one is disputed, of the 26 around it all say background with 0.9."""
-    classes, certainty = fused([opinion(*along_z), opinion(*along_y), opinion(*along_x)])
-    assert (classes[1, 1, 1], certainty[1, 1, 1]) == (expected[0], pytest.approx(expected[1]))
-    around = np.ones(SHAPE, dtype=bool)
-    around[1, 1, 1] = False
+    """Voxel by voxel: the middle one is disputed; of the 26 around it all say background with 0.9."""
+    classes, certainty = fused(in_slices(*middle), [voted(*along_y), voted(*along_x)], PARTNERS)
+    assert classes.dtype == torch.uint8
+    assert (int(classes[MIDDLE]), float(certainty[MIDDLE])) == (expected[0], pytest.approx(expected[1] / 3))
+    around = torch.ones(SHAPE, dtype=torch.bool)
+    around[MIDDLE] = False
     assert not classes[around].any()
-    assert certainty[around] == pytest.approx(0.9)
+    assert torch.allclose(certainty[around], torch.tensor(0.9))
 
 
-def test_one_opinion_is_left_as_it_is() -> None:
-    """Along one axis there is nothing to fuse; and nothing that was given is written to."""
-    own = opinion(HEART, 0.7)
-    classes, certainty = fused([own])
-    assert np.array_equal(classes, own.classes) and np.array_equal(certainty, own.certainty)
-    assert classes is not own.classes
+def test_without_votes_the_slice_decides() -> None:
+    """As it does where one network looks along one axis; what was given is left as it was."""
+    probabilities = in_slices(0.3, 0.1, 0.2, 0.4)
+    classes, certainty = fused(probabilities, [], PARTNERS)
+    assert (int(classes[MIDDLE]), float(certainty[MIDDLE])) == (HEART, pytest.approx(0.4))
+    fused(probabilities, [voted(LEFT_EYE, 1.0)], PARTNERS)
+    assert torch.equal(probabilities, in_slices(0.3, 0.1, 0.2, 0.4))
 
 
-def test_no_opinion_is_an_error() -> None:
-    """It is said, and no array of nothing returned."""
-    with pytest.raises(ValueError, match="at least one"):
-        fused([])
+def test_a_vote_for_one_of_a_pair_has_the_probability_of_both() -> None:
+    """Either eye with 0.3 beats background with 0.4: a plane does not show on which side of the animal it lies."""
+    classes, probability = vote(in_slices(0.4, 0.3, 0.3, 0.0), PARTNERS)
+    assert int(classes[MIDDLE]) in (LEFT_EYE, RIGHT_EYE)
+    assert float(probability[MIDDLE]) == pytest.approx(0.6)
+    assert (int(classes[0, 0, 0]), float(probability[0, 0, 0])) == (BACKGROUND, pytest.approx(0.9))

@@ -1,27 +1,34 @@
 """A second Teacher along three axes: what it sees, and where what it says is put."""
 
-from dataclasses import fields
+import errno
+import os
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from scans.intensity import Window
-from tests.training.tiny_volumes import ORGANS, TEACHER_SECTION, WINDOW, fish, tiny_data_set
-from training.data.planes import AXES, Axis
-from training.learning.fusion import Opinion
+from tests.training.tiny_volumes import ORGANS, TEACHER_SECTION, WINDOW, write_catalogue, write_volume
+from training.data.planes import ACROSS, AXES, Axis
 from training.learning.loop import Epoch
-from training.learning.multiplanar import Look, SecondTeacher, StoredOpinion, looks_of
+from training.learning.multiplanar import (
+    StoredVotes,
+    View,
+    forget_second_teacher,
+    train_second_teacher,
+    views_of,
+)
 from training.learning.networks import Architecture
 from training.learning.processes import Processes
 from training.learning.resume import RESUME_DIR
-from training.params import Mirror, PseudoLabel
-from training.recipe import Supervised
+from training.params import Mirror
 
 ARCHITECTURE = Architecture("resnet18", 3, len(ORGANS))
-LEFT_EYE, HEART = 1, 3
+LEFT_EYE, RIGHT_EYE, HEART = 1, 2, 3
+PARTNERS = torch.from_numpy(ORGANS.mirrored.astype("int64"))
 
 
 class FirstColumn(nn.Module):
@@ -34,14 +41,19 @@ class FirstColumn(nn.Module):
         return logits
 
 
-def seen(look: Look, shape: tuple[int, int, int]) -> Opinion:
-    """What a look along an axis sees in a volume of that shape."""
-    return look.opinion(np.zeros(shape, dtype=np.uint16), Window(0, 1), pixels=17)
+PIXELS = 17
+"""That go through a network together."""
+
+
+def seen(view: View, shape: tuple[int, int, int]) -> Tensor:
+    """Probabilities (planes, classes, rows, columns) of empty planes."""
+    planes = np.zeros(shape, dtype=np.uint16)
+    return torch.cat([part for _, part in view.probabilities(planes, Window(0, 1), pixels=PIXELS)]).cpu()
 
 
 def test_without_a_second_teacher_one_looks_along_z() -> None:
     """As in the paper."""
-    assert [look.axis for look in looks_of(FirstColumn(), None, ORGANS, mirror="none")] == [0]
+    assert [view.axis for view in views_of(FirstColumn(), None, ORGANS, mirror="none")] == [0]
 
 
 @pytest.mark.parametrize(
@@ -53,13 +65,14 @@ def test_a_plane_is_mirrored_along_the_axis_that_lies_in_it(
 ) -> None:
     """Columns lie along x in planes across z and y, along y in those across x. Of a mirror image the eye is the right
     one; where columns were mirrored it is in the last of them."""
-    looks = looks_of(FirstColumn(), FirstColumn(), ORGANS, mirror=mirror)
-    assert [look.axis for look in looks] == list(AXES)
-    for look, mirrored in zip(looks, (across_z, across_y, across_x), strict=True):
-        classes, certainty = seen(look, (3, 2, 4))
-        assert certainty[:, :, 0] == pytest.approx(0.5 if mirrored else 1.0, abs=1e-5)
-        assert certainty[:, :, 3] == pytest.approx(0.5 if mirrored == "columns" else 1.0, abs=1e-5)
-        assert not classes[:, :, 1:3].any()
+    views = views_of(FirstColumn(), FirstColumn(), ORGANS, mirror=mirror)
+    assert [view.axis for view in views] == list(AXES)
+    for view, mirrored in zip(views, (across_z, across_y, across_x), strict=True):
+        found = seen(view, (3, 2, 4))
+        assert torch.allclose(found[:, LEFT_EYE, :, 0], torch.tensor(0.5 if mirrored else 1.0), atol=1e-5)
+        last = {"": 0.0, "rows": 0.0, "columns": 0.5}[mirrored]
+        assert torch.allclose(found[:, RIGHT_EYE, :, 3], torch.tensor(last), atol=1e-5)
+        assert torch.allclose(found[:, 0, :, 1:3], torch.tensor(1.0), atol=1e-5)
 
 
 def test_the_teacher_and_the_second_are_averaged_along_z_alone() -> None:
@@ -71,68 +84,93 @@ def test_the_teacher_and_the_second_are_averaged_along_z_alone() -> None:
             logits[:, 0] = 50.0
             return logits
 
-    along_z, *others = looks_of(Blind(), FirstColumn(), ORGANS, mirror="none")
-    assert np.allclose(seen(along_z, (2, 3, 3)).certainty[:, :, 0], 0.5)
-    for look in others:
-        classes, certainty = seen(look, (2, 3, 3))
-        assert (classes[:, :, 0] == LEFT_EYE).all() and np.allclose(certainty, 1.0)
+    along_z, *others = views_of(Blind(), FirstColumn(), ORGANS, mirror="none")
+    assert torch.allclose(seen(along_z, (2, 3, 3))[:, LEFT_EYE, :, 0], torch.tensor(0.5), atol=1e-5)
+    for view in others:
+        assert torch.allclose(seen(view, (2, 3, 3))[:, LEFT_EYE, :, 0], torch.tensor(1.0), atol=1e-5)
 
 
-@pytest.mark.parametrize("axis", AXES)
-def test_what_is_seen_along_an_axis_is_put_where_it_was_seen(tmp_path: Path, axis: Axis) -> None:
-    """Two batches of planes, and slabs of slices: each voxel has its own."""
-    shape = (4, 5, 6)
-    classes = np.random.default_rng(1).integers(0, 4, shape).astype(np.uint8)
-    planes = np.moveaxis(classes, axis, 0)
-    stored = StoredOpinion(tmp_path / "opinion", shape)
-    for first in range(0, len(planes), 3):
-        some = planes[first : first + 3]
-        stored.write(axis, first, Opinion(some, some.astype(np.float32) / 4))
-    slab = stored.slab(1, 3)
-    assert np.array_equal(slab.classes, classes[1:3])
-    assert slab.certainty.dtype == np.float32 and np.array_equal(slab.certainty, classes[1:3] / 4)
-
-
-@pytest.mark.slow
-def test_a_second_teacher_knows_the_organs_along_each_axis(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """After seconds of training it finds most of the heart of a fish that it learnt from, in planes across z, y and x.
-    No turned copy stays, and what it could go on from stays until it is told to forget."""
-    catalogue = tiny_data_set(tmp_path)
-    monkeypatch.chdir(tmp_path)
-    prepared = tmp_path / "data" / "prepared"
-    shared = {field.name: getattr(TEACHER_SECTION, field.name) for field in fields(Supervised)}
-    section = PseudoLabel(**shared, batch_size=4, mirror="none", three_axes=True)
-    teacher = SecondTeacher(section, catalogue, ARCHITECTURE, seed=1, prepared_dir=prepared)
-    epochs: list[Epoch] = []
-    network = teacher.trained(Processes(), epochs.append)
-    assert [epoch.number for epoch in epochs] == [1, 2]
-    assert sorted(path.name for path in (tmp_path / "data").iterdir()) == ["prepared", "pseudo_labels", "refined"]
-    image, labels = fish(1)
-    for axis in AXES:
-        planes, truth = np.moveaxis(image, axis, 0), np.moveaxis(labels, axis, 0)
-        classes = Look(axis, network).opinion(planes, WINDOW, pixels=8 * 40 * 40).classes
-        assert (classes[truth == HEART] == HEART).mean() > 0.6
-    assert list(RESUME_DIR.iterdir())
-    teacher.forget(Processes())
-    assert not list(RESUME_DIR.iterdir())
-
-
-class Counting(FirstColumn):
-    """Remembers how many planes came together."""
+class Levels(nn.Module):
+    """Sees background, an eye or the heart where grey is below a third, two thirds, or above; keeps the batches."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.seen: list[int] = []
+        self.batches: list[int] = []
 
     def forward(self, planes: Tensor) -> Tensor:
-        self.seen.append(len(planes))
-        return super().forward(planes)
+        self.batches.append(len(planes))
+        grey = planes[:, 0]
+        seen = torch.where(grey < 1 / 3, 0, torch.where(grey < 2 / 3, LEFT_EYE, HEART))
+        return 50.0 * nn.functional.one_hot(seen, ORGANS.classes).movedim(-1, 1).float()
 
 
-@pytest.mark.parametrize(("axis", "together"), [(0, [2, 2, 1]), (1, [1, 1, 1]), (2, [2, 2])])
-def test_large_planes_go_through_the_network_with_fewer_others(axis: Axis, together: list[int]) -> None:
-    """At most 30 pixels together: two slices of 3 x 4, one plane of 5 x 4, two of 5 x 3."""
-    network = Counting()
-    seen = list(Look(axis, network).opinions(np.zeros((5, 3, 4), dtype=np.uint16), Window(0, 1), pixels=30))
-    assert network.seen == together
-    assert [first for first, _ in seen] == [sum(together[:number]) for number in range(len(together))]
+@pytest.mark.parametrize(("axis", "together"), [(1, [1, 1, 1]), (2, [2, 2])])
+def test_votes_are_put_where_they_were_seen(tmp_path: Path, axis: Axis, together: list[int]) -> None:
+    """Planes of 5 x 4 go through the network by themselves, two of 5 x 3 together, for 30 pixels are allowed; each
+    voxel of a slab of slices has its own class."""
+    grey = np.random.default_rng(1).integers(0, 100, (5, 3, 4)).astype(np.uint16)
+    network, votes = Levels(), StoredVotes(tmp_path / "votes", axis, grey.shape)
+    done = list(votes.fill(View(axis, network), grey, Window(0, 99), PARTNERS, pixels=30))
+    assert done == list(range(grey.shape[axis]))
+    assert network.batches == together
+    classes, probability = votes.slices(1, 4, torch.device("cpu"))
+    assert np.array_equal(classes, np.where(grey[1:4] < 33, 0, np.where(grey[1:4] < 66, LEFT_EYE, HEART)))
+    assert probability.dtype == torch.float32 and torch.allclose(probability, torch.tensor(1.0))
+
+
+@pytest.mark.skipif(not hasattr(os, "posix_fallocate"), reason="there is no posix_fallocate on this system")
+def test_where_there_is_no_room_for_votes_an_error_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before a plane is looked at: a mapped file that outgrows the disk would end the process without a word."""
+
+    def full(_file: int, _start: int, _size: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    with pytest.raises(OSError, match="No space left"):
+        StoredVotes(tmp_path / "votes", 1, (2, 3, 4))
+
+
+def two_bars(seed: int) -> tuple[NDArray[np.uint16], NDArray[np.uint8]]:
+    """An eye, a bar along z, and a heart, a block of three slices: in a slice both are bright squares of one size."""
+    rng = np.random.default_rng(seed)
+    labels = np.zeros((24, 40, 40), dtype=np.uint8)
+    y, x = (int(value) for value in rng.integers(4, 12, size=2))
+    labels[2:22, y : y + 8, x : x + 8] = LEFT_EYE
+    labels[8:11, y + 12 : y + 20, x + 12 : x + 20] = HEART
+    grey = np.where(labels > 0, 900, 300) + rng.normal(0, 30, labels.shape)
+    return grey.astype(np.uint16), labels
+
+
+@pytest.mark.slow
+def test_a_second_teacher_sees_what_slices_do_not_show(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In slices the two organs are alike; along y and x one is long and one is short, and most of both is found.
+
+    No copy stays, and what it could go on from stays until it is told to forget.
+    """
+    monkeypatch.chdir(tmp_path)
+    prepared = tmp_path / "prepared"
+    records = [write_volume(prepared, f"train_{n}", *two_bars(n), split="train") for n in range(2)]
+    epochs: list[Epoch] = []
+    network = train_second_teacher(
+        TEACHER_SECTION.supervised,
+        write_catalogue(prepared, *records),
+        ARCHITECTURE,
+        seed=1,
+        ranks=Processes(),
+        report=epochs.append,
+        scratch=tmp_path,
+        prepared_dir=prepared,
+    )
+    assert [epoch.number for epoch in epochs] == [1, 2]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [str(RESUME_DIR), "prepared"]
+    assert list(RESUME_DIR.iterdir())
+    image, labels = two_bars(7)
+    for axis in ACROSS:
+        planes, truth = np.moveaxis(image, axis, 0), np.moveaxis(labels, axis, 0)
+        parts = [part.argmax(1) for _, part in View(axis, network).probabilities(planes, WINDOW, pixels=8 * 40 * 24)]
+        classes = torch.cat(parts).numpy()
+        assert (classes[truth == HEART] == HEART).mean() > 0.6
+        assert (classes[truth == LEFT_EYE] == LEFT_EYE).mean() > 0.6
+    forget_second_teacher()
+    forget_second_teacher()
+    assert not list(RESUME_DIR.iterdir())

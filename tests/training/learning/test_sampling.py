@@ -102,6 +102,16 @@ def test_patches_come_as_they_were_where_they_are_asked_for(batches: PatchBatche
     assert torch.allclose(asked.unchanged, replace(batches, augmentation=still)[2].images, atol=1e-6)
 
 
+def test_planes_across_x_are_neither_mirrored_along_it_nor_coloured_by_their_labels(batches: PatchBatches) -> None:
+    """With mirror images along x alone, and contrast by class, patches across x are as they lie there; slices not."""
+    (pool,) = batches.pools
+    changed = replace(STILL, mirror_x=1.0, class_contrast=0.5)
+    still, across_x = batches[1], replace(batches, pools=(replace(pool, axis=2),), augmentation=changed)[1]
+    assert torch.allclose(across_x.images, still.images, atol=1e-6)
+    assert torch.equal(across_x.labels, still.labels)
+    assert not torch.equal(replace(batches, augmentation=changed)[1].labels, still.labels)
+
+
 def test_image_and_labels_of_a_patch_are_of_the_same_place(tmp_path: Path) -> None:
     """Where grey values equal 100 + 1000 * class / 4, normalised ones are class / 4, however patches are turned."""
     labels = fish(1)[1]
@@ -206,7 +216,7 @@ def test_refined_slices_come_with_their_pseudo_labels_in_the_share_asked_for(tmp
     assert all(patch.numpy().tobytes() in label_positions for patch in batch.labels)
     of_refined = [grey_values(patch[0].numpy()) in positions for patch in mixed[0].images]
     assert 0.15 <= np.mean(of_refined) <= 0.35
-    ending = replace(mixed, first_alone_from=3)
+    ending = replace(mixed, labelled_only_from=3)
     assert same(ending[2], mixed[2])
     assert not any(grey_values(patch[0].numpy()) in positions for patch in ending[3].images)
 

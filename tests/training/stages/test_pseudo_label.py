@@ -1,5 +1,6 @@
 """Stage pseudo_label, with a network that is known."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,10 +9,19 @@ import torch
 from torch import Tensor, nn
 
 from scans.geometry import Box
-from tests.training.tiny_volumes import ORGANS, write_catalogue, write_volume
-from training.data.pseudo_labels import PseudoLabelReader, PseudoLabelWriter
-from training.learning.multiplanar import looks_of
-from training.stages.pseudo_label import pseudo_label
+from tests.training.tiny_volumes import ORGANS, TEACHER_SECTION, fish, tiny_data_set, write_catalogue, write_volume
+from training.data.pseudo_labels import PSEUDO_LABELS_DIR, PseudoLabelReader, PseudoLabelWriter
+from training.learning.checkpoints import TEACHER, save_checkpoint
+from training.learning.loop import Epoch
+from training.learning.multiplanar import views_of
+from training.learning.networks import Architecture, build_unet
+from training.learning.processes import Processes
+from training.learning.resume import RESUME_DIR
+from training.params import PseudoLabel, load_params
+from training.stages.pseudo_label import _pseudo_label, pseudo_label
+
+REPOSITORY = Path(__file__).resolve().parents[3]
+ARCHITECTURE = Architecture("resnet18", 3, len(ORGANS))
 
 
 class Bright(nn.Module):
@@ -25,7 +35,7 @@ class Bright(nn.Module):
         return logits
 
 
-ALONE = looks_of(Bright(), None, ORGANS, mirror="none")
+ALONE = views_of(Bright(), None, ORGANS, mirror="none")
 
 
 def test_every_slice_of_every_unlabelled_volume_is_labelled(tmp_path: Path) -> None:
@@ -73,19 +83,47 @@ class Blind(Bright):
 
 
 def test_labels_of_three_axes_are_fused(tmp_path: Path) -> None:
-    """A Teacher that sees no heart and outweighs, along z, a second that does; along y and x the second is alone. So
-    the heart has two opinions of three, and that share of certainty. Planes are no multiple of the batch."""
+    """A Teacher that sees no heart outweighs, along z, a second that does; along y and x the second is alone. So two of
+    three, and half of the third, are for the heart. Planes are no multiple of the batch."""
     prepared, out = tmp_path / "prepared", tmp_path / "pseudo"
     image = np.full((5, 4, 7), 100, dtype=np.uint16)
     image[3, 1:3, 2:5] = 1100
     write_catalogue(prepared, write_volume(prepared, "fish", image, None, split="unlabelled"))
-    looks = looks_of(Blind(), Bright(), ORGANS, mirror="none")
-    pseudo_label(looks, prepared_dir=prepared, output_dir=out, batch_size=3)
+    views = views_of(Blind(), Bright(), ORGANS, mirror="none")
+    pseudo_label(views, prepared_dir=prepared, output_dir=out, batch_size=3)
     reader = PseudoLabelReader(out)
     expected = np.zeros(image.shape, dtype=np.uint8)
     expected[3, 1:3, 2:5] = 3
     assert np.array_equal(reader.array("fish")[:], expected)
     sure = 1 / (1 + np.exp(-10))
     assert reader.confidence("fish")[[0, 1, 2, 4]] == pytest.approx(np.full(4, sure), abs=1e-3)
-    assert reader.confidence("fish")[3] == pytest.approx((22 * sure + 6 * 2 * sure / 3) / 28, abs=1e-3)
+    assert reader.confidence("fish")[3] == pytest.approx((22 * sure + 6 * 2.5 * sure / 3) / 28, abs=1e-3)
     assert [path.name for path in out.iterdir()] == ["fish.zarr"]
+
+
+def stage(root: Path, *, unlabelled: int) -> list[Epoch]:
+    """Runs the stage on a few small fish with a second Teacher; gives the epochs of that one."""
+    tiny_data_set(root, unlabelled=unlabelled)
+    save_checkpoint(root / TEACHER, build_unet(ARCHITECTURE), ARCHITECTURE, details={})
+    params = load_params(REPOSITORY / "params.yaml")
+    section = PseudoLabel(**vars(TEACHER_SECTION.supervised), batch_size=4, mirror="x", three_axes=True)
+    epochs: list[Epoch] = []
+    _pseudo_label(replace(params, pseudo_label=section), Processes(), epochs.append)
+    return epochs
+
+
+@pytest.mark.slow
+def test_a_second_teacher_is_trained_where_there_is_something_to_label(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two epochs, and labels that are mostly right though the first Teacher has learnt nothing; of the training, of
+    votes and of copies nothing is left. Without unlabelled volumes there is nothing to train it for."""
+    for unlabelled in (1, 0):
+        (root := tmp_path / str(unlabelled)).mkdir()
+        monkeypatch.chdir(root)
+        assert len(stage(root, unlabelled=unlabelled)) == 2 * unlabelled
+        assert [path.name for path in PSEUDO_LABELS_DIR.iterdir()] == ["unlabelled_0.zarr"] * unlabelled
+        assert not RESUME_DIR.exists() or not list(RESUME_DIR.iterdir())
+    monkeypatch.chdir(tmp_path / "1")
+    labels, truth = PseudoLabelReader().array("unlabelled_0")[:], fish(100)[1]
+    assert (labels[truth > 0] == truth[truth > 0]).mean() > 0.5

@@ -164,6 +164,21 @@ def test_the_teacher_is_shown_the_student_s_patches_in_evaluation_mode(root: Pat
     assert metrics["distillation"] > 0
 
 
+def test_labelled_patches_may_have_the_last_word(root: Path) -> None:
+    """From the first step on they make the training on labels alone; of a Student with new weights, whose first steps
+    stand for the Teacher's, they are the last of the rest."""
+    labels = trained(without_learning(replace(STUDENT_SECTION, pseudo_labels=False)))
+    last = trained(without_learning(replace(STUDENT_SECTION, last_labelled=1.0)))
+    assert last["cross_entropy"] == labels["cross_entropy"]
+    assert trained(without_learning(STUDENT_SECTION))["cross_entropy"] != labels["cross_entropy"]
+    losses: dict[float, list[float]] = {0.0: [], 1.0: []}
+    for share, seen in losses.items():
+        section = replace(STUDENT_SECTION, teacher_checkpoint=False, last_labelled=share)
+        trained(section, report=lambda epoch, seen=seen: seen.append(epoch.losses["loss"]))
+    assert losses[0.0][:2] == losses[1.0][:2]
+    assert losses[0.0][2] != losses[1.0][2]
+
+
 def test_the_teacher_may_see_patches_as_they_were(root: Path) -> None:
     """Of patches whose grey values nobody changed the term is the same; of noisy ones the Teacher says other things."""
     still, noisy = STUDENT_SECTION, replace(STUDENT_SECTION, augmentation=replace(STILL, noise=0.5))
