@@ -12,6 +12,8 @@ from scans.intensity import Window
 
 CONTOUR_OPACITY = 0.9
 """Contours are drawn at least this strongly, so that organs stay apart where the fill is faint."""
+_BAND_PIXELS = 1 << 20
+"""That are mixed at once: in floating point a pixel takes forty bytes, and a slice may have 67 million of them."""
 
 GAP_PIXELS = 2
 """Black pixels between the pictures of a montage."""
@@ -39,10 +41,31 @@ def overlay(
         raise ValueError(f"class index {segmentation.max()} has no colour; the palette has {len(palette)}")
     if not 0 <= opacity <= 1:
         raise ValueError(f"opacity is {opacity}; it must be 0 to 1")
-    grey: NDArray[np.float32] = np.repeat(255 * window.normalise(grey_slice)[..., np.newaxis], 3, axis=2)
+    picture = np.empty((*segmentation.shape, 3), dtype=np.uint8)
+    height, width = segmentation.shape
+    rows = max(1, _BAND_PIXELS // max(width, 1))
+    for top in range(0, height, rows):
+        band, above = slice(top, top + rows), min(top, 1)  # whether there is a contour is seen in the next row, too
+        organs = segmentation[top - above : top + rows + 1]
+        contours = _contours(organs)[above : above + rows]
+        picture[band] = _mixed(
+            window.normalise(grey_slice[band]), segmentation[band], contours, palette=palette, opacity=opacity
+        )
+    return picture
+
+
+def _mixed(
+    normalised: NDArray[np.float32],
+    segmentation: NDArray[np.uint8],
+    contours: NDArray[np.bool_],
+    *,
+    palette: NDArray[np.uint8],
+    opacity: float,
+) -> NDArray[np.uint8]:
+    grey: NDArray[np.float32] = np.repeat(255 * normalised[..., np.newaxis], 3, axis=2)
     strength = np.where(segmentation > 0, np.float32(opacity), np.float32(0))
     if opacity > 0:
-        strength[_contours(segmentation)] = max(opacity, CONTOUR_OPACITY)
+        strength[contours] = max(opacity, CONTOUR_OPACITY)
     mixed = grey + strength[..., np.newaxis] * (palette[segmentation].astype(np.float32) - grey)
     picture: NDArray[np.uint8] = np.rint(mixed).astype(np.uint8)
     return picture

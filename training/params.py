@@ -20,6 +20,8 @@ RESOLVED_FILE = Path("params.resolved.yaml")
 
 Mirror = Literal["none", "y", "x"]
 """The axis along which a slice is reflected."""
+SecondTeacher = Literal["none", "slices", "three_axes"]
+"""What another Teacher, who labels with the first, is shown."""
 
 
 @dataclass(frozen=True)
@@ -100,9 +102,9 @@ class PseudoLabel(Supervised):
     """Slices in a forward pass; of other planes as many as have no more pixels."""
     mirror: Mirror
     """The Teacher is shown the slice's mirror image too, reflected along this axis; none as in the paper."""
-    three_axes: bool
-    """A second Teacher is trained, on planes across all three axes of the labelled volumes, and labels are fused from
-    what both see along them; false: the Teacher's, along z, as in the paper."""
+    second_teacher: SecondTeacher
+    """Another Teacher is trained for the labels alone, and they are fused from what both see: `slices`, from other
+    weights and patches; `three_axes`, from planes across all axes of the labelled volumes; none as in the paper."""
 
 
 @dataclass(frozen=True)

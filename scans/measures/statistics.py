@@ -157,7 +157,7 @@ class OrganStatistics:
 def _organ_sum(mask: NDArray[np.bool_], start: Triple) -> _OrganSum:
     """Of one organ from its mask, cropped to it; `start` is the index in the volume of the crop's first voxel."""
     depth, height, width = mask.shape
-    plane = np.add.reduce(mask, axis=0, dtype=np.int64)
+    plane = mask[0] if depth == 1 else np.add.reduce(mask, axis=0, dtype=np.int64)  # a single slice may be large
     profiles = (np.count_nonzero(mask.reshape(depth, -1), axis=1), plane.sum(axis=1), plane.sum(axis=0))
     voxels = int(plane.sum())
     z, y, x = (

@@ -26,6 +26,10 @@ from serving.observability.observer import Observer
 
 Answer = Future[NDArray[np.uint8]]
 
+_MOST_CAST_PIXELS = 1 << 24
+"""Of a scan's batch that waits as float32, four bytes a pixel. Larger ones wait as they are, so that the batches of all
+scans under way do not take gigabytes while one of them is computed."""
+
 
 class Batcher:
     """The queue and the threads ("lanes") that empty it. Safe to use from any thread."""
@@ -272,7 +276,8 @@ class Batcher:
 
 
 def _grey(slices: NDArray[Any], urgency: Urgency) -> NDArray[Any]:
-    return slices if urgency is Urgency.SLICE else _cast(slices)
+    """As they wait: those of scans as the network takes them, which whoever submits them has time for, unless large."""
+    return slices if urgency is Urgency.SLICE or slices.size > _MOST_CAST_PIXELS else _cast(slices)
 
 
 def _rows(window: Window | NDArray[np.float32], slices: int) -> NDArray[np.float32]:

@@ -60,7 +60,10 @@ def png(
 
     colours = overlay(grey, segmentation, window=window, palette=organs.palette, opacity=style.opacity)
     rows, columns, pixel_mm = proportions(colours.shape[:2], spacing_mm)
-    picture = Image.fromarray(colours[_nearest(rows, colours.shape[0])][:, _nearest(columns, colours.shape[1])])
+    for axis, pixels in enumerate((rows, columns)):
+        if pixels != colours.shape[axis]:
+            colours = colours.take(_nearest(pixels, colours.shape[axis]), axis)
+    picture = Image.fromarray(colours)
     if style.scale_bar:
         picture = _with_bar(picture, pixel_mm)
     if style.legend:

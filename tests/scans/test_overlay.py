@@ -2,6 +2,10 @@
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from numpy.typing import NDArray
 
 from scans.intensity import Window
 from scans.overlay import montage, overlay
@@ -46,6 +50,19 @@ def test_opacity_zero_leaves_the_slice_grey() -> None:
     segmentation = np.array([[1, 0]], dtype=np.uint8)
     picture = overlay(np.array([[140, 140]]), segmentation, window=WINDOW, palette=PALETTE, opacity=0)
     assert picture.tolist() == [[[102, 102, 102], [102, 102, 102]]]
+
+
+@given(
+    organs=arrays(np.uint8, st.tuples(st.integers(0, 9), st.integers(0, 9)), elements=st.integers(0, 2)),
+    pixels=st.integers(1, 30),
+)
+def test_a_picture_that_is_mixed_in_bands_is_that_of_the_whole(organs: NDArray[np.uint8], pixels: int) -> None:
+    """Contours too, which are seen in the rows above and below."""
+    grey = np.arange(organs.size).reshape(organs.shape) + 100
+    whole = overlay(grey, organs, window=WINDOW, palette=PALETTE)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("scans.overlay._BAND_PIXELS", pixels)
+        assert np.array_equal(overlay(grey, organs, window=WINDOW, palette=PALETTE), whole)
 
 
 def test_what_cannot_be_drawn_is_refused() -> None:

@@ -7,8 +7,8 @@ Teacher that learnt from the others, and each slice is good or bad by its IoU. V
 Every fold's Teacher begins with new weights. Were they the Teacher's, or those of a network that learnt from its
 pseudo-labels, they would have seen the labels that they are scored against, and nearly all masks would be good. It is
 trained as the Teacher is, unless the section says otherwise, so that its masks are like those that they stand for.
-(Where `pseudo_label.mirror` or `pseudo_label.three_axes` make pseudo-labels better than one look of one Teacher, they are
-rather worse.)
+(Where `pseudo_label.mirror` or `pseudo_label.second_teacher` make pseudo-labels better than one look of one Teacher,
+they are rather worse.)
 By the same masks it is chosen, for each organ, how small a component may be that refine leaves in the pseudo-labels.
 
 A verdict in reviews.csv is on the pseudo-label that the person saw: when the Teacher is trained anew its masks are

@@ -1,7 +1,7 @@
 """pseudo_label: the Teacher over every slice of every unlabelled volume (section 2.1 of the paper).
 
-With `pseudo_label.three_axes` a second Teacher, who is trained here, looks along all three axes of a volume, and the
-labels are fused from what both say (see `training.learning.multiplanar`).
+With `pseudo_label.second_teacher` another Teacher is trained here, on slices or on planes across all three axes, and
+the labels are fused from what both say (see `training.learning.second_teacher`).
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ from training.data.pseudo_labels import PSEUDO_LABELS_DIR, PseudoLabelReader, Ps
 from training.learning.checkpoints import TEACHER, load_architecture, load_network
 from training.learning.fusion import fused
 from training.learning.loop import Epoch
-from training.learning.multiplanar import StoredVotes, View, forget_second_teacher, train_second_teacher, views_of
 from training.learning.processes import Processes
 from training.learning.run_training import run_training
+from training.learning.second_teacher import StoredVotes, View, forget_second_teacher, train_second_teacher, views_of
 from training.params import Params
 from training.progress import track
 from training.run_stage import Report
@@ -44,10 +44,11 @@ def _pseudo_label(params: Params, ranks: Processes, report: Callable[[Epoch], No
     shutil.rmtree(PSEUDO_LABELS_DIR, ignore_errors=True)
     PSEUDO_LABELS_DIR.mkdir(parents=True)
     second = None
-    if section.three_axes and catalogue.split("unlabelled"):
+    if section.second_teacher != "none" and catalogue.split("unlabelled"):
         second = train_second_teacher(
             section.supervised,
             catalogue,
+            section.second_teacher,
             load_architecture(TEACHER),
             seed=params.seed,
             ranks=ranks,
@@ -55,7 +56,7 @@ def _pseudo_label(params: Params, ranks: Processes, report: Callable[[Epoch], No
             scratch=PSEUDO_LABELS_DIR,
         )
     confidence = pseudo_label(
-        views_of(load_network(TEACHER), second, catalogue.organs, mirror=section.mirror),
+        views_of(load_network(TEACHER), second, section.second_teacher, catalogue.organs, mirror=section.mirror),
         prepared_dir=PREPARED_DIR,
         output_dir=PSEUDO_LABELS_DIR,
         batch_size=section.batch_size,

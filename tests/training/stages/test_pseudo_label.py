@@ -13,11 +13,11 @@ from tests.training.tiny_volumes import ORGANS, TEACHER_SECTION, fish, tiny_data
 from training.data.pseudo_labels import PSEUDO_LABELS_DIR, PseudoLabelReader, PseudoLabelWriter
 from training.learning.checkpoints import TEACHER, save_checkpoint
 from training.learning.loop import Epoch
-from training.learning.multiplanar import views_of
 from training.learning.networks import Architecture, build_unet
 from training.learning.processes import Processes
 from training.learning.resume import RESUME_DIR
-from training.params import PseudoLabel, load_params
+from training.learning.second_teacher import views_of
+from training.params import PseudoLabel, SecondTeacher, load_params
 from training.stages.pseudo_label import _pseudo_label, pseudo_label
 
 REPOSITORY = Path(__file__).resolve().parents[3]
@@ -35,7 +35,7 @@ class Bright(nn.Module):
         return logits
 
 
-ALONE = views_of(Bright(), None, ORGANS, mirror="none")
+ALONE = views_of(Bright(), None, "none", ORGANS, mirror="none")
 
 
 def test_every_slice_of_every_unlabelled_volume_is_labelled(tmp_path: Path) -> None:
@@ -89,7 +89,7 @@ def test_labels_of_three_axes_are_fused(tmp_path: Path) -> None:
     image = np.full((5, 4, 7), 100, dtype=np.uint16)
     image[3, 1:3, 2:5] = 1100
     write_catalogue(prepared, write_volume(prepared, "fish", image, None, split="unlabelled"))
-    views = views_of(Blind(), Bright(), ORGANS, mirror="none")
+    views = views_of(Blind(), Bright(), "three_axes", ORGANS, mirror="none")
     pseudo_label(views, prepared_dir=prepared, output_dir=out, batch_size=3)
     reader = PseudoLabelReader(out)
     expected = np.zeros(image.shape, dtype=np.uint8)
@@ -101,29 +101,31 @@ def test_labels_of_three_axes_are_fused(tmp_path: Path) -> None:
     assert [path.name for path in out.iterdir()] == ["fish.zarr"]
 
 
-def stage(root: Path, *, unlabelled: int) -> list[Epoch]:
+def stage(root: Path, *, second: SecondTeacher, unlabelled: int) -> list[Epoch]:
     """Runs the stage on a few small fish with a second Teacher; gives the epochs of that one."""
     tiny_data_set(root, unlabelled=unlabelled)
     save_checkpoint(root / TEACHER, build_unet(ARCHITECTURE), ARCHITECTURE, details={})
     params = load_params(REPOSITORY / "params.yaml")
-    section = PseudoLabel(**vars(TEACHER_SECTION.supervised), batch_size=4, mirror="x", three_axes=True)
+    section = PseudoLabel(**vars(TEACHER_SECTION.supervised), batch_size=4, mirror="x", second_teacher=second)
     epochs: list[Epoch] = []
     _pseudo_label(replace(params, pseudo_label=section), Processes(), epochs.append)
     return epochs
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    ("second", "unlabelled", "epochs"), [("slices", 1, 2), ("three_axes", 1, 2), ("three_axes", 0, 0), ("none", 1, 0)]
+)
 def test_a_second_teacher_is_trained_where_there_is_something_to_label(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, second: SecondTeacher, unlabelled: int, epochs: int
 ) -> None:
     """Two epochs, and labels that are mostly right though the first Teacher has learnt nothing; of the training, of
     votes and of copies nothing is left. Without unlabelled volumes there is nothing to train it for."""
-    for unlabelled in (1, 0):
-        (root := tmp_path / str(unlabelled)).mkdir()
-        monkeypatch.chdir(root)
-        assert len(stage(root, unlabelled=unlabelled)) == 2 * unlabelled
-        assert [path.name for path in PSEUDO_LABELS_DIR.iterdir()] == ["unlabelled_0.zarr"] * unlabelled
-        assert not RESUME_DIR.exists() or not list(RESUME_DIR.iterdir())
-    monkeypatch.chdir(tmp_path / "1")
-    labels, truth = PseudoLabelReader().array("unlabelled_0")[:], fish(100)[1]
-    assert (labels[truth > 0] == truth[truth > 0]).mean() > 0.5
+    monkeypatch.chdir(tmp_path)
+    assert len(stage(tmp_path, second=second, unlabelled=unlabelled)) == epochs
+    assert [path.name for path in PSEUDO_LABELS_DIR.iterdir()] == ["unlabelled_0.zarr"] * unlabelled
+    assert not RESUME_DIR.exists() or not list(RESUME_DIR.iterdir())
+    if unlabelled:
+        labels, truth = PseudoLabelReader().array("unlabelled_0")[:], fish(100)[1]
+        right = (labels[truth > 0] == truth[truth > 0]).mean()
+        assert right > 0.5 if epochs else right < 0.5

@@ -1,9 +1,10 @@
-"""A second Teacher looks along all three axes of a volume; what it sees is fused with what the Teacher sees.
+"""A second Teacher, who labels with the first; what serves is one network, which their labels taught.
 
-It is trained as the Teacher is, on as many patches, but of planes across z, y and x in equal parts. Of slices its
-probabilities and the Teacher's are averaged; in the other planes it is alone. The Student is taught by the fused labels
-and looks along one axis, as what serves does (after Zhou et al. 2019, see `training.learning.fusion`; not in the
-paper).
+It is trained as the Teacher is, on as many patches, from other weights. Shown slices, it errs in other places, for it
+learnt in another order (Lakshminarayanan et al. 2017). Shown planes across z, y and x in equal parts, it sees in some
+what is hard to tell in others (Zhou et al. 2019, see `training.learning.fusion`): it gives votes along y and x, which
+are worth something where voxels are about as high as they are wide. Of slices the probabilities of both are averaged.
+Not in the paper.
 """
 
 from __future__ import annotations
@@ -33,15 +34,18 @@ from training.learning.prediction import logits_predictor
 from training.learning.processes import Processes
 from training.learning.resume import RESUME_DIR
 from training.learning.supervised import Reformatted, Teaching
-from training.params import Mirror
+from training.params import Mirror, SecondTeacher
 from training.recipe import Supervised
 
 NAME = "pseudo_label_second_teacher"
+SECOND = 2
+"""Beside the seed of both Teachers: the first weights of this one are others."""
 
 
 def train_second_teacher(
     recipe: Supervised,
     catalogue: Catalogue,
+    shown: SecondTeacher,
     architecture: Architecture,
     *,
     seed: int,
@@ -50,16 +54,15 @@ def train_second_teacher(
     scratch: Path,
     prepared_dir: Path = PREPARED_DIR,
 ) -> nn.Module:
-    """A network that has seen the labelled training volumes along all three axes.
+    """A network that has learnt from the labelled training volumes; its weights depend on `seed`, as the Teacher's do.
 
-    Meanwhile they lie in the folder `scratch` twice more, reformatted; Zarr packs them as it does the prepared ones.
-    `report` is called with each epoch when it is over. Call `forget_second_teacher` when what the network is for has
-    been written.
+    For planes these lie in the folder `scratch` twice more meanwhile, packed as the prepared ones are. `report` is
+    called with each epoch when it is over. Call `forget_second_teacher` when what the network is for has been written.
     """
     volumes, reader = catalogue.split("train"), SliceReader(prepared_dir, cache_megabytes=0)
     with tempfile.TemporaryDirectory(prefix=".reformatted", dir=scratch) as folder:
         reformatted = []
-        for axis in ACROSS:
+        for axis in ACROSS if shown == "three_axes" else ():
             of_axis = Path(folder) / f"axis_{axis}"
             of_axis.mkdir()
             records = (write_reformatted(of_axis, v, axis, reader=reader, organs=catalogue.organs) for v in volumes)
@@ -70,7 +73,7 @@ def train_second_teacher(
             organs=catalogue.organs,
             architecture=architecture,
             recipe=recipe,
-            seed=seed,
+            seed=int(np.random.SeedSequence([seed, SECOND]).generate_state(1)[0]),
             epoch_slices=catalogue.slices("train", "reserve"),
             prepared_dir=prepared_dir,
             reformatted=tuple(reformatted),
@@ -109,15 +112,19 @@ def planes_of(pixels: int, shape: tuple[int, ...]) -> int:
     return max(1, pixels // (shape[1] * shape[2]))
 
 
-def views_of(teacher: nn.Module, second: nn.Module | None, organs: OrganMap, *, mirror: Mirror) -> tuple[View, ...]:
-    """The Teacher's along z; with a second one both along z, and that one's along y and x.
+def views_of(
+    teacher: nn.Module, second: nn.Module | None, shown: SecondTeacher, organs: OrganMap, *, mirror: Mirror
+) -> tuple[View, ...]:
+    """The Teacher's along z, or of both where there is a second; that one's along y and x, if it was shown these.
 
     Each sees a plane and its mirror image along `mirror` too, where that axis lies in the plane.
     """
-    if second is None:
-        return (View(0, Ensemble([teacher], organs, mirror=mirror)),)
-    along_z = View(0, Ensemble([teacher, second], organs, mirror=mirror))
-    return (along_z, *(View(axis, Ensemble([second], organs, mirror=_in_planes(mirror, axis))) for axis in ACROSS))
+    networks = [teacher] if second is None else [teacher, second]
+    across = ACROSS if second is not None and shown == "three_axes" else ()
+    return (
+        View(0, Ensemble(networks, organs, mirror=mirror)),
+        *(View(axis, Ensemble(networks[1:], organs, mirror=_in_planes(mirror, axis))) for axis in across),
+    )
 
 
 def _in_planes(mirror: Mirror, axis: Axis) -> Mirror:

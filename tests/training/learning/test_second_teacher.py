@@ -1,4 +1,4 @@
-"""A second Teacher along three axes: what it sees, and where what it says is put."""
+"""A second Teacher, also along three axes: what it sees, and where what it says is put."""
 
 import errno
 import os
@@ -14,16 +14,16 @@ from scans.intensity import Window
 from tests.training.tiny_volumes import ORGANS, TEACHER_SECTION, WINDOW, write_catalogue, write_volume
 from training.data.planes import ACROSS, AXES, Axis
 from training.learning.loop import Epoch
-from training.learning.multiplanar import (
+from training.learning.networks import Architecture
+from training.learning.processes import Processes
+from training.learning.resume import RESUME_DIR
+from training.learning.second_teacher import (
     StoredVotes,
     View,
     forget_second_teacher,
     train_second_teacher,
     views_of,
 )
-from training.learning.networks import Architecture
-from training.learning.processes import Processes
-from training.learning.resume import RESUME_DIR
 from training.params import Mirror
 
 ARCHITECTURE = Architecture("resnet18", 3, len(ORGANS))
@@ -53,7 +53,7 @@ def seen(view: View, shape: tuple[int, int, int]) -> Tensor:
 
 def test_without_a_second_teacher_one_looks_along_z() -> None:
     """As in the paper."""
-    assert [view.axis for view in views_of(FirstColumn(), None, ORGANS, mirror="none")] == [0]
+    assert [view.axis for view in views_of(FirstColumn(), None, "none", ORGANS, mirror="none")] == [0]
 
 
 @pytest.mark.parametrize(
@@ -65,7 +65,7 @@ def test_a_plane_is_mirrored_along_the_axis_that_lies_in_it(
 ) -> None:
     """Columns lie along x in planes across z and y, along y in those across x. Of a mirror image the eye is the right
     one; where columns were mirrored it is in the last of them."""
-    views = views_of(FirstColumn(), FirstColumn(), ORGANS, mirror=mirror)
+    views = views_of(FirstColumn(), FirstColumn(), "three_axes", ORGANS, mirror=mirror)
     assert [view.axis for view in views] == list(AXES)
     for view, mirrored in zip(views, (across_z, across_y, across_x), strict=True):
         found = seen(view, (3, 2, 4))
@@ -76,7 +76,8 @@ def test_a_plane_is_mirrored_along_the_axis_that_lies_in_it(
 
 
 def test_the_teacher_and_the_second_are_averaged_along_z_alone() -> None:
-    """A Teacher that sees nothing, and a second that sees an eye: half and half along z, sure along y and x."""
+    """A Teacher that sees nothing, and a second that sees an eye: half and half along z, sure along y and x. Shown
+    slices, the second one looks along z with the first, and nowhere else."""
 
     class Blind(nn.Module):
         def forward(self, planes: Tensor) -> Tensor:
@@ -84,8 +85,10 @@ def test_the_teacher_and_the_second_are_averaged_along_z_alone() -> None:
             logits[:, 0] = 50.0
             return logits
 
-    along_z, *others = views_of(Blind(), FirstColumn(), ORGANS, mirror="none")
+    along_z, *others = views_of(Blind(), FirstColumn(), "three_axes", ORGANS, mirror="none")
     assert torch.allclose(seen(along_z, (2, 3, 3))[:, LEFT_EYE, :, 0], torch.tensor(0.5), atol=1e-5)
+    (alone,) = views_of(Blind(), FirstColumn(), "slices", ORGANS, mirror="none")
+    assert torch.equal(seen(alone, (2, 3, 3)), seen(along_z, (2, 3, 3)))
     for view in others:
         assert torch.allclose(seen(view, (2, 3, 3))[:, LEFT_EYE, :, 0], torch.tensor(1.0), atol=1e-5)
 
@@ -154,6 +157,7 @@ def test_a_second_teacher_sees_what_slices_do_not_show(tmp_path: Path, monkeypat
     network = train_second_teacher(
         TEACHER_SECTION.supervised,
         write_catalogue(prepared, *records),
+        "three_axes",
         ARCHITECTURE,
         seed=1,
         ranks=Processes(),

@@ -1,0 +1,136 @@
+"""What waits for a device, and what is made of a large slice, takes no multiple of the slice."""
+
+from __future__ import annotations
+
+import threading
+import tracemalloc
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from scans.geometry import Box
+from scans.intensity import Window
+from scans.measures.statistics import OrganStatistics
+from scans.organs import OrganMap
+from scans.overlay import overlay
+from serving.inference.batching import Batcher
+from serving.inference.scheduling import Urgency
+from serving.models.quality_classifier import QualityRuntime
+from serving.segmentation.pictures import PictureStyle, png
+
+SIDE = 4100
+"""Of a slice of 17 million pixels."""
+WINDOW = Window(0, 1)
+
+
+@contextmanager
+def measured() -> Iterator[dict[str, float]]:
+    """Of what numpy allocates meanwhile: `most` at once and what is `left`, in bytes for each pixel of a slice."""
+    found: dict[str, float] = {}
+    tracemalloc.start()
+    try:
+        yield found
+        left, most = tracemalloc.get_traced_memory()
+        found.update(left=left / SIDE**2, most=most / SIDE**2)
+    finally:
+        tracemalloc.stop()
+
+
+class Held:
+    """A network that waits until it is let go."""
+
+    lanes = 1
+
+    def __init__(self) -> None:
+        self.open, self.entered = threading.Event(), threading.Event()
+        self.types: set[np.dtype[Any]] = set()
+
+    def segment_rows(self, slices: NDArray[Any], windows: NDArray[Any], *, lane: int) -> NDArray[np.uint8]:
+        self.entered.set()
+        assert self.open.wait(60)
+        self.types.add(slices.dtype)
+        return np.zeros(slices.shape, dtype=np.uint8)
+
+
+def test_large_batches_of_scans_wait_as_they_are() -> None:
+    """Four wait behind one that is computed, which alone is in floating point; small ones are cast before they wait."""
+    batcher, network = Batcher(lanes=1), Held()
+    large, small = np.zeros((1, SIDE, SIDE), dtype=np.uint8), np.zeros((1, 1000, 1000), dtype=np.uint8)
+
+    def ask(slices: NDArray[Any]) -> Any:
+        return batcher.submit(slices, window=WINDOW, network=network, urgency=Urgency.NORMAL, stream="a")
+
+    try:
+        with measured() as found:
+            answers = [ask(large)]
+            assert network.entered.wait(60)
+            answers += [ask(large) for _ in range(4)]
+        assert found["left"] < 4.5
+        with measured() as found:
+            answers.append(ask(small))
+        assert found["left"] >= 4 * small.size / SIDE**2
+    finally:
+        network.open.set()
+        batcher.close()
+    assert all(answer.cancelled() or answer.result().shape[0] == 1 for answer in answers)
+    assert network.types == {np.dtype(np.float32)}
+
+
+def test_a_large_picture_is_mixed_in_bands() -> None:
+    """Three bytes a pixel for the picture, as many for its PNG, and a band beside them."""
+    grey, organs = np.zeros((SIDE, SIDE), np.uint8), np.ones((SIDE, SIDE), np.uint8)
+    palette = OrganMap.from_mapping({1: "heart"}).palette
+    with measured() as found:
+        overlay(grey, organs, window=WINDOW, palette=palette)
+    assert found["most"] < 8
+    style = PictureStyle(opacity=0.5, scale_bar=False, legend=False)
+    with measured() as found:
+        png(grey, organs, spacing_mm=(1, 1), window=WINDOW, organs=OrganMap.from_mapping({1: "heart"}), style=style)
+    assert found["most"] < 8
+
+
+def test_statistics_of_a_large_slice_take_little() -> None:
+    """An organ that fills it: a mask, and no sums for each pixel."""
+    organs = np.ones((1, SIDE, SIDE), dtype=np.uint8)
+    with measured() as found:
+        statistics = OrganStatistics.of(organs, box=Box.of_shape(organs.shape), classes=2)
+    assert statistics.organs[0].voxels == SIDE**2
+    assert found["most"] < 3
+
+
+class Looked:
+    """Keeps the shapes that a Quality Classifier is shown, and gives the mean of each slice and mask."""
+
+    def __init__(self) -> None:
+        self.shapes: list[tuple[int, ...]] = []
+
+    def good(
+        self, slices: NDArray[Any], windows: NDArray[np.float32], segmentation: NDArray[np.uint8]
+    ) -> NDArray[np.float32]:
+        assert slices.shape == segmentation.shape
+        self.shapes.append(slices.shape)
+        return (slices.mean(axis=(1, 2)) + segmentation.mean(axis=(1, 2))).astype(np.float32)
+
+
+@pytest.mark.parametrize(
+    ("shape", "shown"),
+    [
+        ((3, 1000, 1000), [(2, 1000, 1000), (1, 1000, 1000)]),
+        ((2, 2048, 2048), [(1, 2048, 2048)] * 2),
+        ((1, 2048, 2049), [(1, 1024, 1025)]),
+        ((1, 8192, 8192), [(1, 2048, 2048)]),
+    ],
+)
+def test_the_classifier_sees_large_slices_in_fewer_pixels(
+    shape: tuple[int, int, int], shown: list[tuple[int, ...]]
+) -> None:
+    """A pixel becomes a channel for each organ; beyond 2048 x 2048 every second row and column do, or every fourth."""
+    session = Looked()
+    slices = np.broadcast_to((np.arange(shape[2]) // 64 % 2).astype(np.uint8), shape)
+    good = QualityRuntime(None, session).good(slices, slices, WINDOW)  # type: ignore[arg-type]
+    assert session.shapes == shown
+    assert good == pytest.approx(np.ones(len(slices)), abs=0.05)
