@@ -99,6 +99,14 @@ ROWS: Mapping[str, Row] = {
         control=CLEANED_CONTROL,
     ),
     "cleaned": Row("all, cleaned pseudo-labels", {**_ALL, **_CLEANED}, control=CLEANED_CONTROL),
+    "two_teachers": Row(
+        "all without the Quality Classifier, labels of two Teachers",
+        {**_NOT_JUDGED, "pseudo_label.second_teacher": "slices"},
+    ),
+    "three_axes": Row(
+        "all without the Quality Classifier, labels of two Teachers along three axes",
+        {**_NOT_JUDGED, "pseudo_label.second_teacher": "three_axes"},
+    ),
     "strong_teacher": Row(
         "the Teacher, stronger augmentation", {**_NOT_JUDGED, **_STRONG}, network="teacher", control=STRONG_CONTROL
     ),
