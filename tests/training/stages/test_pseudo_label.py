@@ -102,8 +102,9 @@ def test_labels_of_three_axes_are_fused(tmp_path: Path) -> None:
 
 
 def stage(root: Path, *, second: SecondTeacher, unlabelled: int) -> list[Epoch]:
-    """Runs the stage on a few small fish with a second Teacher; gives the epochs of that one."""
+    """Runs the stage on a few small fish, with a Teacher that has learnt nothing; gives the epochs of the second."""
     tiny_data_set(root, unlabelled=unlabelled)
+    torch.manual_seed(5)
     save_checkpoint(root / TEACHER, build_unet(ARCHITECTURE), ARCHITECTURE, details={})
     params = load_params(REPOSITORY / "params.yaml")
     section = PseudoLabel(**vars(TEACHER_SECTION.supervised), batch_size=4, mirror="x", second_teacher=second)
@@ -112,20 +113,26 @@ def stage(root: Path, *, second: SecondTeacher, unlabelled: int) -> list[Epoch]:
     return epochs
 
 
+def precision_of_organs(folder: Path) -> float:
+    """Share of the voxels labelled as an organ that are of that organ."""
+    labels, truth = PseudoLabelReader(folder).array("unlabelled_0")[:], fish(100)[1]
+    return float((labels == truth)[labels > 0].mean()) if labels.any() else 0.0
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("second", "unlabelled", "epochs"), [("slices", 1, 2), ("three_axes", 1, 2), ("three_axes", 0, 0), ("none", 1, 0)]
-)
 def test_a_second_teacher_is_trained_where_there_is_something_to_label(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, second: SecondTeacher, unlabelled: int, epochs: int
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Two epochs, and labels that are mostly right though the first Teacher has learnt nothing; of the training, of
-    votes and of copies nothing is left. Without unlabelled volumes there is nothing to train it for."""
-    monkeypatch.chdir(tmp_path)
-    assert len(stage(tmp_path, second=second, unlabelled=unlabelled)) == epochs
-    assert [path.name for path in PSEUDO_LABELS_DIR.iterdir()] == ["unlabelled_0.zarr"] * unlabelled
-    assert not RESUME_DIR.exists() or not list(RESUME_DIR.iterdir())
-    if unlabelled:
-        labels, truth = PseudoLabelReader().array("unlabelled_0")[:], fish(100)[1]
-        right = (labels[truth > 0] == truth[truth > 0]).mean()
-        assert right > 0.5 if epochs else right < 0.5
+    """Two epochs, and labels that are better than those of the first alone; of the training, of votes and of copies
+    nothing is left. Without unlabelled volumes there is nothing to train it for."""
+    precision: dict[SecondTeacher, float] = {}
+    of_second: tuple[tuple[SecondTeacher, int, int], ...] = (("none", 1, 0), ("three_axes", 1, 2), ("three_axes", 0, 0))
+    for second, unlabelled, epochs in of_second:
+        (root := tmp_path / f"{second}-{unlabelled}").mkdir()
+        monkeypatch.chdir(root)
+        assert len(stage(root, second=second, unlabelled=unlabelled)) == epochs
+        assert [path.name for path in PSEUDO_LABELS_DIR.iterdir()] == ["unlabelled_0.zarr"] * unlabelled
+        assert not RESUME_DIR.exists() or not list(RESUME_DIR.iterdir())
+        if unlabelled:
+            precision[second] = precision_of_organs(PSEUDO_LABELS_DIR)
+    assert precision["three_axes"] > precision["none"] + 0.2, precision
