@@ -92,9 +92,10 @@ def _run(attack: Attack, name: str, arena: Arena) -> Tally:
 
 
 def _models(folder: Path) -> tuple[Path, Path]:
-    from benchmarks.models import write_model  # noqa: PLC0415  brings in torch
+    from benchmarks.models import add_classifier, write_model  # noqa: PLC0415  brings in torch
 
-    return write_model(folder / "model", "tiny", seed=1), write_model(folder / "other", "tiny", seed=2)
+    one, other = (add_classifier(write_model(folder / f"model-{seed}", "tiny", seed=seed)) for seed in (1, 2))
+    return one, other
 
 
 def _teller(console: Console, name: str) -> Callable[[str], None]:

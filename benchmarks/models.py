@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import onnxruntime
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from scans.intensity import IntensityRule, Window
-from scans.model.manifest import MODEL_FILE, Golden, ModelManifest, file_sha256
+from scans.model.manifest import MODEL_FILE, QUALITY_FOLDER, Golden, Kind, ModelManifest, file_sha256
 from scans.organs import OrganMap
 from training.export.files import write_onnx
-from training.export.graph import SegmentationModel
-from training.learning.networks import Architecture, build_unet
+from training.export.graph import QualityModel, SegmentationModel
+from training.learning.networks import Architecture, ClassifierArchitecture, build_classifier, build_unet
 
 Size = Literal["unet", "tiny"]
 
 ORGANS = OrganMap.from_mapping({1: "heart", 2: "eye", 3: "swim bladder"})
 WINDOW = Window(0.0, 4000.0)
 _GOLDEN_SIDE = 256
+_ENDS = np.array([[WINDOW.lower, WINDOW.upper]], np.float32)
 
 
 class _Tiny(nn.Module):
@@ -43,18 +47,43 @@ def write_model(folder: Path, size: Size, *, seed: int = 1) -> Path:
     write_onnx(folder / MODEL_FILE, SegmentationModel(network.eval()))
     generator = np.random.default_rng(1)
     golden = generator.integers(0, 4000, (_GOLDEN_SIDE, _GOLDEN_SIDE)).astype(np.float32)
-    session = onnxruntime.InferenceSession(folder / MODEL_FILE, providers=["CPUExecutionProvider"])
-    ends = np.array([[WINDOW.lower, WINDOW.upper]], np.float32)
-    answer = session.run(["segmentation"], {"slices": golden[np.newaxis], "window": ends})[0][0]
-    ModelManifest(
-        name=size,
-        kind="segmentation",
+    answer = _said(folder / MODEL_FILE, "segmentation", {"slices": golden[np.newaxis], "window": _ENDS})[0]
+    _manifest(size, "segmentation", folder / MODEL_FILE, Golden(golden, WINDOW, answer)).write(folder)
+    return folder
+
+
+def add_classifier(model: Path, *, seed: int = 1) -> Path:
+    """Puts a Quality Classifier below a model folder that `write_model` wrote, and gives the model folder."""
+    torch.manual_seed(seed)
+    folder, golden = model / QUALITY_FOLDER, ModelManifest.read(model).golden
+    network = build_classifier(ClassifierArchitecture(len(ORGANS), side=64, encoder_depth=3)).eval()
+    write_onnx(folder / MODEL_FILE, QualityModel(network, organs=len(ORGANS), side=64))
+    shown: dict[str, NDArray[Any]] = {
+        "slices": golden.slice[np.newaxis],
+        "window": _ENDS,
+        "segmentation": golden.segmentation[np.newaxis],
+    }
+    good = float(_said(folder / MODEL_FILE, "good", shown)[0])
+    manifest = _manifest("tiny-quality", "quality", folder / MODEL_FILE, dataclasses.replace(golden, good=good))
+    dataclasses.replace(manifest, threshold=0.5).write(folder)
+    return model
+
+
+def _said(path: Path, output: str, feed: Mapping[str, NDArray[Any]]) -> NDArray[Any]:
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    answer: NDArray[Any] = session.run([output], dict(feed))[0]
+    return answer
+
+
+def _manifest(name: str, kind: Kind, path: Path, golden: Golden) -> ModelManifest:
+    return ModelManifest(
+        name=name,
+        kind=kind,
         organs=ORGANS,
         intensity=IntensityRule(lower_percentile=0.0, upper_percentile=100.0, fixed=WINDOW),
-        model_sha256=file_sha256(folder / MODEL_FILE),
+        model_sha256=file_sha256(path),
         data_sha256="0" * 64,
         spacing_mm=((0.001, 1.0), (0.001, 1.0), (0.001, 1.0)),
         intensity_range=(WINDOW.lower, WINDOW.upper),
-        golden=Golden(golden, WINDOW, answer),
-    ).write(folder)
-    return folder
+        golden=golden,
+    )
