@@ -13,7 +13,7 @@ from scans.intensity import Window
 CONTOUR_OPACITY = 0.9
 """Contours are drawn at least this strongly, so that organs stay apart where the fill is faint."""
 _BAND_PIXELS = 1 << 20
-"""That are mixed at once: in floating point a pixel takes forty bytes, and a slice may have 67 million of them."""
+"""That are mixed at once: a pixel takes fifty bytes and more meanwhile, and a slice may have 67 million of them."""
 
 GAP_PIXELS = 2
 """Black pixels between the pictures of a montage."""

@@ -157,9 +157,10 @@ class OrganStatistics:
 def _organ_sum(mask: NDArray[np.bool_], start: Triple) -> _OrganSum:
     """Of one organ from its mask, cropped to it; `start` is the index in the volume of the crop's first voxel."""
     depth, height, width = mask.shape
-    plane = mask[0] if depth == 1 else np.add.reduce(mask, axis=0, dtype=np.int64)  # a single slice may be large
-    profiles = (np.count_nonzero(mask.reshape(depth, -1), axis=1), plane.sum(axis=1), plane.sum(axis=0))
-    voxels = int(plane.sum())
+    plane = np.add.reduce(mask, axis=0, dtype=np.min_scalar_type(depth))  # a byte or two a pixel
+    along_y, along_x = (plane.sum(axis=axis, dtype=np.int64) for axis in (1, 0))
+    profiles = (np.count_nonzero(mask.reshape(depth, -1), axis=1), along_y, along_x)
+    voxels = int(along_y.sum())
     z, y, x = (
         int(profile @ np.arange(len(profile))) + voxels * first for profile, first in zip(profiles, start, strict=True)
     )

@@ -62,7 +62,7 @@ class Request:
     """Slices that somebody waits for."""
 
     slices: NDArray[Any]
-    """float32; of single slices as they came, cast by the thread that computes them: who asks answers everybody."""
+    """float32; of single slices, and of large batches of scans, as they came, cast by the thread that computes them."""
     windows: NDArray[np.float32]
     network: Network
     urgency: Urgency

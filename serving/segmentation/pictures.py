@@ -76,7 +76,7 @@ def png(
 def proportions(shape: tuple[int, ...], spacing_mm: tuple[float, float]) -> tuple[int, int, float]:
     """Rows and columns of a picture of a slice with this shape and spacing, and the mm that a pixel stands for."""
     sides = [count * step for count, step in zip(shape, spacing_mm, strict=True)]
-    pixel_mm = max(min(spacing_mm), max(sides) / max(MOST_PIXELS, *shape))
+    pixel_mm = max(min(spacing_mm), *(side / max(MOST_PIXELS, count) for side, count in zip(sides, shape, strict=True)))
     rows, columns = (max(round(side / pixel_mm), 1) for side in sides)
     return rows, columns, pixel_mm
 

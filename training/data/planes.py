@@ -50,10 +50,8 @@ class Planes:
 
     def __getitem__(self, asked: slice) -> NDArray[Any]:
         start, stop, _ = asked.indices(self.shape[0])
-        parts = [
-            self._block(block)[max(start - block * CHUNK_SIDE, 0) : stop - block * CHUNK_SIDE]
-            for block in range(start // CHUNK_SIDE, -(-stop // CHUNK_SIDE))
-        ]
+        blocks = range(start // CHUNK_SIDE, -(-stop // CHUNK_SIDE))
+        parts = [self._block(block)[max(start - block * CHUNK_SIDE, 0) : stop - block * CHUNK_SIDE] for block in blocks]
         return np.concatenate(parts) if parts else np.empty((0, *self.shape[1:]), dtype=self.dtype)
 
     def _block(self, number: int) -> NDArray[Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -12,6 +13,8 @@ from scipy.ndimage import affine_transform, gaussian_filter, zoom
 from training.data.planes import Axis, order_of
 from training.recipe import Augmentation
 
+_SQUARE = 1e-6
+"""By which the sides of a square pixel may differ, as they come from an affine."""
 BLURRED_SHARE = 0.5
 """Of the patches that are blurred, and of those that are made coarser."""
 
@@ -77,7 +80,7 @@ def draw_linear(
     size = 1 + rng.uniform(-1, 1) * augmentation.scale
     signs = np.where(rng.random(2) < (augmentation.mirror_y, augmentation.mirror_x), -1.0, 1.0)
     rotation = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
-    if pixel[0] != pixel[1]:
+    if not math.isclose(*pixel, rel_tol=_SQUARE):
         rotation = rotation * (np.array(pixel) / np.array(pixel)[:, np.newaxis])
     linear: NDArray[np.float64] = rotation / size * signs
     return linear

@@ -129,7 +129,7 @@ class FurtherTraining:
             None if self.first_schedule is None else to_dict(self.first_schedule),
             self.seed,
             self.catalogue.data_sha256,
-            [asdict(volume.window) for volume in self.catalogue.volumes],
+            [(volume.affine, asdict(volume.window)) for volume in self.catalogue.volumes],
             [(slice_.volume_id, slice_.slice_index) for slice_ in self.kept],
             refined_labels_sha256() if self.kept else "",
             _teacher_sha256(),

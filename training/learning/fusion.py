@@ -44,13 +44,10 @@ def fused(probabilities: Tensor, votes: Sequence[Vote], partners: Tensor) -> tup
     `probabilities` are float (N, K, H, W), each vote (N, H, W). Beside the classes: that sum over the number of those
     who had a say, (N, H, W) from 0 to 1.
     """
-    total = probabilities.clone()
-    paired = _paired(partners)
+    total = probabilities.clone() if votes else probabilities
     for classes, probability in votes:
-        seen = classes.long().unsqueeze(1)
-        total.scatter_add_(1, seen, probability.to(total.dtype).unsqueeze(1))
-        other = torch.where(paired[seen], probability.to(total.dtype).unsqueeze(1), 0.0)
-        total.scatter_add_(1, partners[seen], other)
+        for class_, partner in enumerate(partners.tolist()):
+            total[:, class_] += torch.where((classes == class_) | (classes == partner), probability, 0.0)
     most, best = total.max(dim=1)
     return best.to(torch.uint8), most / (1 + len(votes))
 

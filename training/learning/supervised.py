@@ -62,7 +62,7 @@ class Teaching:
             to_dict(self.recipe),
             self.seed,
             self.organs.to_mapping(),
-            [(volume.id, volume.sha256, asdict(volume.window)) for volume in self.volumes],
+            [(volume.id, volume.sha256, volume.affine, asdict(volume.window)) for volume in self.volumes],
             self.epoch_slices,
             [planes.axis for planes in self.reformatted],
             processes.world_size,

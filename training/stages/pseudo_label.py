@@ -69,7 +69,7 @@ def pseudo_label(views: Sequence[View], *, prepared_dir: Path, output_dir: Path,
     """Writes the pseudo-labels of every unlabelled volume; returns the mean confidence of each, 0..1.
 
     The first of `views` is along z. Of a volume no more than a shard of slices, or a chunk's side of other planes, is
-    in memory; votes along other axes take three bytes a voxel on disk, for one volume at a time. What was in
+    in memory; votes along y and x take six bytes a voxel on disk, for one volume at a time. What was in
     `output_dir` before is removed first: after an interruption the labels are made anew.
     """
     shutil.rmtree(output_dir, ignore_errors=True)

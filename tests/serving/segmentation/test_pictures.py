@@ -47,6 +47,8 @@ def test_proportions_make_no_picture_that_fills_the_memory() -> None:
     """A hundred slices a metre apart, of pixels of a micron: the longer side ends at the limit."""
     assert proportions((100, 1000), (1000.0, 0.001)) == (MOST_PIXELS, 1, pytest.approx(100_000 / MOST_PIXELS))
     assert proportions((5000, 10), (0.1, 0.1))[:2] == (5000, 10)
+    assert proportions((1, 60_000), (60.0, 0.001))[:2] == (MOST_PIXELS, MOST_PIXELS)
+    assert proportions((60_000, 2), (0.001, 20.0))[:2] == (MOST_PIXELS * 3 // 2, MOST_PIXELS)
 
 
 @pytest.mark.parametrize(
