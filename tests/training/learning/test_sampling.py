@@ -87,10 +87,9 @@ def test_a_batch_that_cannot_be_shared_evenly_is_refused(batches: PatchBatches) 
 def test_patches_are_normalised_and_of_the_size_asked_for(batches: PatchBatches) -> None:
     """float32 (N, 1, S, S) from 0 to 1 and uint8 (N, S, S)."""
     images, labels, unchanged = batches[0]
-    assert unchanged.numel() == 0
     assert (images.dtype, images.shape) == (torch.float32, (4, 1, 16, 16))
     assert (labels.dtype, labels.shape) == (torch.uint8, (4, 16, 16))
-    assert 0 <= images.min() <= images.max() <= 1
+    assert 0 <= images.min() <= images.max() <= 1 and unchanged.numel() == 0
 
 
 def test_patches_come_as_they_were_where_they_are_asked_for(batches: PatchBatches) -> None:
@@ -197,8 +196,7 @@ def test_slices_are_forgotten_beyond_the_cache(tmp_path: Path) -> None:
 
 
 def test_refined_slices_come_with_their_pseudo_labels_in_the_share_asked_for(tmp_path: Path) -> None:
-    """Kept slices alone are shown: one slice of one volume, a quarter of the patches; none where labels have the last
-    word."""
+    """Kept slices alone are shown, one of one volume, in a quarter of the patches; in none where labels come last."""
     catalogue = tiny_data_set(tmp_path)
     batches = batches_of(tmp_path)
     images = SliceReader(tmp_path / "data" / "prepared", cache_megabytes=1)
