@@ -28,7 +28,7 @@ class Planes:
     """An array of (Z, Y, X) that lies in pieces of slices, as one of (planes, rows, columns) across an axis.
 
     It slices along its first axis alone, `planes[start:stop]`. Whoever reads it upwards has each piece of the array
-    decoded once: of a chunk's side of planes, all are in memory together, and of two where it reads across their border.
+    decoded once: a chunk's side of planes is in memory at a time, or two where it reads across their border.
     """
 
     def __init__(self, array: Any, axis: Axis) -> None:
