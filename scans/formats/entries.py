@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from io import BufferedReader, BytesIO, FileIO
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import BinaryIO, Protocol
 
 from scans.formats.errors import FormatError
@@ -129,7 +129,10 @@ class ZipEntries:
 
     def stream(self, name: str) -> BinaryIO:
         """The entry as it is unpacked, to be closed."""
-        return self.archive.open(self.members[name])  # type: ignore[return-value]
+        member = self.members[name]
+        if not member.file_size and not member.CRC:
+            return BytesIO()  # a zip of a few megabytes has tens of thousands of them
+        return self.archive.open(member)  # type: ignore[return-value]
 
     def open(self, name: str) -> BinaryIO:
         """The entry, unpacked in memory. Raises FormatError for one that is too large for that."""
@@ -157,9 +160,9 @@ def _require_name_inside(path: Path, name: str) -> None:
     if len(name) > LONGEST_NAME:
         found = f"an archive whose entry {name[:40]!r}... has a name of {len(name)} characters"
         raise FormatError(path, found, f"names of at most {LONGEST_NAME} characters")
-    parts = PurePosixPath(name.replace("\\", "/"))
+    parts = name.replace("\\", "/").split("/")
     drive = name[1:2] == ":" and name[0].isascii() and name[0].isalpha()
-    if parts.is_absolute() or ".." in parts.parts or drive:
+    if (not parts[0] and name) or ".." in parts or drive:
         raise FormatError(
             path,
             f"an archive whose entry {name!r} points outside it",

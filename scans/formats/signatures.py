@@ -17,6 +17,8 @@ START_BYTES = 540
 """As many as the longest header has that says what a file is."""
 GZIP = b"\x1f\x8b"
 
+_SIGNATURES = tuple((re.compile(known.signature, re.DOTALL), known) for known in FORMATS if known.signature)
+
 _NAMED = "the name of a data set for HDF5 and Zarr, frames or channels for TIFF, and none for other files"
 
 _KNOWN = {
@@ -71,8 +73,8 @@ def _format_of(path: Path) -> Format:
 
 def known_by(start: bytes, *, packed: bool = False) -> Format | None:
     """The format of a file that begins so; `packed`: within gzip. None for one that is not known."""
-    for known in FORMATS:
-        if known.signature and re.match(known.signature, start, re.DOTALL) and (known.gzipped or not packed):
+    for signature, known in _SIGNATURES:
+        if signature.match(start) and (known.gzipped or not packed):
             return known
     if not packed and first_element(start) is not None:
         return next(known for known in FORMATS if ".dcm" in known.suffixes)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import PurePosixPath
+from posixpath import splitext
 
 from scans.formats.beside import Beside
 from scans.formats.dicom import open_dicom
@@ -70,7 +71,7 @@ def _contents(entries: Entries) -> _Contents:
     for name in entries.names:
         with entries.stream(name) as file:
             start = file.read(START_BYTES)
-        if PurePosixPath(name).suffix.lower() in _VOXELS and not start.startswith(GZIP):
+        if splitext(name)[1].lower() in _VOXELS and not start.startswith(GZIP):
             found.others[name] = start
         elif first_element(start) is not None:
             found.dicom.append(name)
