@@ -26,7 +26,7 @@ _UNAVAILABLE = (503, 507)
 def attack(arena: Arena, *, names: tuple[str, ...] = tuple(BOMBS), at_once: bool = True) -> Tally:
     """Each bomb alone, and then, with `at_once`, four of each at the same time."""
     tally = Tally("bombs")
-    settings = {"threads": 1, "batch_size": 4, "scan_memory_bytes": _SCAN_MEMORY_BYTES}
+    settings = {"batch_size": 4, "scan_memory_bytes": _SCAN_MEMORY_BYTES}
     process = ForkedProcess.of(servers.server(arena.folder, model=arena.model, **settings))
     process.start()
     scan = specimens.write_scan(arena.folder / "small.nii.gz", seed=arena.seed)

@@ -122,6 +122,11 @@ def zip_entries() -> bytes:
     return _zipped({f"slice_{number}.tif": b"" for number in range(60_000)})
 
 
+def zip_short_entries() -> bytes:
+    """Zip of 60,000 entries of a byte."""
+    return _zipped({f"slice_{number}.tif": b"I" for number in range(60_000)})
+
+
 def nrrd_brackets() -> bytes:
     """NRRD with 64,000 brackets."""
     return b"NRRD0004\ntype: uchar\ndimension: 3\nsizes: 1 1 1\nspace directions: " + b"(" * 64_000 + b"\n\n\0"
@@ -255,6 +260,7 @@ BOMBS: Mapping[str, Callable[[], bytes]] = {
         (zip_slice, ".zip"),
         (zip_name, ".zip"),
         (zip_entries, ".zip"),
+        (zip_short_entries, ".zip"),
         (nrrd_brackets, ".nrrd"),
         (nrrd_packed, ".nrrd"),
         (metaimage_packed, ".mha"),

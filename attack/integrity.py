@@ -164,7 +164,7 @@ def _one(tally: Tally, arena: Arena, site: Site, damage: Damage, model: Path) ->
     tally.count("places")
     tally.count(f"{kind(damage.path)}: {'gone' if damage.bit is None else 'flipped'}")
     repeat = f"seed {arena.seed}: {damage}"
-    seen = examine(folder / "store")
+    seen = examine(folder / "store", site.store)
     tally.count(f"doctor: {seen.verdict(damage.path)}")
     if not seen.names(damage.path) and not _is_unused(damage, site.store, folder / "store"):
         tally.find(f"doctor does not name a damaged {kind(damage.path)}", repeat)

@@ -47,15 +47,19 @@ def test_generated_calls_have_documented_answers(tmp_path: Path, model: Path) ->
     assert [f"{finding.what} ({finding.repeat})" for finding in tally.findings] == []
 
 
-def test_a_damage_is_named_by_its_file_or_by_what_it_was_for() -> None:
+def test_a_damage_is_named_by_its_file_or_by_what_it_was_for(tmp_path: Path) -> None:
     """A shard by its scan; the last note of a model by that model, for nothing else tells what the file was called."""
     shard = PurePosixPath("scans/5e88f922634b60fcf0972b4e3b9f4ad2/segmentation.ome.zarr/0/c/0/0/0")
     note = PurePosixPath("models/references/0aab97c05b8b8f2f5bdbd94fd0d39c3a.json")
+    (tmp_path / note).parent.mkdir(parents=True)
+    (tmp_path / note).write_text('{"versions": [{"identity": {"name": "medaka"}}]}', encoding="utf-8")
     said = "scan 5e88f922634b60fcf0972b4e3b9f4ad2, segmentation.ome.zarr"
-    assert Examination(said, 1).verdict(shard) == "names it"
-    assert Examination(said, 0).verdict(shard) == "sees nothing"
-    assert Examination(said, 1).verdict(note) == "names something else"
-    assert Examination("the note of what was served as medaka is gone; scan 1 began with it", 1).names(note)
+    assert Examination(said, 1, tmp_path).verdict(shard) == "names it"
+    assert Examination(said, 0, tmp_path).verdict(shard) == "sees nothing"
+    assert Examination(said, 1, tmp_path).verdict(note) == "names something else"
+    lost = "the note of what was served as {} is gone; scan 1 began with it"
+    assert Examination(lost.format("medaka"), 1, tmp_path).names(note)
+    assert not Examination(lost.format("zebrafish"), 1, tmp_path).names(note)
 
 
 def test_what_is_wrong_is_a_finding(tmp_path: Path) -> None:
