@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 _DIGITS = 6
 """Of a probability, so that what is written down is what is read back."""
+_MOST_JUDGED_PIXELS, _MOST_JUDGED_SIDE = 2048 * 2048, 8192
 
 
 @dataclass(frozen=True)
@@ -152,6 +153,18 @@ def slice_voxels(segmentation: NDArray[np.uint8], *, organs: int) -> NDArray[np.
         if place is not None:
             counts[place[0], index] = np.count_nonzero(segmentation[place] == index + 1, axis=(1, 2))
     return counts
+
+
+def judged_pixels(height: int, width: int) -> tuple[slice, slice]:
+    """Which rows and columns of a slice the Quality Classifier is shown, which makes a small square of them.
+
+    All; beyond 2048 x 2048 pixels, or 8192 along a side, every second, or every third, and so on: organs of fewer rows
+    may be missed.
+    """
+    down, across = math.ceil(height / _MOST_JUDGED_SIDE), math.ceil(width / _MOST_JUDGED_SIDE)
+    left = math.ceil(height / down) * math.ceil(width / across)
+    more = math.ceil(math.sqrt(left / _MOST_JUDGED_PIXELS))
+    return slice(None, None, down * more), slice(None, None, across * more)
 
 
 def sampled_slices(start: int, stop: int, depth: int) -> range:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scans.intensity import Window
+from scans.model.judgement import judged_pixels
 from scans.model.manifest import (
     MANIFEST_FILE,
     MODEL_FILE,
@@ -31,8 +31,6 @@ GOLDEN_DIFFERENCE = 0.01
 _BATCH_SLICES = 8
 _BATCH_PIXELS = 2_000_000
 """At once: each pixel takes a hundred bytes or more, for it becomes a channel per organ."""
-_MOST_PIXELS, _MOST_SIDE = 2048 * 2048, 8192
-"""Of a slice that is looked at as it is: the classifier makes a small square of it."""
 _DEFAULT_THRESHOLD = 0.5
 
 
@@ -73,12 +71,11 @@ class QualityRuntime:
     def good(self, slices: NDArray[Any], segmentation: NDArray[np.uint8], window: Window) -> NDArray[np.float32]:
         """Grey values (N, Y, X) and class indices, uint8 (N, Y, X) -> probability of good, float32 (N,).
 
-        In batches that depend on the shape alone. Of slices beyond 2048 x 2048 pixels, or 8192 along a side, every
-        second row or column is looked at, or every third, and so on: organs of fewer may be missed. Raises
+        In batches that depend on the shape alone. Of large slices `judged_pixels` are looked at. Raises
         OutOfDeviceMemory.
         """
-        down, across = _steps(*slices.shape[1:])
-        slices, segmentation = (array[:, ::down, ::across] for array in (slices, segmentation))
+        rows, columns = judged_pixels(*slices.shape[1:])
+        slices, segmentation = (array[:, rows, columns] for array in (slices, segmentation))
         size = max(1, min(_BATCH_SLICES, _BATCH_PIXELS // (slices.shape[1] * slices.shape[2])))
         parts = [slice(first, first + size) for first in range(0, len(slices), size)]
         return np.concatenate(
@@ -87,13 +84,6 @@ class QualityRuntime:
                 for part in parts
             ]
         )
-
-
-def _steps(height: int, width: int) -> tuple[int, int]:
-    """From one row to the next that is looked at, and from one column to the next."""
-    down, across = math.ceil(height / _MOST_SIDE), math.ceil(width / _MOST_SIDE)
-    more = math.ceil(math.sqrt(math.ceil(height / down) * math.ceil(width / across) / _MOST_PIXELS))
-    return down * more, across * more
 
 
 def classifier_of(folder: Path, manifest: ModelManifest) -> Path | None:

@@ -12,7 +12,7 @@ from scans.geometry import Box
 from scans.intensity import sample
 from scans.measures.statistics import OrganStatistics
 from scans.model.drift import Answer, Seen, SeenVolume, grey_quantiles
-from scans.model.judgement import Judgement
+from scans.model.judgement import Judgement, judged_pixels
 from training.data.prepared import Catalogue, SliceReader, VolumeRecord
 from training.export.onnx_session import OnnxModel
 from training.progress import track
@@ -61,12 +61,13 @@ def _answer(record: VolumeRecord, reader: SliceReader, models: ExportedModels, *
     """From every n-th slice, each of which stands for n."""
     depth, height, width = record.shape
     chosen = range(0, depth, -(-depth // slices))
+    rows, columns = judged_pixels(height, width)
     statistics, judgement = OrganStatistics.empty(organs + 1), Judgement.empty(organs)
     for first in range(0, len(chosen), _BATCH_SLICES):
         indices = chosen[first : first + _BATCH_SLICES]
         grey = np.stack([reader.image(record.id, index) for index in indices])
         segmentation, confidence = models.segmenter.segment_with_confidence(grey, record.window)
-        good = models.classifier.good(grey, segmentation, record.window)
+        good = models.classifier.good(grey[:, rows, columns], segmentation[:, rows, columns], record.window)
         box = Box((first, 0, 0), (first + len(indices), height, width))
         statistics += OrganStatistics.of(segmentation, box=box, classes=organs + 1)
         judgement += Judgement.of_quality(segmentation, good, organs=organs)
