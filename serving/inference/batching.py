@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from scans.intensity import Window
 from serving.inference.backpressure import SliceRoom
-from serving.inference.memory_fallback import MemoryFallback, Network, NobodyWaits, padded_pixels
+from serving.inference.memory_fallback import MemoryFallback, Network, NobodyWaits, as_network_input, padded_pixels
 from serving.inference.runtime.segmentation import window_rows
 from serving.inference.scheduling import ComputedBatch, ComputedCallback, Request, Scheduler, Urgency
 from serving.inference.slice_memory import SliceMemory
@@ -277,20 +277,16 @@ class Batcher:
 
 def _grey(slices: NDArray[Any], urgency: Urgency) -> NDArray[Any]:
     """As they wait: those of scans as the network takes them, which whoever submits them has time for, unless large."""
-    return slices if urgency is Urgency.SLICE or slices.size > _MOST_CAST_PIXELS else _cast(slices)
+    return slices if urgency is Urgency.SLICE or slices.size > _MOST_CAST_PIXELS else as_network_input(slices)
 
 
 def _rows(window: Window | NDArray[np.float32], slices: int) -> NDArray[np.float32]:
     return window_rows(window, slices) if isinstance(window, Window) else window
 
 
-def _together(batch: list[Request]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+def _together(batch: list[Request]) -> tuple[NDArray[Any], NDArray[np.float32]]:
     """Slices (N, Y, X) and windows (N, 2) of all of them."""
     if len(batch) == 1:
-        return _cast(batch[0].slices), batch[0].windows
+        return batch[0].slices, batch[0].windows
     slices = np.concatenate([request.slices for request in batch], dtype=np.float32)
     return slices, np.concatenate([request.windows for request in batch])
-
-
-def _cast(slices: NDArray[Any]) -> NDArray[np.float32]:
-    return np.ascontiguousarray(slices, np.float32)

@@ -52,7 +52,7 @@ class MemoryFallback:
     def segment(
         self,
         network: Network,
-        slices: NDArray[np.float32],
+        slices: NDArray[Any],
         windows: NDArray[np.float32],
         *,
         lane: int,
@@ -61,8 +61,10 @@ class MemoryFallback:
         look: Callable[[], None],
         most_pixels: int | None = None,
     ) -> tuple[NDArray[Any], ...]:
-        """(N, Y, X) slices and their windows (N, 2) -> segmentation, and confidence where it is asked for.
+        """Slices (N, Y, X) of any real type and their windows (N, 2) -> segmentation, and confidence where it is asked
+        for.
 
+        Only what goes through the network at once is cast to float32, as large slices of all lanes take gigabytes.
         `halo` is what tiles are shown around them. `look` is called before each piece that goes through the network,
         and what it raises ends the work. More than `most_pixels` do not go through the network at once, so
         that memory need not run out first: where the system promises more than it has, it ends the process instead.
@@ -101,12 +103,12 @@ class MemoryFallback:
             _tiled(network, slices[n : n + 1], windows[n : n + 1], lane=lane, halo=halo, most_side=side, look=look)
             for n in range(len(slices))
         ]
-        return (np.concatenate(pieces),)
+        return (pieces[0] if len(pieces) == 1 else np.concatenate(pieces),)
 
 
 def _whole(
     network: Network,
-    slices: NDArray[np.float32],
+    slices: NDArray[Any],
     windows: NDArray[np.float32],
     *,
     lane: int,
@@ -114,9 +116,15 @@ def _whole(
     look: Callable[[], None],
 ) -> tuple[NDArray[Any], ...]:
     look()
+    cast = as_network_input(slices)
     if confidence:
-        return network.segment_rows_with_confidence(slices, windows, lane=lane)
-    return (network.segment_rows(slices, windows, lane=lane),)
+        return network.segment_rows_with_confidence(cast, windows, lane=lane)
+    return (network.segment_rows(cast, windows, lane=lane),)
+
+
+def as_network_input(slices: NDArray[Any]) -> NDArray[np.float32]:
+    """Slices (N, Y, X) of any real type as a network takes them; the same array where it is so already."""
+    return np.ascontiguousarray(slices, np.float32)
 
 
 def padded_pixels(height: int, width: int) -> int:
@@ -140,7 +148,7 @@ def tiles(longest: int, *, halo: int, most_side: int | None = None) -> Iterator[
 
 def _tiled(
     network: Network,
-    piece: NDArray[np.float32],
+    piece: NDArray[Any],
     windows: NDArray[np.float32],
     *,
     lane: int,
@@ -150,7 +158,7 @@ def _tiled(
 ) -> NDArray[np.uint8]:
     def forward(tiles: NDArray[Any]) -> NDArray[np.uint8]:
         look()
-        return network.segment_rows(np.ascontiguousarray(tiles), np.repeat(windows, len(tiles), axis=0), lane=lane)
+        return network.segment_rows(as_network_input(tiles), np.repeat(windows, len(tiles), axis=0), lane=lane)
 
     for tile in tiles(max(piece.shape[1:]), halo=halo, most_side=most_side):
         try:

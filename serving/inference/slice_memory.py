@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from scans.tiling import HALO, STRIDE, least_tile
+from serving.inference.memory_budget import MemoryBudget
 from serving.inference.memory_fallback import padded_pixels
 from serving.parsing.malformed import TooLarge
 
@@ -17,8 +17,6 @@ MOST_SLICE_PIXELS = 1 << 25
 """Of one single slice as a network pads it, which is one piece of work: 8192 x 4096."""
 
 _LEAST_SCAN_PIXELS = 1 << 20
-_LOOK_SECONDS = 0.2
-"""Between looks whether what waits for memory is still wanted."""
 _CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")
 
 
@@ -39,9 +37,7 @@ class SliceMemory:
     """What single slices may take."""
     scan_bytes: int | None = None
     """What the batches of scans may take at once; None: a quarter of the machine's."""
-    _taken: list[float] = field(default_factory=lambda: [0.0])
-    """Share that is in use."""
-    _given_back: threading.Condition = field(default_factory=threading.Condition)
+    _budget: MemoryBudget = field(default_factory=MemoryBudget)
 
     def most_pixels(self, pixel_bytes: int | None) -> int | None:
         """That go at once through a network which takes so many bytes for each; None: as many as fit."""
@@ -81,18 +77,6 @@ class SliceMemory:
 
         What `look` raises, which is called before and now and then while it waits, ends the waiting.
         """
-        share = 0.0 if most_pixels is None else min(1.0, pixels / max(1, most_pixels))
-        with self._given_back:
-            look()
-            while self._taken[0] > 0.0 and self._taken[0] + share > 1.0:
-                self._given_back.wait(_LOOK_SECONDS)
-                look()
-            self._taken[0] += share
-        try:
+        share = 0.0 if most_pixels is None else pixels / max(1, most_pixels)
+        with self._budget.taken(share, look=look):
             yield
-        finally:
-            with self._given_back:
-                self._taken[0] = max(0.0, self._taken[0] - share)
-                if self._taken[0] < 1e-9:
-                    self._taken[0] = 0.0
-                self._given_back.notify_all()

@@ -72,6 +72,12 @@ class Scan:
         starts = range(0, z, self.slab_slices)
         return [Box((start, 0, 0), (min(start + self.slab_slices, z), y, x)) for start in starts]
 
+    @property
+    def slab_bytes(self) -> int:
+        """Of the grey values of a slab, the last one excepted."""
+        _, y, x = self.shape
+        return min(self.slab_slices, self.shape[0]) * y * x * np.dtype(self.dtype).itemsize
+
     def to_dict(self) -> dict[str, Any]:
         """What `from_dict` reads back, in types that JSON can hold."""
         content = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}

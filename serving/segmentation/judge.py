@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -37,15 +37,9 @@ class SlabJudge:
         """Which of the slices [start, stop) of the scan the model is to say its confidence of."""
         return sampled_slices(start, stop, self._scan.shape[0]) if self._confident else range(0)
 
-    def of(
-        self,
-        first: int,
-        grey: NDArray[Any],
-        segmentation: NDArray[np.uint8],
-        confidence: Mapping[int, NDArray[np.float32]],
-    ) -> Judgement:
-        """Of the slab that begins at slice `first`: grey values and class indices, uint8, both (z, Y, X), and the
-        confidence, (Y, X), of those of its slices that were sampled, by their index in the scan.
+    def of(self, grey: NDArray[Any], segmentation: NDArray[np.uint8], confidence: Iterable[Judgement]) -> Judgement:
+        """Of a slab: grey values and class indices, uint8, both (z, Y, X), and what the model's confidence says of its
+        sampled slices, in their order.
 
         A scan was promised a probability for each slice when it was accepted, or none: so it is for every slab.
         """
@@ -53,10 +47,7 @@ class SlabJudge:
         if self._scan.good_threshold is not None and self._model.quality is not None:
             good = self._model.quality.good(grey, segmentation, self._scan.window)
             judgement += Judgement.of_quality(segmentation, good, organs=self._organs)
-        for index, probability in confidence.items():
-            own = segmentation[index - first : index - first + 1]
-            judgement += Judgement.of_confidence(own, probability[np.newaxis], organs=self._organs)
-        return judgement
+        return sum(confidence, judgement)
 
     def departures(self, statistics: OrganStatistics, judgement: Judgement) -> Iterator[Departure]:
         """What is unlike the training in the answer to the whole scan."""

@@ -7,32 +7,23 @@ writer thread       slab n - 1: judged, statistics, shards, then the note in the
 
 from __future__ import annotations
 
-import logging
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
-from functools import partial
-from typing import Any, TypeVar
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TypeVar
 
 from scans.geometry import Box
-from scans.tiling import HALO, segment_slab
 from serving.inference.batching import Batcher
-from serving.inference.runtime.memory import OutOfDeviceMemory
-from serving.inference.scheduling import Urgency
-from serving.models.served import LoadedModel, Models
+from serving.models.served import Models
 from serving.observability import logs
 from serving.observability.observer import Observer
 from serving.observability.tracing import Tracing
-from serving.queue.jobs import Priority
 from serving.queue.scan import Scan
 from serving.queue.worker import Run
 from serving.segmentation.judge import SlabJudge
+from serving.segmentation.slab_inference import Slab, SlabInference, goes_whole
 from serving.segmentation.stopwatch import ACTIVITIES, Stopwatch
 from serving.segmentation.stored_segmentation import SegmentationWriter
 from serving.segmentation.stored_voxels import open_voxels
@@ -40,18 +31,11 @@ from serving.segmentation.writer import ResultWriter, SegmentedSlab
 from serving.storage import Scratch, Store
 
 _AHEAD = 1
-"""Slabs that wait between two activities."""
-
-URGENCY = {
-    Priority.INTERACTIVE: Urgency.INTERACTIVE,
-    Priority.NORMAL: Urgency.NORMAL,
-    Priority.BACKLOG: Urgency.BACKLOG,
-}
+"""Slabs that wait between two activities, unless they are large: of those there is one at a time."""
+_LARGE_SLAB_BYTES = 64 << 20
 
 Item = TypeVar("Item")
 Made = TypeVar("Made")
-Slab = tuple[int, Box, NDArray[Any]]
-"""Number, place and voxels, (z, Y, X)."""
 
 
 class Segmenter:
@@ -108,10 +92,9 @@ class Segmenter:
                 with watch.measuring("read"), self._tracing.span("slab read", slab=number):
                     return number, box, voxels.slab(number)
 
-            judge = SlabJudge(
-                model, scan, whole_slices=not _in_tiles(scan, self._tile), quality_limit=self._quality_limit
-            )
-            inference = _Inference(
+            whole = goes_whole(scan, model, self._batcher.memory, tile=self._tile)
+            judge = SlabJudge(model, scan, whole_slices=whole, quality_limit=self._quality_limit)
+            inference = SlabInference(
                 self._batcher, run, model, judge, batch_size=batch_size, tile=self._tile, watch=watch
             )
             writer = ResultWriter(
@@ -127,9 +110,10 @@ class Segmenter:
                 with self._tracing.span("slab write", slab=slab.number):
                     writer.write(slab)
 
-            slabs = _ahead(reading, read, numbered, waiting=watch, activity="wait for read")
+            ahead = _AHEAD if scan.slab_bytes <= _LARGE_SLAB_BYTES else 0
+            slabs = _ahead(ahead, reading, read, numbered, waiting=watch, activity="wait for read")
             segmented = self._traced(inference.of(slabs))
-            for _ in _ahead(writing, write, segmented, waiting=watch, activity="wait for write"):
+            for _ in _ahead(ahead, writing, write, segmented, waiting=watch, activity="wait for write"):
                 run.check()
 
     def _traced(self, slabs: Iterator[SegmentedSlab]) -> Iterator[SegmentedSlab]:
@@ -141,123 +125,8 @@ class Segmenter:
             began = time.time_ns()
 
 
-class _Inference:
-    """Slabs of grey values in, slabs of class indices out; the next batches are queued before an answer is awaited."""
-
-    def __init__(
-        self,
-        batcher: Batcher,
-        run: Run,
-        model: LoadedModel,
-        judge: SlabJudge,
-        *,
-        batch_size: int,
-        tile: int | None,
-        watch: Stopwatch,
-    ) -> None:
-        self._judge = judge
-        self._batcher = batcher
-        self._run = run
-        self._model = model
-        self._batch_size = batch_size
-        self._tile = tile
-        self._watch = watch
-        self._most_pixels = batcher.memory.scan_pixels(
-            model.runtime.pixel_bytes, lanes=model.runtime.lanes, batch_pixels=model.tuning.batch_pixels
-        )
-        self._scan: Scan = run.lease.scan
-
-    def of(self, slabs: Iterable[Slab]) -> Iterator[SegmentedSlab]:
-        """Each slab with its class indices."""
-        if self._tile is not None and _in_tiles(self._scan, self._tile):
-            for number, box, slab in slabs:
-                yield SegmentedSlab(number, box, slab, self._tiled(slab, self._tile), {})
-            return
-        asked: deque[_Asked] = deque()
-        try:
-            for batch in self._ask(slabs):
-                asked.append(batch)
-                if len(asked) > self._model.runtime.lanes:
-                    yield from self._answered(asked.popleft())
-            while asked:
-                yield from self._answered(asked.popleft())
-        finally:
-            for batch in asked:
-                batch.future.cancel()
-
-    def _ask(self, slabs: Iterable[Slab]) -> Iterator[_Asked]:
-        for number, box, slab in slabs:
-            whole = SegmentedSlab(number, box, slab, np.empty(slab.shape, np.uint8), {})
-            for first in range(0, len(slab), self._batch_size):
-                part = slice(first, min(first + self._batch_size, len(slab)))
-                sampled = self._judge.sampled(box.start[0] + first, box.start[0] + part.stop)
-                future = self._submit(slab[part], confident=bool(sampled))
-                yield _Asked(future, whole, part, sampled)
-
-    def _answered(self, batch: _Asked) -> Iterator[SegmentedSlab]:
-        with self._watch.measuring("infer"):
-            batch.slab.segmentation[batch.part] = self._answer(batch)
-        if batch.part.stop == len(batch.slab.grey):
-            yield batch.slab
-
-    def _answer(self, batch: _Asked) -> NDArray[np.uint8]:
-        """A batch's class indices; what it says of its confidence is noted with the slab."""
-        segmentation: NDArray[np.uint8]
-        if not batch.sampled:
-            segmentation = batch.future.result()
-            return segmentation
-        try:
-            segmentation, confidence = batch.future.result()
-        except OutOfDeviceMemory as error:
-            logs.event("confidence_skipped", level=logging.WARNING, scan=self._scan.id, error=error)
-            segmentation = self._submit(batch.slab.grey[batch.part]).result()
-            return segmentation
-        first = batch.slab.box.start[0] + batch.part.start
-        batch.slab.confidence.update({index: confidence[index - first].copy() for index in batch.sampled})
-        return segmentation
-
-    def _tiled(self, slab: NDArray[Any], tile: int) -> NDArray[np.uint8]:
-        with self._watch.measuring("infer"):
-            return segment_slab(
-                slab,
-                lambda tiles: self._submit(tiles).result(),
-                batch_size=self._batch_size,
-                tile=tile,
-                halo=HALO,
-            )
-
-    def _submit(self, slices: NDArray[Any], *, confident: bool = False) -> Future[Any]:
-        self._run.check()
-        submit = self._batcher.submit_with_confidence if confident else partial(self._batcher.submit, halo=HALO)
-        with self._watch.measuring("prepare"):
-            return submit(
-                slices,
-                window=self._scan.window,
-                network=self._model.runtime,
-                urgency=URGENCY[self._run.lease.priority],
-                stream=self._scan.id,
-                most_pixels=self._most_pixels,
-            )
-
-
-@dataclass(frozen=True)
-class _Asked:
-    """A batch in the queue."""
-
-    future: Future[Any]
-    """Of class indices; where slices are sampled, of their confidence as well."""
-    slab: SegmentedSlab
-    part: slice
-    """Of the slab; the slab is whole once the answer to its last part is there."""
-    sampled: range
-    """Slices whose confidence is looked at, by their index in the scan."""
-
-
-def _in_tiles(scan: Scan, tile: int | None) -> bool:
-    return tile is not None and max(scan.shape[1:]) > tile
-
-
 def _ahead(
+    most: int,
     thread: ThreadPoolExecutor,
     work: Callable[[Item], Made],
     items: Iterable[Item],
@@ -265,7 +134,7 @@ def _ahead(
     waiting: Stopwatch,
     activity: str,
 ) -> Iterator[Made]:
-    """`work` of each item in order, done by the thread while the consumer is busy with earlier ones."""
+    """`work` of each item in order, done by the thread while the consumer is busy with earlier ones, `most` of them."""
     begun: deque[Future[Made]] = deque()
 
     def oldest() -> Made:
@@ -274,7 +143,7 @@ def _ahead(
 
     for item in items:
         begun.append(thread.submit(work, item))
-        if len(begun) > _AHEAD:
+        if len(begun) > most:
             yield oldest()
     while begun:
         yield oldest()

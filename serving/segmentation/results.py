@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import logging
+import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,11 +16,12 @@ from numpy.typing import NDArray
 
 from scans.formats import DOWNLOADS, stem, stream_volume
 from scans.formats.zip_stream import ZipEntry, zip_bytes, zip_stream
+from serving.inference.memory_budget import MemoryBudget
 from serving.observability import logs
 from serving.queue.jobs import Job, Jobs
 from serving.queue.scan import Scan
 from serving.segmentation.labelled_image import labelled_image
-from serving.segmentation.pictures import PictureStyle, png
+from serving.segmentation.pictures import PictureStyle, png, proportions
 from serving.segmentation.stored_segmentation import ResultDamaged, StoredSegmentation
 from serving.segmentation.stored_voxels import open_voxels
 from serving.storage import DataDamaged, Store
@@ -27,6 +29,10 @@ from serving.storage import DataDamaged, Store
 Axis = Literal["z", "y", "x"]
 
 OME_ZARR = "ome-zarr"
+_MOST_PICTURE_BYTES = 1 << 30
+"""That the pictures which are made at once may take: there are threads for many."""
+_DRAWING_BYTES = 13
+"""For each pixel of a picture."""
 
 
 class SliceNotFound(LookupError):
@@ -59,6 +65,7 @@ class Results:
     def __init__(self, store: Store, jobs: Jobs) -> None:
         self._store = store
         self._jobs = jobs
+        self._pictures = MemoryBudget()
 
     def download(self, scan: Scan, job: Job, format_name: str, *, with_scan: bool = False) -> Download:
         """The segmentation with the frame of the scan, named after the scan's file; in OME-Zarr also beside the scan.
@@ -93,14 +100,15 @@ class Results:
         along = "zyx".index(axis)
         if not 0 <= index < scan.shape[along]:
             raise SliceNotFound(f"slice {axis}={index}; the scan has {axis}=0 to {axis}={scan.shape[along] - 1}")
-        with self._remaking(scan), open_voxels(self._store, scan) as voxels:
-            segmentation = StoredSegmentation(self._store, scan, job.checksums)
-            if along == 0:
-                grey, organs = voxels.plane(index), segmentation.read(index, index + 1)[0]
-            else:
-                grey, organs = _across(voxels.slabs(), along, index), _across(segmentation.slabs(), along, index)
         down, across = (step for number, step in enumerate(scan.frame.spacing) if number != along)
-        return png(grey, organs, spacing_mm=(down, across), window=scan.window, organs=scan.organs, style=style)
+        with self._pictures.taken(_picture_bytes(scan, along, (down, across)) / _MOST_PICTURE_BYTES):
+            with self._remaking(scan), open_voxels(self._store, scan) as voxels:
+                segmentation = StoredSegmentation(self._store, scan, job.checksums)
+                if along == 0:
+                    grey, organs = voxels.plane(index), segmentation.read(index, index + 1)[0]
+                else:
+                    grey, organs = _across(voxels.slabs(), along, index), _across(segmentation.slabs(), along, index)
+            return png(grey, organs, spacing_mm=(down, across), window=scan.window, organs=scan.organs, style=style)
 
     def _labelled(self, scan: Scan, labels: Sequence[ZipEntry]) -> Iterator[bytes]:
         with self._remaking(scan), open_voxels(self._store, scan):
@@ -121,6 +129,13 @@ class Results:
     def _sent(self, scan: Scan, pieces: Iterator[bytes]) -> Iterator[bytes]:
         with self._remaking(scan):
             yield from pieces
+
+
+def _picture_bytes(scan: Scan, along: int, spacing_mm: tuple[float, float]) -> int:
+    """About as many as it takes: the slab that is read for it, with its class indices, and the picture itself."""
+    shape = tuple(count for number, count in enumerate(scan.shape) if number != along)
+    rows, columns, _ = proportions(shape, spacing_mm)
+    return 2 * scan.slab_bytes + _DRAWING_BYTES * max(math.prod(shape), rows * columns)
 
 
 def _labelled(store: Store, scan: Scan, labels: Sequence[ZipEntry]) -> Iterator[bytes]:

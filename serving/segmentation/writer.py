@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from scans.geometry import Box
 from scans.measures.statistics import OrganStatistics
+from scans.model.judgement import Judgement
 from serving.observability.observer import Observer
 from serving.queue.leases import FinishedSlabs
 from serving.queue.worker import Run
@@ -32,8 +33,8 @@ class SegmentedSlab:
     """(z, Y, X)"""
     segmentation: NDArray[np.uint8]
     """Class indices, (z, Y, X)."""
-    confidence: dict[int, NDArray[np.float32]]
-    """Probability of those classes, (Y, X), in the slices that were sampled, by their index in the scan."""
+    confidence: list[Judgement]
+    """Of the slices that were sampled, in their order."""
 
 
 class ResultWriter:
@@ -65,7 +66,7 @@ class ResultWriter:
     def write(self, slab: SegmentedSlab) -> None:
         """Raises Fenced or LeaseLost where another has taken the scan up."""
         with self._watch.measuring("judge"):
-            judgement = self._judge.of(slab.box.start[0], slab.grey, slab.segmentation, slab.confidence)
+            judgement = self._judge.of(slab.grey, slab.segmentation, slab.confidence)
             self._judgement += judgement
         with self._watch.measuring("write"):
             self._statistics += OrganStatistics.of(slab.segmentation, box=slab.box, classes=self._scan.organs.classes)

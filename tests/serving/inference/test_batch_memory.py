@@ -18,6 +18,7 @@ from scans.measures.statistics import OrganStatistics
 from scans.organs import OrganMap
 from scans.overlay import overlay
 from serving.inference.batching import Batcher
+from serving.inference.memory_fallback import MemoryFallback
 from serving.inference.scheduling import Urgency
 from serving.models.quality_classifier import QualityRuntime
 from serving.segmentation.pictures import PictureStyle, png
@@ -78,6 +79,25 @@ def test_large_batches_of_scans_wait_as_they_are() -> None:
         batcher.close()
     assert all(answer.cancelled() or answer.result().shape[0] == 1 for answer in answers)
     assert network.types == {np.dtype(np.float32)}
+
+
+def test_only_what_goes_through_the_network_is_cast() -> None:
+    """Of a large slice a tile at a time, beside its answer: every lane of a large machine has such a slice."""
+    network = Held()
+    network.open.set()
+    slices = np.zeros((1, SIDE, SIDE), dtype=np.uint8)
+    with measured() as found:
+        (answer,) = MemoryFallback().segment(
+            *(network, slices, np.zeros((1, 2), np.float32)),
+            lane=0,
+            halo=64,
+            confidence=False,
+            look=lambda: None,
+            most_pixels=1024 * 1024,
+        )
+    assert answer.shape == slices.shape
+    assert network.types == {np.dtype(np.float32)}
+    assert found["most"] < 1.6
 
 
 def test_a_large_picture_is_mixed_in_bands() -> None:
