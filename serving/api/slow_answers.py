@@ -14,6 +14,7 @@ from anyio import CapacityLimiter, to_thread
 Made = TypeVar("Made")
 
 _THREADS = 16
+_DRAWING_THREADS = 8
 
 
 class SlowAnswers:
@@ -21,10 +22,15 @@ class SlowAnswers:
 
     def __init__(self, threads: int = _THREADS) -> None:
         self._limiter = CapacityLimiter(threads)
+        self._drawing = CapacityLimiter(_DRAWING_THREADS)
 
     async def make(self, work: Callable[[], Made]) -> Made:
         """What `work` gives. Raises what it raises."""
         return await to_thread.run_sync(work, limiter=self._limiter)
+
+    async def drawn(self, work: Callable[[], Made]) -> Made:
+        """The same for a picture, in other threads: large ones wait for one another, and no download waits for them."""
+        return await to_thread.run_sync(work, limiter=self._drawing)
 
     async def pieces(self, made: Iterator[bytes]) -> AsyncIterator[bytes]:
         """The same pieces, each made when the one before has been sent. Raises what making them raises."""

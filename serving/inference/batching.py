@@ -29,6 +29,7 @@ Answer = Future[NDArray[np.uint8]]
 _MOST_CAST_PIXELS = 1 << 24
 """Of a scan's batch that waits as float32, four bytes a pixel. Larger ones wait as they are, so that the batches of all
 scans under way do not take gigabytes while one of them is computed."""
+_FLOAT_BYTES = np.dtype(np.float32).itemsize
 
 
 class Batcher:
@@ -273,6 +274,12 @@ class Batcher:
             seconds=batch.seconds,
             failed=batch.failed,
         )
+
+
+def scan_batch_bytes(slices: NDArray[Any], *, confidence: bool) -> int:
+    """What a scan's batch takes until its answer is taken: grey values as they wait, class indices, confidence."""
+    grey = slices.nbytes if slices.size > _MOST_CAST_PIXELS else slices.size * _FLOAT_BYTES
+    return int(grey + slices.size * (1 + _FLOAT_BYTES * confidence))
 
 
 def _grey(slices: NDArray[Any], urgency: Urgency) -> NDArray[Any]:

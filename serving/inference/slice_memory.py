@@ -17,6 +17,7 @@ MOST_SLICE_PIXELS = 1 << 25
 """Of one single slice as a network pads it, which is one piece of work: 8192 x 4096."""
 
 _LEAST_SCAN_PIXELS = 1 << 20
+_LEAST_QUEUE_BYTES = 1 << 28
 _CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")
 
 
@@ -52,6 +53,11 @@ class SliceMemory:
             return None
         share = (self.scan_bytes or machine_bytes() // 4) // lanes
         return max(share // pixel_bytes, batch_pixels, _LEAST_SCAN_PIXELS)
+
+    @property
+    def queue_bytes(self) -> int:
+        """That the batches of one scan may take in front of a device, with their answers."""
+        return max((self.scan_bytes or machine_bytes() // 4) // 8, _LEAST_QUEUE_BYTES)
 
     def check(self, height: int, width: int, *, most_pixels: int | None, whole: bool) -> None:
         """Raises TooLarge where a slice can be computed neither whole nor, unless it has to be `whole`, in tiles."""

@@ -43,8 +43,9 @@ def _entries(scan: Scan, slabs: Iterable[NDArray[Any]], labels: Sequence[ZipEntr
     yield _document("labels/zarr.json", group)
     for entry in labels:
         yield _label_file(entry)
-    for number, slab in enumerate(slabs):
-        for name in pyramid.write(number, slab):
+    coming = iter(slabs)
+    for number in range(len(scan.boxes)):
+        for name in pyramid.write(number, next(coming)):  # no slab is held here: whoever fetches it may be slow
             yield _file(folder, name)
             (folder / name).unlink()
 

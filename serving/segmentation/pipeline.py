@@ -1,4 +1,5 @@
-"""Segmenter: a scan as a stream. Reading, inference and writing overlap; what lies between them is bounded.
+"""Segmenter: a scan as a stream. Reading, inference and writing overlap; what lies between them is bounded. Slabs of
+one large slice are read, computed and written one after another, but for those that wait for a device.
 
 reader thread       slab n + 1 from the file
 this thread         batches of slab n into the batching queue, their answers out of it
@@ -32,7 +33,7 @@ from serving.storage import Scratch, Store
 
 _AHEAD = 1
 """Slabs that wait between two activities, unless they are large: of those there is one at a time."""
-_LARGE_SLAB_BYTES = 64 << 20
+_LARGE_SLICE_BYTES = 32 << 20
 
 Item = TypeVar("Item")
 Made = TypeVar("Made")
@@ -110,7 +111,7 @@ class Segmenter:
                 with self._tracing.span("slab write", slab=slab.number):
                     writer.write(slab)
 
-            ahead = _AHEAD if scan.slab_bytes <= _LARGE_SLAB_BYTES else 0
+            ahead = 0 if scan.slab_slices == 1 and scan.slab_bytes >= _LARGE_SLICE_BYTES else _AHEAD
             slabs = _ahead(ahead, reading, read, numbered, waiting=watch, activity="wait for read")
             segmented = self._traced(inference.of(slabs))
             for _ in _ahead(ahead, writing, write, segmented, waiting=watch, activity="wait for write"):
@@ -122,6 +123,7 @@ class Segmenter:
         for slab in slabs:
             self._tracing.since("slab infer", began, slab=slab.number)
             yield slab
+            del slab
             began = time.time_ns()
 
 
@@ -143,6 +145,7 @@ def _ahead(
 
     for item in items:
         begun.append(thread.submit(work, item))
+        del item
         if len(begun) > most:
             yield oldest()
     while begun:

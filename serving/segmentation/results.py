@@ -154,6 +154,7 @@ def _converted(segmentation: StoredSegmentation, scan: Scan, suffix: str) -> Ite
     ) as writer:
         for slab in segmentation.slabs():
             writer.write(slab)
+            del slab  # whoever fetches it may be slow
             yield outgoing.taken()
     yield outgoing.taken()
 

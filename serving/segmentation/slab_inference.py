@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from scans.geometry import Box
 from scans.model.judgement import Judgement
 from scans.tiling import HALO, segment_slab
-from serving.inference.batching import Batcher
+from serving.inference.batching import Batcher, scan_batch_bytes
 from serving.inference.memory_fallback import padded_pixels
 from serving.inference.runtime.memory import OutOfDeviceMemory
 from serving.inference.scheduling import Urgency
@@ -35,8 +35,6 @@ _URGENCY = {
     Priority.NORMAL: Urgency.NORMAL,
     Priority.BACKLOG: Urgency.BACKLOG,
 }
-_MOST_ASKED_BYTES = 256 << 20
-"""Of a scan's batches in the queue, however many lanes a device has; one batch alone may have more."""
 
 Slab = tuple[int, Box, NDArray[Any]]
 """Number, place and voxels, (z, Y, X)."""
@@ -71,33 +69,46 @@ class SlabInference:
         if self._tile is not None and max(self._scan.shape[1:]) > self._tile:
             for number, box, slab in slabs:
                 yield SegmentedSlab(number, box, slab, self._tiled(slab, self._tile), [])
+                del slab
             return
         asked: deque[_Asked] = deque()
         try:
-            for batch in self._ask(slabs):
-                asked.append(batch)
-                while len(asked) > self._model.runtime.lanes or sum(one.bytes for one in asked) > _MOST_ASKED_BYTES:
-                    yield from self._answered(asked.popleft())
+            for number, box, slab in slabs:
+                whole = SegmentedSlab(number, box, slab, np.empty(slab.shape, np.uint8), [])
+                for part, sampled in self._parts(box):
+                    taken = scan_batch_bytes(slab[part], confidence=bool(sampled))
+                    while asked and self._is_full(asked, taken):
+                        yield from self._answered(asked)
+                    future = self._submit(slab[part], confident=bool(sampled))
+                    asked.append(_Asked(future, whole, part, sampled, taken))
+                    del future
+                del slab, whole  # while the next one is read
             while asked:
-                yield from self._answered(asked.popleft())
+                yield from self._answered(asked)
         finally:
             for batch in asked:
                 batch.future.cancel()
 
-    def _ask(self, slabs: Iterable[Slab]) -> Iterator[_Asked]:
-        for number, box, slab in slabs:
-            whole = SegmentedSlab(number, box, slab, np.empty(slab.shape, np.uint8), [])
-            for first in range(0, len(slab), self._batch_size):
-                part = slice(first, min(first + self._batch_size, len(slab)))
-                sampled = self._judge.sampled(box.start[0] + first, box.start[0] + part.stop)
-                future = self._submit(slab[part], confident=bool(sampled))
-                yield _Asked(future, whole, part, sampled)
+    def _parts(self, box: Box) -> Iterator[tuple[slice, range]]:
+        """The batches of a slab, and whose confidence is looked at in each, by index in the scan."""
+        for first in range(0, box.shape[0], self._batch_size):
+            part = slice(first, min(first + self._batch_size, box.shape[0]))
+            yield part, self._judge.sampled(box.start[0] + first, box.start[0] + part.stop)
 
-    def _answered(self, batch: _Asked) -> Iterator[SegmentedSlab]:
+    def _is_full(self, asked: Iterable[_Asked], more: int) -> bool:
+        """Whether an answer is awaited before a batch of so many bytes is asked for."""
+        taken = [batch.bytes for batch in asked]
+        return len(taken) > self._model.runtime.lanes or sum(taken) + more > self._batcher.memory.queue_bytes
+
+    def _answered(self, asked: deque[_Asked]) -> Iterator[SegmentedSlab]:
+        """The slab of the oldest batch, if that was its last; nothing else of the batch is held meanwhile."""
+        if (slab := self._noted(asked.popleft())) is not None:
+            yield slab
+
+    def _noted(self, batch: _Asked) -> SegmentedSlab | None:
         with self._watch.measuring("infer"):
             batch.slab.segmentation[batch.part] = self._answer(batch)
-        if batch.part.stop == len(batch.slab.grey):
-            yield batch.slab
+        return batch.slab if batch.part.stop == len(batch.slab.grey) else None
 
     def _answer(self, batch: _Asked) -> NDArray[np.uint8]:
         """A batch's class indices; what it says of its confidence is noted with the slab."""
@@ -152,11 +163,8 @@ class _Asked:
     """Of the slab; the slab is whole once the answer to its last part is there."""
     sampled: range
     """Slices whose confidence is looked at, by their index in the scan."""
-
-    @property
-    def bytes(self) -> int:
-        """Of its grey values."""
-        return int(self.slab.grey[self.part].nbytes)
+    bytes: int
+    """That it takes in the queue, and with its answer."""
 
 
 def goes_whole(scan: Scan, model: LoadedModel, memory: SliceMemory, *, tile: int | None) -> bool:

@@ -142,7 +142,7 @@ async def get_slice(  # noqa: PLR0917 - FastAPI passes parameters by name
     scan, job = await run_in_threadpool(_finished, resources, scan_id)
     style = PictureStyle(opacity=opacity, scale_bar=scale_bar, legend=legend)
     draw = partial(resources.results.picture, scan, job, axis, index, style=style)
-    return Response(await resources.slow_answers.make(draw), media_type="image/png")
+    return Response(await resources.slow_answers.drawn(draw), media_type="image/png")
 
 
 def _finished(resources: Resources, scan_id: str) -> tuple[Scan, Job]:

@@ -47,6 +47,24 @@ def test_slow_answers_leave_the_common_threads_free() -> None:
     assert made == ["picture"] * (COMMON_THREADS + 10)
 
 
+def test_pictures_that_wait_hold_up_no_download() -> None:
+    """Many more than there are threads for, none of which is done: a piece of a download comes all the same."""
+    go_on = threading.Event()
+
+    async def all_of_it() -> list[bytes]:
+        answers = SlowAnswers()
+        async with anyio.create_task_group() as tasks:
+            for _ in range(COMMON_THREADS):
+                tasks.start_soon(answers.drawn, partial(go_on.wait, WAIT_SECONDS))
+            await anyio.sleep(0.05)
+            with anyio.fail_after(WAIT_SECONDS / 2):
+                pieces = [piece async for piece in answers.pieces(iter([b"a"]))]
+            go_on.set()
+        return pieces
+
+    assert anyio.run(all_of_it) == [b"a"]
+
+
 def test_a_download_comes_piece_by_piece() -> None:
     """In order and to the end; what making a piece raises breaks it off."""
 

@@ -17,8 +17,7 @@ from scans.intensity import Window
 from scans.measures.statistics import OrganStatistics
 from scans.organs import OrganMap
 from scans.overlay import overlay
-from serving.inference.batching import Batcher
-from serving.inference.memory_fallback import MemoryFallback
+from serving.inference.batching import Batcher, scan_batch_bytes
 from serving.inference.scheduling import Urgency
 from serving.models.quality_classifier import QualityRuntime
 from serving.segmentation.pictures import PictureStyle, png
@@ -83,21 +82,25 @@ def test_large_batches_of_scans_wait_as_they_are() -> None:
 
 def test_only_what_goes_through_the_network_is_cast() -> None:
     """Of a large slice a tile at a time, beside its answer: every lane of a large machine has such a slice."""
-    network = Held()
+    batcher, network = Batcher(lanes=1), Held()
     network.open.set()
     slices = np.zeros((1, SIDE, SIDE), dtype=np.uint8)
-    with measured() as found:
-        (answer,) = MemoryFallback().segment(
-            *(network, slices, np.zeros((1, 2), np.float32)),
-            lane=0,
-            halo=64,
-            confidence=False,
-            look=lambda: None,
-            most_pixels=1024 * 1024,
-        )
+    settings: dict[str, Any] = {"window": WINDOW, "network": network, "urgency": Urgency.NORMAL, "stream": "a"}
+    try:
+        with measured() as found:
+            answer = batcher.submit(slices, **settings, halo=64, most_pixels=1024 * 1024).result()
+    finally:
+        batcher.close()
     assert answer.shape == slices.shape
     assert network.types == {np.dtype(np.float32)}
     assert found["most"] < 1.6
+
+
+@pytest.mark.parametrize(("side", "confidence", "each"), [(4096, False, 5), (4096, True, 9), (4100, False, 2)])
+def test_what_a_batch_takes_is_known(side: int, confidence: bool, each: int) -> None:
+    """Bytes for each pixel of uint8: cast or as it is, its class indices, its confidence."""
+    slices = np.broadcast_to(np.uint8(0), (1, side, side))
+    assert scan_batch_bytes(slices, confidence=confidence) == each * side * side
 
 
 def test_a_large_picture_is_mixed_in_bands() -> None:

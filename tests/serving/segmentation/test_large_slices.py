@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import threading
 import time
+import weakref
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import nullcontext
 from types import SimpleNamespace
@@ -24,18 +26,18 @@ LANES = 16
 
 
 class Asked:
-    """A batching queue that answers when it is asked for the answer, and counts what waits."""
+    """A batching queue that answers when it is asked for the answer, and counts what waits, in batches."""
 
-    def __init__(self) -> None:
-        self.memory = SliceMemory()
+    def __init__(self, *, scan_bytes: int) -> None:
+        self.memory = SliceMemory(scan_bytes=scan_bytes)
         self.waiting, self.most = 0, 0
 
     def submit(self, slices: NDArray[Any], **_: Any) -> Future[NDArray[np.uint8]]:
-        self.waiting += slices.nbytes
+        self.waiting += 1
         self.most = max(self.most, self.waiting)
 
         def result(_: float | None = None) -> NDArray[np.uint8]:
-            self.waiting -= slices.nbytes
+            self.waiting -= 1
             return np.broadcast_to(np.uint8(1), slices.shape)
 
         answer: Future[NDArray[np.uint8]] = Future()
@@ -56,17 +58,37 @@ def inference(queue: Asked, shape: tuple[int, int, int]) -> SlabInference:
 
 @pytest.mark.parametrize(
     ("side", "dtype", "most"),
-    [(8192, np.uint8, 5 << 26), (8192, np.float32, 1 << 29), (1000, np.uint16, (LANES + 1) * 4 * 2_000_000)],
+    [(1000, np.uint16, LANES + 1), (4096, np.uint8, 3), (8192, np.uint8, 2), (8192, np.uint16, 1)],
 )
 def test_batches_in_the_queue_are_bounded_by_their_bytes(side: int, dtype: type, most: int) -> None:
-    """16 lanes want 17 batches of common slices; of 8192 x 8192 pixels there are no more than fit 256 MiB and one."""
-    queue, depth = Asked(), 80 if side == 1000 else 10
-    slices = 80 if side == 1000 else 1
-    slab = np.broadcast_to(dtype(0), (slices, side, side))
-    boxes = [Box((z, 0, 0), (z + slices, side, side)) for z in range(0, depth, slices)]
-    done = inference(queue, (depth, side, side)).of((number, box, slab) for number, box in enumerate(boxes))
-    assert [int(one.segmentation[0, 0, 0]) for one in done] == [1] * len(boxes)
+    """16 lanes want 17 batches of common slices, and 1 GiB has room. In 256 MiB are three of 4096 x 4096, which wait in
+    floating point, two of 8192 x 8192 as they are, or one that is larger."""
+    slices, slabs = (80, 1) if side == 1000 else (1, 10)
+    queue, slab = Asked(scan_bytes=1 << (33 if side == 1000 else 31)), np.broadcast_to(dtype(0), (slices, side, side))
+    boxes = [Box((z, 0, 0), (z + slices, side, side)) for z in range(0, slabs * slices, slices)]
+    done = inference(queue, (slabs * slices, side, side)).of((number, box, slab) for number, box in enumerate(boxes))
+    assert [int(one.segmentation[0, 0, 0]) for one in done] == [1] * slabs
     assert queue.most == most
+
+
+def test_no_slab_is_held_while_the_next_is_read() -> None:
+    """Once what is done with it has let go of it, and no batch of it waits."""
+    made: list[weakref.ref[NDArray[Any]]] = []
+    queue = Asked(scan_bytes=1)
+
+    def read() -> Iterator[tuple[int, Box, NDArray[Any]]]:
+        for number in range(3):
+            assert sum(slab() is not None for slab in made) <= 1, "the one whose answer is awaited next"
+            slab = np.zeros((1, 8192, 8192), np.float32)
+            made.append(weakref.ref(slab))
+            box = Box((number, 0, 0), (number + 1, 8192, 8192))
+            yield number, box, slab
+            del slab
+
+    for done in inference(queue, (3, 8192, 8192)).of(read()):
+        del done
+    assert len(made) == 3
+    assert not any(slab() is not None for slab in made)
 
 
 def test_slices_that_do_not_fit_are_known_before_they_are_asked_about() -> None:
@@ -86,22 +108,47 @@ def test_slices_that_do_not_fit_are_known_before_they_are_asked_about() -> None:
     assert not whole(1001, tile=1000)
 
 
-def test_a_memory_budget_is_never_overdrawn() -> None:
-    """Eight works of two fifths each, of which two fit; one of more than there is has it alone."""
+def test_a_memory_budget_is_never_overdrawn_and_first_come_is_first_served() -> None:
+    """Eight works of two fifths each, of which two fit; one of more than there is has it alone, when it is its turn."""
     budget, lock = MemoryBudget(), threading.Lock()
     held: list[float] = []
+    begun: list[float] = []
     most: list[float] = []
 
     def work(share: float) -> None:
         with budget.taken(share):
             with lock:
+                begun.append(share)
                 held.append(share)
-                most.append(sum(held))
-            time.sleep(0.02)
+                most.append(round(sum(held), 1))
+            time.sleep(0.05)
             with lock:
                 held.remove(share)
 
     with ThreadPoolExecutor(9) as pool:
-        list(pool.map(work, [0.4] * 4 + [3.0] + [0.4] * 4))
-    assert max(most) == 3.0
-    assert {round(total, 1) for total in most} == {0.4, 0.8, 3.0}
+        works = []
+        for share in [0.4] * 4 + [3.0] + [0.4] * 4:
+            works.append(pool.submit(work, share))
+            time.sleep(0.005)
+        for one in works:
+            one.result()
+    assert begun.index(3.0) == 4
+    assert set(most) == {0.4, 0.8, 3.0}
+
+
+def test_who_wants_no_memory_waits_for_nobody() -> None:
+    """As a scan's batch, whose memory is counted elsewhere; and who leaves while he waits holds up nobody."""
+    budget = MemoryBudget()
+
+    def left() -> None:
+        if budget_is_taken:
+            raise TimeoutError
+
+    budget_is_taken = False
+    with budget.taken(1.0):
+        with budget.taken(0.0):
+            budget_is_taken = True
+        with pytest.raises(TimeoutError), budget.taken(0.5, look=left):
+            pass
+    with budget.taken(1.0):
+        pass
