@@ -174,11 +174,22 @@ def _step(
 ) -> Mapping[str, Tensor]:
     device = next(model.parameters()).device
     optimiser.zero_grad(set_to_none=True)
-    with torch.autocast(device.type, dtype=torch.bfloat16, enabled=device.type == "cuda"):
+    with torch.autocast(device.type, dtype=torch.bfloat16, enabled=has_bfloat16(device)):
         losses = objective(model, batch)
     torch.autograd.backward(losses["loss"])
     optimiser.step()
     return losses
+
+
+def has_bfloat16(device: torch.device) -> bool:
+    """Whether a device has instructions for it, as GPUs have, and processors with AVX-512 BF16 or AMX.
+
+    Where it has, convolutions are computed in it, the losses and the weights in float32 all the same.
+    """
+    if device.type == "cuda":
+        return True
+    has = torch.cpu.get_capabilities()
+    return bool(has.get("avx512_bf16") or has.get("amx_bf16"))
 
 
 def _set_rate(optimiser: torch.optim.Optimizer, rate: float) -> None:

@@ -7,8 +7,10 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import killed_training
 import pytest
@@ -16,7 +18,15 @@ import torch
 from killed_training import Pairs, plan_in, small_network, squared_error, train_small
 from torch import nn
 
-from training.learning.loop import Epoch, last_metrics, learning_rate, steps_per_epoch, train, write_epochs
+from training.learning.loop import (
+    Epoch,
+    has_bfloat16,
+    last_metrics,
+    learning_rate,
+    steps_per_epoch,
+    train,
+    write_epochs,
+)
 from training.learning.processes import Processes
 from training.recipe import Schedule
 
@@ -40,11 +50,32 @@ def test_each_epoch_is_reported_with_its_mean_losses(tmp_path: Path) -> None:
     network = small_network()
     epochs = list(train(network, Pairs(), squared_error, plan=still, processes=Processes()))
     first = small_network().train()
-    expected = [squared_error(first, Pairs()[step])["loss"].item() for step in range(10)]
+    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=has_bfloat16(torch.device("cpu"))):
+        expected = [squared_error(first, Pairs()[step])["loss"].item() for step in range(10)]
     assert [(epoch.number, epoch.step) for epoch in epochs] == [(1, 5), (2, 10)]
     assert epochs[0].losses["loss"] == pytest.approx(sum(expected[:5]) / 5, rel=1e-5)
     assert epochs[1].losses["loss"] == pytest.approx(sum(expected[5:]) / 5, rel=1e-5)
     assert set(epochs[0].losses) == {"loss", "bias"}
+
+
+@pytest.mark.parametrize("feature", ["avx2", "avx512_bf16", "amx_bf16"])
+def test_a_processor_that_has_bfloat16_computes_in_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, feature: str
+) -> None:
+    """What the network gives, not its weights or their gradients."""
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx2": True, feature: True})
+    seen: set[torch.dtype] = set()
+
+    def error(network: nn.Module, batch: Any) -> Mapping[str, torch.Tensor]:
+        found = network(batch.inputs)[:, 0]
+        seen.add(found.dtype)
+        return {"loss": ((found.float() - batch.targets) ** 2).mean()}
+
+    network = small_network()
+    for _ in train(network, Pairs(), error, plan=plan_in(tmp_path), processes=Processes()):
+        pass
+    assert seen == {torch.float32 if feature == "avx2" else torch.bfloat16}
+    assert {weight.dtype for weight in network.parameters()} == {torch.float32}
 
 
 def test_the_loss_falls(undisturbed: tuple[nn.Module, list[Epoch]]) -> None:
