@@ -134,7 +134,7 @@ class FurtherTraining:
             refined_labels_sha256() if self.kept else "",
             _teacher_sha256(),
             ranks.world_size,
-            ranks.device.type,
+            ranks.arithmetic,
             torch.__version__,
         )
 

@@ -18,7 +18,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader, Dataset
 
 from training.learning.averaging import WeightAverage
-from training.learning.processes import Processes
+from training.learning.processes import Processes, has_bfloat16
 from training.learning.resume import Interval, ResumeFile
 from training.progress import track
 from training.recipe import Schedule
@@ -179,17 +179,6 @@ def _step(
     torch.autograd.backward(losses["loss"])
     optimiser.step()
     return losses
-
-
-def has_bfloat16(device: torch.device) -> bool:
-    """Whether a device has instructions for it, as GPUs have, and processors with AVX-512 BF16 or AMX.
-
-    Where it has, convolutions are computed in it, the losses and the weights in float32 all the same.
-    """
-    if device.type == "cuda":
-        return True
-    has = torch.cpu.get_capabilities()
-    return bool(has.get("avx512_bf16") or has.get("amx_bf16"))
 
 
 def _set_rate(optimiser: torch.optim.Optimizer, rate: float) -> None:

@@ -24,12 +24,28 @@ class Processes:
         """True in the one process that writes, draws progress and talks to MLflow."""
         return self.rank == 0
 
+    @property
+    def arithmetic(self) -> str:
+        """What weights depend on of the device: a training that began with one does not go on with another."""
+        return f"{self.device.type} {'bfloat16' if has_bfloat16(self.device) else 'float32'}"
+
     def mean(self, values: Tensor) -> Tensor:
         """The mean of the values that each process has, the same in all of them."""
         if self.world_size > 1:
             distributed.all_reduce(values)
             values /= self.world_size
         return values
+
+
+def has_bfloat16(device: torch.device) -> bool:
+    """Whether a device has instructions for it, as GPUs have, and processors with AVX-512 BF16 or AMX.
+
+    Where it has, convolutions are computed in it, the losses and the weights in float32 all the same.
+    """
+    if device.type == "cuda":
+        return True
+    has = torch.cpu.get_capabilities()
+    return bool(has.get("avx512_bf16") or has.get("amx_bf16"))
 
 
 @contextmanager

@@ -66,7 +66,7 @@ class Teaching:
             self.epoch_slices,
             [planes.axis for planes in self.reformatted],
             processes.world_size,
-            processes.device.type,
+            processes.arithmetic,
             torch.__version__,
         )
         return ResumeFile(RESUME_DIR / f"{self.name}.pt", key)

@@ -100,11 +100,11 @@ class Learning:
         section = self.section
         return ClassifierArchitecture(len(self.catalogue.organs), section.side, section.encoder_depth)
 
-    @property
-    def resume(self) -> ResumeFile:
+    def resume(self, ranks: Processes) -> ResumeFile:
         """Where the training's state is kept; to be removed when what it was for has been written."""
         examples = [asdict(example) for example in self.examples]
-        key = fingerprint(to_dict(self.section), self.seed, self.catalogue.data_sha256, examples, torch.__version__)
+        data, machine = (self.catalogue.data_sha256, examples), (ranks.arithmetic, torch.__version__)
+        key = fingerprint(to_dict(self.section), self.seed, *data, *machine)
         return ResumeFile(RESUME_DIR / f"{self.name}.pt", key)
 
     def new_network(self) -> QualityClassifier:
@@ -128,7 +128,7 @@ class Learning:
             schedule=schedule,
             steps_per_epoch=steps_per_epoch(schedule, slices=len(self.examples)),
             workers=self.section.workers,
-            resume=self.resume,
+            resume=self.resume(ranks),
         )
         yield from train(network, batches, _objective, plan=plan, processes=ranks)
 
@@ -159,7 +159,7 @@ def train_classifier(
     write_epochs(EPOCHS, epochs)
     RocCurve.of(judged.probabilities, judged.good).write(ROC)
     for of_training in (learning, *_of_folds(learning, validation)):
-        of_training.resume.remove()
+        of_training.resume(ranks).remove()
     return metrics
 
 

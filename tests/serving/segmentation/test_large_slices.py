@@ -31,6 +31,7 @@ class Asked:
     def __init__(self, *, scan_bytes: int) -> None:
         self.memory = SliceMemory(scan_bytes=scan_bytes)
         self.waiting, self.most = 0, 0
+        self.answers: list[weakref.ref[Future[NDArray[np.uint8]]]] = []
 
     def submit(self, slices: NDArray[Any], **_: Any) -> Future[NDArray[np.uint8]]:
         self.waiting += 1
@@ -42,10 +43,11 @@ class Asked:
 
         answer: Future[NDArray[np.uint8]] = Future()
         answer.result = result  # type: ignore[method-assign]
+        self.answers.append(weakref.ref(answer))
         return answer
 
 
-def inference(queue: Asked, shape: tuple[int, int, int]) -> SlabInference:
+def inference(queue: Asked, shape: tuple[int, int, int], *, tile: int | None = None) -> SlabInference:
     scan = SimpleNamespace(id="scan", shape=shape, window=Window(0, 1), organs=())
     run = SimpleNamespace(lease=SimpleNamespace(scan=scan, priority=Priority.NORMAL), check=lambda: None)
     runtime = SimpleNamespace(lanes=LANES, pixel_bytes=None)
@@ -53,7 +55,7 @@ def inference(queue: Asked, shape: tuple[int, int, int]) -> SlabInference:
     judge = SimpleNamespace(sampled=lambda *_: range(0))
     watch = SimpleNamespace(measuring=lambda _: nullcontext())
     arguments: Any = (queue, run, model, judge)
-    return SlabInference(*arguments, batch_size=4, tile=None, watch=watch)  # type: ignore[arg-type]
+    return SlabInference(*arguments, batch_size=4, tile=tile, watch=watch)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -71,21 +73,23 @@ def test_batches_in_the_queue_are_bounded_by_their_bytes(side: int, dtype: type,
     assert queue.most == most
 
 
-def test_no_slab_is_held_while_the_next_is_read() -> None:
-    """Once what is done with it has let go of it, and no batch of it waits."""
+@pytest.mark.parametrize(("side", "tile", "waiting"), [(8192, None, 1), (1200, 1024, 0)])
+def test_no_slab_is_held_while_the_next_is_read(side: int, tile: int | None, waiting: int) -> None:
+    """But the one whose answer is awaited next; and of a slab that is written, nothing of its batch."""
     made: list[weakref.ref[NDArray[Any]]] = []
     queue = Asked(scan_bytes=1)
 
     def read() -> Iterator[tuple[int, Box, NDArray[Any]]]:
         for number in range(3):
-            assert sum(slab() is not None for slab in made) <= 1, "the one whose answer is awaited next"
-            slab = np.zeros((1, 8192, 8192), np.float32)
+            assert sum(slab() is not None for slab in made) == min(waiting, number)
+            slab = np.zeros((1, side, side), np.float32)
             made.append(weakref.ref(slab))
-            box = Box((number, 0, 0), (number + 1, 8192, 8192))
+            box = Box((number, 0, 0), (number + 1, side, side))
             yield number, box, slab
             del slab
 
-    for done in inference(queue, (3, 8192, 8192)).of(read()):
+    for done in inference(queue, (3, side, side), tile=tile).of(read()):
+        assert tile is not None or queue.answers[done.number]() is None
         del done
     assert len(made) == 3
     assert not any(slab() is not None for slab in made)
@@ -121,7 +125,7 @@ def test_a_memory_budget_is_never_overdrawn_and_first_come_is_first_served() -> 
                 begun.append(share)
                 held.append(share)
                 most.append(round(sum(held), 1))
-            time.sleep(0.05)
+            time.sleep(0.3)
             with lock:
                 held.remove(share)
 
@@ -129,7 +133,7 @@ def test_a_memory_budget_is_never_overdrawn_and_first_come_is_first_served() -> 
         works = []
         for share in [0.4] * 4 + [3.0] + [0.4] * 4:
             works.append(pool.submit(work, share))
-            time.sleep(0.005)
+            time.sleep(0.03)
         for one in works:
             one.result()
     assert begun.index(3.0) == 4
@@ -138,17 +142,20 @@ def test_a_memory_budget_is_never_overdrawn_and_first_come_is_first_served() -> 
 
 def test_who_wants_no_memory_waits_for_nobody() -> None:
     """As a scan's batch, whose memory is counted elsewhere; and who leaves while he waits holds up nobody."""
-    budget = MemoryBudget()
+    budget, looks = MemoryBudget(), iter([None])
+    waited_until = time.monotonic() + 60
 
-    def left() -> None:
-        if budget_is_taken:
+    def leave_at_the_second_look() -> None:
+        if next(looks, TimeoutError) is TimeoutError:
             raise TimeoutError
 
-    budget_is_taken = False
+    def leave_late() -> None:
+        assert time.monotonic() < waited_until
+
     with budget.taken(1.0):
         with budget.taken(0.0):
-            budget_is_taken = True
-        with pytest.raises(TimeoutError), budget.taken(0.5, look=left):
             pass
-    with budget.taken(1.0):
+        with pytest.raises(TimeoutError), budget.taken(0.5, look=leave_at_the_second_look):
+            pass
+    with budget.taken(1.0, look=leave_late):
         pass

@@ -20,14 +20,13 @@ from torch import nn
 
 from training.learning.loop import (
     Epoch,
-    has_bfloat16,
     last_metrics,
     learning_rate,
     steps_per_epoch,
     train,
     write_epochs,
 )
-from training.learning.processes import Processes
+from training.learning.processes import Processes, has_bfloat16
 from training.recipe import Schedule
 
 CONSTANT = Schedule(epochs=2, steps_per_epoch=0, batch_size=8, learning_rate=0.25, one_cycle=False, averaging=0.0)
@@ -49,7 +48,7 @@ def test_each_epoch_is_reported_with_its_mean_losses(tmp_path: Path) -> None:
     still = replace(plan, schedule=replace(plan.schedule, learning_rate=0.0, epochs=2))
     network = small_network()
     epochs = list(train(network, Pairs(), squared_error, plan=still, processes=Processes()))
-    first = small_network().train()
+    first = small_network().to(memory_format=torch.channels_last).train()
     with torch.autocast("cpu", dtype=torch.bfloat16, enabled=has_bfloat16(torch.device("cpu"))):
         expected = [squared_error(first, Pairs()[step])["loss"].item() for step in range(10)]
     assert [(epoch.number, epoch.step) for epoch in epochs] == [(1, 5), (2, 10)]
@@ -71,9 +70,10 @@ def test_a_processor_that_has_bfloat16_computes_in_it(
         seen.add(found.dtype)
         return {"loss": ((found.float() - batch.targets) ** 2).mean()}
 
-    network = small_network()
-    for _ in train(network, Pairs(), error, plan=plan_in(tmp_path), processes=Processes()):
+    network, processes = small_network(), Processes()
+    for _ in train(network, Pairs(), error, plan=plan_in(tmp_path), processes=processes):
         pass
+    assert processes.arithmetic == ("cpu float32" if feature == "avx2" else "cpu bfloat16")
     assert seen == {torch.float32 if feature == "avx2" else torch.bfloat16}
     assert {weight.dtype for weight in network.parameters()} == {torch.float32}
 
