@@ -62,6 +62,7 @@ class SlabInference:
         self._tile = tile
         self._watch = watch
         self._most_pixels = _most_pixels(model, batcher.memory)
+        self._queue_bytes = batcher.memory.queue_bytes
         self._scan: Scan = run.lease.scan
 
     def of(self, slabs: Iterable[Slab]) -> Iterator[SegmentedSlab]:
@@ -98,7 +99,7 @@ class SlabInference:
     def _is_full(self, asked: Iterable[_Asked], more: int) -> bool:
         """Whether an answer is awaited before a batch of so many bytes is asked for."""
         taken = [batch.bytes for batch in asked]
-        return len(taken) > self._model.runtime.lanes or sum(taken) + more > self._batcher.memory.queue_bytes
+        return len(taken) > self._model.runtime.lanes or sum(taken) + more > self._queue_bytes
 
     def _answered(self, asked: deque[_Asked]) -> Iterator[SegmentedSlab]:
         """The slab of the oldest batch, if that was its last; nothing else of the batch is held meanwhile."""
