@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from scans.intensity import IntensityRule, Window
+from scans.model.expected_dice import DiceCalibration
 from scans.model.manifest import MODEL_FILE, QUALITY_FOLDER, Golden, Kind, ModelManifest, file_sha256
 from scans.organs import OrganMap
 from training.export.files import write_onnx
@@ -56,8 +57,8 @@ def add_classifier(model: Path, *, seed: int = 1) -> Path:
     """Puts a Quality Classifier below a model folder that `write_model` wrote, and gives the model folder."""
     torch.manual_seed(seed)
     folder, golden = model / QUALITY_FOLDER, ModelManifest.read(model).golden
-    network = build_classifier(ClassifierArchitecture(len(ORGANS), side=64, encoder_depth=3)).eval()
-    write_onnx(folder / MODEL_FILE, QualityModel(network, organs=len(ORGANS), side=64))
+    network = build_classifier(ClassifierArchitecture(len(ORGANS), side=64, encoder_depth=3, expects_dice=True)).eval()
+    write_onnx(folder / MODEL_FILE, QualityModel(network, organs=len(ORGANS), side=64, expects_dice=True))
     shown: dict[str, NDArray[Any]] = {
         "slices": golden.slice[np.newaxis],
         "window": _ENDS,
@@ -65,7 +66,8 @@ def add_classifier(model: Path, *, seed: int = 1) -> Path:
     }
     good = float(_said(folder / MODEL_FILE, "good", shown)[0])
     manifest = _manifest("tiny-quality", "quality", folder / MODEL_FILE, dataclasses.replace(golden, good=good))
-    dataclasses.replace(manifest, threshold=0.5).write(folder)
+    calibration = DiceCalibration.of(np.empty((0, len(ORGANS))), np.empty((0, len(ORGANS))))
+    dataclasses.replace(manifest, threshold=0.5, expected_dice=calibration).write(folder)
     return model
 
 

@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 
 from scans.precision import Precision
 from training.profiles import handed_on, parse, read_profile, spread
-from training.ranges import Batch, Count, Name, Number, OptionalName, ProperShare, Range, Seed, Share, Side
+from training.ranges import Batch, Count, Name, Number, OptionalName, ProperShare, Range, Seed, Share, Side, Weight
 from training.recipe import Supervised, Training
 
 PARAMS_FILE = Path("params.yaml")
@@ -131,6 +131,9 @@ class TrainClassifier(Training):
     """Times that the classifier's encoder halves its input, 3 to 5."""
     side: Side
     """Slices and masks are resized to this many pixels a side."""
+    organ_weight: Weight
+    """Weight of the term by which it learns the Dice of each organ in a slice as well, which what serves then expects
+    of organs; 0: it says good or bad alone, as in the paper."""
 
 
 @dataclass(frozen=True)
@@ -169,6 +172,9 @@ class TrainStudent(Supervised):
     last_labelled: Share
     """Share of the steps, at the end, whose patches all come from labelled volumes. With `one_cycle` these are those of
     the lowest rates."""
+    consistency: Weight
+    """Weight of the term by which the Student is to answer a changed patch as it answers the patch itself (Yang et al.
+    2023, UniMatch); 0: none, as in the paper. For trainings of ten thousand steps and more."""
     balanced_experiments: bool
     """Every experiment gives as many of the pseudo-labelled patches; false: every kept slice, as in the paper."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,15 @@ from numpy.typing import NDArray
 _DIGITS = 6
 """Of a probability, so that what is written down is what is read back."""
 _MOST_JUDGED_PIXELS, _MOST_JUDGED_SIDE = 2048 * 2048, 8192
+
+
+class Verdicts(NamedTuple):
+    """What the Quality Classifier says of slices and their segmentation."""
+
+    good: NDArray[np.float32]
+    """(N,): the probability that each is good."""
+    dice: NDArray[np.float32] | None
+    """(N, organs): the Dice that it expects of each organ in each slice; None where it was not taught to say."""
 
 
 @dataclass(frozen=True)
@@ -23,6 +32,8 @@ class OrganQuality:
     """In which it appears."""
     good: float | None
     """Mean probability that a slice is good, weighted by the organ's voxels there; None where it appears in none."""
+    dice: float | None
+    """Mean Dice that is expected of the organ in a slice, weighted in the same way; None where none is expected."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +56,8 @@ class Judgement:
     confidence_sum: float
     """Of the winning probability over the organs' voxels of the sampled slices."""
     confidence_voxels: int
+    dice_weighted: tuple[float, ...] | None = None
+    """Sum over slices of voxels times expected Dice, for each organ; None where no slice was judged, or not so."""
 
     @classmethod
     def empty(cls, organs: int) -> Judgement:
@@ -52,13 +65,16 @@ class Judgement:
         return cls((), (), (0.0,) * organs, (0,) * organs, (0,) * organs, 0.0, 0)
 
     @classmethod
-    def of_quality(cls, segmentation: NDArray[np.uint8], good: NDArray[np.floating], *, organs: int) -> Judgement:
-        """Of class indices, uint8 (z, Y, X), and the probability of each slice to be good, float (z,).
+    def of_quality(cls, segmentation: NDArray[np.uint8], verdicts: Verdicts, *, organs: int) -> Judgement:
+        """Of class indices, uint8 (z, Y, X), and what the Quality Classifier says of them.
 
-        Raises ValueError unless there are as many probabilities as slices.
+        Raises ValueError unless there are as many verdicts as slices, and of as many organs.
         """
+        good, dice = verdicts
         if good.shape != (len(segmentation),):
             raise ValueError(f"{len(segmentation)} slices and probabilities of shape {good.shape}")
+        if dice is not None and dice.shape != (len(segmentation), organs):
+            raise ValueError(f"{len(segmentation)} slices with {organs} organs, and Dice of shape {dice.shape}")
         probabilities = [round(float(p), _DIGITS) for p in good]
         counts = slice_voxels(segmentation, organs=organs)
         weighted = [math.fsum(n * p for n, p in zip(own, probabilities, strict=True)) for own in counts.T.tolist()]
@@ -70,6 +86,7 @@ class Judgement:
             slices=tuple(np.count_nonzero(counts, axis=0).tolist()),
             confidence_sum=0.0,
             confidence_voxels=0,
+            dice_weighted=None if dice is None else _weighted(counts, dice),
         )
 
     @classmethod
@@ -91,7 +108,15 @@ class Judgement:
             slices=tuple(a + b for a, b in zip(self.slices, other.slices, strict=True)),
             confidence_sum=self.confidence_sum + other.confidence_sum,
             confidence_voxels=self.confidence_voxels + other.confidence_voxels,
+            dice_weighted=self._dice_weighted_with(other),
         )
+
+    def _dice_weighted_with(self, other: Judgement) -> tuple[float, ...] | None:
+        if not self.good or not other.good:
+            return other.dice_weighted if not self.good else self.dice_weighted
+        if self.dice_weighted is None or other.dice_weighted is None:
+            return None
+        return tuple(a + b for a, b in zip(self.dice_weighted, other.dice_weighted, strict=True))
 
     @property
     def confidence(self) -> float | None:
@@ -118,9 +143,14 @@ class Judgement:
         """For each organ, in the order of class indices; of none where no slice was judged."""
         if not self.good:
             return []
+        dice = self.dice_weighted or (None,) * len(self.voxels)
         return [
-            OrganQuality(slices, weighted / voxels if voxels else None)
-            for weighted, voxels, slices in zip(self.weighted, self.voxels, self.slices, strict=True)
+            OrganQuality(
+                slices,
+                good=weighted / voxels if voxels else None,
+                dice=of_organ / voxels if voxels and of_organ is not None else None,
+            )
+            for weighted, of_organ, voxels, slices in zip(self.weighted, dice, self.voxels, self.slices, strict=True)
         ]
 
     def _with_organs(self) -> list[float]:
@@ -141,7 +171,14 @@ class Judgement:
             slices=tuple(content["slices"]),
             confidence_sum=content["confidence_sum"],
             confidence_voxels=content["confidence_voxels"],
+            dice_weighted=None if (dice := content.get("dice_weighted")) is None else tuple(dice),
         )
+
+
+def _weighted(counts: NDArray[np.int64], dice: NDArray[np.float32]) -> tuple[float, ...]:
+    """Voxels (z, organs) times Dice, summed over slices."""
+    rounded = np.round(dice.astype(np.float64), _DIGITS)
+    return tuple(math.fsum(column) for column in (counts * rounded).T.tolist())
 
 
 def slice_voxels(segmentation: NDArray[np.uint8], *, organs: int) -> NDArray[np.int64]:

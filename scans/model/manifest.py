@@ -13,6 +13,7 @@ from typing import Any, Literal, get_args
 
 from scans.intensity import IntensityRule
 from scans.model.drift import Seen
+from scans.model.expected_dice import DiceCalibration
 from scans.model.golden import (
     Golden,
     Variant,
@@ -57,7 +58,8 @@ class ModelManifest:
 
     A `segmentation` model takes `slices` (float32 (N, Y, X), raw grey values) and `window` (float32 (N, 2), lower and
     upper) and gives `segmentation` (uint8 (N, Y, X)) and `confidence` (float32 (N, Y, X)). A `quality` model takes
-    `slices`, `window` and `segmentation`, and gives `good` (float32 (N,), probability).
+    `slices`, `window` and `segmentation`, and gives `good` (float32 (N,), probability) and, where `expected_dice` says
+    how to take it, `dice` (float32 (N, organs), that of each organ in the slice).
     """
 
     name: str
@@ -81,6 +83,8 @@ class ModelManifest:
     """How the ONNX file was compared with torch: slices, largest share of differing pixels."""
     threshold: float | None = None
     """A quality model's limit: a pseudo-label or a segmentation at or above it is good."""
+    expected_dice: DiceCalibration | None = None
+    """How a quality model's `dice` becomes an organ's expected Dice; None: it has no such output."""
     variants: Mapping[Precision, Variant] = field(default_factory=dict)
     seen: Seen | None = None
     """What the volumes of training and validation look like; None: nothing is known of it."""
@@ -104,6 +108,7 @@ class ModelManifest:
         fields["agreement"] = dict(self.agreement)
         fields["variants"] = variants_content(self.variants)
         fields["golden"] = golden_content(self.golden)
+        fields["expected_dice"] = None if self.expected_dice is None else self.expected_dice.to_dict()
         fields["seen"] = None if self.seen is None else self.seen.to_dict()
         return fields
 
@@ -231,6 +236,7 @@ _PARSERS: Mapping[str, Callable[[Any], Any]] = {
     "metrics": _numbers,
     "agreement": _numbers,
     "threshold": _optional_number,
+    "expected_dice": lambda content: None if content is None else DiceCalibration.from_dict(content),
     "variants": variants_from,
     "seen": lambda content: None if content is None else Seen.from_dict(content),
     "git_commit": _exactly(str),

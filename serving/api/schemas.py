@@ -218,6 +218,13 @@ class OrganRowResponse(BaseModel):
     touches_border: bool = Field(description="True where part of the organ may be cut off.")
     quality: float | None = Field(
         default=None,
+        description="The Dice that is expected of it; null where it was not found, and where the model's Quality "
+        "Classifier says nothing of organs, or there is none.",
+    )
+    quality_low: float | None = Field(default=None, description="Its true Dice is not lower, at the rate beside this.")
+    quality_high: float | None = Field(default=None, description="Nor is it higher.")
+    good: float | None = Field(
+        default=None,
         description="Mean probability that the slices in which it appears are good, weighted by its voxels there; null "
         "where it was not found, and where the model has no Quality Classifier.",
     )
@@ -231,6 +238,10 @@ class OrgansResponse(BaseModel):
 
     scan: str
     model: ModelResponse
+    quality_rate: float | None = Field(
+        description="Share of organs whose true Dice lies between quality_low and quality_high, as it was on volumes "
+        "that no model had learnt from; null where nothing is expected of organs."
+    )
     organs: list[OrganRowResponse]
 
 

@@ -122,10 +122,8 @@ class Acceptance:
         light: bool,
         owner: str | None = None,
     ) -> Accepted:
-        """With the model that was there when the request came, whatever is put in its place meanwhile.
-
-        `light`: raises HeavyVolume as soon as the file says that it is a large one. Raises FormatError for a bad file,
-        and what its parts do.
+        """With the model that was there when the request came, whatever is put in its place meanwhile. Raises FormatError
+        for a bad file, HeavyVolume where it is to be `light` and is large, and what its parts do.
         """
         self.deferred_writes.retry()
         if (known := self._known(upload, parameters, model.identity.key)) is not None:
@@ -158,7 +156,8 @@ class Acceptance:
             voxels_crc32=found.voxels_crc32,
             copy_header=found.copy_header,
             traceparent=self._tracing.traceparent(),
-            good_threshold=None if model.quality is None else model.quality.threshold,
+            good_threshold=None if (quality := model.quality) is None else quality.threshold,
+            dice_calibration=None if quality is None else quality.manifest.expected_dice,
             warnings=tuple(departures(found, model.manifest)),
             notes=found.notes,
         )

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scans.intensity import Window
-from scans.model.judgement import judged_pixels
+from scans.model.judgement import Verdicts, judged_pixels
 from scans.model.manifest import (
     MANIFEST_FILE,
     MODEL_FILE,
@@ -54,8 +54,10 @@ class QualityRuntime:
         manifest = ModelManifest.read(own)
         manifest.verify(own)
         loaded = cls(manifest, QualitySession.open(own / MODEL_FILE, device=device))
+        loaded.require_calibration()
         golden = manifest.golden
-        found = float(loaded.good(golden.slice[np.newaxis], golden.segmentation[np.newaxis], golden.window)[0])
+        shown = (golden.slice[np.newaxis], golden.segmentation[np.newaxis])
+        found = float(loaded.verdicts(*shown, golden.window).good[0])
         if golden.good is None or not abs(found - golden.good) <= GOLDEN_DIFFERENCE:
             raise ManifestError(
                 f"Quality Classifier {manifest.name} (SHA-256 {manifest.model_sha256}) gives its golden slice "
@@ -63,13 +65,24 @@ class QualityRuntime:
             )
         return loaded
 
+    def require_calibration(self) -> None:
+        """Raises ManifestError where the manifest says how to take a Dice that the model does not give, or of others'
+        organs."""
+        calibration, organs = self.manifest.expected_dice, len(self.manifest.organs)
+        if calibration is None:
+            return
+        if "dice" not in self.session.outputs:
+            raise ManifestError(f"Quality Classifier {self.manifest.name} has expected_dice, but no output dice")
+        if len(calibration.middle) != organs:
+            raise ManifestError(f"expected_dice is of {len(calibration.middle)} organs; the model judges {organs}")
+
     @property
     def threshold(self) -> float:
         """From which probability on a slice counts as good."""
         return _DEFAULT_THRESHOLD if self.manifest.threshold is None else self.manifest.threshold
 
-    def good(self, slices: NDArray[Any], segmentation: NDArray[np.uint8], window: Window) -> NDArray[np.float32]:
-        """Grey values (N, Y, X) and class indices, uint8 (N, Y, X) -> probability of good, float32 (N,).
+    def verdicts(self, slices: NDArray[Any], segmentation: NDArray[np.uint8], window: Window) -> Verdicts:
+        """Grey values (N, Y, X) and class indices, uint8 (N, Y, X) -> what is said of each of the N.
 
         In batches that depend on the shape alone. Of large slices `judged_pixels` are looked at. Raises
         OutOfDeviceMemory.
@@ -78,12 +91,12 @@ class QualityRuntime:
         slices, segmentation = (array[:, rows, columns] for array in (slices, segmentation))
         size = max(1, min(_BATCH_SLICES, _BATCH_PIXELS // (slices.shape[1] * slices.shape[2])))
         parts = [slice(first, first + size) for first in range(0, len(slices), size)]
-        return np.concatenate(
-            [
-                self.session.good(slices[part], window_rows(window, len(slices[part])), segmentation[part])
-                for part in parts
-            ]
-        )
+        said = [
+            self.session.verdicts(slices[part], window_rows(window, len(slices[part])), segmentation[part])
+            for part in parts
+        ]
+        dice = [of_part.dice for of_part in said if of_part.dice is not None]
+        return Verdicts(np.concatenate([of_part.good for of_part in said]), np.concatenate(dice) if dice else None)
 
 
 def classifier_of(folder: Path, manifest: ModelManifest) -> Path | None:

@@ -12,6 +12,7 @@ import numpy as np
 from scans.geometry import Box, Frame, NiftiForms, Spacing, StatedUnits, Triple
 from scans.intensity import Window
 from scans.model.drift import Departure
+from scans.model.expected_dice import DiceCalibration
 from scans.organs import OrganMap
 from serving.models.served import ModelIdentity
 
@@ -56,6 +57,8 @@ class Scan:
     """The span of the request that brought it, as W3C's header says it; None where nothing is traced."""
     good_threshold: float | None = None
     """From which probability on the model's Quality Classifier calls a slice good; None where it has none."""
+    dice_calibration: DiceCalibration | None = None
+    """How what that classifier says of an organ becomes its expected Dice; None where it says nothing of organs."""
     voxels_crc32: tuple[int, ...] = ()
     """Of the grey values of each slab, as they were verified; empty for a scan of an earlier version."""
     copy_header: str | None = None
@@ -81,7 +84,7 @@ class Scan:
     def to_dict(self) -> dict[str, Any]:
         """What `from_dict` reads back, in types that JSON can hold."""
         content = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-        for name in ("traceparent", "good_threshold", "copy_header"):
+        for name in ("traceparent", "good_threshold", "dice_calibration", "copy_header"):
             if content[name] is None:
                 del content[name]
         del content["warnings"], content["notes"]
@@ -89,6 +92,8 @@ class Scan:
             content["notes"] = list(self.notes)
         if self.warnings:
             content["warnings"] = [warning.to_dict() for warning in self.warnings]
+        if self.dice_calibration is not None:
+            content["dice_calibration"] = self.dice_calibration.to_dict()
         content["upload"] = {**vars(self.upload), "spacing": self.upload.spacing and list(self.upload.spacing)}
         content["frame"] = self.frame.affine
         if self.frame.nifti is not None:
@@ -105,6 +110,7 @@ class Scan:
         """From what `to_dict` gave, through JSON."""
         upload = content["upload"]
         z, y, x = content["shape"]
+        calibration = content.get("dice_calibration")
         frame = Frame.from_affine(np.array(content["frame"]), units=_units(content.get("units")))
         if "nifti" in content:
             frame = dataclasses.replace(frame, nifti=_forms(content["nifti"]))
@@ -117,6 +123,7 @@ class Scan:
                 "window": Window(**content["window"]),
                 "model": ModelIdentity(**content["model"]),
                 "organs": OrganMap.from_mapping(content["organs"]),
+                "dice_calibration": None if calibration is None else DiceCalibration.from_dict(calibration),
                 "voxels_crc32": tuple(content.get("voxels_crc32", ())),
                 "notes": tuple(content.get("notes", ())),
                 "warnings": tuple(Departure(**warning) for warning in content.get("warnings", ())),

@@ -45,8 +45,8 @@ class SlabJudge:
         """
         judgement = Judgement.empty(self._organs)
         if self._scan.good_threshold is not None and self._model.quality is not None:
-            good = self._model.quality.good(grey, segmentation, self._scan.window)
-            judgement += Judgement.of_quality(segmentation, good, organs=self._organs)
+            verdicts = self._model.quality.verdicts(grey, segmentation, self._scan.window)
+            judgement += Judgement.of_quality(segmentation, verdicts, organs=self._organs)
         return sum(confidence, judgement)
 
     def departures(self, statistics: OrganStatistics, judgement: Judgement) -> Iterator[Departure]:

@@ -11,6 +11,7 @@ from onnx import TensorProto, helper
 
 from harness.offline import run_offline
 from scans.intensity import IntensityRule, Window
+from scans.model.expected_dice import DiceCalibration
 from scans.model.manifest import MODEL_FILE, Golden, ModelManifest, file_sha256
 from scans.organs import OrganMap
 
@@ -44,13 +45,16 @@ def write_model(
     return folder
 
 
-def write_classifier(folder: Path, *, threshold: float = 0.5, good: float | None = None) -> Path:
+def write_classifier(
+    folder: Path, *, threshold: float = 0.5, good: float | None = None, expected_dice: DiceCalibration | None = None
+) -> Path:
     """A quality model folder: mean normalised grey value of heart pixels, 0 elsewhere, over all pixels of a slice.
 
-    `good` is what it claims to say of the golden slice; None: the truth.
+    `good` is what it claims to say of the golden slice; None: the truth. With `expected_dice` it says of the heart in a
+    slice what it says of the slice, and of the eye 1 less that.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    onnx.save(heart_model(), folder / MODEL_FILE)
+    onnx.save(heart_model(dice=expected_dice is not None), folder / MODEL_FILE)
     golden = np.tile(np.linspace(-20, 120, 48, dtype=np.float32), (40, 1))
     segmentation = np.where(golden > 50, 1, 0).astype(np.uint8)
     truth = float(np.where(segmentation == 1, golden / 100, 0).mean())
@@ -65,6 +69,7 @@ def write_classifier(folder: Path, *, threshold: float = 0.5, good: float | None
         intensity_range=(0.0, 100.0),
         golden=Golden(golden, GOLDEN_WINDOW, segmentation, truth if good is None else good),
         threshold=threshold,
+        expected_dice=expected_dice,
     )
     manifest.write(folder)
     return folder
@@ -123,15 +128,26 @@ def threshold_model(*, rounds: int, thresholds: Sequence[float]) -> onnx.ModelPr
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
 
 
-def heart_model() -> onnx.ModelProto:
-    """mean over (Y, X) of (slices - lower) / (upper - lower) where the class is 1, and 0 elsewhere."""
+def heart_model(*, dice: bool = False) -> onnx.ModelProto:
+    """mean over (Y, X) of (slices - lower) / (upper - lower) where the class is 1, and 0 elsewhere; dice: that, and 1
+    less that."""
     constants = {
         "low_index": np.array([0], dtype=np.int64),
         "high_index": np.array([1], dtype=np.int64),
         "channel": np.array([1], dtype=np.int64),
         "plane": np.array([1, 2], dtype=np.int64),
         "heart": np.array(1, dtype=np.uint8),
+        **({"one": np.array(1, dtype=np.float32)} if dice else {}),
     }
+    outputs = [helper.make_tensor_value_info("good", TensorProto.FLOAT, ["N"])]
+    of_organs = [
+        helper.make_node("Sub", ["one", "good"], ["bad"]),
+        helper.make_node("Unsqueeze", ["good", "channel"], ["of_heart"]),
+        helper.make_node("Unsqueeze", ["bad", "channel"], ["of_eye"]),
+        helper.make_node("Concat", ["of_heart", "of_eye"], ["dice"], axis=1),
+    ]
+    if dice:
+        outputs.append(helper.make_tensor_value_info("dice", TensorProto.FLOAT, ["N", 2]))
     nodes = [
         helper.make_node("Gather", ["window", "low_index"], ["low_"], axis=1),
         helper.make_node("Gather", ["window", "high_index"], ["high_"], axis=1),
@@ -144,6 +160,7 @@ def heart_model() -> onnx.ModelProto:
         helper.make_node("Cast", ["is_heart"], ["mask"], to=TensorProto.FLOAT),
         helper.make_node("Mul", ["normalised", "mask"], ["shown"]),
         helper.make_node("ReduceMean", ["shown", "plane"], ["good"], keepdims=0),
+        *(of_organs if dice else []),
     ]
     pixels = ["N", "Y", "X"]
     graph = helper.make_graph(
@@ -154,7 +171,7 @@ def heart_model() -> onnx.ModelProto:
             helper.make_tensor_value_info("window", TensorProto.FLOAT, ["N", 2]),
             helper.make_tensor_value_info("segmentation", TensorProto.UINT8, pixels),
         ],
-        [helper.make_tensor_value_info("good", TensorProto.FLOAT, ["N"])],
+        outputs,
         [onnx.numpy_helper.from_array(array, name) for name, array in constants.items()],
     )
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)

@@ -12,7 +12,7 @@ from scans.geometry import Box, Frame, Spacing
 from scans.intensity import Window
 from scans.measures.statistics import OrganStatistics
 from scans.model.drift import Departure
-from scans.model.judgement import Judgement
+from scans.model.judgement import Judgement, Verdicts
 from scans.organs import OrganMap
 from serving.models.served import ModelIdentity
 from serving.queue.jobs import Jobs, Priority
@@ -23,7 +23,7 @@ from serving.storage.database import Database
 SLAB = np.zeros((2, 4, 4), np.uint8)
 SLAB[0, 1, 1] = 2
 STATISTICS = OrganStatistics.of(SLAB, box=Box((0, 0, 0), (2, 4, 4)), classes=3)
-JUDGEMENT = Judgement.of_quality(SLAB, np.array([0.1, 0.7], np.float32), organs=2)
+JUDGEMENT = Judgement.of_quality(SLAB, Verdicts(np.array([0.1, 0.7], np.float32), None), organs=2)
 WARNING = Departure("spacing", "no such spacing was seen", found="2", expected="1")
 
 

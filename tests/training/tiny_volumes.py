@@ -114,6 +114,7 @@ STUDENT_SECTION = TrainStudent(
     clean_view=False,
     labelled_share=0.5,
     last_labelled=0.0,
+    consistency=0.0,
     balanced_experiments=False,
     dice_weight=0.0,
     workers=0,

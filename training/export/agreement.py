@@ -110,7 +110,7 @@ def compare_quality(
         image, window = reader.image(chosen.record.id, chosen.slice_index)[None], chosen.record.window
         segmentation = segmenter.segment(image, window)
         expected = score(image, segmentation, window)
-        difference = float(np.abs(exported.good(image, segmentation, window) - expected).max())
+        difference = float(np.abs(exported.verdicts(image, segmentation, window).good - expected).max())
         if difference > MOST_PROBABILITY_DIFFERENCE:
             raise ExportError(
                 f"{chosen}: the Quality Classifier says {float(expected[0]):.4f} in torch, and {difference:.4f} more "

@@ -27,7 +27,9 @@ def write_onnx(path: Path, model: SegmentationModel | QualityModel) -> None:
     for name in _TALKATIVE:
         logging.getLogger(name).setLevel(logging.WARNING)
     slices, window = torch.rand(2, SIZE, SIZE), torch.tensor([[0.0, 1.0], [0.0, 1.0]])
-    quality = isinstance(model, QualityModel)
+    quality, outputs = isinstance(model, QualityModel), ["segmentation", "confidence"]
+    if isinstance(model, QualityModel):
+        outputs = ["good", "dice"] if model.expects_dice else ["good"]
     arguments = (slices, window, torch.zeros(2, SIZE, SIZE, dtype=torch.uint8)) if quality else (slices, window)
     named, free = {0: "batch", 1: "height", 2: "width"}, Dim.DYNAMIC
     program = torch.onnx.export(
@@ -36,7 +38,7 @@ def write_onnx(path: Path, model: SegmentationModel | QualityModel) -> None:
         dynamo=True,
         opset_version=OPSET,
         input_names=["slices", "window", "segmentation"][: len(arguments)],
-        output_names=["good"] if quality else ["segmentation", "confidence"],
+        output_names=outputs,
         dynamic_shapes=(named, {0: free}, {0: free, 1: free, 2: free})[: len(arguments)],
         verbose=False,
     )

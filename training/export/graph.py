@@ -39,14 +39,17 @@ class SegmentationModel(nn.Module):
 class QualityModel(nn.Module):
     """The Quality Classifier that takes raw slices and a segmentation of them."""
 
-    def __init__(self, classifier: nn.Module, *, organs: int, side: int) -> None:
+    def __init__(self, classifier: nn.Module, *, organs: int, side: int, expects_dice: bool) -> None:
         super().__init__()
         self.classifier = classifier
         self.organs = organs
         self.side = side
+        self.expects_dice = expects_dice
 
-    def forward(self, slices: Tensor, window: Tensor, segmentation: Tensor) -> Tensor:
-        """float32 (N, Y, X), float32 (N, 2), uint8 (N, Y, X) class index -> float32 (N,) probability of good."""
+    def forward(self, slices: Tensor, window: Tensor, segmentation: Tensor) -> tuple[Tensor, ...]:
+        """float32 (N, Y, X), float32 (N, 2), uint8 (N, Y, X) class index -> float32 (N,) probability of good, and
+        float32 (N, organs), the Dice that is expected of each organ, where the classifier says it."""
         shown = classifier_input(normalise(slices, window), segmentation, organs=self.organs, side=self.side)
-        good: Tensor = self.classifier(*shown).sigmoid()
-        return good
+        said = self.classifier(*shown).sigmoid()
+        good: Tensor = said[:, 0]
+        return (good, said[:, 1:]) if self.expects_dice else (good,)

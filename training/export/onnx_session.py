@@ -11,6 +11,7 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from scans.intensity import Window
+from scans.model.judgement import Verdicts
 
 
 class OnnxModel:
@@ -40,11 +41,16 @@ class OnnxModel:
         segmentation, confidence = self._run("segmentation", "confidence", feed=feed)
         return np.asarray(segmentation, dtype=np.uint8), np.asarray(confidence, dtype=np.float32)
 
-    def good(self, slices: NDArray[Any], segmentation: NDArray[np.uint8], window: Window) -> NDArray[np.float32]:
-        """Raw (N, Y, X) slices and uint8 (N, Y, X) class indices -> float32 (N,) probability of good."""
+    def verdicts(self, slices: NDArray[Any], segmentation: NDArray[np.uint8], window: Window) -> Verdicts:
+        """Raw (N, Y, X) slices and uint8 (N, Y, X) class indices -> what a Quality Classifier says of each."""
         feed = {"slices": slices.astype(np.float32), "window": _windows(window, len(slices))}
-        (good,) = self._run("good", feed={**feed, "segmentation": segmentation})
-        return np.asarray(good, dtype=np.float32)
+        good, *dice = self._run(*self.outputs, feed={**feed, "segmentation": segmentation})
+        return Verdicts(np.asarray(good, dtype=np.float32), np.asarray(dice[0], dtype=np.float32) if dice else None)
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """Names of all that it gives, in the order of the contract."""
+        return tuple(output.name for output in self._session.get_outputs())
 
     def _run(self, *outputs: str, feed: dict[str, NDArray[Any]]) -> Sequence[NDArray[Any]]:
         answers: Sequence[NDArray[Any]] = self._session.run(list(outputs), feed)

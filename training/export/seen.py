@@ -67,10 +67,11 @@ def _answer(record: VolumeRecord, reader: SliceReader, models: ExportedModels, *
         indices = chosen[first : first + _BATCH_SLICES]
         grey = np.stack([reader.image(record.id, index) for index in indices])
         segmentation, confidence = models.segmenter.segment_with_confidence(grey, record.window)
-        good = models.classifier.good(grey[:, rows, columns], segmentation[:, rows, columns], record.window)
+        shown = (grey[:, rows, columns], segmentation[:, rows, columns])
+        verdicts = models.classifier.verdicts(*shown, record.window)
         box = Box((first, 0, 0), (first + len(indices), height, width))
         statistics += OrganStatistics.of(segmentation, box=box, classes=organs + 1)
-        judgement += Judgement.of_quality(segmentation, good, organs=organs)
+        judgement += Judgement.of_quality(segmentation, verdicts, organs=organs)
         judgement += Judgement.of_confidence(segmentation, confidence, organs=organs)
     spacing = replace(record.spacing, z=record.spacing.z * chosen.step)
     return Answer.of(statistics, spacing, judgement.confidence, judgement.bad_share(models.threshold))

@@ -78,6 +78,35 @@ def student_loss(supervised: dict[str, Tensor], kl: Tensor, *, alpha: float) -> 
     return {**supervised, "loss": (1 - alpha) * supervised["loss"] + alpha * kl, "distillation": kl}
 
 
+def with_consistency(losses: dict[str, Tensor], consistency: Tensor, *, weight: float) -> dict[str, Tensor]:
+    """The losses of a Student and `consistency`, which `loss` is added to by that weight. Not in the paper."""
+    return {**losses, "loss": losses["loss"] + weight * consistency, "consistency": consistency}
+
+
 def good_or_bad_loss(logits: Tensor, good: Tensor) -> Tensor:
     """Binary cross-entropy of the Quality Classifier: (N,) logits against (N,) 1 for good and 0 for bad."""
     return functional.binary_cross_entropy_with_logits(logits.float(), good.to(torch.float32))
+
+
+def expected_dice_loss(logits: Tensor, dice: Tensor) -> Tensor:
+    """Cross-entropy of (N, organs) logits against Dice from 0 to 1, which is least where they say it; 0 for no organ.
+
+    Mean over the organs that have one; where `dice` is NaN there is no loss and no gradient. Not in the paper.
+    """
+    known = ~torch.isnan(dice)
+    aims = torch.where(known, dice, 0.0).to(torch.float32)
+    losses = functional.binary_cross_entropy_with_logits(logits.float(), aims, reduction="none")
+    return torch.where(known, losses, 0.0).sum() / known.sum().clamp_min(1)
+
+
+def quality_loss(logits: Tensor, good: Tensor, dice: Tensor, *, organ_weight: float) -> dict[str, Tensor]:
+    """The loss of the Quality Classifier, `loss`, and its parts: good or bad, and the Dice of organs where it has a
+    weight.
+
+    Logits are (N, 1 + organs), or (N, 1) where the weight is 0.
+    """
+    parts = {"good_or_bad": good_or_bad_loss(logits[:, 0], good)}
+    if organ_weight:
+        parts["expected_dice"] = expected_dice_loss(logits[:, 1:], dice)
+        return {"loss": parts["good_or_bad"] + organ_weight * parts["expected_dice"], **parts}
+    return {"loss": parts["good_or_bad"], **parts}

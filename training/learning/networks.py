@@ -48,6 +48,8 @@ class ClassifierArchitecture:
     """Pixels a side of the slices and masks that it is shown."""
     encoder_depth: int
     """Times that the encoder halves its input, 3 to 5."""
+    expects_dice: bool
+    """It says which Dice it expects of each organ as well; False as in the paper."""
 
     def __post_init__(self) -> None:
         if self.organs < 1 or self.side < 1:
@@ -78,16 +80,20 @@ class SegmentationNetwork(nn.Module):
 class QualityClassifier(nn.Module):
     """Says whether a pseudo-label is good: slice and one channel per organ of its mask, concatenated (section 2.1)."""
 
-    def __init__(self, encoder: nn.Module, *, features: int) -> None:
+    def __init__(self, encoder: nn.Module, *, features: int, organs: int) -> None:
+        """It expects a Dice of so many organs; 0: it says good or bad alone."""
         super().__init__()
         self.encoder = encoder
-        self.head = nn.Linear(features, 1)
+        self.head = nn.Linear(features, 1 + organs)
 
     def forward(self, slices: Tensor, masks: Tensor) -> Tensor:
-        """float32 (N, 1, S, S) slices, 0 to 1, and float32 (N, organs, S, S) masks -> float32 (N,) logits of `good`."""
+        """float32 (N, 1, S, S) slices, 0 to 1, and float32 (N, organs, S, S) masks -> float32 (N, 1 + organs) logits.
+
+        The first of `good`, the others of the Dice of each organ in the slice, where it expects any.
+        """
         coarsest: Tensor = self.encoder(torch.cat([slices, masks], dim=1))[-1]
         logits: Tensor = self.head(coarsest.mean(dim=(2, 3)))
-        return logits[:, 0]
+        return logits
 
 
 def build_unet(architecture: Architecture) -> SegmentationNetwork:
@@ -122,13 +128,14 @@ def build_unet(architecture: Architecture) -> SegmentationNetwork:
 
 
 def build_classifier(architecture: ClassifierArchitecture) -> QualityClassifier:
-    """A new Quality Classifier: the ResNet-18 encoder of the U-Net, averaged over the image, and one output."""
+    """A new Quality Classifier: the ResNet-18 encoder of the U-Net, averaged over the image, and its outputs."""
     import segmentation_models_pytorch as smp  # noqa: PLC0415 - as in build_unet
 
     depth = architecture.encoder_depth
     encoder = smp.encoders.get_encoder("resnet18", in_channels=1 + architecture.organs, depth=depth, weights=None)
     _remove_unused(encoder, depth)
-    network = QualityClassifier(encoder, features=encoder.out_channels[-1])
+    organs = architecture.organs if architecture.expects_dice else 0
+    network = QualityClassifier(encoder, features=encoder.out_channels[-1], organs=organs)
     return network.to(memory_format=torch.channels_last)
 
 

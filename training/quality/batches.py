@@ -29,7 +29,7 @@ CACHE_BYTES = 300_000_000
 
 
 class QualityBatch(NamedTuple):
-    """What `losses.good_or_bad_loss` takes."""
+    """What `losses.quality_loss` takes."""
 
     slices: Tensor
     """float32 (N, 1, S, S)."""
@@ -37,6 +37,8 @@ class QualityBatch(NamedTuple):
     """float32 (N, organs, S, S)."""
     good: Tensor
     """float32 (N,): 1 good, 0 bad."""
+    dice: Tensor
+    """float32 (N, organs): Dice of each organ in the slice; NaN where it has none, or nobody knows it."""
 
 
 @dataclass(frozen=True)
@@ -87,15 +89,18 @@ class QualityBatches(Dataset[QualityBatch]):
     seed: int
 
     def __getitem__(self, step: int) -> QualityBatch:
-        shown, good = [], []
+        shown, good, dice = [], [], []
         kinds = self._kinds()
         for number in range(self.batch_size):
             rng = patch_generator(self.stage, self.seed, step=step, patch=number)
             position = int(rng.choice(kinds[int(rng.integers(len(kinds)))]))
-            shown.append(augmented(self.resized[position], self.augmentation, organs=self.organ_map, rng=rng))
-            good.append(float(self.resized.examples[position].good))
+            example = self.resized.examples[position]
+            *pair, mirrored = augmented(self.resized[position], self.augmentation, organs=self.organ_map, rng=rng)
+            shown.append(pair)
+            good.append(float(example.good))
+            dice.append(_dice(example, organs=len(self.organ_map))[mirrored])
         slices, masks = (torch.from_numpy(np.stack(arrays)) for arrays in zip(*shown, strict=True))
-        return QualityBatch(slices.unsqueeze(1), masks, torch.tensor(good))
+        return QualityBatch(slices.unsqueeze(1), masks, torch.tensor(good), torch.from_numpy(np.stack(dice)))
 
     def _kinds(self) -> list[list[int]]:
         """Positions of the good and of the bad examples; of one kind alone where there are no others."""
@@ -104,11 +109,21 @@ class QualityBatches(Dataset[QualityBatch]):
         return [positions for positions in kinds if positions]
 
 
-def augmented(shown: Shown, augmentation: Augmentation, *, organs: OrganMap, rng: np.random.Generator) -> Shown:
-    """A slice and its masks, turned together, left and right organs trading places in a mirror image; other greys."""
+def _dice(example: Example, *, organs: int) -> NDArray[np.float32]:
+    """float32 (organs,), NaN where an organ has none."""
+    dice = (None,) * organs if example.dice is None else example.dice
+    return np.array([np.nan if value is None else value for value in dice], dtype=np.float32)
+
+
+def augmented(
+    shown: Shown, augmentation: Augmentation, *, organs: OrganMap, rng: np.random.Generator
+) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.intp]]:
+    """A slice and its masks, turned together, left and right organs trading places in a mirror image; other greys.
+
+    Beside them which of the organs each mask was of, (organs,), from 0.
+    """
     image, masks = shown
     pose = Pose(image.shape[0], (0, 0), draw_linear(augmentation, rng))
     turned = np.stack([pose.image(mask, fill=0.0) for mask in masks])
-    if pose.reflected:
-        turned = turned[organs.mirrored[1:].astype(np.intp) - 1]
-    return change_grey_values(pose.image(image, fill=0.0), None, augmentation, rng), turned
+    order = organs.mirrored[1:].astype(np.intp) - 1 if pose.reflected else np.arange(len(masks))
+    return change_grey_values(pose.image(image, fill=0.0), None, augmentation, rng), turned[order], order

@@ -58,7 +58,7 @@ def scorer(classifier: nn.Module, *, organs: int, side: int, device: torch.devic
         with torch.inference_mode():
             normalised = torch.from_numpy(window.normalise(slices)).to(device)
             shown = classifier_input(normalised, torch.from_numpy(segmentation).to(device), organs=organs, side=side)
-            good: NDArray[np.float32] = torch.sigmoid(classifier(*shown)).float().cpu().numpy()
+            good: NDArray[np.float32] = torch.sigmoid(classifier(*shown)[:, 0]).float().cpu().numpy()
         return good
 
     return score

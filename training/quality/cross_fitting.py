@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from scans.measures.metrics import slice_iou
+from scans.measures.metrics import OrganCounts
 from scans.organs import BACKGROUND, NOT_LABELLED
 from scans.tiling import segment
 from training.command import StageError
@@ -19,7 +19,7 @@ from training.data.pseudo_labels import PseudoLabelReader, PseudoLabelWriter
 from training.learning.networks import SegmentationNetwork
 from training.learning.prediction import predictor
 from training.quality.corruption import corrupted
-from training.quality.examples import Candidate
+from training.quality.examples import Candidate, Source
 
 BATCH_SLICES = 16
 
@@ -70,10 +70,9 @@ class MaskJudge:
                 writer.write(box, labels)
                 true = truth.slab(box.start[0], box.stop[0])
                 for index, mask, true_mask in zip(range(box.start[0], box.stop[0]), labels, true, strict=True):
-                    iou = slice_iou(mask, true_mask, classes=self.classes)
-                    if iou is not None:
-                        read = partial(store.labels, record.id, index)
-                        yield Candidate(record.id, index, iou >= self.good_iou, iou, "cross_fit", read)
+                    read = partial(store.labels, record.id, index)
+                    if scored := self._scored(record.id, index, (mask, true_mask), "cross_fit", read):
+                        yield scored
 
     def damaged(self, volumes: tuple[VolumeRecord, ...], count: int, *, seed: int) -> Iterator[Candidate]:
         """`count` slices with damaged true labels, every volume as often; none where no slice holds an organ."""
@@ -83,9 +82,24 @@ class MaskJudge:
             volume_id = list(holding)[number % len(holding)]
             index = int(rng.choice(holding[volume_id]))
             read = partial(self._damaged, volume_id, index, (seed, number))
-            iou = slice_iou(read(), self.reader.labels(volume_id, index), classes=self.classes)
-            if iou is not None:
-                yield Candidate(volume_id, index, iou >= self.good_iou, iou, "corrupted", read)
+            masks = read(), self.reader.labels(volume_id, index)
+            if scored := self._scored(volume_id, index, masks, "corrupted", read):
+                yield scored
+
+    def _scored(
+        self,
+        volume_id: str,
+        slice_index: int,
+        masks: tuple[NDArray[np.uint8], NDArray[np.uint8]],
+        source: Source,
+        read: Callable[[], NDArray[np.uint8]],
+    ) -> Candidate | None:
+        """A mask held against the truth, both (Y, X); None where neither holds an organ."""
+        counts = OrganCounts.of(*masks, classes=self.classes)
+        iou = counts.pooled_iou
+        if iou is None:
+            return None
+        return Candidate(volume_id, slice_index, iou >= self.good_iou, iou, counts.dice, source, read)
 
     def _holding(self, volume_id: str) -> NDArray[np.int64]:
         """The slices that hold an organ."""

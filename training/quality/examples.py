@@ -34,6 +34,9 @@ class Example:
     good: bool
     iou: float | None
     """IoU of the mask, its organs pooled, 0..1; None where a person judged."""
+    dice: tuple[float | None, ...] | None
+    """Dice of each organ, in the order of class indices, 0..1, None where the organ is neither in the mask nor in the
+    truth; None where a person judged."""
     source: Source
 
 
@@ -45,6 +48,7 @@ class Candidate:
     slice_index: int
     good: bool
     iou: float | None
+    dice: tuple[float | None, ...] | None
     source: Source
     read_mask: Callable[[], NDArray[np.uint8]]
     """Gives its mask, uint8 (Y, X), the same each time."""
@@ -59,7 +63,7 @@ def write_examples(folder: Path, candidates: Iterable[Candidate]) -> tuple[Examp
         own = list(of_volume)
         _write_masks(folder / f"{volume_id}.zarr", own)
         examples += [
-            Example(volume_id, c.slice_index, row=row, good=c.good, iou=c.iou, source=c.source)
+            Example(volume_id, c.slice_index, row=row, good=c.good, iou=c.iou, dice=c.dice, source=c.source)
             for row, c in enumerate(own)
         ]
     content = {"examples": [asdict(example) for example in examples]}
@@ -81,7 +85,8 @@ def read_examples(folder: Path = EXAMPLES_DIR) -> tuple[Example, ...]:
     """What `write_examples` wrote, in its order. Raises StageFileError."""
     path = folder / EXAMPLES_FILE
     with stage_file(path):
-        return tuple(Example(**row) for row in read_json(path)["examples"])
+        rows = read_json(path)["examples"]
+        return tuple(Example(**{**row, "dice": None if row["dice"] is None else tuple(row["dice"])}) for row in rows)
 
 
 class MaskReader:

@@ -12,11 +12,13 @@ from typing import Any
 from rich.console import Console
 
 from scans.model.drift import Seen
+from scans.model.expected_dice import DiceCalibration
 from scans.model.manifest import MODEL_FILE, Golden, Kind, ModelManifest, Variant, file_sha256
 from scans.precision import Precision
 from training.command import run_command
 from training.data.prepared import PREPARED_DIR, Catalogue, SliceReader
 from training.export.agreement import ExportAgreement, compare_quality, compare_segmentation, spread_slices
+from training.export.expected_dice import dice_samples
 from training.export.files import write_onnx
 from training.export.golden import golden_slice
 from training.export.graph import QualityModel, SegmentationModel
@@ -63,6 +65,7 @@ class Exported:
     golden: Golden
     metrics: Mapping[str, float]
     threshold: float | None = None
+    expected_dice: DiceCalibration | None = None
     variants: Mapping[Precision, Variant] = field(default_factory=dict)
     seen: Seen | None = None
 
@@ -87,6 +90,7 @@ class Exported:
             metrics=self.metrics,
             agreement={name: float(value) for name, value in asdict(self.agreement).items()},
             threshold=self.threshold,
+            expected_dice=self.expected_dice,
             variants=self.variants,
             seen=self.seen,
             git_commit=git.commit,
@@ -114,8 +118,14 @@ def export(section: Export, *, threshold: float, mlflow_run: str = "") -> dict[s
             reader=SliceReader(PREPARED_DIR, cache_megabytes=0),
             golden=student.golden,
         )
-        seen = _seen(section, catalogue, student, classifier, threshold=threshold)
+        models = ExportedModels(OnnxModel(student.path), OnnxModel(classifier.path), threshold)
+        reader = SliceReader(PREPARED_DIR, cache_megabytes=0)
+        seen = seen_volumes(catalogue, reader, models, slices=section.seen_slices)
         student = replace(student, variants=variants, seen=seen)
+        expected: dict[str, float] = {}
+        if "dice" in models.classifier.outputs:
+            samples = dice_samples(catalogue, reader, models, slices=section.seen_slices)
+            expected, classifier = samples.figures(), replace(classifier, expected_dice=samples.calibration)
         for exported, checkpoint in ((student, STUDENT), (classifier, QUALITY_CLASSIFIER)):
             written = exported.manifest(catalogue, mlflow_run=mlflow_run).write(exported.path.parent)
             for file in (exported.path, written):
@@ -125,7 +135,7 @@ def export(section: Export, *, threshold: float, mlflow_run: str = "") -> dict[s
     _report(checks)
     return {
         "student": asdict(student.agreement),
-        "quality_classifier": asdict(classifier.agreement),
+        "quality_classifier": {**asdict(classifier.agreement), **expected},
         **{check.precision: _numbers(asdict(check)) | {"kept": float(check.kept)} for check in checks},
     }
 
@@ -157,12 +167,6 @@ def _export_student(section: Export, catalogue: Catalogue, *, folder: Path) -> E
     )
 
 
-def _seen(section: Export, catalogue: Catalogue, student: Exported, classifier: Exported, *, threshold: float) -> Seen:
-    models = ExportedModels(OnnxModel(student.path), OnnxModel(classifier.path), threshold)
-    reader = SliceReader(PREPARED_DIR, cache_megabytes=0)
-    return seen_volumes(catalogue, reader, models, slices=section.seen_slices)
-
-
 def _export_classifier(
     section: Export, catalogue: Catalogue, *, folder: Path, student: Exported, threshold: float
 ) -> Exported:
@@ -170,7 +174,8 @@ def _export_classifier(
     network, path = load_classifier(QUALITY_CLASSIFIER), folder / MODEL_FILE
     architecture = load_classifier_architecture(QUALITY_CLASSIFIER)
     organs, side = architecture.organs, architecture.side
-    write_onnx(path, QualityModel(network, organs=organs, side=side))
+    expects_dice = architecture.expects_dice
+    write_onnx(path, QualityModel(network, organs=organs, side=side, expects_dice=expects_dice))
     judge = OnnxModel(path)
     agreement = compare_quality(
         judge,
@@ -180,7 +185,7 @@ def _export_classifier(
         reader=reader,
     )
     golden = student.golden
-    good = float(judge.good(golden.slice[None], golden.segmentation[None], golden.window)[0])
+    good = float(judge.verdicts(golden.slice[None], golden.segmentation[None], golden.window).good[0])
     return Exported(
         path=path,
         name=f"{section.name}-quality",

@@ -85,7 +85,7 @@ def reviewed(reviews: Sequence[Review], *, pseudo_labels_dir: Path = PSEUDO_LABE
     store = PseudoLabelReader(pseudo_labels_dir)
     for review in reviews:
         read_mask = partial(store.labels, review.volume_id, review.slice_index)
-        yield Candidate(review.volume_id, review.slice_index, review.good, None, "review", read_mask)
+        yield Candidate(review.volume_id, review.slice_index, review.good, None, None, "review", read_mask)
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from itertools import compress
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +23,7 @@ from training.command import run_command
 from training.data.prepared import PREPARED_DIR, Catalogue, SliceReader
 from training.learning.checkpoints import QUALITY_CLASSIFIER, save_checkpoint
 from training.learning.loop import Epoch, Plan, steps_per_epoch, train, write_epochs
-from training.learning.losses import good_or_bad_loss
+from training.learning.losses import quality_loss
 from training.learning.networks import ClassifierArchitecture, QualityClassifier, build_classifier
 from training.learning.processes import Processes
 from training.learning.resume import RESUME_DIR, ResumeFile, fingerprint
@@ -34,7 +33,8 @@ from training.profiles import to_dict
 from training.quality.batches import QualityBatch, QualityBatches, ResizedExamples
 from training.quality.cross_validation import CrossValidation, cross_validation
 from training.quality.examples import EXAMPLES_DIR, Example, MaskReader, read_examples
-from training.quality.roc import RocCurve, at_threshold
+from training.quality.judged import Judged, measured
+from training.quality.roc import RocCurve
 from training.run_stage import Report, metrics_file
 
 METRICS = metrics_file("train_classifier")
@@ -98,7 +98,12 @@ class Learning:
     def architecture(self) -> ClassifierArchitecture:
         """Of the classifier."""
         section = self.section
-        return ClassifierArchitecture(len(self.catalogue.organs), section.side, section.encoder_depth)
+        return ClassifierArchitecture(
+            organs=len(self.catalogue.organs),
+            side=section.side,
+            encoder_depth=section.encoder_depth,
+            expects_dice=section.organ_weight > 0,
+        )
 
     def resume(self, ranks: Processes) -> ResumeFile:
         """Where the training's state is kept; to be removed when what it was for has been written."""
@@ -130,11 +135,12 @@ class Learning:
             workers=self.section.workers,
             resume=self.resume(ranks),
         )
-        yield from train(network, batches, _objective, plan=plan, processes=ranks)
 
+        def objective(model: nn.Module, batch: QualityBatch) -> Mapping[str, Tensor]:
+            logits = model(batch.slices, batch.masks)
+            return quality_loss(logits, batch.good, batch.dice, organ_weight=self.section.organ_weight)
 
-def _objective(model: nn.Module, batch: QualityBatch) -> Mapping[str, Tensor]:
-    return {"loss": good_or_bad_loss(model(batch.slices, batch.masks), batch.good)}
+        yield from train(network, batches, objective, plan=plan, processes=ranks)
 
 
 def train_classifier(
@@ -163,37 +169,19 @@ def train_classifier(
     return metrics
 
 
-@dataclass(frozen=True, eq=False)
-class Judged:
-    """Examples, each judged by a classifier that learnt from none of its volume."""
-
-    examples: tuple[Example, ...]
-    probabilities: NDArray[np.float64]
-    """Of being good, (N,)."""
-
-    @property
-    def good(self) -> NDArray[np.bool_]:
-        """What they are, (N,)."""
-        return np.array([example.good for example in self.examples])
-
-    def of_volume(self, volume_id: str) -> Judged:
-        """Those of one volume."""
-        own = [example.volume_id == volume_id for example in self.examples]
-        return Judged(tuple(compress(self.examples, own)), self.probabilities[own])
-
-
 def cross_validated(learning: Learning, validation: CrossValidation, *, ranks: Processes) -> Judged:
     """Trains a classifier for each fold and has it judge what it did not learn from."""
     judged: list[Example] = []
-    probabilities: list[NDArray[np.float64]] = []
+    said: list[NDArray[np.float64]] = []
     for fold, of_fold in zip(validation.folds, _of_folds(learning, validation), strict=True):
         network = of_fold.new_network()
         for _epoch in of_fold.epochs(network, ranks):
             pass
         judged += fold.judged
         shown = learning.resized.of(fold.judged)
-        probabilities.append(predicted(network, shown, batch_size=learning.section.schedule.batch_size))
-    return Judged(tuple(judged), np.concatenate(probabilities))
+        said.append(predicted(network, shown, batch_size=learning.section.schedule.batch_size))
+    whole = np.concatenate(said)
+    return Judged(tuple(judged), whole[:, 0], whole[:, 1:])
 
 
 def _of_folds(learning: Learning, validation: CrossValidation) -> tuple[Learning, ...]:
@@ -201,43 +189,19 @@ def _of_folds(learning: Learning, validation: CrossValidation) -> tuple[Learning
 
 
 def predicted(network: QualityClassifier, shown: ResizedExamples, *, batch_size: int) -> NDArray[np.float64]:
-    """Probability of good of each example, float64 (N,), without augmentation."""
+    """Of each example the probability of good, and the Dice of each organ where it is expected, without augmentation.
+
+    float64 (N, 1 + organs), or (N, 1).
+    """
     device = next(network.parameters()).device
     network.eval()
-    probabilities: list[NDArray[np.float64]] = []
+    said: list[NDArray[np.float64]] = []
     for start in range(0, len(shown.examples), batch_size):
         batch = [shown[i] for i in range(start, min(start + batch_size, len(shown.examples)))]
         slices, masks = (torch.from_numpy(np.stack(arrays)).to(device) for arrays in zip(*batch, strict=True))
         with torch.inference_mode():
-            probabilities.append(torch.sigmoid(network(slices.unsqueeze(1), masks).double()).cpu().numpy())
-    return np.concatenate(probabilities)
-
-
-def measured(judged: Judged, *, threshold: float) -> dict[str, Any]:
-    """`figures` of all examples together, and under `volumes` of each volume's."""
-    volumes = {volume_id: judged.of_volume(volume_id) for volume_id in sorted({e.volume_id for e in judged.examples})}
-    return {
-        **figures(judged.probabilities, judged.good, threshold=threshold),
-        "volumes": {
-            volume_id: figures(own.probabilities, own.good, threshold=threshold) for volume_id, own in volumes.items()
-        },
-    }
-
-
-def figures(
-    probabilities: NDArray[np.float64], good: NDArray[np.bool_], *, threshold: float
-) -> dict[str, float | str | None]:
-    """What classifiers are worth on examples that never trained them; a figure that these do not give is None."""
-    roc, point = RocCurve.of(probabilities, good), at_threshold(probabilities, good, threshold)
-    return {
-        "auc": roc.auc,
-        "auc_missing": roc.auc_missing,
-        "threshold": threshold,
-        "precision": point.precision,
-        "recall": point.true_positive_rate,
-        "kept_share": point.kept_share,
-        "base_rate": float(good.mean()),
-    }
+            said.append(torch.sigmoid(network(slices.unsqueeze(1), masks).double()).cpu().numpy())
+    return np.concatenate(said)
 
 
 def _counts(examples: Sequence[Example], validation: CrossValidation) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from fastapi.responses import PlainTextResponse, StreamingResponse
 from scans.formats import DOWNLOADS, stem
 from scans.formats.label_names import itk_snap_labels
 from scans.measures.statistics import OrganRow
+from scans.model.expected_dice import ExpectedDice
 from scans.model.judgement import OrganQuality
 from serving.api.dependencies import CallerResources, Resources, database_answers
 from serving.api.document import BINARY, refusals
@@ -40,7 +41,7 @@ _CSV_COLUMNS = (
     *("index", "name", "voxels", "volume_mm3", "centroid_z", "centroid_y", "centroid_x"),
     *("centroid_x_mm", "centroid_y_mm", "centroid_z_mm"),
     *("start_z", "start_y", "start_x", "stop_z", "stop_y", "stop_x", "touches_border"),
-    *("quality", "slices"),
+    *("quality", "quality_low", "quality_high", "good", "slices"),
 )
 _WITH_SCAN = "Whether the scan is in it too, as an image that has the segmentation as its labels: in ome-zarr alone."
 _QUALITY_COLUMNS = ("slice", "good", "organ_voxels")
@@ -93,10 +94,12 @@ def get_organs(resources: CallerResources, scan_id: ScanId, as_csv: AsCsv) -> Re
     rows = job.statistics.table(scan.organs, scan.frame, scan.shape)
     judged = job.judgement.of_organs() if job.judgement else []
     qualities: Sequence[OrganQuality | None] = judged or [None] * len(rows)
+    expected = [_expected(scan, row, quality) for row, quality in zip(rows, qualities, strict=True)]
     if as_csv:
-        return Response(_csv(rows, qualities), media_type="text/csv")
-    organs = [_row(row, quality) for row, quality in zip(rows, qualities, strict=True)]
-    return OrgansResponse(scan=scan.id, model=model_response(scan), organs=organs)
+        return Response(_csv(rows, qualities, expected), media_type="text/csv")
+    organs = [_row(*of_organ) for of_organ in zip(rows, qualities, expected, strict=True)]
+    rate = None if scan.dice_calibration is None else scan.dice_calibration.rate
+    return OrgansResponse(scan=scan.id, model=model_response(scan), quality_rate=rate, organs=organs)
 
 
 @router.get("/{scan_id}/labels", summary="Names and colours of labels", response_class=PlainTextResponse)
@@ -154,7 +157,14 @@ def _finished(resources: Resources, scan_id: str) -> tuple[Scan, Job]:
     return scan, job
 
 
-def _row(row: OrganRow, quality: OrganQuality | None) -> OrganRowResponse:
+def _expected(scan: Scan, row: OrganRow, quality: OrganQuality | None) -> ExpectedDice | None:
+    """The Dice that is expected of an organ; None where nobody can say."""
+    if scan.dice_calibration is None or quality is None or quality.dice is None:
+        return None
+    return scan.dice_calibration.expected(row.index, quality.dice)
+
+
+def _row(row: OrganRow, quality: OrganQuality | None, expected: ExpectedDice | None) -> OrganRowResponse:
     return OrganRowResponse(
         index=row.index,
         name=row.name,
@@ -164,19 +174,25 @@ def _row(row: OrganRow, quality: OrganQuality | None) -> OrganRowResponse:
         centroid_mm=row.centroid_mm,
         box=None if row.box is None else BoxResponse(start=row.box.start, stop=row.box.stop),
         touches_border=row.touches_border,
-        quality=None if quality is None else quality.good,
+        quality=None if expected is None else expected.dice,
+        quality_low=None if expected is None else expected.low,
+        quality_high=None if expected is None else expected.high,
+        good=None if quality is None else quality.good,
         slices=None if quality is None else quality.slices,
     )
 
 
-def _csv(rows: Sequence[OrganRow], qualities: Sequence[OrganQuality | None]) -> str:
+def _csv(
+    rows: Sequence[OrganRow], qualities: Sequence[OrganQuality | None], expectations: Sequence[ExpectedDice | None]
+) -> str:
     lines: list[list[object]] = []
-    for row, quality in zip(rows, qualities, strict=True):
+    for row, quality, expected in zip(rows, qualities, expectations, strict=True):
         places = [row.centroid_voxels, row.centroid_mm, row.box and row.box.start, row.box and row.box.stop]
         numbers = [number for place in places for number in (place or ("", "", ""))]
         judged = ("", "") if quality is None else ("" if quality.good is None else quality.good, quality.slices)
         border = str(row.touches_border).lower()
-        lines.append([row.index, row.name, row.voxels, row.volume_mm3, *numbers, border, *judged])
+        dice = ("", "", "") if expected is None else (expected.dice, expected.low, expected.high)
+        lines.append([row.index, row.name, row.voxels, row.volume_mm3, *numbers, border, *dice, *judged])
     return _csv_text(_CSV_COLUMNS, lines)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -28,12 +28,19 @@ class Signature:
     kind: str
     inputs: Mapping[str, str]
     outputs: Mapping[str, str]
+    may_give: Mapping[str, str] = field(default_factory=dict)
+    """Outputs that it may have besides."""
 
 
 SEGMENTATION = Signature(
     "segmentation", {"slices": _FLOAT, "window": _FLOAT}, {"segmentation": _UINT8, "confidence": _FLOAT}
 )
-QUALITY = Signature("quality", {"slices": _FLOAT, "window": _FLOAT, "segmentation": _UINT8}, {"good": _FLOAT})
+QUALITY = Signature(
+    "quality",
+    {"slices": _FLOAT, "window": _FLOAT, "segmentation": _UINT8},
+    {"good": _FLOAT},
+    may_give={"dice": _FLOAT},
+)
 
 
 class RuntimeRefused(ValueError):
@@ -129,10 +136,10 @@ def _providers(gpu: int | None) -> list[Any]:
 
 
 def _check_signature(path: Path, session: onnxruntime.InferenceSession, signature: Signature) -> None:
-    for what, nodes, contract in (
-        ("inputs", session.get_inputs(), signature.inputs),
-        ("outputs", session.get_outputs(), signature.outputs),
+    for what, nodes, contract, besides in (
+        ("inputs", session.get_inputs(), signature.inputs, {}),
+        ("outputs", session.get_outputs(), signature.outputs, signature.may_give),
     ):
         found = {node.name: node.type for node in nodes}
-        if found != contract:
+        if found not in (contract, {**contract, **besides}):
             raise RuntimeRefused(f"{path} has the {what} {found}; a {signature.kind} model has {contract}")

@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scans.model.judgement import Judgement, sampled_slices, slice_voxels
+from scans.model.judgement import Judgement, Verdicts, sampled_slices, slice_voxels
 
 SEGMENTATION = np.array([[[1, 1], [0, 2]], [[0, 0], [0, 0]], [[0, 1], [0, 0]]], dtype=np.uint8)
 """Three slices: two voxels of organ 1 and one of 2; nothing; one voxel of organ 1."""
-GOOD = np.array([0.9, 0.1, 0.3])
+GOOD = Verdicts(np.array([0.9, 0.1, 0.3], np.float32), None)
 
 
 def test_slices_without_organs_count_for_nothing() -> None:
@@ -35,6 +35,18 @@ def test_an_organ_is_judged_by_its_slices() -> None:
     assert (third.slices, third.good) == (0, None)
 
 
+def test_dice_that_is_expected_of_an_organ() -> None:
+    """(2 x 0.8 + 1 x 0.5) / 3 = 0.7 for organ 1, 0.6 for organ 2; none of one that is not there, nor where none is."""
+    dice = np.array([[0.8, 0.6, 0.1], [0.2, 0.2, 0.2], [0.5, 0.9, 0.9]], dtype=np.float32)
+    judgement = Judgement.of_quality(SEGMENTATION, Verdicts(GOOD.good, dice), organs=3)
+    first, second, third = judgement.of_organs()
+    assert (first.dice, second.dice, third.dice) == (pytest.approx(0.7), pytest.approx(0.6), None)
+    assert [organ.dice for organ in Judgement.of_quality(SEGMENTATION, GOOD, organs=3).of_organs()] == [None] * 3
+    confidence = Judgement.of_confidence(SEGMENTATION, np.ones(SEGMENTATION.shape, np.float32), organs=3)
+    assert (judgement + confidence).dice_weighted == judgement.dice_weighted
+    assert (judgement + Judgement.of_quality(SEGMENTATION, GOOD, organs=3)).dice_weighted is None
+
+
 def test_confidence_is_that_of_organ_voxels() -> None:
     """Of one slice with three organ voxels of 0.5, 0.75 and 1, and a background: 0.75; nothing else changes."""
     confidence = np.array([[[0.5, 0.75], [0.125, 1.0]]], dtype=np.float32)
@@ -48,7 +60,9 @@ def test_confidence_is_that_of_organ_voxels() -> None:
 def test_a_probability_for_each_slice_is_needed() -> None:
     """Two for three slices are refused."""
     with pytest.raises(ValueError, match="3 slices and probabilities of shape"):
-        Judgement.of_quality(SEGMENTATION, GOOD[:2], organs=3)
+        Judgement.of_quality(SEGMENTATION, Verdicts(GOOD.good[:2], None), organs=3)
+    with pytest.raises(ValueError, match="3 slices with 3 organs, and Dice of shape"):
+        Judgement.of_quality(SEGMENTATION, Verdicts(GOOD.good, np.zeros((3, 2), np.float32)), organs=3)
 
 
 @given(cut=st.integers(1, 5), seed=st.integers(0, 99))
@@ -56,16 +70,19 @@ def test_slabs_add_up_to_the_whole(cut: int, seed: int) -> None:
     """Wherever it is cut, also when the first part was written down as JSON and read back in between."""
     rng = np.random.default_rng(seed)
     segmentation = rng.integers(0, 4, (6, 3, 3)).astype(np.uint8)
-    good = rng.random(6).astype(np.float32)
-    whole = Judgement.of_quality(segmentation, good, organs=3)
-    first = Judgement.of_quality(segmentation[:cut], good[:cut], organs=3)
+    good, dice = rng.random(6).astype(np.float32), rng.random((6, 3)).astype(np.float32)
+    whole = Judgement.of_quality(segmentation, Verdicts(good, dice), organs=3)
+    first = Judgement.of_quality(segmentation[:cut], Verdicts(good[:cut], dice[:cut]), organs=3)
     kept = Judgement.from_dict(json.loads(json.dumps(first.to_dict())))
     assert kept == first
-    both = kept + Judgement.of_quality(segmentation[cut:], good[cut:], organs=3)
+    both = kept + Judgement.of_quality(segmentation[cut:], Verdicts(good[cut:], dice[cut:]), organs=3)
     assert (both.good, both.organ_voxels, both.voxels, both.slices) == (
         whole.good, whole.organ_voxels, whole.voxels, whole.slices,
     )  # fmt: skip
     assert both.weighted == pytest.approx(whole.weighted)
+    assert both.dice_weighted == pytest.approx(whole.dice_weighted)
+    before = {name: value for name, value in kept.to_dict().items() if name != "dice_weighted"}
+    assert Judgement.from_dict(before).dice_weighted is None, "as it was written before there were any"
 
 
 def test_voxels_are_counted_per_slice() -> None:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from scans.geometry import Box
 from scans.intensity import Window
 from scans.measures.statistics import OrganStatistics
+from scans.model.judgement import Verdicts
 from scans.organs import OrganMap
 from scans.overlay import overlay
 from serving.inference.batching import Batcher, scan_batch_bytes
@@ -132,12 +133,10 @@ class Looked:
     def __init__(self) -> None:
         self.shapes: list[tuple[int, ...]] = []
 
-    def good(
-        self, slices: NDArray[Any], windows: NDArray[np.float32], segmentation: NDArray[np.uint8]
-    ) -> NDArray[np.float32]:
+    def verdicts(self, slices: NDArray[Any], windows: NDArray[np.float32], segmentation: NDArray[np.uint8]) -> Verdicts:
         assert slices.shape == segmentation.shape
         self.shapes.append(slices.shape)
-        return (slices.mean(axis=(1, 2)) + segmentation.mean(axis=(1, 2))).astype(np.float32)
+        return Verdicts((slices.mean(axis=(1, 2)) + segmentation.mean(axis=(1, 2))).astype(np.float32), None)
 
 
 @pytest.mark.parametrize(
@@ -157,6 +156,6 @@ def test_the_classifier_sees_large_slices_in_fewer_pixels(
     a long line so many columns that 8192 are left."""
     session = Looked()
     slices = np.broadcast_to(np.random.default_rng(1).integers(0, 2, shape[2]).astype(np.uint8), shape)
-    good = QualityRuntime(None, session).good(slices, slices, WINDOW)  # type: ignore[arg-type]
+    good, _ = QualityRuntime(None, session).verdicts(slices, slices, WINDOW)  # type: ignore[arg-type]
     assert session.shapes == shown
     assert good == pytest.approx(np.ones(len(slices)), abs=0.1)

@@ -12,8 +12,10 @@ from training.learning.losses import (
     cross_entropy,
     dice_loss,
     distillation,
+    expected_dice_loss,
     good_or_bad_loss,
     log_softened,
+    quality_loss,
     student_loss,
     supervised_loss,
 )
@@ -135,3 +137,25 @@ def test_good_or_bad_is_binary_cross_entropy() -> None:
     """Odds of 3 to 1 for good: a good slice costs ln 4/3, a bad one ln 4."""
     loss = good_or_bad_loss(torch.tensor([LN3, LN3]), torch.tensor([1, 0]))
     assert loss.item() == pytest.approx((math.log(4 / 3) + math.log(4)) / 2)
+
+
+def test_expected_dice_costs_least_where_it_is_said() -> None:
+    """A Dice of 3/4 at odds of 3 to 1: 3/4 ln 4/3 + 1/4 ln 4, and no slope; nothing where there is none."""
+    logits = torch.tensor([[LN3, 5.0], [-2.0, 7.0]], requires_grad=True)
+    nan = float("nan")
+    loss = expected_dice_loss(logits, torch.tensor([[0.75, nan], [nan, nan]]))
+    assert loss.item() == pytest.approx(0.75 * math.log(4 / 3) + 0.25 * math.log(4))
+    loss.backward()
+    assert logits.grad is not None
+    assert torch.allclose(logits.grad, torch.zeros(2, 2), atol=1e-6)
+    assert expected_dice_loss(logits, torch.full((2, 2), nan)).item() == 0
+
+
+def test_a_quality_classifier_learns_dice_where_it_has_a_weight() -> None:
+    """Good or bad, and twice what the expected Dice costs; as in the paper without."""
+    logits, good = torch.tensor([[LN3, LN3]]), torch.tensor([1.0])
+    parts = quality_loss(logits, good, torch.tensor([[1.0]]), organ_weight=2.0)
+    assert parts["loss"].item() == pytest.approx(3 * math.log(4 / 3))
+    alone = quality_loss(logits[:, :1], good, torch.tensor([[1.0]]), organ_weight=0.0)
+    assert set(alone) == {"loss", "good_or_bad"}
+    assert alone["loss"].item() == pytest.approx(math.log(4 / 3))

@@ -59,11 +59,11 @@ def test_depths_that_no_encoder_has_are_refused(depth: int) -> None:
 @pytest.mark.parametrize("depth", [3, 5])
 def test_the_classifier_sees_both_slice_and_masks(depth: int) -> None:
     """One logit per slice, at any depth, which changes with the slice and with the mask of either organ."""
-    network = build_classifier(ClassifierArchitecture(organs=2, side=32, encoder_depth=depth)).eval()
+    network = build_classifier(ClassifierArchitecture(2, side=32, encoder_depth=depth, expects_dice=False)).eval()
     slices, masks = torch.rand(1, 1, 32, 32), torch.rand(1, 2, 32, 32)
     with torch.inference_mode():
         answer = network(slices, masks)
-        assert answer.shape == (1,)
+        assert answer.shape == (1, 1)
         assert network(slices + 1, masks) != answer
         for organ in range(2):
             changed = masks.clone()

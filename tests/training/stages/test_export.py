@@ -22,7 +22,7 @@ from training.evaluation.comparison import score_exported
 from training.export.agreement import ExportError, compare_quality, compare_segmentation, spread_slices
 from training.export.files import write_onnx
 from training.export.golden import golden_slice
-from training.export.graph import SegmentationModel, normalise
+from training.export.graph import SegmentationModel
 from training.export.onnx_session import OnnxModel
 from training.export.precision import write_variants
 from training.export.seen import ExportedModels, seen_volumes
@@ -37,7 +37,7 @@ from training.learning.networks import (
 )
 from training.learning.prediction import predictor
 from training.params import Export
-from training.quality.classifier_input import scorer
+from training.quality.classifier_input import classifier_input, scorer
 from training.stages.export import export
 
 pytestmark = pytest.mark.slow
@@ -53,7 +53,7 @@ SECTION = Export(
     greatest_precision_organ_loss=1.0,
 )
 UNET = Architecture(encoder="resnet18", encoder_depth=3, organs=3)
-CLASSIFIER = ClassifierArchitecture(organs=3, side=32, encoder_depth=3)
+CLASSIFIER = ClassifierArchitecture(organs=3, side=32, encoder_depth=3, expects_dice=True)
 ORGAN_FIGURES = {name: {"dice": 0.8, "iou": 0.7, "left_out": 0} for name in ORGANS.names}
 
 
@@ -142,9 +142,20 @@ def test_the_manifest_says_what_was_seen(exported: Exported) -> None:
     assert validation.answer.sizes_mm3 == pytest.approx([count * 0.001 for count in voxels])
     assert validation.answer.confidence == pytest.approx(float(confidence[segmentation > 0].mean()), abs=1e-5)
     classifier = exported.root / QUALITY_CLASSIFIER.parent
-    good = OnnxModel(classifier / "model.onnx").good(image, segmentation, WINDOW)
+    good = OnnxModel(classifier / "model.onnx").verdicts(image, segmentation, WINDOW).good
     bad = good[segmentation.any(axis=(1, 2))] < ModelManifest.read(classifier).threshold
     assert validation.answer.bad_share == pytest.approx(float(bad.mean()))
+
+
+def test_the_dice_that_is_expected_of_organs_is_torch_s(exported: Exported) -> None:
+    """ONNX says it for each slice and organ; the manifest has the differences of both validation volumes."""
+    folder = exported.root / QUALITY_CLASSIFIER.parent
+    calibration = ModelManifest.read(folder).expected_dice
+    assert calibration is not None and (calibration.volumes, len(calibration.middle)) == (2, 3)
+    image, masks = fish(0)
+    shown = torch.from_numpy(WINDOW.normalise(image)), torch.from_numpy(masks)
+    said = exported.classifier(*classifier_input(*shown, organs=3, side=32)).sigmoid().detach().numpy()
+    assert OnnxModel(folder / "model.onnx").verdicts(image, masks, WINDOW).dice == pytest.approx(said[:, 1:], abs=1e-4)
 
 
 def test_of_many_slices_an_even_choice_stands_for_all(tmp_path: Path, exported: Exported) -> None:
@@ -198,7 +209,7 @@ def test_the_golden_slice_is_answered_as_the_manifest_says(exported: Exported) -
         if golden.good is None:
             np.testing.assert_array_equal(model.segment(image, golden.window), segmentation)
         else:
-            assert model.good(image, segmentation, golden.window)[0] == pytest.approx(golden.good, abs=1e-6)
+            assert model.verdicts(image, segmentation, golden.window).good[0] == pytest.approx(golden.good, abs=1e-6)
 
 
 def test_the_golden_slice_is_the_one_with_most_organs(exported: Exported) -> None:
@@ -288,13 +299,3 @@ def test_the_same_weights_give_the_same_bytes(exported: Exported, tmp_path: Path
     """So a rerun registers no second version of the same model."""
     write_onnx(tmp_path / "again.onnx", SegmentationModel(exported.network))
     assert file_sha256(tmp_path / "again.onnx") == file_sha256(exported.root / "models/student/model.onnx")
-
-
-def test_the_window_inside_the_model_is_that_of_scans() -> None:
-    """Window 10..20: 5, 10, 15, 20, 25 become 0, 0, 0.5, 1, 1; and on any grey values both give the same bits."""
-    window = torch.tensor([[10.0, 20.0]])
-    values = torch.tensor([[[5.0, 10.0, 15.0, 20.0, 25.0]]])
-    assert normalise(values, window).tolist() == [[[0.0, 0.0, 0.5, 1.0, 1.0]]]
-    grey = np.random.default_rng(0).normal(0, 1000, (1, 50, 50)).astype(np.float32)
-    inside = normalise(torch.from_numpy(grey), torch.tensor([[-123.4, 777.7]])).numpy()
-    np.testing.assert_array_equal(inside, Window(-123.4, 777.7).normalise(grey))

@@ -110,15 +110,17 @@ def test_reviewed_pseudo_labels_become_examples(tmp_path: Path) -> None:
     reviews = (Review("fish", 2, good=False), Review("fish", 0, good=True))
     written = write_examples(tmp_path / "out", reviewed(reviews, pseudo_labels_dir=tmp_path / "pseudo"))
     assert written == (
-        Example("fish", 0, row=0, good=True, iou=None, source="review"),
-        Example("fish", 2, row=1, good=False, iou=None, source="review"),
+        Example("fish", 0, row=0, good=True, iou=None, dice=None, source="review"),
+        Example("fish", 2, row=1, good=False, iou=None, dice=None, source="review"),
     )
     assert read_examples(tmp_path / "out") == written
     assert np.array_equal(MaskReader(tmp_path / "out").mask(written[1]), labels[2])
 
 
 def candidate(volume_id: str, slice_index: int, iou: float) -> Candidate:
-    return Candidate(volume_id, slice_index, iou >= 0.5, iou, "cross_fit", lambda: np.zeros((2, 2), dtype=np.uint8))
+    return Candidate(
+        volume_id, slice_index, iou >= 0.5, iou, None, "cross_fit", lambda: np.zeros((2, 2), dtype=np.uint8)
+    )
 
 
 def test_volumes_and_qualities_are_drawn_evenly() -> None:
@@ -271,9 +273,9 @@ def test_labels_of_background_alone_are_an_error(tmp_path: Path, monkeypatch: py
 def test_the_metrics_count_good_and_bad() -> None:
     """Three examples with IoU 0.2, 0.4, 0.9: one good, two bad, the median 0.4."""
     examples = [
-        Example("a", 0, row=0, good=False, iou=0.2, source="cross_fit"),
-        Example("a", 1, row=1, good=False, iou=0.4, source="cross_fit"),
-        Example("b", 0, row=0, good=True, iou=0.9, source="cross_fit"),
+        Example("a", 0, row=0, good=False, iou=0.2, dice=None, source="cross_fit"),
+        Example("a", 1, row=1, good=False, iou=0.4, dice=None, source="cross_fit"),
+        Example("b", 0, row=0, good=True, iou=0.9, dice=None, source="cross_fit"),
     ]
     report = summary(examples)
     assert (report["source"], report["good"], report["bad"]) == ("cross_fit", 1, 2)

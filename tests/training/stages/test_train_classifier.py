@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from tests.training.tiny_volumes import ORGANS, STILL, WINDOW, fish, write_catalogue, write_volume
-from training.command import StageError
 from training.data.prepared import SliceReader
 from training.evaluation.figures import read_columns
 from training.learning.checkpoints import QUALITY_CLASSIFIER, load_classifier, read_details
@@ -23,14 +22,13 @@ from training.params import TrainClassifier
 from training.quality.batches import QualityBatches, ResizedExamples, augmented
 from training.quality.classifier_input import area_weights, classifier_input, scorer
 from training.quality.cross_validation import cross_validation
-from training.quality.examples import Candidate, Example, MaskReader, write_examples
+from training.quality.examples import Candidate, MaskReader, write_examples
 from training.quality.roc import RocCurve, at_threshold
 from training.recipe import Schedule
 from training.stages.train_classifier import (
     ROC,
     Learning,
     cross_validated,
-    figures,
     predicted,
     train_classifier,
 )
@@ -74,7 +72,7 @@ def test_left_and_right_trade_channels_in_a_mirror() -> None:
     seen = set()
     for seed in range(30):
         mirrored = replace(STILL, mirror_y=0.5, mirror_x=0.5)
-        turned, organs = augmented(shown, mirrored, organs=ORGANS, rng=np.random.default_rng(seed))
+        turned, organs, _ = augmented(shown, mirrored, organs=ORGANS, rng=np.random.default_rng(seed))
         channel, y, x = (int(v) for v in np.argwhere(organs > 0.5)[0])
         seen.add((channel, y, x))
         assert (organs[2] > 0.5).any()
@@ -117,73 +115,12 @@ def test_auc_is_the_share_of_pairs_in_order(pairs: list[tuple[int, bool]]) -> No
     assert roc.auc == pytest.approx(((differences > 0) + 0.5 * (differences == 0)).mean())
 
 
-def test_figures_that_the_held_out_part_does_not_give_are_none(tmp_path: Path) -> None:
-    """All bad and none kept: no AUC, with a reason, no precision, no recall; and a curve that can still be read."""
-    probabilities, good = np.array([0.1, 0.2]), np.array([False, False])
-    report = figures(probabilities, good, threshold=0.5)
-    assert (report["auc"], report["precision"], report["recall"]) == (None, None, None)
-    assert report["auc_missing"] == "the held-out examples are not of both kinds: all 2 are bad"
-    assert (report["kept_share"], report["base_rate"]) == (0.0, 0.0)
-    RocCurve.of(probabilities, good).write(tmp_path / "roc.csv")
-    table = read_columns(tmp_path / "roc.csv")
-    assert table["kept_share"] == [0.0, 0.5, 1.0]
-    assert all(math.isnan(value) for value in table["true_positive_rate"])
-
-
-def example(volume_id: str, slice_index: int, *, good: bool, source: str = "cross_fit") -> Example:
-    assert source in ("cross_fit", "corrupted")
-    kind = "corrupted" if source == "corrupted" else "cross_fit"
-    return Example(volume_id, slice_index, row=slice_index, good=good, iou=0.5, source=kind)
-
-
-@given(st.integers(2, 8), st.integers(2, 9), st.integers(0, 9))
-def test_every_volume_is_judged_by_a_classifier_that_saw_none_of_it(volumes: int, count: int, seed: int) -> None:
-    """For any numbers each example is judged once, and learnt from wherever its volume is not judged."""
-    examples = [example(f"v{v}", z, good=(v + z) % 2 == 0) for v in range(volumes) for z in range(3)]
-    validation = cross_validation(examples, count, seed=seed)
-    assert validation.by == "volumes"
-    assert len(validation.folds) == min(count, volumes)
-    judged = [e for fold in validation.folds for e in fold.judged]
-    assert sorted(judged, key=repr) == sorted(examples, key=repr)
-    for fold in validation.folds:
-        assert not {e.volume_id for e in fold.learnt} & {e.volume_id for e in fold.judged}
-        assert {*fold.learnt, *fold.judged} == {*examples}
-
-
-def test_damaged_labels_train_but_do_not_measure() -> None:
-    """Damaged labels of the other volume are learnt from, and none is judged; where there are no others, they are."""
-    examples = [example(v, z, good=z < 2, source=s) for v in "ab" for z, s in enumerate(["cross_fit", "corrupted"] * 2)]
-    for fold in cross_validation(examples, 2, seed=0).folds:
-        assert [e.source for e in fold.judged] == ["cross_fit", "cross_fit"]
-        assert len(fold.learnt) == 4
-    damaged = [e for e in examples if e.source == "corrupted"]
-    assert [len(fold.judged) for fold in cross_validation(damaged, 2, seed=0).folds] == [2, 2]
-
-
-def test_one_volume_is_cut_into_runs_of_slices() -> None:
-    """Neighbours look alike: ten slices of one volume are two runs of five, and it says that it is by slices."""
-    examples = [example("only", z, good=z % 2 == 0) for z in range(10)]
-    validation = cross_validation(examples, 2, seed=0)
-    assert validation.by == "slices"
-    assert [[e.slice_index for e in fold.judged] for fold in validation.folds] == [[*range(5)], [*range(5, 10)]]
-    assert validation.folds[0].learnt == validation.folds[1].judged
-
-
-@pytest.mark.parametrize(
-    ("slices", "count", "message"),
-    [(2, 1, r"train_classifier\.folds is 1"), (1, 2, "examples of 1 slices"), (0, 2, "examples of 0 slices")],
-)
-def test_what_cannot_be_divided_is_refused(slices: int, count: int, message: str) -> None:
-    """One fold, or one slice, leaves nothing to judge or nothing to learn from."""
-    with pytest.raises(StageError, match=message):
-        cross_validation([example("a", z, good=True) for z in range(slices)], count, seed=0)
-
-
 SECTION = TrainClassifier(
     folds=2,
     encoder_depth=3,
     workers=0,
     side=32,
+    organ_weight=1.0,
     schedule=Schedule(epochs=1, steps_per_epoch=40, batch_size=8, learning_rate=0.001, one_cycle=True, averaging=0.0),
     augmentation=replace(STILL, contrast=0.2, brightness=0.1, noise=0.02),
 )
@@ -203,7 +140,7 @@ def intact_and_shifted(root: Path, *, volumes: int = 4) -> Learning:
         for z in range(8):
             good = z % 2 == 0
             read_mask = partial(shifted, labels[z], 0 if good else 7)
-            candidates.append(Candidate(name, z, good, None, "review", read_mask))
+            candidates.append(Candidate(name, z, good, None, None, "review", read_mask))
     write_catalogue(root / "prepared", *records)
     write_examples(root / "examples", candidates)
     return Learning.read(SECTION, seed=1, prepared_dir=root / "prepared", examples_dir=root / "examples")
@@ -218,7 +155,7 @@ def test_good_and_bad_are_drawn_as_often(tmp_path: Path) -> None:
     resized = ResizedExamples(of_one, images, masks, windows, organs=3, side=40)
     batches = QualityBatches(resized, ORGANS, STILL, batch_size=64, stage="train_classifier", seed=3)
     first, again = batches[5], batches[5]
-    assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
+    assert all(torch.equal(a, b) for a, b in zip(first[:3], again[:3], strict=True))
     assert not torch.equal(first.good, replace(batches, stage="another")[5].good)
     assert first.slices.shape == (64, 1, 40, 40)
     assert first.masks.shape == (64, 3, 40, 40)
@@ -226,6 +163,20 @@ def test_good_and_bad_are_drawn_as_often(tmp_path: Path) -> None:
     mask = masks.mask(of_one[-1])
     of_good = first.masks[first.good == 1]
     assert torch.equal(of_good, torch.from_numpy(mask == np.array([1, 2, 3])[:, None, None]).float().expand_as(of_good))
+
+
+def test_dice_goes_with_the_mask_that_it_is_of(tmp_path: Path) -> None:
+    """In a mirror image left and right eye trade places, and so do their Dice; what nobody knows is NaN."""
+    learning = intact_and_shifted(tmp_path, volumes=2)
+    resized = learning.resized.of([replace(learning.examples[0], dice=(0.1, 0.2, None))])
+    batches = QualityBatches(resized, ORGANS, STILL, batch_size=1, stage="s", seed=1)
+    expected = batches[0].dice[0].tolist()
+    assert expected == pytest.approx([0.1, 0.2, math.nan], abs=1e-6, nan_ok=True)
+    traded = [expected[index - 1] for index in ORGANS.mirrored[1:]]
+    assert traded != expected
+    mirrored = replace(batches, augmentation=replace(STILL, mirror_x=1.0))[0].dice[0].tolist()
+    assert mirrored == pytest.approx(traded, nan_ok=True)
+    assert torch.isnan(replace(batches, resized=learning.resized, batch_size=4)[0].dice).all()
 
 
 @pytest.mark.slow
@@ -266,7 +217,8 @@ def test_what_is_written_has_learnt_from_all_examples(tmp_path: Path, monkeypatc
     score, examples = scorer(written, organs=3, side=32), learning.examples
     slices = np.stack([learning.resized.images.image(e.volume_id, e.slice_index) for e in examples])
     good = score(slices, np.stack([learning.resized.masks.mask(e) for e in examples]), WINDOW)
-    np.testing.assert_allclose(good, predicted(network, learning.resized.of(examples), batch_size=8), atol=1e-5)
+    said = predicted(network, learning.resized.of(examples), batch_size=8)
+    np.testing.assert_allclose(good, said[:, 0], atol=1e-5)
 
 
 @pytest.mark.slow
@@ -282,4 +234,5 @@ def test_a_fold_has_learnt_nothing_of_what_it_judges(tmp_path: Path, monkeypatch
     network = of_other.new_network()
     for _epoch in of_other.epochs(network, Processes()):
         pass
-    assert np.array_equal(judged.probabilities, predicted(network, learning.resized.of(judged.examples), batch_size=8))
+    said = predicted(network, learning.resized.of(judged.examples), batch_size=8)
+    assert np.array_equal(np.column_stack([judged.probabilities, judged.dice]), said)
