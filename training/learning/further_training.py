@@ -21,8 +21,9 @@ from torch import Tensor, nn
 from training.data.prepared import PREPARED_DIR, Catalogue, SliceReader, VolumeRecord
 from training.data.pseudo_labels import KeptSlice, refined_labels_dir, refined_labels_sha256
 from training.learning.checkpoints import TEACHER, load_architecture, load_network, save_checkpoint
+from training.learning.consistency import consistency_loss
 from training.learning.loop import Epoch, Objective, Plan, last_metrics, steps_per_epoch, train, write_epochs
-from training.learning.losses import distillation, student_loss, supervised_loss
+from training.learning.losses import distillation, student_loss, supervised_loss, with_consistency
 from training.learning.networks import SegmentationNetwork, build_unet
 from training.learning.processes import Processes
 from training.learning.resume import RESUME_DIR, ResumeFile, fingerprint
@@ -68,6 +69,8 @@ class FurtherTraining:
     """Share of the steps, at the end, whose patches all come from labelled volumes."""
     teacher_term: TeacherTerm | None = None
     """None: no distillation."""
+    consistency: float = 0.0
+    """Weight of the consistency term (`training.learning.consistency`); 0: none."""
     first_schedule: Schedule | None = None
     """The Teacher's, which a network with new weights goes through first; None: start from the Teacher's weights."""
 
@@ -178,7 +181,7 @@ class FurtherTraining:
             stage=plan.name,
             seed=self.seed,
             labelled_only_from=self._labelled_only_from(plan),
-            unchanged_too=self.teacher_term is not None and self.teacher_term.clean_view,
+            unchanged_too=self.consistency > 0 or (self.teacher_term is not None and self.teacher_term.clean_view),
             rank=ranks.rank,
             world_size=ranks.world_size,
         )
@@ -191,18 +194,21 @@ class FurtherTraining:
 
     def _objective(self, ranks: Processes) -> Objective:
         """The loss of eq. 4; the Teacher, frozen, sees the same patches, with or without other grey values."""
-        recipe, term = self.recipe, self.teacher_term
+        recipe, term, weight = self.recipe, self.teacher_term, self.consistency
         teacher = None if term is None else load_network(TEACHER).to(ranks.device).requires_grad_(False)
 
         def objective(model: nn.Module, batch: Batch) -> Mapping[str, Tensor]:
             logits = model(batch.images)
-            supervised = supervised_loss(logits, batch.labels, dice_weight=recipe.dice_weight)
-            if teacher is None or term is None:
-                return supervised
-            with torch.no_grad():
-                teacher_logits = teacher(batch.unchanged if term.clean_view else batch.images)
-            kl = distillation(logits, teacher_logits, temperature=term.temperature)
-            return student_loss(supervised, kl, alpha=term.alpha)
+            losses = supervised_loss(logits, batch.labels, dice_weight=recipe.dice_weight)
+            if teacher is not None and term is not None:
+                with torch.no_grad():
+                    teacher_logits = teacher(batch.unchanged if term.clean_view else batch.images)
+                kl = distillation(logits, teacher_logits, temperature=term.temperature)
+                losses = student_loss(losses, kl, alpha=term.alpha)
+            if weight:
+                agreement = consistency_loss(model, batch.unchanged, batch.images, seed=int(batch.seed))
+                losses = with_consistency(losses, agreement, weight=weight)
+            return losses
 
         return objective
 

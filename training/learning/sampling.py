@@ -35,6 +35,8 @@ class Batch(NamedTuple):
     """uint8 (N, S, S), class indices, or NOT_LABELLED."""
     unchanged: Tensor
     """float32 (N, 1, S, S): the patches before their grey values were changed; (0,) where nobody asked for them."""
+    seed: Tensor
+    """int64 (1,): for what else is drawn in this step by this process."""
 
 
 @dataclass(frozen=True)
@@ -172,7 +174,7 @@ class PatchBatches(Dataset[Batch]):
         return sum(len(pool) for pool, share in zip(self.pools, self.shares, strict=True) if share > 0)
 
     def __getitem__(self, step: int) -> Batch:
-        patches = range(self.rank, self.batch_size, self.world_size)
+        patches, after = range(self.rank, self.batch_size, self.world_size), self.batch_size + self.rank
         pools, shares = self.pools, self.shares
         if self.labelled_only_from is not None and step >= self.labelled_only_from:
             pools, shares = pools[:1], (1.0,)
@@ -183,6 +185,7 @@ class PatchBatches(Dataset[Batch]):
             torch.from_numpy(np.stack(images)).unsqueeze(1),
             torch.from_numpy(np.stack(labels)),
             torch.from_numpy(np.stack(unchanged)).unsqueeze(1) if self.unchanged_too else torch.empty(0),
+            torch.tensor([patch_generator(self.stage, self.seed, step=step, patch=after).integers(2**62)]),
         )
 
     def _patch(

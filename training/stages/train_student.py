@@ -62,6 +62,7 @@ def train_student(
         last_labelled=section.last_labelled,
         balanced_experiments=section.balanced_experiments,
         teacher_term=_teacher_term(section),
+        consistency=section.consistency,
         first_schedule=None if section.teacher_checkpoint else teacher_schedule,
     )
     return train_further(training, checkpoint=STUDENT, epochs_file=EPOCHS, ranks=ranks, report=report)

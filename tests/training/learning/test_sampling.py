@@ -86,7 +86,7 @@ def test_a_batch_that_cannot_be_shared_evenly_is_refused(batches: PatchBatches) 
 
 def test_patches_are_normalised_and_of_the_size_asked_for(batches: PatchBatches) -> None:
     """float32 (N, 1, S, S) from 0 to 1 and uint8 (N, S, S)."""
-    images, labels, unchanged = batches[0]
+    images, labels, unchanged, _ = batches[0]
     assert (images.dtype, images.shape) == (torch.float32, (4, 1, 16, 16))
     assert (labels.dtype, labels.shape) == (torch.uint8, (4, 16, 16))
     assert 0 <= images.min() <= images.max() <= 1 and unchanged.numel() == 0
@@ -120,7 +120,7 @@ def test_image_and_labels_of_a_patch_are_of_the_same_place(tmp_path: Path) -> No
     write_catalogue(prepared, write_volume(prepared, "only", image, labels, split="train"))
     turned = replace(batches_of(tmp_path), augmentation=replace(STILL, rotation_degrees=90.0))
     for step in range(5):
-        images, patch_labels, _ = turned[step]
+        images, patch_labels, *_ = turned[step]
         exact = torch.isclose(images[:, 0] * 4, (images[:, 0] * 4).round(), atol=1e-3)
         assert exact.float().mean() > 0.7  # the rest are borders, where grey values are interpolated
         agree = (images[:, 0] * 4).round()[exact] == patch_labels[exact]
@@ -150,7 +150,7 @@ def test_without_an_organ_share_patches_fall_anywhere(tmp_path: Path) -> None:
     prepared = tmp_path / "data" / "prepared"
     prepared.mkdir(parents=True)
     write_catalogue(prepared, write_volume(prepared, "only", image, labels, split="train"))
-    images, patches, _ = replace(batches_of(tmp_path, organ_share=0.0, crop=8), batch_size=300)[0]
+    images, patches, *_ = replace(batches_of(tmp_path, organ_share=0.0, crop=8), batch_size=300)[0]
     assert (patches == 3).flatten(1).any(dim=1).float().mean() < 0.05
     assert len(images[:, 0, 0, 0].unique()) == 12
 
@@ -168,7 +168,7 @@ def test_slices_that_nobody_has_looked_at_are_never_drawn(tmp_path: Path) -> Non
     batches = replace(batches_of(tmp_path, organ_share=0.5), batch_size=60, augmentation=replace(STILL, mirror_x=1.0))
     assert batches.slices == 3
     assert [rows.tolist() for rows in batches.pools[0].holding] == [[], [], [1]]
-    images, patches, _ = batches[0]
+    images, patches, *_ = batches[0]
     drawn = (images[:, 0, 0, 0] * 1000).round().int() // 100
     assert set(drawn.tolist()) == {0, 3, 6}
     assert {int(value) for value in patches.unique()} == {0, 3, NOT_LABELLED}
@@ -184,7 +184,7 @@ def test_a_patch_larger_than_the_slice_is_padded(tmp_path: Path) -> None:
     labels = np.ones(image.shape, dtype=np.uint8)
     write_catalogue(prepared, write_volume(prepared, "only", image, labels, split="train"))
     for organ_share in (0.0, 1.0):
-        images, patches, _ = batches_of(tmp_path, crop=64, organ_share=organ_share)[0]
+        images, patches, *_ = batches_of(tmp_path, crop=64, organ_share=organ_share)[0]
         assert (images > 0).sum(dim=(1, 2, 3)).tolist() == [1600] * 4
         assert torch.equal(patches == 1, images[:, 0] == 1)
 

@@ -189,6 +189,14 @@ def test_the_teacher_may_see_patches_as_they_were(root: Path) -> None:
         assert (terms[0] == pytest.approx(terms[1], rel=1e-3)) is same
 
 
+def test_consistency_is_learnt_where_it_has_a_weight(root: Path) -> None:
+    """Nothing of it without; with it, the term is there and its weight times it is in the loss."""
+    assert "consistency" not in trained(without_learning(STUDENT_SECTION))
+    found = trained(without_learning(replace(STUDENT_SECTION, distillation=False, consistency=2.0)))
+    assert found["loss"] == pytest.approx(found["cross_entropy"] + 2 * found["consistency"], rel=1e-4)
+    assert found["consistency"] > 0
+
+
 @pytest.mark.parametrize(("pseudo_labels", "distilled", "checkpoint"), list(product((True, False), repeat=3)))
 def test_every_row_has_as_many_steps(root: Path, pseudo_labels: bool, distilled: bool, checkpoint: bool) -> None:
     """5 steps after the Teacher's, whatever the switches are; with new weights, the Teacher's 4 come before them."""
