@@ -122,15 +122,14 @@ class Acceptance:
         light: bool,
         owner: str | None = None,
     ) -> Accepted:
-        """With the model that was there when the request came, whatever is put in its place meanwhile. Raises FormatError
-        for a bad file, HeavyVolume where it is to be `light` and is large, and what its parts do.
+        """With the model that was there when the request came, whatever is put in its place meanwhile. Raises
+        FormatError for a bad file, HeavyVolume where it should be `light` and is large, and what its parts do.
         """
         self.deferred_writes.retry()
         if (known := self._known(upload, parameters, model.identity.key)) is not None:
             return Accepted(known, known=True)
-        source = incoming / SOURCE_DIR / upload.filename
         found = self._readers.verify(
-            source,
+            source := incoming / SOURCE_DIR / upload.filename,
             owner=owner,
             spacing=upload.spacing,
             dataset=upload.dataset,

@@ -149,12 +149,11 @@ def test_the_manifest_says_what_was_seen(exported: Exported) -> None:
 
 def test_the_dice_that_is_expected_of_organs_is_torch_s(exported: Exported) -> None:
     """ONNX says it for each slice and organ; the manifest has the differences of both validation volumes."""
-    folder = exported.root / QUALITY_CLASSIFIER.parent
-    calibration = ModelManifest.read(folder).expected_dice
+    calibration = ModelManifest.read(folder := exported.root / QUALITY_CLASSIFIER.parent).expected_dice
     assert calibration is not None and (calibration.volumes, len(calibration.middle)) == (2, 3)
     image, masks = fish(0)
-    shown = torch.from_numpy(WINDOW.normalise(image)), torch.from_numpy(masks)
-    said = exported.classifier(*classifier_input(*shown, organs=3, side=32)).sigmoid().detach().numpy()
+    shown = classifier_input(torch.from_numpy(WINDOW.normalise(image)), torch.from_numpy(masks), organs=3, side=32)
+    said = exported.classifier(*shown).sigmoid().detach().numpy()
     assert OnnxModel(folder / "model.onnx").verdicts(image, masks, WINDOW).dice == pytest.approx(said[:, 1:], abs=1e-4)
 
 
