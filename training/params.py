@@ -20,8 +20,8 @@ RESOLVED_FILE = Path("params.resolved.yaml")
 
 Mirror = Literal["none", "y", "x"]
 """The axis along which a slice is reflected."""
-SecondTeacher = Literal["none", "slices", "three_axes"]
-"""What another Teacher, who labels with the first, is shown."""
+SecondTeacher = Literal["none", "slices", "three_axes", "student"]
+"""Another Teacher, who labels with the first: what it is shown, or that it is the first's Student."""
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,8 @@ class PseudoLabel(Supervised):
     """The Teacher is shown the slice's mirror image too, reflected along this axis; none as in the paper."""
     second_teacher: SecondTeacher
     """Another Teacher is trained for the labels alone, and they are fused from what both see: `slices`, from other
-    weights and patches; `three_axes`, from planes across all axes of the labelled volumes; none as in the paper."""
+    weights and patches; `three_axes`, from planes across all axes of the labelled volumes; `student`, on from the
+    Teacher's weights, and on its labels too (a second round); none as in the paper."""
 
 
 @dataclass(frozen=True)

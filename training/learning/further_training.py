@@ -48,6 +48,20 @@ class TeacherTerm:
 
 
 @dataclass(frozen=True)
+class LabelSource:
+    """Where pseudo-labels stand."""
+
+    folder: Path
+    sha256: str
+    """Of all of them."""
+
+    @classmethod
+    def refined(cls) -> LabelSource:
+        """What refine left. Raises StageFileError."""
+        return cls(refined_labels_dir(), refined_labels_sha256())
+
+
+@dataclass(frozen=True)
 class FurtherTraining:
     """All that the weights of a Student, or of the control, depend on.
 
@@ -61,6 +75,8 @@ class FurtherTraining:
     seed: int
     kept: tuple[KeptSlice, ...] = ()
     """Pseudo-labelled slices to learn from, beside those of the labelled training volumes."""
+    label_source: LabelSource | None = None
+    """Of the labels of `kept`; None: what refine left."""
     labelled_share: float = 0.0
     """Share of the patches that come from labelled volumes where `kept` holds any; 0: in proportion to the slices."""
     balanced_experiments: bool = False
@@ -134,12 +150,15 @@ class FurtherTraining:
             self.catalogue.data_sha256,
             [(volume.affine, asdict(volume.window)) for volume in self.catalogue.volumes],
             [(slice_.volume_id, slice_.slice_index) for slice_ in self.kept],
-            refined_labels_sha256() if self.kept else "",
+            self._label_source().sha256 if self.kept else "",
             _teacher_sha256(),
             ranks.world_size,
             ranks.arithmetic,
             torch.__version__,
         )
+
+    def _label_source(self) -> LabelSource:
+        return self.label_source or LabelSource.refined()
 
     def _pools(self) -> tuple[Pool, ...]:
         catalogue, megabytes = self.catalogue, self.recipe.sampling.cache_megabytes
@@ -149,7 +168,7 @@ class FurtherTraining:
         labelled = labelled_pool(catalogue.split("train"), catalogue.organs, reader=images, fewest_pixels=fewest)
         if not self.kept:
             return (labelled,)
-        labels = SliceReader(refined_labels_dir(), cache_megabytes=int(megabytes * share))
+        labels = SliceReader(self._label_source().folder, cache_megabytes=int(megabytes * share))
         return (
             labelled,
             *(

@@ -1,7 +1,8 @@
 """pseudo_label: the Teacher over every slice of every unlabelled volume (section 2.1 of the paper).
 
-With `pseudo_label.second_teacher` another Teacher is trained here, on slices or on planes across all three axes, and
-the labels are fused from what both say (see `training.learning.second_teacher`).
+With `pseudo_label.second_teacher` another Teacher is trained here, on slices or on planes across all three axes, or
+as the Teacher's Student, and the labels are fused from what both say (see `training.learning.second_teacher`, and
+`training.learning.first_student`).
 """
 
 from __future__ import annotations
@@ -17,19 +18,20 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from scans.organs import OrganMap
 from training.command import run_command
 from training.data.prepared import PREPARED_DIR, Catalogue, SliceReader, VolumeRecord, shard_slices
 from training.data.pseudo_labels import PSEUDO_LABELS_DIR, PseudoLabelReader, PseudoLabelWriter
 from training.learning.checkpoints import TEACHER, load_architecture, load_network
+from training.learning.first_student import train_first_student
 from training.learning.fusion import fused
 from training.learning.loop import Epoch
 from training.learning.processes import Processes
 from training.learning.run_training import run_training
 from training.learning.second_teacher import StoredVotes, View, forget_second_teacher, train_second_teacher, views_of
-from training.params import Params
+from training.params import Params, PseudoLabel
 from training.progress import track
 from training.run_stage import Report
 
@@ -45,24 +47,36 @@ def _pseudo_label(params: Params, ranks: Processes, report: Callable[[Epoch], No
     PSEUDO_LABELS_DIR.mkdir(parents=True)
     second = None
     if section.second_teacher != "none" and catalogue.split("unlabelled"):
-        second = train_second_teacher(
-            section.supervised,
-            catalogue,
-            section.second_teacher,
-            load_architecture(TEACHER),
-            seed=params.seed,
-            ranks=ranks,
-            report=report,
-            scratch=PSEUDO_LABELS_DIR,
-        )
-    confidence = pseudo_label(
-        views_of(load_network(TEACHER), second, section.second_teacher, catalogue.organs, mirror=section.mirror),
-        prepared_dir=PREPARED_DIR,
-        output_dir=PSEUDO_LABELS_DIR,
-        batch_size=section.batch_size,
-    )
+        second = _second(section, catalogue, seed=params.seed, ranks=ranks, report=report)
+    confidence = _labelled(section, catalogue, second)
     forget_second_teacher()
     return Report(figures={f"confidence.{volume_id}": mean for volume_id, mean in confidence.items()})
+
+
+def _second(
+    section: PseudoLabel, catalogue: Catalogue, *, seed: int, ranks: Processes, report: Callable[[Epoch], None]
+) -> nn.Module:
+    """The second Teacher; where it is the first's Student, the first labels alone beforehand."""
+    if section.second_teacher == "student":
+        _labelled(section, catalogue, None)
+        return train_first_student(
+            section.supervised, catalogue, labels_dir=PSEUDO_LABELS_DIR, seed=seed, ranks=ranks, report=report
+        )
+    return train_second_teacher(
+        section.supervised,
+        catalogue,
+        section.second_teacher,
+        load_architecture(TEACHER),
+        seed=seed,
+        ranks=ranks,
+        report=report,
+        scratch=PSEUDO_LABELS_DIR,
+    )
+
+
+def _labelled(section: PseudoLabel, catalogue: Catalogue, second: nn.Module | None) -> dict[str, float]:
+    views = views_of(load_network(TEACHER), second, section.second_teacher, catalogue.organs, mirror=section.mirror)
+    return pseudo_label(views, prepared_dir=PREPARED_DIR, output_dir=PSEUDO_LABELS_DIR, batch_size=section.batch_size)
 
 
 def pseudo_label(views: Sequence[View], *, prepared_dir: Path, output_dir: Path, batch_size: int) -> dict[str, float]:
