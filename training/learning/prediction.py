@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from scans.intensity import Window
 from scans.tiling import Forward
+from training.learning.processes import has_bfloat16
 
 
 def predictor(network: nn.Module, *, window: Window, device: torch.device | None = None) -> Forward:
@@ -30,15 +31,19 @@ def predictor(network: nn.Module, *, window: Window, device: torch.device | None
 
 
 def logits_predictor(
-    network: nn.Module, *, window: Window, device: torch.device | None = None
+    network: nn.Module, *, window: Window, device: torch.device | None = None, as_trained: bool = False
 ) -> Callable[[NDArray[Any]], Tensor]:
-    """As `predictor`: raw (N, Y, X) slices -> (N, classes, Y, X) logits, on the device."""
+    """As `predictor`: raw (N, Y, X) slices -> (N, classes, Y, X) logits, on the device.
+
+    `as_trained`: in bfloat16 where the device has it, for labels; False: in float32, as what is exported and scored.
+    """
     device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    quick = as_trained and has_bfloat16(device)
     network.to(device).to(memory_format=torch.channels_last).eval()
 
     def forward(slices: NDArray[Any]) -> Tensor:
         normalised = torch.from_numpy(window.normalise(slices)).unsqueeze(1)
-        with torch.inference_mode():
+        with torch.inference_mode(), torch.autocast(device.type, dtype=torch.bfloat16, enabled=quick):
             logits: Tensor = network(normalised.to(device))
         return logits
 

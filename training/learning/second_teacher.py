@@ -31,7 +31,7 @@ from training.learning.fusion import Vote, vote
 from training.learning.loop import Epoch
 from training.learning.networks import Architecture
 from training.learning.prediction import logits_predictor
-from training.learning.processes import Processes, has_bfloat16
+from training.learning.processes import Processes
 from training.learning.resume import RESUME_DIR
 from training.learning.supervised import Reformatted, Teaching
 from training.params import Mirror, SecondTeacher
@@ -100,15 +100,12 @@ class View:
         """Of raw grey values (planes, rows, columns) across the axis, some planes at a time: the number of the first,
         and float32 (planes, classes, rows, columns) on the device.
 
-        At most `pixels` go through the network together, or one plane that has more. It computes as in training, in
-        bfloat16 where the device has it.
+        At most `pixels` go through the network together, or one plane that has more.
         """
-        logits_of, together = logits_predictor(self.network, window=window), planes_of(pixels, planes.shape)
-        device = next(self.network.parameters()).device
+        logits_of = logits_predictor(self.network, window=window, as_trained=True)
+        together = planes_of(pixels, planes.shape)
         for first in range(0, len(planes), together):
-            with torch.autocast(device.type, dtype=torch.bfloat16, enabled=has_bfloat16(device)):
-                logits = logits_of(planes[first : first + together])
-            yield first, torch.softmax(logits.float(), dim=1)
+            yield first, torch.softmax(logits_of(planes[first : first + together]).float(), dim=1)
 
 
 def planes_of(pixels: int, shape: tuple[int, ...]) -> int:
