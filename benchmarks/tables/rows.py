@@ -16,6 +16,9 @@ CONTROL = "control"
 """The row that those of the paper are compared with."""
 CLEANED_CONTROL = "cleaned_control"
 STRONG_CONTROL = "strong_control"
+AVERAGED_CONTROL = "averaged_control"
+WHOLE = "whole"
+"""The strong recipe, with all that helped on the tuning seeds."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +34,8 @@ class Row:
     """The row that this one is compared with; a control's own is itself."""
     synthetic: bool = False
     """True: possible on synthetic fish only."""
+    mirrored: bool = False
+    """True: the Teacher labels each slice's mirror image too, along the axis that the profile mirrors patches along."""
 
     @property
     def sha256(self) -> str:
@@ -49,7 +54,17 @@ def _switches(*, pseudo: bool, distillation: bool, checkpoint: bool, classifier:
 
 
 _ALL = _switches(pseudo=True, distillation=True, checkpoint=True, classifier=True)
-_NOT_JUDGED = _switches(pseudo=True, distillation=True, checkpoint=True, classifier=False)
+_UNREAD = {
+    "label_quality.slices": 60,
+    "label_quality.schedule.epochs": 1,
+    "label_quality.schedule.steps_per_epoch": 5,
+    "train_classifier.folds": 2,
+    "train_classifier.schedule.epochs": 1,
+    "train_classifier.schedule.steps_per_epoch": 5,
+}
+"""Where nothing reads what the Quality Classifier says, it need not be good."""
+_NOT_JUDGED = {**_switches(pseudo=True, distillation=True, checkpoint=True, classifier=False), **_UNREAD}
+_STUDENT_ALONE = {**_switches(pseudo=True, distillation=False, checkpoint=False, classifier=False), **_UNREAD}
 _CLEANED = {
     "refine.components": True,
     "refine.keep_empty": True,
@@ -64,27 +79,39 @@ _STRONG = {
     "augmentation.noise": 0.1,
     "train_student.augmentation.noise": 0.1,
 }
+_STRONG_BASE = {**_NOT_JUDGED, **_STRONG}
 TUNING_SEEDS = frozenset({11, 12})
 """Of the synthetic fish on which values of the rows were chosen; no table of synthetic fish has them."""
+
+
+def _labelled(by: str, changes: Mapping[str, Any], *, mirrored: bool = False) -> Row:
+    """With other pseudo-labels."""
+    return Row(f"S, labels of {by}", {**_STRONG_BASE, **changes}, control=STRONG_CONTROL, mirrored=mirrored)
+
+
+def _learnt(how: str, changes: Mapping[str, Any]) -> Row:
+    """The Student learns otherwise from them."""
+    return Row(f"S, {how}", {**_STRONG_BASE, **changes}, control=STRONG_CONTROL)
+
 
 ROWS: Mapping[str, Row] = {
     "teacher": Row("the Teacher, before any further step", _ALL, network="teacher"),
     "supervised": Row(
         "fully supervised",
-        _switches(pseudo=False, distillation=False, checkpoint=False, classifier=True),
+        {**_switches(pseudo=False, distillation=False, checkpoint=False, classifier=False), **_UNREAD},
     ),
     CONTROL: Row("control: the Teacher trained on for the Student's steps", _ALL, network="control"),
     "pseudo": Row(
         "pseudo-labelling",
-        _switches(pseudo=True, distillation=False, checkpoint=False, classifier=False),
+        _STUDENT_ALONE,
     ),
     "distillation": Row(
         "pseudo-labelling + distillation",
-        _switches(pseudo=True, distillation=True, checkpoint=False, classifier=False),
+        {**_STUDENT_ALONE, "train_student.distillation": True},
     ),
     "checkpoint": Row(
         "pseudo-labelling + Teacher checkpoint",
-        _switches(pseudo=True, distillation=False, checkpoint=True, classifier=False),
+        {**_STUDENT_ALONE, "train_student.teacher_checkpoint": True},
     ),
     "classifier": Row(
         "pseudo-labelling + Quality Classifier",
@@ -99,36 +126,47 @@ ROWS: Mapping[str, Row] = {
         control=CLEANED_CONTROL,
     ),
     "cleaned": Row("all, cleaned pseudo-labels", {**_ALL, **_CLEANED}, control=CLEANED_CONTROL),
-    "two_teachers": Row(
-        "all without the Quality Classifier, labels of two Teachers",
-        {**_NOT_JUDGED, "pseudo_label.second_teacher": "slices"},
-    ),
-    "three_axes": Row(
-        "all without the Quality Classifier, labels of two Teachers along three axes",
-        {**_NOT_JUDGED, "pseudo_label.second_teacher": "three_axes"},
+    "good_or_bad": Row(
+        "all, a Quality Classifier that learns no Dice of organs", {**_ALL, "train_classifier.organ_weight": 0.0}
     ),
     "strong_teacher": Row(
-        "the Teacher, stronger augmentation", {**_NOT_JUDGED, **_STRONG}, network="teacher", control=STRONG_CONTROL
+        "the Teacher, stronger augmentation", _STRONG_BASE, network="teacher", control=STRONG_CONTROL
     ),
-    STRONG_CONTROL: Row(
-        "control, stronger augmentation", {**_NOT_JUDGED, **_STRONG}, network="control", control=STRONG_CONTROL
-    ),
+    STRONG_CONTROL: Row("control, stronger augmentation", _STRONG_BASE, network="control", control=STRONG_CONTROL),
     "strong_judged": Row("all, stronger augmentation", {**_ALL, **_STRONG}, control=STRONG_CONTROL),
-    "strong": Row(
-        "all without the Quality Classifier, stronger augmentation",
-        {**_NOT_JUDGED, **_STRONG},
-        control=STRONG_CONTROL,
+    "strong": Row("S: all without the Quality Classifier, stronger augmentation", _STRONG_BASE, control=STRONG_CONTROL),
+    AVERAGED_CONTROL: Row(
+        "control, stronger augmentation, averaged weights",
+        {**_STRONG_BASE, "train_student.schedule.averaging": 0.98},
+        network="control",
+        control=AVERAGED_CONTROL,
+    ),
+    "averaged": Row(
+        "S, averaged weights",
+        {**_STRONG_BASE, "train_student.schedule.averaging": 0.98},
+        control=AVERAGED_CONTROL,
+    ),
+    "mirrored": _labelled("slices and their mirror images", {}, mirrored=True),
+    "two_teachers": _labelled("two Teachers", {"pseudo_label.second_teacher": "slices"}),
+    "three_axes": _labelled("two Teachers along three axes", {"pseudo_label.second_teacher": "three_axes"}),
+    "second_round": _labelled("the Teacher and its Student", {"pseudo_label.second_teacher": "student"}),
+    "clean_view": _learnt("the Teacher sees patches as they were", {"train_student.clean_view": True}),
+    "last_labelled": _learnt("last steps on labels alone", {"train_student.last_labelled": 0.3}),
+    "consistency": _learnt("consistency of changed patches", {"train_student.consistency": 0.5}),
+    WHOLE: dataclasses.replace(
+        _labelled("WHOLE", {"pseudo_label.second_teacher": "student"}, mirrored=True),
+        label="W: S, labels of slices and their mirror images by the Teacher and its Student",
     ),
     "one_in_ten": Row(
         "control, one slice in ten labelled",
-        {**_ALL, "prepare.phantoms.label_every": 10},
+        {**_NOT_JUDGED, "prepare.phantoms.label_every": 10},
         network="control",
         synthetic=True,
     ),
 }
 
 TABLES: Mapping[int, tuple[str, ...]] = {
-    1: ("teacher", "supervised", CONTROL, "all", "strong_teacher", STRONG_CONTROL, "strong", "one_in_ten"),
+    1: ("teacher", "supervised", CONTROL, "all", "strong_teacher", STRONG_CONTROL, "strong", WHOLE, "one_in_ten"),
     2: tuple(ROWS),
 }
 """Rows of Table 1 (over label budgets) and of Table 2 (each part of the recipe)."""
