@@ -147,6 +147,9 @@ class Refine:
     """Least probability of being good, 0..1."""
     keep_empty: bool
     """Keep the slices where the Teacher sees no organ, which the classifier does not judge; true as in the paper."""
+    least_confidence: Share
+    """An organ's pixels in a slice teach nothing where those who labelled were less sure of them, in the mean; 0: all
+    teach, as in the paper."""
     components: bool
     """Leave out the components of an organ that are small beside its largest; how small, label_quality chooses for each
     organ where it cross-fits. False as in the paper."""

@@ -149,6 +149,10 @@ ROWS: Mapping[str, Row] = {
     "mirrored": _labelled("slices and their mirror images", {}, mirrored=True),
     "two_teachers": _labelled("two Teachers", {"pseudo_label.second_teacher": "slices"}),
     "three_axes": _labelled("two Teachers along three axes", {"pseudo_label.second_teacher": "three_axes"}),
+    "unsure": _labelled(
+        "two Teachers where they are sure of the organ",
+        {"pseudo_label.second_teacher": "slices", "refine.least_confidence": 0.7},
+    ),
     "second_round": _labelled("the Teacher and its Student", {"pseudo_label.second_teacher": "student"}),
     "clean_view": _learnt("the Teacher sees patches as they were", {"train_student.clean_view": True}),
     "last_labelled": _learnt("last steps on labels alone", {"train_student.last_labelled": 0.3}),

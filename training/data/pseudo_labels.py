@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import zarr
@@ -25,8 +25,18 @@ class PseudoLabelError(ValueError):
     """A store of pseudo-labels that cannot be used; the message names the file and what would be right."""
 
 
+class Confidence(NamedTuple):
+    """How sure whoever labelled is: the Teacher's probability of the class, or what `fusion.fused` gives, 0..1."""
+
+    slices: NDArray[np.float32]
+    """(z,): mean over each slice."""
+    organs: NDArray[np.float32]
+    """(z, organs): mean over the pixels of each organ in each slice; NaN where it has none."""
+
+
 class PseudoLabelWriter:
-    """One volume's segmentation while it is made: `labels` uint8 (Z, Y, X), and `confidence` float32 (Z,) if given.
+    """One volume's segmentation while it is made: `labels` uint8 (Z, Y, X), and `confidence` and `organ_confidence` if
+    given.
 
     Slabs come upwards; those of `volumes.shard_slices` are written fastest, since each fills a shard.
     """
@@ -34,12 +44,12 @@ class PseudoLabelWriter:
     def __init__(self, folder: Path, volume_id: str, shape: Triple) -> None:
         self._group = zarr.open_group(folder / f"{volume_id}.zarr", mode="w")
         self._labels = create_array(self._group, "labels", shape=shape, dtype=np.dtype(np.uint8))
-        self._confidence: list[NDArray[np.float32]] = []
+        self._confidence: list[Confidence] = []
         self._written = 0
         self._id = volume_id
 
-    def write(self, box: Box, labels: NDArray[np.uint8], confidence: NDArray[np.float32] | None = None) -> None:
-        """Appends a slab: uint8 (z, Y, X) class indices that fill `box`, and float32 (z,) confidence of each slice.
+    def write(self, box: Box, labels: NDArray[np.uint8], confidence: Confidence | None = None) -> None:
+        """Appends a slab: uint8 (z, Y, X) class indices that fill `box`, and the confidence of its slices.
 
         Raises PseudoLabelError unless the slab follows the one before it.
         """
@@ -55,8 +65,11 @@ class PseudoLabelWriter:
         if self._written != self._labels.shape[0]:
             raise PseudoLabelError(f"{self._id}: {self._written} of {self._labels.shape[0]} slices were written")
         if self._confidence:
-            confidence = np.concatenate(self._confidence).astype(np.float32)
-            self._group.create_array("confidence", data=confidence, chunks=confidence.shape)
+            for name, parts in zip(
+                ("confidence", "organ_confidence"), zip(*self._confidence, strict=True), strict=True
+            ):
+                whole = np.concatenate(parts).astype(np.float32)
+                self._group.create_array(name, data=whole, chunks=whole.shape)
 
     def __enter__(self) -> PseudoLabelWriter:
         return self
@@ -82,6 +95,11 @@ class PseudoLabelReader:
         """float32 (Z,): the mean over each slice of how sure whoever labelled is of the class, 0..1: the Teacher's
         probability, or what `fusion.fused` gives."""
         decoded: NDArray[np.float32] = np.asarray(self._open(volume_id, "confidence")[:])
+        return decoded
+
+    def organ_confidence(self, volume_id: str) -> NDArray[np.float32]:
+        """float32 (Z, organs): the same, over the pixels of each organ in each slice; NaN where it has none."""
+        decoded: NDArray[np.float32] = np.asarray(self._open(volume_id, "organ_confidence")[:])
         return decoded
 
     def array(self, volume_id: str) -> zarr.Array[Any]:

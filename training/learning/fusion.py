@@ -52,6 +52,18 @@ def fused(probabilities: Tensor, votes: Sequence[Vote], partners: Tensor) -> tup
     return best.to(torch.uint8), most / (1 + len(votes))
 
 
+def organ_means(certainty: Tensor, classes: Tensor, *, organs: int) -> Tensor:
+    """The mean of `certainty`, (N, H, W), over the pixels of each organ, by `classes`, uint8 (N, H, W).
+
+    Float (N, organs); NaN where a slice has no pixel of an organ.
+    """
+    totals = torch.zeros(len(classes), organs + 1, device=classes.device)
+    indices = classes.flatten(1).long()
+    pixels = totals.scatter_add(1, indices, torch.ones_like(indices, dtype=totals.dtype))
+    totals = totals.scatter_add(1, indices, certainty.flatten(1).to(totals.dtype))
+    return (totals / pixels)[:, 1:]
+
+
 def _paired(partners: Tensor) -> Tensor:
     """bool (K,)."""
     return partners != torch.arange(len(partners), device=partners.device)

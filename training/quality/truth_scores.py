@@ -15,7 +15,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from scans.measures.metrics import OrganCounts, VolumeScores, summarise
-from scans.organs import OrganMap
+from scans.organs import NOT_LABELLED, OrganMap
 from scans.volume import Voxels
 from training.data.prepared import VolumeRecord
 from training.quality.roc import at_threshold
@@ -62,12 +62,17 @@ def truth_scores(
     classes: int,
     good_iou: float,
 ) -> TruthScores:
-    """Scores uint8 (Z, Y, X) class indices against others of that shape; `kept` are indices of slices."""
+    """Scores uint8 (Z, Y, X) class indices against others of that shape; `kept` are indices of slices.
+
+    What refine masked counts for nobody.
+    """
     counts: list[OrganCounts] = []
     judged: list[bool] = []
     for start in range(0, record.shape[0], SLAB_SLICES):
         predicted = pseudo_labels.read(start, start + SLAB_SLICES)
         true = truth.read(start, start + SLAB_SLICES)
+        masked = predicted == NOT_LABELLED
+        predicted, true = np.where(masked, np.uint8(0), predicted), np.where(masked, np.uint8(NOT_LABELLED), true)
         counts += [OrganCounts.of(*pair, classes=classes) for pair in zip(predicted, true, strict=True)]
         judged += [bool(mask.any()) for mask in predicted]
     ious = [of_slice.pooled_iou for of_slice in counts]

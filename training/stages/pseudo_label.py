@@ -23,10 +23,10 @@ from torch import Tensor, nn
 from scans.organs import OrganMap
 from training.command import run_command
 from training.data.prepared import PREPARED_DIR, Catalogue, SliceReader, VolumeRecord, shard_slices
-from training.data.pseudo_labels import PSEUDO_LABELS_DIR, PseudoLabelReader, PseudoLabelWriter
+from training.data.pseudo_labels import PSEUDO_LABELS_DIR, Confidence, PseudoLabelReader, PseudoLabelWriter
 from training.learning.checkpoints import TEACHER, load_architecture, load_network
 from training.learning.first_student import train_first_student
-from training.learning.fusion import fused
+from training.learning.fusion import fused, organ_means
 from training.learning.loop import Epoch
 from training.learning.processes import Processes
 from training.learning.run_training import run_training
@@ -126,16 +126,18 @@ class Labelling:
 
     def _fused(
         self, record: VolumeRecord, start: int, slab: NDArray[Any], stored: Sequence[StoredVotes]
-    ) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
-        """Of the slab that begins at slice `start`: classes (z, Y, X), and the mean confidence of each slice (z,)."""
+    ) -> tuple[NDArray[np.uint8], Confidence]:
+        """Of the slab that begins at slice `start`: classes (z, Y, X), and how sure they are."""
         classes, confidence = np.empty(slab.shape, dtype=np.uint8), np.empty(len(slab), dtype=np.float32)
+        of_organs = np.empty((len(slab), len(self.organs)), dtype=np.float32)
         for first, seen in self.views[0].probabilities(slab, record.window, pixels=self._pixels(record)):
             stop = first + len(seen)
             votes = [of_view.slices(start + first, start + stop, seen.device) for of_view in stored]
             best, certainty = fused(seen, votes, self._partners().to(seen.device))
             classes[first:stop] = best.cpu().numpy()
             confidence[first:stop] = certainty.mean(dim=(1, 2)).cpu().numpy()
-        return classes, confidence
+            of_organs[first:stop] = organ_means(certainty, best, organs=len(self.organs)).cpu().numpy()
+        return classes, Confidence(confidence, of_organs)
 
     def _pixels(self, record: VolumeRecord) -> int:
         """That go through a network together: those of so many slices."""

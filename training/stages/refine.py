@@ -46,6 +46,7 @@ from training.quality.classifier_input import Scorer, scorer
 from training.quality.components import ComponentRule, OrganComponents, read_rule
 from training.quality.examples import EXAMPLES_DIR
 from training.quality.truth_scores import Figures, by_experiment, flat, table, truth_scores
+from training.quality.unsure import leave_unsure_out
 from training.run_stage import Report, run_stage
 from training.tracking.runs import StageRun
 
@@ -121,16 +122,32 @@ def refine(
     """Writes refined.json: slices with at least `section.threshold` of being good; returns the counts of each volume.
 
     `score` None keeps every slice that holds an organ. Those without one are kept where `section.keep_empty`. Where
-    `rule` leaves out components, the labels without them stand in `output_dir`. That nothing is kept is a loud warning,
-    no error: a Student can still be trained, on labelled slices alone.
+    `rule` leaves out components, or `section.least_confidence` masks organs (which the classifier judges unmasked), the
+    labels that are left stand in `output_dir`. That nothing is kept is a loud warning, no error: a Student can still be
+    trained, on labelled slices alone.
     """
     shutil.rmtree(output_dir, ignore_errors=True)
     catalogue = Catalogue.read(prepared_dir)
     records = catalogue.split("unlabelled")
     if changed := any(rule.values()):
         _leave_out(records, catalogue.organs, rule, pseudo_labels_dir=pseudo_labels_dir, output_dir=output_dir)
-    images = SliceReader(prepared_dir, cache_megabytes=0)
-    store = PseudoLabelReader(output_dir if changed else pseudo_labels_dir)
+    labels_dir = output_dir if changed else pseudo_labels_dir
+    kept, counts, sha256 = _judged(records, score, section, prepared_dir=prepared_dir, labels_dir=labels_dir)
+    if section.least_confidence:
+        changed, stores = True, {"pseudo_labels_dir": pseudo_labels_dir, "output_dir": output_dir}
+        sha256 = leave_unsure_out(records, least=section.least_confidence, labels_dir=labels_dir, **stores)
+    volumes = {name: asdict(of_volume) for name, of_volume in counts.items()}
+    write_refined(output_dir, kept, volumes=volumes, changed=changed, labels_sha256=sha256)
+    if records and not kept:
+        _warn_that_nothing_is_kept(len(records), section)
+    return counts
+
+
+def _judged(
+    records: Sequence[VolumeRecord], score: Scorer | None, section: Refine, *, prepared_dir: Path, labels_dir: Path
+) -> tuple[list[KeptSlice], dict[str, VolumeCounts], str]:
+    """The slices that are kept, what became of each volume's, and the SHA-256 of all labels."""
+    images, store = SliceReader(prepared_dir, cache_megabytes=0), PseudoLabelReader(labels_dir)
     kept: list[KeptSlice] = []
     counts: dict[str, VolumeCounts] = {}
     digest = hashlib.sha256()
@@ -140,11 +157,7 @@ def refine(
             record, images=images.volume(record).voxels, labels=labels, score=score, section=section, digest=digest
         )
         kept += own
-    volumes = {name: asdict(of_volume) for name, of_volume in counts.items()}
-    write_refined(output_dir, kept, volumes=volumes, changed=changed, labels_sha256=digest.hexdigest())
-    if records and not kept:
-        _warn_that_nothing_is_kept(len(records), section)
-    return counts
+    return kept, counts, digest.hexdigest()
 
 
 def _leave_out(

@@ -8,6 +8,7 @@ import pytest
 from scans.geometry import Box
 from training.data.prepared import SliceReader
 from training.data.pseudo_labels import (
+    Confidence,
     KeptSlice,
     PseudoLabelError,
     PseudoLabelReader,
@@ -17,7 +18,9 @@ from training.data.pseudo_labels import (
 )
 
 LABELS = np.arange(5 * 3 * 4, dtype=np.uint8).reshape(5, 3, 4)
-CONFIDENCE = np.array([0.1, 0.2, 0.3, 0.4, 0.5], dtype=np.float32)
+CONFIDENCE = Confidence(
+    np.array([0.1, 0.2, 0.3, 0.4, 0.5], dtype=np.float32), np.array([[0.5, np.nan]] * 5, dtype=np.float32)
+)
 
 
 def slab(start: int, stop: int) -> Box:
@@ -28,11 +31,12 @@ def test_slabs_are_read_back_slice_by_slice(tmp_path: Path) -> None:
     """Labels and confidence that were written in slabs of 2, 2 and 1 slices come back, by the training's reader too."""
     with PseudoLabelWriter(tmp_path, "fish", (5, 3, 4)) as writer:
         for start, stop in ((0, 2), (2, 4), (4, 5)):
-            writer.write(slab(start, stop), LABELS[start:stop], CONFIDENCE[start:stop])
+            writer.write(slab(start, stop), LABELS[start:stop], Confidence(*(part[start:stop] for part in CONFIDENCE)))
     reader = PseudoLabelReader(tmp_path)
     assert np.array_equal(reader.labels("fish", 3), LABELS[3])
     assert reader.labels("fish", 3).dtype == np.uint8
-    assert np.array_equal(reader.confidence("fish"), CONFIDENCE)
+    assert np.array_equal(reader.confidence("fish"), CONFIDENCE.slices)
+    np.testing.assert_array_equal(reader.organ_confidence("fish"), CONFIDENCE.organs)
     assert np.array_equal(SliceReader(tmp_path, cache_megabytes=1).labels("fish", 4), LABELS[4])
 
 

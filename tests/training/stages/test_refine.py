@@ -11,8 +11,10 @@ from numpy.typing import NDArray
 
 from scans.geometry import Box
 from scans.intensity import Window
+from scans.organs import NOT_LABELLED
 from tests.training.tiny_volumes import write_catalogue, write_volume
 from training.data.pseudo_labels import (
+    Confidence,
     KeptSlice,
     PseudoLabelReader,
     PseudoLabelWriter,
@@ -26,7 +28,7 @@ from training.quality.components import ComponentRule
 from training.quality.truth_scores import Figures, flat
 from training.stages.refine import BATCH_SLICES, VolumeCounts, against_truth, refine, summary
 
-SECTION = Refine(quality_classifier=True, threshold=0.5, keep_empty=False, components=False)
+SECTION = Refine(quality_classifier=True, threshold=0.5, least_confidence=0.0, keep_empty=False, components=False)
 
 
 def by_grey_value(slices: NDArray[Any], masks: NDArray[np.uint8], window: Window) -> NDArray[np.float32]:
@@ -110,6 +112,30 @@ def test_components_are_left_out_before_anything_is_judged(tmp_path: Path) -> No
     assert [slice_.slice_index for slice_ in read_refined(tmp_path / "refined")] == [0, 1]
     labels = PseudoLabelReader(refined_labels_dir(tmp_path / "refined", pseudo_labels_dir=tmp_path / "pseudo"))
     assert [bool(labels.labels("fish", index).any()) for index in range(4)] == [True, True, False, False]
+
+
+@pytest.mark.parametrize("rule", [{}, {"right_eye": 1.0}])
+def test_an_organ_that_nobody_is_sure_of_teaches_nothing(tmp_path: Path, rule: ComponentRule) -> None:
+    """The eye of the second slice is masked, at 0.4 of at least 0.5, and the heart beside it is not; the slice is kept,
+    and judged with its eye. Labels and hash are others; components that were left out stay so."""
+    data(tmp_path, grey=[850] * 4, holds=[True, True, False, True])
+    labels = PseudoLabelReader(tmp_path / "pseudo").array("fish")[:]
+    labels[1, 2, 2] = 3
+    confidence = Confidence(np.ones(4, np.float32), np.full((4, 3), np.nan, np.float32))
+    confidence.organs[:, 1], confidence.organs[1] = 0.9, (np.nan, 0.4, 0.5)
+    with PseudoLabelWriter(tmp_path / "pseudo", "fish", labels.shape) as writer:
+        writer.write(Box.of_shape(labels.shape), labels, confidence)
+    counts = run(tmp_path, SECTION, rule=rule)
+    sure = refined_labels_sha256(tmp_path / "refined")
+    assert run(tmp_path, replace(SECTION, least_confidence=0.5), rule=rule) == counts
+    assert refined_labels_sha256(tmp_path / "refined") != sure
+    folder = refined_labels_dir(tmp_path / "refined", pseudo_labels_dir=tmp_path / "pseudo")
+    found = PseudoLabelReader(folder).array("fish")[:]
+    expected = labels.copy()
+    expected[1, 1, 1] = NOT_LABELLED
+    expected[3] = 0 if rule else expected[3]
+    assert folder == tmp_path / "refined" and np.array_equal(found, expected)
+    assert sorted(path.name for path in folder.iterdir()) == ["fish.zarr", "refined.json"]
 
 
 def test_the_labels_that_were_kept_from_have_a_hash(tmp_path: Path) -> None:
