@@ -21,7 +21,7 @@ import yaml
 
 from demo.parts import tool_environment
 from demo.preloaded import preloaded
-from training.params import load_params
+from training.params import Params, load_params
 from training.profiles import ParamsError
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -66,6 +66,14 @@ class Variant:
             load_params(path)
         except ParamsError as error:
             raise BenchmarkError(str(error)) from None
+
+
+    def params(self) -> Params:
+        """The values that are in force then. Raises BenchmarkError as `write`."""
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(shutil.copy(REPOSITORY / "params.yaml", folder))
+            self.write(path)
+            return load_params(path)
 
 
 SMALLEST: Mapping[str, Any] = {

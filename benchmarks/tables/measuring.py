@@ -14,8 +14,6 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
 
-import yaml
-
 from benchmarks import clone, results
 from benchmarks.tables.rows import ROWS
 
@@ -81,14 +79,6 @@ class Protocol:
     def name(self) -> str:
         """Of the files and of the MLflow experiment."""
         return f"table-{self.table}-{self.variant.profile}"
-
-    @property
-    def mirror(self) -> str:
-        """The axis along which the profile mirrors patches: x or y."""
-        content = yaml.safe_load((clone.REPOSITORY / "params.yaml").read_text(encoding="utf-8"))
-        profile = content["profiles"][self.variant.profile]
-        shown = {**content["augmentation"], **profile.get("augmentation", {})}
-        return "x" if shown["mirror_x"] else "y"
 
     def described(self) -> dict[str, Any]:
         """What the figures depend on besides seed, budget and row, for JSON."""
@@ -171,7 +161,8 @@ def _cell(protocol: Protocol, seed: int, budget: int, name: str) -> Cell:
     own = {"seed": seed, "prepare.labelled_volumes": budget}
     changes = {"prepare.seed": seed, **protocol.variant.changes, **own, **row.changes}
     if row.mirrored:
-        changes["pseudo_label.mirror"] = protocol.mirror
+        shown = dataclasses.replace(protocol.variant, changes=changes).params().train_teacher.augmentation
+        changes["pseudo_label.mirror"] = "x" if shown.mirror_x else "y"
     variant = dataclasses.replace(protocol.variant, changes=changes)
     outcome = clone.evaluate(variant, name=f"{protocol.name}-{seed}-{budget}-{name}")
     if not 0 < budget <= outcome.training_volumes:

@@ -63,9 +63,9 @@ def pages() -> list[Path]:
     return tracked("*.md")
 
 
-@pytest.mark.parametrize("name", ["demo", "headneck_ct", "paper"])
+@pytest.mark.parametrize("name", ["demo", "headneck_ct", "paper", "strong"])
 def test_each_profile_is_whole(name: str, tmp_path: Path) -> None:
-    """Each of the three profiles has every key, of the right type, and none that nobody knows."""
+    """Each of the profiles has every key, of the right type, and none that nobody knows."""
     assert profile(name, tmp_path).seed >= 0
 
 

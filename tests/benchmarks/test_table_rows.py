@@ -30,7 +30,7 @@ def test_every_row_can_be_run_on_every_profile(table: int, tmp_path: Path) -> No
             assert _in_force(profile, {**ROWS[name].changes, "seed": 3}, tmp_path).seed == 3
 
 
-@pytest.mark.parametrize("profile", ["demo", "headneck_ct", "paper"])
+@pytest.mark.parametrize("profile", ["demo", "headneck_ct", "paper", "strong"])
 def test_a_row_and_its_control_draw_and_change_patches_alike(profile: str, tmp_path: Path) -> None:
     """In force, whatever the profile states beside what the rows change."""
     for row in ROWS.values():
@@ -41,7 +41,7 @@ def test_a_row_and_its_control_draw_and_change_patches_alike(profile: str, tmp_p
         assert own.schedule == control.schedule
 
 
-@pytest.mark.parametrize("profile", ["demo", "headneck_ct", "paper"])
+@pytest.mark.parametrize("profile", ["demo", "headneck_ct", "paper", "strong"])
 def test_strong_rows_change_the_patches_of_teacher_and_student(profile: str, tmp_path: Path) -> None:
     """Also where a profile states another noise for its Student."""
     params = _in_force(profile, ROWS["strong"].changes, tmp_path)

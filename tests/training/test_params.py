@@ -15,7 +15,7 @@ from training.profiles import ParamsError, to_dict
 from training.stages.resolve import resolve
 
 PARAMS = Path(__file__).resolve().parents[2] / "params.yaml"
-PROFILES = ("demo", "headneck_ct", "paper")
+PROFILES = ("demo", "headneck_ct", "paper", "strong")
 
 
 def content() -> dict[str, Any]:
@@ -34,7 +34,7 @@ def test_each_profile_can_be_switched_to(tmp_path: Path, profile: str) -> None:
     """Changing `profile` alone gives the numbers of that profile."""
     whole = content() | {"profile": profile}
     params = load(tmp_path, whole)
-    assert params.train_classifier.side == {"demo": 48, "headneck_ct": 128, "paper": 256}[profile]
+    assert params.train_classifier.side == {"demo": 48, "headneck_ct": 128}.get(profile, 256)
     assert params.train_student.alpha == whole["train_student"]["alpha"]
     assert params.prepare.raw_dir == Path(whole["raw_dir"])
 
