@@ -67,7 +67,6 @@ class Variant:
         except ParamsError as error:
             raise BenchmarkError(str(error)) from None
 
-
     def params(self) -> Params:
         """The values that are in force then. Raises BenchmarkError as `write`."""
         with tempfile.TemporaryDirectory() as folder:
