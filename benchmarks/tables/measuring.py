@@ -16,11 +16,13 @@ from typing import Any
 
 from benchmarks import clone, results
 from benchmarks.tables.rows import ROWS
+from training.profiles import to_dict
 
 PHANTOMS = clone.REPOSITORY / "data" / "phantom"
 """The raw folder of synthetic fish."""
-_DECIDE = ("scans", "training", "dvc.yaml", "params.yaml", "data", "requirements")
-"""What a figure depends on; a commit that changes nothing of it goes on with the figures of the one before."""
+_DECIDE = ("scans", "training", "dvc.yaml", "data", "requirements")
+"""What a figure depends on, beside the values in force; a commit that changes nothing of it goes on with the figures of
+the one before."""
 
 
 @dataclass(frozen=True)
@@ -88,8 +90,8 @@ class Protocol:
 
 def decided_by(protocol: Protocol) -> str:
     """Hash of the code, data and values that the figures depend on."""
-    trees = [_tree(path) for path in _DECIDE]
-    said = json.dumps([trees, protocol.described()], sort_keys=True)
+    trees, values = [_tree(path) for path in _DECIDE], to_dict(protocol.variant.params())
+    said = json.dumps([trees, values, protocol.described()], sort_keys=True, default=str)
     return hashlib.sha256(said.encode()).hexdigest()
 
 
