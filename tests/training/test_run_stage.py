@@ -63,6 +63,7 @@ def test_what_a_stage_reports_is_written_down_and_logged(repository: Path) -> No
     assert run.data.params == {
         "seed": "1",
         "quality_classifier": "True",
+        "least_confidence": "0.0",
         "keep_empty": "False",
         "components": "False",
         "threshold": "0.5",

@@ -23,7 +23,7 @@ from training.tracking.model_files import download
 
 pytestmark = pytest.mark.slow
 
-SECTION = Refine(quality_classifier=True, threshold=0.5, keep_empty=False, components=False)
+SECTION = Refine(quality_classifier=True, threshold=0.5, least_confidence=0.0, keep_empty=False, components=False)
 ROOT = Path(__file__).resolve().parents[3]
 FOUR_AT_ONCE = """
 import os, sys
@@ -83,6 +83,7 @@ def test_stages_of_one_repro_are_runs_inside_one_parent(store: Path) -> None:
         "seed": "7",
         "quality_classifier": "True",
         "threshold": "0.5",
+        "least_confidence": "0.0",
         "keep_empty": "False",
         "components": "False",
     }
