@@ -16,7 +16,6 @@ from typing import Any
 
 from benchmarks import clone, results
 from benchmarks.tables.rows import ROWS
-from training.profiles import to_dict
 
 PHANTOMS = clone.REPOSITORY / "data" / "phantom"
 """The raw folder of synthetic fish."""
@@ -90,7 +89,8 @@ class Protocol:
 
 def decided_by(protocol: Protocol) -> str:
     """Hash of the code, data and values that the figures depend on."""
-    trees, values = [_tree(path) for path in _DECIDE], to_dict(protocol.variant.params())
+    trees, values = [_tree(path) for path in _DECIDE], dataclasses.asdict(protocol.variant.params())
+    del values["prepare"]["raw_dir"]  # wherever the checkout lies
     said = json.dumps([trees, values, protocol.described()], sort_keys=True, default=str)
     return hashlib.sha256(said.encode()).hexdigest()
 

@@ -157,9 +157,11 @@ ROWS: Mapping[str, Row] = {
     "clean_view": _learnt("the Teacher sees patches as they were", {"train_student.clean_view": True}),
     "last_labelled": _learnt("last steps on labels alone", {"train_student.last_labelled": 0.3}),
     "consistency": _learnt("consistency of changed patches", {"train_student.consistency": 0.5}),
-    WHOLE: dataclasses.replace(
-        _labelled("WHOLE", {"pseudo_label.second_teacher": "student"}, mirrored=True),
-        label="W: S, labels of slices and their mirror images by the Teacher and its Student",
+    WHOLE: Row(
+        "W: S, labels of slices and their mirror images by the Teacher and its Student",
+        {**_STRONG_BASE, "pseudo_label.second_teacher": "student"},
+        control=STRONG_CONTROL,
+        mirrored=True,
     ),
     "one_in_ten": Row(
         "control, one slice in ten labelled",

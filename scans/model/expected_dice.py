@@ -29,6 +29,10 @@ class ExpectedDice:
     high: float
     """The true Dice lies from `low` to `high` as often as the calibration's rate says."""
 
+    def holds(self, true: float) -> bool:
+        """Whether a true Dice, 0..1, is within the bounds."""
+        return self.low <= round(true, _DIGITS) <= self.high
+
 
 @dataclass(frozen=True)
 class DiceCalibration:
@@ -84,21 +88,6 @@ class DiceCalibration:
         if not len(lower) == len(middle) == len(upper):
             raise ValueError(f"{len(lower)} lower, {len(middle)} middle and {len(upper)} upper differences")
         return cls(float(content["rate"]), lower, middle, upper, int(content["volumes"]))
-
-
-def left_out_coverage(said: NDArray[np.float64], true: NDArray[np.float64], *, rate: float = RATE) -> float | None:
-    """How often the true Dice of a volume lay within bounds that the other volumes gave, 0..1.
-
-    Float (volumes, organs), as of `DiceCalibration.of`; None where there are fewer than two volumes, or no organ.
-    """
-    within = []
-    for volume in range(len(said) if len(said) > 1 else 0):
-        others = np.arange(len(said)) != volume
-        calibration = DiceCalibration.of(said[others], true[others], rate=rate)
-        for organ in np.flatnonzero(~np.isnan(true[volume] - said[volume])):
-            expected = calibration.expected(int(organ) + 1, float(said[volume, organ]))
-            within.append(expected.low <= round(float(true[volume, organ]), _DIGITS) <= expected.high)
-    return sum(within) / len(within) if within else None
 
 
 def _ordered(differences: NDArray[np.float64]) -> list[float]:

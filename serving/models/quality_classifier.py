@@ -54,10 +54,11 @@ class QualityRuntime:
         manifest = ModelManifest.read(own)
         manifest.verify(own)
         loaded = cls(manifest, QualitySession.open(own / MODEL_FILE, device=device))
-        loaded.require_calibration()
         golden = manifest.golden
         shown = (golden.slice[np.newaxis], golden.segmentation[np.newaxis])
-        found = float(loaded.verdicts(*shown, golden.window).good[0])
+        verdicts = loaded.verdicts(*shown, golden.window)
+        found = float(verdicts.good[0])
+        loaded.require_calibration(verdicts)
         if golden.good is None or not abs(found - golden.good) <= GOLDEN_DIFFERENCE:
             raise ManifestError(
                 f"Quality Classifier {manifest.name} (SHA-256 {manifest.model_sha256}) gives its golden slice "
@@ -65,13 +66,15 @@ class QualityRuntime:
             )
         return loaded
 
-    def require_calibration(self) -> None:
-        """Raises ManifestError where the manifest says how to take a Dice that the model does not give, or of others'
-        organs."""
-        calibration, organs = self.manifest.expected_dice, len(self.manifest.organs)
+    def require_calibration(self, verdicts: Verdicts) -> None:
+        """Raises ManifestError where the model gives no Dice, and the manifest says how to take it, or one of others'
+        organs; `verdicts` are some that it gave."""
+        calibration, organs, dice = self.manifest.expected_dice, len(self.manifest.organs), verdicts.dice
+        if dice is not None and dice.shape[1] != organs:
+            raise ManifestError(f"{self.manifest.name} gives a dice of {dice.shape[1]} organs; it judges {organs}")
         if calibration is None:
             return
-        if "dice" not in self.session.outputs:
+        if dice is None:
             raise ManifestError(f"Quality Classifier {self.manifest.name} has expected_dice, but no output dice")
         if len(calibration.middle) != organs:
             raise ManifestError(f"expected_dice is of {len(calibration.middle)} organs; the model judges {organs}")

@@ -12,12 +12,12 @@ def test_figures_by_hand() -> None:
     """Of four organs three are within their bounds, which are 0.4, 0.2, 0.2 and 0.2 wide; 0.1 off in the mean, where
     0.75 for all would be 0.175."""
     found = [
-        Found(1, ExpectedDice(0.8, 0.5, 0.9), 0.9),
-        Found(1, ExpectedDice(0.6, 0.5, 0.7), 0.6),
-        Found(2, ExpectedDice(0.9, 0.8, 1.0), 0.9),
-        Found(2, ExpectedDice(0.8, 0.7, 0.9), 0.5),
+        Found(1, ExpectedDice(0.8, 0.5, 0.9), 0.75, 0.9),
+        Found(1, ExpectedDice(0.6, 0.5, 0.7), 0.75, 0.6),
+        Found(2, ExpectedDice(0.9, 0.8, 1.0), 0.75, 0.9),
+        Found(2, ExpectedDice(0.8, 0.7, 0.9), 0.75, 0.5),
     ]
-    assert figures(found, mean=0.75) == {
+    assert figures(found) == {
         "organs": 4,
         "coverage": 0.75,
         "coverage_by_beam_time": {"1": 1.0, "2": 0.5},
@@ -26,4 +26,4 @@ def test_figures_by_hand() -> None:
         "error_of_the_mean": pytest.approx((0.15 + 0.15 + 0.15 + 0.25) / 4),
         "correlation": pytest.approx(0.5461, abs=1e-3),
     }
-    assert table([{"seed": 1, **figures(found, mean=0.75)}]).row_count == 1
+    assert table([{"seed": 1, **figures(found)}]).row_count == 1

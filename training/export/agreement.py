@@ -101,7 +101,7 @@ def _share_that_differs(
 def compare_quality(
     exported: OnnxModel, score: Scorer, *, segmenter: OnnxModel, slices: Sequence[RealSlice], reader: SliceReader
 ) -> ExportAgreement:
-    """Compares the probability of good that both give to the exported Student's segmentations.
+    """Compares what both say of the exported Student's segmentations: the probability of good, and the Dice of organs.
 
     Raises ExportError where they differ by more than MOST_PROBABILITY_DIFFERENCE.
     """
@@ -109,12 +109,13 @@ def compare_quality(
     for chosen in track(slices, description="Compare the classifier", total=len(slices), unit="slice"):
         image, window = reader.image(chosen.record.id, chosen.slice_index)[None], chosen.record.window
         segmentation = segmenter.segment(image, window)
-        expected = score(image, segmentation, window)
-        difference = float(np.abs(exported.verdicts(image, segmentation, window).good - expected).max())
+        expected, said = (ask(image, segmentation, window) for ask in (score, exported.verdicts))
+        pairs = [(a, b) for a, b in zip(expected, said, strict=True) if a is not None and b is not None]
+        difference = max(float(np.abs(a - b).max()) for a, b in pairs)
         if difference > MOST_PROBABILITY_DIFFERENCE:
             raise ExportError(
-                f"{chosen}: the Quality Classifier says {float(expected[0]):.4f} in torch, and {difference:.4f} more "
-                f"or less as ONNX; {MOST_PROBABILITY_DIFFERENCE:g} is allowed"
+                f"{chosen}: the Quality Classifier says {float(expected.good[0]):.4f} in torch, and {difference:.4f} "
+                f"more or less as ONNX, of the slice or an organ; {MOST_PROBABILITY_DIFFERENCE:g} is allowed"
             )
         differences.append(difference)
     return ExportAgreement(len(differences), 0, sum(value == 0 for value in differences), max(differences))

@@ -8,12 +8,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scans.measures.metrics import OrganCounts
-from scans.model.expected_dice import DiceCalibration, left_out_coverage
+from scans.model.expected_dice import DiceCalibration, ExpectedDice
 from scans.model.judgement import Judgement, judged_pixels
+from scans.organs import BACKGROUND, NOT_LABELLED
 from training.data.prepared import Catalogue, SliceReader, VolumeRecord
 from training.export.seen import ExportedModels
 from training.progress import track
 
+MOST_SLICES = 128
+"""Of a volume, evenly chosen; of longer ones the differences are those of so many slices, rather larger than of all."""
 _BATCH_SLICES = 8
 
 
@@ -31,28 +34,34 @@ class DiceSamples:
         return DiceCalibration.of(self.said, self.true)
 
     def figures(self) -> dict[str, float]:
-        """How good the expectations are, without those that there cannot be; 0..1.
+        """How good the expectations of each volume are that the other volumes give; 0..1, none where they give none.
 
-        `error`: mean difference of expected and true Dice. `error_of_the_mean`: were the mean true Dice expected of
-        every organ. `coverage`: how often bounds from the other volumes hold a volume's true Dice; `width` of all
-        bounds, in the mean.
+        `error`: mean difference of expected and true Dice. `error_of_the_mean`: were of each organ its mean true Dice
+        in the others expected. `coverage`: how often the true Dice is within the bounds; `width` of these, in the mean.
         """
-        known = ~np.isnan(self.said)
-        if not known.any():
+        expected: list[tuple[ExpectedDice, float, float]] = []
+        for volume in range(len(self.said) if len(self.said) > 1 else 0):
+            others = np.arange(len(self.said)) != volume
+            calibration = DiceCalibration.of(self.said[others], self.true[others])
+            for organ in np.flatnonzero(~np.isnan(self.said[volume])):
+                known = self.true[others, organ][~np.isnan(self.true[others, organ])]
+                if known.size:
+                    said = calibration.expected(int(organ) + 1, float(self.said[volume, organ]))
+                    expected.append((said, float(self.true[volume, organ]), float(known.mean())))
+        if not expected:
             return {}
-        calibration, true = self.calibration, self.true[known]
-        organs = np.broadcast_to(np.arange(self.said.shape[1]) + 1, self.said.shape)[known]
-        expected = [calibration.expected(int(k), float(said)) for k, said in zip(organs, self.said[known], strict=True)]
-        coverage = left_out_coverage(self.said, self.true)
-        return {
-            "expected_dice_error": float(np.abs(np.array([e.dice for e in expected]) - true).mean()),
-            "expected_dice_error_of_the_mean": float(np.abs(true - true.mean()).mean()),
-            "expected_dice_width": float(np.mean([e.high - e.low for e in expected])),
-            **({} if coverage is None else {"expected_dice_coverage": coverage}),
+        figures: dict[str, list[float]] = {
+            "error": [abs(said.dice - true) for said, true, _ in expected],
+            "error_of_the_mean": [abs(mean - true) for _, true, mean in expected],
+            "coverage": [float(said.holds(true)) for said, true, _ in expected],
+            "width": [said.high - said.low for said, _, _ in expected],
         }
+        return {f"expected_dice_{name}": float(np.mean(values)) for name, values in figures.items()}
 
 
-def dice_samples(catalogue: Catalogue, reader: SliceReader, models: ExportedModels, *, slices: int) -> DiceSamples:
+def dice_samples(
+    catalogue: Catalogue, reader: SliceReader, models: ExportedModels, *, slices: int = MOST_SLICES
+) -> DiceSamples:
     """Asks the models about an even choice of at most `slices` of each validation volume."""
     records = catalogue.split("validation")
     organs = len(catalogue.organs)
@@ -81,6 +90,7 @@ def _judged(
         segmentation = models.segmenter.segment(grey, record.window)
         shown = (grey[:, rows, columns], segmentation[:, rows, columns])
         verdicts = models.classifier.verdicts(*shown, record.window)
-        judgement += Judgement.of_quality(segmentation, verdicts, organs=organs)
+        labelled = np.where(truth == NOT_LABELLED, np.uint8(BACKGROUND), segmentation)
+        judgement += Judgement.of_quality(labelled, verdicts, organs=organs)
         counts += OrganCounts.of(segmentation, truth, classes=organs + 1)
     return judgement, counts

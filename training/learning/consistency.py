@@ -43,13 +43,14 @@ def consistency_loss(model: nn.Module, unchanged: Tensor, changed: Tensor, *, se
     channels left out. `seed` decides boxes and channels.
     """
     draws = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        probability, classes = torch.softmax(model(unchanged).float(), dim=1).max(dim=1)
-    aims = Aims(classes, probability >= SURE)
-    box = _boxes(len(changed), changed.shape[-2:], draws).to(changed.device)
-    strong = _against(model(pasted(changed, box)), Aims(*(pasted(part, box) for part in aims)))
-    with channels_left_out(model, draws):
-        perturbed = _against(model(unchanged), aims)
+    with statistics_kept(model):
+        with torch.no_grad():
+            probability, classes = torch.softmax(model(unchanged).float(), dim=1).max(dim=1)
+        aims = Aims(classes, probability >= SURE)
+        box = _boxes(len(changed), changed.shape[-2:], draws).to(changed.device)
+        strong = _against(model(pasted(changed, box)), Aims(*(pasted(part, box) for part in aims)))
+        with channels_left_out(model, draws):
+            perturbed = _against(model(unchanged), aims)
     return (strong + perturbed) / 2
 
 
@@ -77,6 +78,20 @@ def _boxes(count: int, shape: tuple[int, ...], draws: torch.Generator) -> Tensor
 def _against(logits: Tensor, aims: Aims) -> Tensor:
     losses = functional.cross_entropy(logits.float(), aims.classes, reduction="none")
     return torch.where(aims.sure, losses, 0.0).mean()
+
+
+@contextmanager
+def statistics_kept(model: nn.Module) -> Iterator[None]:
+    """Inside, no batch normalisation takes in what it sees: the network will be used on patches as they are."""
+    layers = [module for module in model.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
+    before = [layer.momentum for layer in layers]
+    for layer in layers:
+        layer.momentum = 0.0
+    try:
+        yield
+    finally:
+        for layer, momentum in zip(layers, before, strict=True):
+            layer.momentum = momentum
 
 
 @contextmanager

@@ -57,11 +57,12 @@ def organ_means(certainty: Tensor, classes: Tensor, *, organs: int) -> Tensor:
 
     Float (N, organs); NaN where a slice has no pixel of an organ.
     """
-    totals = torch.zeros(len(classes), organs + 1, device=classes.device)
-    indices = classes.flatten(1).long()
-    pixels = totals.scatter_add(1, indices, torch.ones_like(indices, dtype=totals.dtype))
-    totals = totals.scatter_add(1, indices, certainty.flatten(1).to(totals.dtype))
-    return (totals / pixels)[:, 1:]
+    means = []
+    for organ in range(1, organs + 1):
+        own = classes == organ
+        total = torch.where(own, certainty, 0.0).sum(dim=(1, 2), dtype=torch.float64)
+        means.append(total / own.sum(dim=(1, 2)))
+    return torch.stack(means, dim=1).float()
 
 
 def _paired(partners: Tensor) -> Tensor:

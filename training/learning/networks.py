@@ -48,7 +48,7 @@ class ClassifierArchitecture:
     """Pixels a side of the slices and masks that it is shown."""
     encoder_depth: int
     """Times that the encoder halves its input, 3 to 5."""
-    expects_dice: bool
+    expects_dice: bool = False
     """It says which Dice it expects of each organ as well; False as in the paper."""
 
     def __post_init__(self) -> None:

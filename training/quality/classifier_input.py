@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from scans.intensity import Window
+from scans.model.judgement import Verdicts
 
-Scorer = Callable[[NDArray[Any], NDArray[np.uint8], Window], NDArray[np.float32]]
-"""Raw slices (N, Y, X), class indices uint8 (N, Y, X), their volume's window -> probability of good, float32 (N,)."""
+Scorer = Callable[[NDArray[Any], NDArray[np.uint8], Window], Verdicts]
+"""Raw slices (N, Y, X), class indices uint8 (N, Y, X), their volume's window -> what the classifier says of them."""
 
 
 def classifier_input(normalised: Tensor, segmentation: Tensor, *, organs: int, side: int) -> tuple[Tensor, Tensor]:
@@ -54,11 +55,11 @@ def scorer(classifier: nn.Module, *, organs: int, side: int, device: torch.devic
     device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
     classifier.to(device).eval()
 
-    def score(slices: NDArray[Any], segmentation: NDArray[np.uint8], window: Window) -> NDArray[np.float32]:
+    def score(slices: NDArray[Any], segmentation: NDArray[np.uint8], window: Window) -> Verdicts:
         with torch.inference_mode():
             normalised = torch.from_numpy(window.normalise(slices)).to(device)
             shown = classifier_input(normalised, torch.from_numpy(segmentation).to(device), organs=organs, side=side)
-            good: NDArray[np.float32] = torch.sigmoid(classifier(*shown)[:, 0]).float().cpu().numpy()
-        return good
+            said: NDArray[np.float32] = torch.sigmoid(classifier(*shown)).float().cpu().numpy()
+        return Verdicts(said[:, 0], said[:, 1:] if said.shape[1] > 1 else None)
 
     return score

@@ -37,18 +37,19 @@ class Judged:
         """Mean difference of expected and true Dice over the organs of slices, and what it would be were the mean true
         Dice of each organ expected; none where there is nothing to compare."""
         rows = [
-            (expected, true)
+            (organ, expected, true)
             for of_slice, example in zip(self.dice, self.examples, strict=True)
             if example.dice is not None
-            for expected, true in zip(of_slice, example.dice, strict=False)
+            for organ, (expected, true) in enumerate(zip(of_slice, example.dice, strict=False))
             if true is not None
         ]
         if not rows:
             return {}
-        expected, true = np.array(rows).T
+        organ, expected, true = np.array(rows).T
+        means = {number: true[organ == number].mean() for number in np.unique(organ)}
         return {
             "dice_error": float(np.abs(expected - true).mean()),
-            "dice_error_of_the_mean": float(np.abs(true - true.mean()).mean()),
+            "dice_error_of_the_mean": float(np.abs(true - [means[number] for number in organ]).mean()),
         }
 
 

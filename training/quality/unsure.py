@@ -59,7 +59,7 @@ def masked(labels: NDArray[np.uint8], unsure: NDArray[np.bool_]) -> NDArray[np.u
     lookup = np.tile(np.arange(256, dtype=np.uint8), (len(labels), 1))
     organs = slice(1, 1 + unsure.shape[1])
     lookup[:, organs] = np.where(unsure, np.uint8(NOT_LABELLED), lookup[:, organs])
-    return np.take_along_axis(lookup, labels.reshape(len(labels), -1).astype(np.intp), axis=1).reshape(labels.shape)
+    return np.stack([table[plane] for table, plane in zip(lookup, labels, strict=True)])
 
 
 def _slabs(labels: zarr.Array[Any], record: VolumeRecord) -> Iterator[tuple[Box, NDArray[np.uint8]]]:

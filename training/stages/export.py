@@ -124,7 +124,7 @@ def export(section: Export, *, threshold: float, mlflow_run: str = "") -> dict[s
         student = replace(student, variants=variants, seen=seen)
         expected: dict[str, float] = {}
         if "dice" in models.classifier.outputs:
-            samples = dice_samples(catalogue, reader, models, slices=section.seen_slices)
+            samples = dice_samples(catalogue, reader, models)
             expected, classifier = samples.figures(), replace(classifier, expected_dice=samples.calibration)
         for exported, checkpoint in ((student, STUDENT), (classifier, QUALITY_CLASSIFIER)):
             written = exported.manifest(catalogue, mlflow_run=mlflow_run).write(exported.path.parent)

@@ -199,7 +199,7 @@ def _refined(
         good, passed = np.ones(len(segmentation)), holding | section.keep_empty
         if score is not None and holding.any():
             slices = images.read(start, start + BATCH_SLICES)
-            good[holding] = score(slices[holding], segmentation[holding], record.window)
+            good[holding] = score(slices[holding], segmentation[holding], record.window).good
             passed &= good >= section.threshold
         kept += [KeptSlice(record.id, start + z, float(good[z])) for z in np.flatnonzero(passed).tolist()]
     return kept, VolumeCounts(record.experiment, slices=depth, empty=empty, kept=len(kept))

@@ -72,6 +72,8 @@ class Learning:
     seed: int
     resized: ResizedExamples
     """The same examples, and perhaps more, as the classifier is shown them."""
+    expects_dice: bool
+    """It learns the Dice of organs too: some example of all has one, as those that people judged have not."""
 
     @classmethod
     def read(
@@ -88,7 +90,8 @@ class Learning:
         images = SliceReader(prepared_dir, cache_megabytes=CACHE_MEGABYTES)
         masks, organs = MaskReader(examples_dir), len(catalogue.organs)
         resized = ResizedExamples(examples, images, masks, windows, organs=organs, side=section.side)
-        return cls("train_classifier", examples, section, catalogue, seed, resized)
+        expects_dice = section.organ_weight > 0 and any(example.dice is not None for example in examples)
+        return cls("train_classifier", examples, section, catalogue, seed, resized, expects_dice)
 
     def fold(self, number: int, examples: tuple[Example, ...]) -> Learning:
         """The same from some of the examples, for fold `number`, from 1."""
@@ -102,7 +105,7 @@ class Learning:
             organs=len(self.catalogue.organs),
             side=section.side,
             encoder_depth=section.encoder_depth,
-            expects_dice=section.organ_weight > 0,
+            expects_dice=self.expects_dice,
         )
 
     def resume(self, ranks: Processes) -> ResumeFile:
@@ -138,7 +141,8 @@ class Learning:
 
         def objective(model: nn.Module, batch: QualityBatch) -> Mapping[str, Tensor]:
             logits = model(batch.slices, batch.masks)
-            return quality_loss(logits, batch.good, batch.dice, organ_weight=self.section.organ_weight)
+            weight = self.section.organ_weight if self.expects_dice else 0.0
+            return quality_loss(logits, batch.good, batch.dice, organ_weight=weight)
 
         yield from train(network, batches, objective, plan=plan, processes=ranks)
 
@@ -152,7 +156,7 @@ def train_classifier(
     working directory. Returns its metrics. Raises StageError where there are too few examples to measure it.
     """
     validation = cross_validation(learning.examples, learning.section.folds, seed=learning.seed)
-    _warn(learning.examples, validation)
+    _warn(learning, validation)
     judged = cross_validated(learning, validation, ranks=ranks)
     network = learning.new_network()
     epochs: list[Epoch] = []
@@ -219,7 +223,14 @@ def _counts(examples: Sequence[Example], validation: CrossValidation) -> dict[st
     }
 
 
-def _warn(examples: Sequence[Example], validation: CrossValidation) -> None:
+def _warn(learning: Learning, validation: CrossValidation) -> None:
+    examples = learning.examples
+    if learning.section.organ_weight and not learning.expects_dice:
+        log.warning(
+            "Of none of the %d examples is the Dice of any organ known, as it is not where people judge: the Quality "
+            "Classifier will say good or bad, and expect no Dice of organs.",
+            len(examples),
+        )
     if validation.by == "slices":
         log.warning(
             "All examples are of one volume, %s: each run of its slices is judged by a classifier of the others, and "

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from scans.intensity import Window
 from scans.model.judgement import Verdicts
+from scans.organs import NOT_LABELLED
 from tests.training.tiny_volumes import fish, write_catalogue, write_volume
 from training.data.prepared import Catalogue, SliceReader
 from training.export.expected_dice import DiceSamples, dice_samples
@@ -61,10 +62,28 @@ def test_expected_and_true_dice_by_hand(tmp_path: Path) -> None:
     assert found.said == pytest.approx(np.array([[0.375, np.nan, np.nan]]), nan_ok=True)
     assert found.true == pytest.approx(np.array([[2 / 3, np.nan, np.nan]]), nan_ok=True)
     assert found.calibration.middle[0] == pytest.approx(2 / 3 - 0.375, abs=1e-6)
-    figures = found.figures()
-    assert figures["expected_dice_error"] == pytest.approx(0, abs=1e-6)
-    assert figures["expected_dice_width"] == 1.0
-    assert "expected_dice_coverage" not in figures, "of one volume nobody can say"
+    assert found.figures() == {}, "of one volume nobody can say"
+
+
+def test_figures_of_each_volume_are_from_the_others() -> None:
+    """Three volumes of one organ: 0.5, 0.5 and 0.6 were said, 0.6, 0.7 and 0.9 are true, and so 0.1, 0.2 and 0.3 more.
+
+    By the others 0.25, 0.2 and 0.15 more are expected; by their mean true Dice 0.8, 0.75 and 0.65.
+    """
+    samples = DiceSamples(np.array([[0.5], [0.5], [0.6]]), np.array([[0.6], [0.7], [0.9]]))
+    figures = samples.figures()
+    assert figures["expected_dice_error"] == pytest.approx((0.15 + 0 + 0.15) / 3, abs=1e-6)
+    assert figures["expected_dice_error_of_the_mean"] == pytest.approx((0.2 + 0.05 + 0.25) / 3, abs=1e-6)
+    assert (figures["expected_dice_coverage"], figures["expected_dice_width"]) == (1.0, 1.0)
+
+
+def test_pixels_that_nobody_labelled_count_on_neither_side(tmp_path: Path) -> None:
+    """Of four slices the odd ones, of which 0.25 is expected, were not looked at: 0.5 is said, of what was."""
+    labels = np.zeros((4, 2, 4), np.uint8)
+    labels[:, :, :2] = 1
+    labels[1::2] = NOT_LABELLED
+    found = samples_of(tmp_path, labels, slices=8)
+    assert (found.said[0, 0], found.true[0, 0]) == (0.5, 1.0)
 
 
 def test_every_other_slice_stands_for_both(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from scans.geometry import Box
 from scans.intensity import Window
+from scans.model.judgement import Verdicts
 from scans.organs import NOT_LABELLED
 from tests.training.tiny_volumes import write_catalogue, write_volume
 from training.data.pseudo_labels import (
@@ -31,11 +32,11 @@ from training.stages.refine import BATCH_SLICES, VolumeCounts, against_truth, re
 SECTION = Refine(quality_classifier=True, threshold=0.5, least_confidence=0.0, keep_empty=False, components=False)
 
 
-def by_grey_value(slices: NDArray[Any], masks: NDArray[np.uint8], window: Window) -> NDArray[np.float32]:
+def by_grey_value(slices: NDArray[Any], masks: NDArray[np.uint8], window: Window) -> Verdicts:
     """As good as the slice is bright; asked about an empty mask it fails, since it must never be."""
     assert masks.any(axis=(1, 2)).all()
     good: NDArray[np.float32] = window.normalise(slices).mean(axis=(1, 2))
-    return good
+    return Verdicts(good, None)
 
 
 def data(tmp_path: Path, grey: list[int], holds: list[bool]) -> None:

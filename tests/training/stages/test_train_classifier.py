@@ -16,7 +16,12 @@ from numpy.typing import NDArray
 from tests.training.tiny_volumes import ORGANS, STILL, WINDOW, fish, write_catalogue, write_volume
 from training.data.prepared import SliceReader
 from training.evaluation.figures import read_columns
-from training.learning.checkpoints import QUALITY_CLASSIFIER, load_classifier, read_details
+from training.learning.checkpoints import (
+    QUALITY_CLASSIFIER,
+    load_classifier,
+    load_classifier_architecture,
+    read_details,
+)
 from training.learning.processes import Processes
 from training.params import TrainClassifier
 from training.quality.batches import QualityBatches, ResizedExamples, augmented
@@ -126,7 +131,7 @@ SECTION = TrainClassifier(
 )
 
 
-def intact_and_shifted(root: Path, *, volumes: int = 4) -> Learning:
+def intact_and_shifted(root: Path, *, volumes: int = 4, dice: tuple[float | None, ...] | None = None) -> Learning:
     """Fish whose masks are right in every second example, and seven pixels too low in the others."""
 
     def shifted(mask: NDArray[np.uint8], rows: int) -> NDArray[np.uint8]:
@@ -140,7 +145,7 @@ def intact_and_shifted(root: Path, *, volumes: int = 4) -> Learning:
         for z in range(8):
             good = z % 2 == 0
             read_mask = partial(shifted, labels[z], 0 if good else 7)
-            candidates.append(Candidate(name, z, good, None, None, "review", read_mask))
+            candidates.append(Candidate(name, z, good, None, dice, "review", read_mask))
     write_catalogue(root / "prepared", *records)
     write_examples(root / "examples", candidates)
     return Learning.read(SECTION, seed=1, prepared_dir=root / "prepared", examples_dir=root / "examples")
@@ -180,6 +185,22 @@ def test_dice_goes_with_the_mask_that_it_is_of(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_where_people_judged_no_dice_is_expected(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nobody knows it: the classifier says good or bad alone, and a warning says so. With known ones it learns them."""
+    monkeypatch.chdir(tmp_path)
+    section = replace(SECTION, schedule=replace(SECTION.schedule, steps_per_epoch=2))
+    for name, dice, expects in (("people", None, False), ("truth", (0.5, None, 1.0), True)):
+        learning = replace(intact_and_shifted(tmp_path / name, volumes=2, dice=dice), section=section)
+        caplog.clear()
+        metrics = train_classifier(learning, threshold=0.5, ranks=Processes(), report=lambda _epoch: None)
+        assert load_classifier_architecture(QUALITY_CLASSIFIER).expects_dice is expects
+        assert ("dice_error" in metrics) is expects
+        assert ("expect no Dice" in caplog.text) is not expects
+
+
+@pytest.mark.slow
 def test_it_learns_to_tell_intact_from_shifted_masks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """After forty steps nine of ten pairs of volumes that were not seen are ranked right, in all and in each volume."""
     monkeypatch.chdir(tmp_path)
@@ -216,7 +237,7 @@ def test_what_is_written_has_learnt_from_all_examples(tmp_path: Path, monkeypatc
     assert all(torch.equal(written.state_dict()[name], weights) for name, weights in network.state_dict().items())
     score, examples = scorer(written, organs=3, side=32), learning.examples
     slices = np.stack([learning.resized.images.image(e.volume_id, e.slice_index) for e in examples])
-    good = score(slices, np.stack([learning.resized.masks.mask(e) for e in examples]), WINDOW)
+    good = score(slices, np.stack([learning.resized.masks.mask(e) for e in examples]), WINDOW).good
     said = predicted(network, learning.resized.of(examples), batch_size=8)
     np.testing.assert_allclose(good, said[:, 0], atol=1e-5)
 
