@@ -1,4 +1,5 @@
-"""Figures of what is reached: README's from benchmarks/results/seeds.json, docs/results.md from those of the tables.
+"""Figures of what is reached: README's from benchmarks/results/seeds.json and what stands in docs/results.md, which is
+made from the files of the tables.
 
 No figure there is written by hand.
 
@@ -14,8 +15,10 @@ from typing import Any
 
 from benchmarks import clone, results
 from benchmarks.seeds import NETWORKS, PAIRS, wins
+from benchmarks.tables.measuring import Cell
 from benchmarks.tables.page import page
-from benchmarks.tables.summary import Interval, said
+from benchmarks.tables.rows import ROWS, WHOLE
+from benchmarks.tables.summary import Interval, lines, said
 
 README = clone.REPOSITORY / "README.md"
 RESULTS_PAGE = clone.REPOSITORY / "docs" / "results.md"
@@ -30,7 +33,8 @@ Row = Mapping[str, Any]
 
 def main() -> None:
     """Writes the figures into README.md, and docs/results.md where a table was measured."""
-    README.write_text(with_figures(README.read_text(encoding="utf-8"), measured()), encoding="utf-8")
+    shown = with_figures(README.read_text(encoding="utf-8"), measured(), by_budget())
+    README.write_text(shown, encoding="utf-8")
     RESULTS_PAGE.unlink(missing_ok=True)
     if tables := page(results.RESULTS):
         RESULTS_PAGE.write_text(tables, encoding="utf-8")
@@ -42,13 +46,51 @@ def measured(path: Path = results.RESULTS / "seeds.json") -> Mapping[str, Any]:
     return content
 
 
-def with_figures(page: str, content: Mapping[str, Any]) -> str:
+def by_budget(folder: Path = results.RESULTS) -> str:
+    """Of each Table 1 that was measured, the paper's whole and the strong one beside their controls; "" without any."""
+    parts = [
+        _over_budgets(json.loads(path.read_text(encoding="utf-8"))) for path in sorted(folder.glob("table-1-*.json"))
+    ]
+    return "\n".join(parts)
+
+
+def _over_budgets(table: Mapping[str, Any]) -> str:
+    found = lines([Cell(**row) for row in table["rows"]])
+    data = "synthetic fish" if table["synthetic"] else table["raw_folder"]
+    seeds = len({row["seed"] for row in table["rows"]})
+    heads = (
+        "labelled volumes",
+        "control",
+        "Student, as in the paper",
+        "points",
+        "strong control",
+        "strong Student",
+        "points",
+    )
+    drawn = [
+        f"Mean Dice over label budgets, {data}, {seeds} seeds (`make table-1`; all rows: [results](docs/results.md)):",
+        "",
+        f"| {' | '.join(heads)} |",
+        f"|{'---|' * len(heads)}",
+    ]
+    for budget in sorted({line.budget for line in found}):
+        of_budget = {line.row: line for line in found if line.budget == budget}
+        cells = [str(budget)]
+        for student in ("all", WHOLE):
+            own, control = of_budget.get(student), of_budget.get(ROWS[student].control)
+            cells += ["" if line is None else f"{line.dice:.3f}" for line in (control, own)]
+            cells.append("" if own is None or own.gain is None else said(own.gain))
+        drawn.append(f"| {' | '.join(cells)} |")
+    return "\n".join([*drawn, ""])
+
+
+def with_figures(page: str, content: Mapping[str, Any], tables: str = "") -> str:
     """The page with the figures between BEGIN and END. Raises ValueError where it lacks either."""
     before, begin, rest = page.partition(BEGIN)
     _, end, after = rest.partition(END)
     if not (begin and end):
         raise ValueError(f"README.md has no line {BEGIN if not begin else END}")
-    return f"{before}{BEGIN}\n\n{figures(content)}\n{END}{after}"
+    return "\n".join([f"{before}{BEGIN}", "", figures(content), *([tables] if tables else []), f"{END}{after}"])
 
 
 def figures(content: Mapping[str, Any]) -> str:

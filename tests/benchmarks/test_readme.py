@@ -27,7 +27,7 @@ CONTENT = {
 def test_readme_says_what_was_measured() -> None:
     """`make figures` was run after the last measurement, and nobody wrote into its part since."""
     page = readme.README.read_text(encoding="utf-8")
-    assert readme.with_figures(page, readme.measured()) == page
+    assert readme.with_figures(page, readme.measured(), readme.by_budget()) == page
 
 
 def test_figures_stand_beside_the_control() -> None:
@@ -39,6 +39,23 @@ def test_figures_stand_beside_the_control() -> None:
     assert "- Student less Teacher: +8.0 (+8.0 to +8.0)" in shown
     assert "- Student less control: +2.0 (-48.8 to +52.8)" in shown
     assert "Commit 0123456, a processor, 2 cores." in shown
+
+
+def test_label_budgets_stand_below_with_both_controls(tmp_path: Path) -> None:
+    """Two seeds: +0.01 and +0.03 over the control, 12.7 times 0.01 wide; of what was not measured nothing is said."""
+    assert readme.by_budget(tmp_path) == ""
+    figures = {"budget": 2, "iou": 0.5, "hd95_mm": None, "organs": {}, "seconds": 1.0, "row_sha256": ""}
+    figures |= {"machine": "a machine", "commit": "0123456789"}
+    dice = {("control", 1): 0.7, ("control", 2): 0.8, ("all", 1): 0.71, ("all", 2): 0.83}
+    rows = [{**figures, "row": row, "seed": seed, "dice": value} for (row, seed), value in dice.items()]
+    content = {"table": 1, "profile": "demo", "synthetic": True, "raw_folder": "phantom", "rows": rows}
+    (tmp_path / "table-1-demo.json").write_text(json.dumps(content))
+    shown = readme.by_budget(tmp_path)
+    assert "Mean Dice over label budgets, synthetic fish, 2 seeds" in shown
+    assert "| 2 | 0.750 | 0.770 | +2.0 (-10.7 to +14.7) |  |  |  |" in shown
+    page = f"# A page\n{readme.BEGIN}\nold\n{readme.END}\nend\n"
+    assert shown in readme.with_figures(page, CONTENT, shown)
+    assert readme.with_figures(page, CONTENT).endswith(f"\n{readme.END}\nend\n")
 
 
 def test_a_page_without_the_marks_is_refused() -> None:
