@@ -11,6 +11,8 @@ from typing import Any
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
+from ricefish.cli.segment import said_of
+from ricefish.client.organs import ServedOrgan
 from scans.measures.metrics import VolumeScores
 from scans.measures.statistics import OrganRow
 
@@ -72,18 +74,19 @@ def scores_table(scores: Mapping[str, Scores]) -> Table:
 
 
 def organs_table(
-    served: Sequence[OrganRow],
+    served: Sequence[ServedOrgan],
     true_rows: Sequence[OrganRow],
     scores: VolumeScores,
     *,
     control: Mapping[str, float | None],
 ) -> Table:
-    """The organ table that the server answered, with the true volumes, this scan's Dice and the control's beside."""
+    """The organ table that the server answered, with the true volumes, this scan's Dice, what was expected of it (with
+    bounds) and the control's beside."""
     table = Table(
         title=f"The served scan, {scores.volume_id}", title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0)
     )
     table.add_column("organ", no_wrap=True)
-    for heading in ("voxels", "mm3", "true mm3", "Dice", "control\nDice", "centre z y x"):
+    for heading in ("mm3", "true mm3", "Dice", "expected\nDice", "control\nDice", "centre z y x"):
         table.add_column(heading, justify="right")
     table.add_column("cut off")
     by_name = {row.name: row for row in served}
@@ -91,10 +94,10 @@ def organs_table(
         row = by_name[true_row.name]
         table.add_row(
             true_row.name,
-            str(row.voxels),
             f"{row.volume_mm3:.4g}",
             f"{true_row.volume_mm3:.4g}",
             _figure(scores.dice[true_row.name]),
+            said_of(row.expected_dice),
             _figure(control.get(true_row.name)),
             _place(row.centroid_voxels),
             "yes" if row.touches_border else "",

@@ -18,9 +18,9 @@ from demo.parts import DemoError, Parts
 from demo.server import running_server
 from ricefish.cli.segment import segment
 from ricefish.client import Client, RicefishError
+from ricefish.client.organs import ServedOrgan
 from scans.formats import open_volume
 from scans.measures.metrics import OrganCounts, VolumeScores
-from scans.measures.statistics import OrganRow
 
 FOLDER = Path("demo")
 OVERLAY = FOLDER / "overlay.png"
@@ -55,7 +55,7 @@ def show(model: str, parts: Parts, console: Console, environment: Mapping[str, s
     console.print(_where(page), markup=False, highlight=False, soft_wrap=True)
 
 
-def segment_over_http(model: str, parts: Parts, console: Console, scan_path: Path) -> list[OrganRow]:
+def segment_over_http(model: str, parts: Parts, console: Console, scan_path: Path) -> list[ServedOrgan]:
     """Starts a server of that model, has it segment the scan into SEGMENTATION, and stops it. Raises DemoError."""
     with ExitStack() as stack:
         with parts.part("server: ricefish serve", step="server"):

@@ -22,11 +22,12 @@ from rich.text import Text
 
 from ricefish.cli.output import check_output
 from ricefish.client.client import Client, RicefishError, ScanStatus
+from ricefish.client.organs import ServedOrgan
 from ricefish.client.parameters import Priority, download_parameters
 from ricefish.client.upload_body import Report, upload_bytes
 from scans.formats import stem
 from scans.geometry import Spacing
-from scans.measures.statistics import OrganRow
+from scans.model.expected_dice import ExpectedDice
 
 _WITHOUT_COLOURS = ".nii.gz"
 """Of such a file, ITK-SNAP finds names and colours of labels in a description that it is given beside it."""
@@ -45,7 +46,7 @@ def segment(
     dataset: str | None = None,
     with_scan: bool = False,
     force: bool = False,
-) -> list[OrganRow]:
+) -> list[ServedOrgan]:
     """Sends a file or folder, waits, fetches the segmentation; gives the organs.
 
     Draws bars on a terminal's stderr, where the scan's id, notes and warnings go too. Beside a NIfTI it writes
@@ -101,18 +102,25 @@ def _outputs(out: Path) -> tuple[Path, ...]:
     return (out, out.with_name(f"{stem(out)}_labels.txt")) if described else (out,)
 
 
-def organ_table(rows: list[OrganRow]) -> Table:
-    """Organs with their size and place, as a terminal shows them."""
+def organ_table(rows: list[ServedOrgan]) -> Table:
+    """Organs with their size and place, and the Dice that is expected of them, as a terminal shows them."""
+    judged = any(row.expected_dice is not None for row in rows)
     table = Table()
     table.add_column("organ")
-    for heading in ("voxels", "volume mm³", "centre z, y, x"):
+    for heading in ("voxels", "volume mm³", "centre z, y, x", *(("expected Dice",) if judged else ())):
         table.add_column(heading, justify="right")
     table.add_column("cut off?")
     for row in rows:
         centre = "-" if row.centroid_voxels is None else ", ".join(f"{value:.1f}" for value in row.centroid_voxels)
         cut = "touches the border" if row.touches_border else ""
-        table.add_row(row.name, f"{row.voxels:,}", f"{row.volume_mm3:.4g}", centre, cut)
+        expected = (said_of(row.expected_dice),) if judged else ()
+        table.add_row(row.name, f"{row.voxels:,}", f"{row.volume_mm3:.4g}", centre, *expected, cut)
     return table
+
+
+def said_of(expected: ExpectedDice | None) -> str:
+    """`0.82 (0.70-0.91)`, the bounds in brackets; a dash where nothing is expected."""
+    return "-" if expected is None else f"{expected.dice:.2f} ({expected.low:.2f}-{expected.high:.2f})"
 
 
 def _sending_bar(bar: Progress, path: Path) -> Report:

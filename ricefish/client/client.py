@@ -25,11 +25,11 @@ from typing import Any, Literal
 import httpx
 
 from ricefish.client.connection import QUEUE_FULL, Connection, Patience, RicefishError, to_be_tried, wait_for_allowance
+from ricefish.client.organs import ServedOrgan
 from ricefish.client.parameters import Priority, SubmissionOptions, download_parameters
 from ricefish.client.resumable_upload import submit_resumable
 from ricefish.client.upload_body import Report, pieces, reported, upload_name, zipped_files
-from scans.geometry import Box, Spacing
-from scans.measures.statistics import OrganRow
+from scans.geometry import Spacing
 
 __all__ = ["PATIENCE_SECONDS", "RESUMABLE_BYTES", "Client", "RicefishError", "ScanStatus"]
 
@@ -181,10 +181,10 @@ class Client:
             part.unlink(missing_ok=True)
         return path
 
-    def organs(self, scan_id: str) -> list[OrganRow]:
-        """Size, place and extent of every organ of a finished scan."""
+    def organs(self, scan_id: str) -> list[ServedOrgan]:
+        """Size, place, extent and expected Dice of every organ of a finished scan."""
         content = self._connection.get(f"/v1/scans/{scan_id}/organs").json()
-        return [_row(row) for row in content["organs"]]
+        return [ServedOrgan.from_json(row) for row in content["organs"]]
 
     def labels(self, scan_id: str) -> str:
         """Index, colour and name of every label of a finished scan, as the text that ITK-SNAP imports."""
@@ -275,24 +275,3 @@ def _status(content: dict[str, Any]) -> ScanStatus:
 
 def _sentence(warning: dict[str, str]) -> str:
     return f"{warning['message']} ({warning['found']}; expected: {warning['expected']})"
-
-
-def _row(content: dict[str, Any]) -> OrganRow:
-    box = content["box"]
-    return OrganRow(
-        index=content["index"],
-        name=content["name"],
-        voxels=content["voxels"],
-        volume_mm3=content["volume_mm3"],
-        centroid_voxels=_point(content["centroid_voxels"]),
-        centroid_mm=_point(content["centroid_mm"]),
-        box=box and Box(tuple(box["start"]), tuple(box["stop"])),
-        touches_border=content["touches_border"],
-    )
-
-
-def _point(values: list[float] | None) -> tuple[float, float, float] | None:
-    if values is None:
-        return None
-    a, b, c = values
-    return (a, b, c)

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from dataclasses import replace
 from io import StringIO
 from pathlib import Path
 
@@ -15,10 +16,12 @@ from demo import picture, report, server, service
 from demo.parts import DemoError, Parts
 from demo.timetable import PARTS, Timetable
 from harness import servers
+from ricefish.client.organs import ServedOrgan
 from scans.formats import create_volume
 from scans.geometry import Box, Frame, Spacing
 from scans.measures.metrics import VolumeScores
 from scans.measures.statistics import OrganRow
+from scans.model.expected_dice import ExpectedDice
 from tests.serving.models import write_model
 
 EVALUATION = {
@@ -119,15 +122,20 @@ def test_no_student_is_printed_without_its_control(tmp_path: Path) -> None:
 
 
 def test_the_table_of_organs_shows_the_true_volume_beside_the_served_one(tmp_path: Path) -> None:
-    """An organ that was missed shows 0 voxels, its true volume, a Dice of 0, and what the control has there."""
-    served = OrganRow(1, "heart", 0, 0.0, None, None, None, touches_border=False)
+    """An organ that was missed shows its true volume, a Dice of 0, none expected, and what the control has there; one
+    that was found has bounds of its expected Dice."""
+    served = ServedOrgan(1, "heart", 0, 0.0, None, None, None, touches_border=False, expected_dice=None)
     truth = OrganRow(1, "heart", 4, 0.125, (1.0, 2.0, 3.0), (0, 0, 0), Box((0, 0, 0), (1, 2, 2)), touches_border=False)
     scores = VolumeScores("fish_1", dice={"heart": 0.0}, iou={"heart": 0.0})
     (tmp_path / "evaluate.json").write_text(json.dumps(EVALUATION))
     control = report.read_control(tmp_path / "evaluate.json", "fish_1")
     table = shown(report.organs_table([served], [truth], scores, control=control))
     line = next(line for line in table.splitlines() if "heart" in line)
-    assert line.split() == ["heart", "0", "0", "0.125", "0.000", "0.625", "-"]
+    assert line.split() == ["heart", "0", "0.125", "0.000", "-", "0.625", "-"]
+    found = replace(served, expected_dice=ExpectedDice(0.75, 0.5, 1.0))
+    table = shown(report.organs_table([found], [truth], scores, control=control))
+    line = next(line for line in table.splitlines() if "heart" in line)
+    assert line.split() == ["heart", "0", "0.125", "0.000", "0.75", "(0.50-1.00)", "0.625", "-"]
 
 
 def test_slices_of_the_picture_show_small_organs_too() -> None:

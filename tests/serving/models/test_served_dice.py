@@ -10,10 +10,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 from harness.offline import run_offline
+from ricefish.cli.segment import organ_table
+from ricefish.client import Client
 from scans.intensity import Window
-from scans.model.expected_dice import DiceCalibration
+from scans.model.expected_dice import DiceCalibration, ExpectedDice
 from scans.model.manifest import ManifestError, ModelManifest
 from serving.models.quality_classifier import QualityRuntime
 from tests.serving.conftest import Example
@@ -49,6 +52,14 @@ def test_an_organ_has_an_expected_dice_with_bounds(tmp_path: Path, example: Exam
             assert found == pytest.approx((expected.dice, expected.low, expected.high), abs=2e-6)
             assert tuple(float(line[f"quality{end}"]) for end in ("", "_low", "_high")) == found
             assert row["quality_low"] <= row["quality"] <= row["quality_high"]
+        with Client(server.url) as client:
+            organs = client.organs(scan_id)
+        first = answer["organs"][0]
+        expected = ExpectedDice(first["quality"], first["quality_low"], first["quality_high"])
+        assert organs[0].expected_dice == expected
+        console = Console(width=120, file=io.StringIO(), record=True)
+        console.print(organ_table(organs))
+        assert f"{expected.dice:.2f} ({expected.low:.2f}-{expected.high:.2f})" in console.export_text()
     finally:
         server.end(signal.SIGKILL)
 
