@@ -162,9 +162,11 @@ def _cell(protocol: Protocol, seed: int, budget: int, name: str) -> Cell:
     row = ROWS[name]
     own = {"seed": seed, "prepare.labelled_volumes": budget}
     changes = {"prepare.seed": seed, **protocol.variant.changes, **own, **row.changes}
+    teacher = dataclasses.replace(protocol.variant, changes=changes).params().train_teacher
     if row.mirrored:
-        shown = dataclasses.replace(protocol.variant, changes=changes).params().train_teacher.augmentation
-        changes["pseudo_label.mirror"] = "x" if shown.mirror_x else "y"
+        changes["pseudo_label.mirror"] = "x" if teacher.augmentation.mirror_x else "y"
+    if row.longer > 1:
+        changes["pseudo_label.schedule.epochs"] = row.longer * teacher.schedule.epochs
     variant = dataclasses.replace(protocol.variant, changes=changes)
     outcome = clone.evaluate(variant, name=f"{protocol.name}-{seed}-{budget}-{name}")
     if not 0 < budget <= outcome.training_volumes:

@@ -36,11 +36,19 @@ class Row:
     """True: possible on synthetic fish only."""
     mirrored: bool = False
     """True: the Teacher labels each slice's mirror image too, along the axis that the profile mirrors patches along."""
+    longer: int = 1
+    """So many times the Teacher's epochs are those of the second one."""
 
     @property
     def sha256(self) -> str:
-        """Of all that its figures depend on: a row that was changed since is measured anew."""
-        said = json.dumps(dataclasses.asdict(self) | {"label": "", "control": ""}, sort_keys=True)
+        """Of all that its figures depend on: a row that was changed since is measured anew.
+
+        What a row does not state is left out: another field changes no row that has its default.
+        """
+        decide = (field for field in dataclasses.fields(self) if field.name not in {"label", "control"})
+        stated = {field.name: getattr(self, field.name) for field in decide}
+        defaults = {field.name: field.default for field in dataclasses.fields(self)}
+        said = json.dumps({k: v for k, v in stated.items() if v != defaults[k]}, sort_keys=True, default=dict)
         return hashlib.sha256(said.encode()).hexdigest()
 
 
@@ -84,9 +92,10 @@ TUNING_SEEDS = frozenset({11, 12})
 """Of the synthetic fish on which values of the rows were chosen; no table of synthetic fish has them."""
 
 
-def _labelled(by: str, changes: Mapping[str, Any], *, mirrored: bool = False) -> Row:
+def _labelled(by: str, changes: Mapping[str, Any], *, mirrored: bool = False, longer: int = 1) -> Row:
     """With other pseudo-labels."""
-    return Row(f"S, labels of {by}", {**_STRONG_BASE, **changes}, control=STRONG_CONTROL, mirrored=mirrored)
+    changes = {**_STRONG_BASE, **changes}
+    return Row(f"S, labels of {by}", changes, control=STRONG_CONTROL, mirrored=mirrored, longer=longer)
 
 
 def _learnt(how: str, changes: Mapping[str, Any]) -> Row:
@@ -157,11 +166,15 @@ ROWS: Mapping[str, Row] = {
     "clean_view": _learnt("the Teacher sees patches as they were", {"train_student.clean_view": True}),
     "last_labelled": _learnt("last steps on labels alone", {"train_student.last_labelled": 0.3}),
     "consistency": _learnt("consistency of changed patches", {"train_student.consistency": 0.5}),
+    "heavy": _labelled(
+        "two Teachers, the second trained for longer", {"pseudo_label.second_teacher": "slices"}, longer=2
+    ),
     WHOLE: Row(
-        "W: S, labels of slices and their mirror images by the Teacher and its Student",
-        {**_STRONG_BASE, "pseudo_label.second_teacher": "student"},
+        "W: S, labels of slices and their mirror images by two Teachers, the second trained for longer",
+        {**_STRONG_BASE, "pseudo_label.second_teacher": "slices"},
         control=STRONG_CONTROL,
         mirrored=True,
+        longer=2,
     ),
     "one_in_ten": Row(
         "control, one slice in ten labelled",
