@@ -26,6 +26,7 @@ from training.profiles import ParamsError
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 LOGS = REPOSITORY / "benchmarks" / "results" / "logs"
+_LOADER, _DUMPER = getattr(yaml, "CSafeLoader", yaml.SafeLoader), getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 RESTORED = "is cached - skipping run"
 """What DVC says of a stage that it restores from an earlier run."""
 
@@ -50,7 +51,7 @@ class Variant:
         """Makes it the active profile of a params.yaml. Raises BenchmarkError for what the file cannot have."""
         if self.smallest:
             make_smallest(path)
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = yaml.load(path.read_text(encoding="utf-8"), _LOADER)  # noqa: S506 - both are safe
         if self.profile not in content["profiles"]:
             raise BenchmarkError(f"there is no profile {self.profile}; there are {', '.join(content['profiles'])}")
         content["profile"] = self.profile
@@ -61,7 +62,7 @@ class Variant:
             for part in sections:
                 section = section.setdefault(part, {})
             section[last] = value
-        path.write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
+        path.write_text(yaml.dump(content, Dumper=_DUMPER, sort_keys=False), encoding="utf-8")
         try:
             load_params(path)
         except ParamsError as error:

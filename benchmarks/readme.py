@@ -9,7 +9,7 @@ python -m benchmarks.readme
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from benchmarks.seeds import NETWORKS, PAIRS, wins
 from benchmarks.tables.measuring import Cell
 from benchmarks.tables.page import page
 from benchmarks.tables.rows import ROWS, WHOLE
-from benchmarks.tables.summary import Interval, lines, said
+from benchmarks.tables.summary import Interval, Line, lines, said
 
 README = clone.REPOSITORY / "README.md"
 RESULTS_PAGE = clone.REPOSITORY / "docs" / "results.md"
@@ -26,6 +26,7 @@ BEGIN = "<!-- FIGURES: from benchmarks/results/seeds.json, made by `make bench-s
 END = "<!-- END OF FIGURES -->"
 _PAPER_GAIN = "+7.6 points with 23 labelled volumes (82.4 against 74.8), +29.3 with 2"
 """Bhatt, Zharov et al. 2023, Tables 1 and 2: mean IoU of the Student less that of full supervision."""
+_LEAST_SEEDS = 3
 _NAMES = {"teacher": "Teacher", "control": "control", "student": "Student"}
 
 Row = Mapping[str, Any]
@@ -47,25 +48,26 @@ def measured(path: Path = results.RESULTS / "seeds.json") -> Mapping[str, Any]:
 
 
 def by_budget(folder: Path = results.RESULTS) -> str:
-    """Of each Table 1 that was measured, the paper's whole and the strong one beside their controls; "" without any."""
-    parts = [
-        _over_budgets(json.loads(path.read_text(encoding="utf-8"))) for path in sorted(folder.glob("table-1-*.json"))
-    ]
-    return "\n".join(parts)
+    """Of each Table 1 the paper's whole and the strong one beside their controls; "" where nothing is measured yet.
+
+    Nothing is said of a label budget with fewer than three seeds.
+    """
+    files = sorted(folder.glob("table-1-*.json"))
+    parts = (_over_budgets(json.loads(path.read_text(encoding="utf-8"))) for path in files)
+    return "\n".join(part for part in parts if part)
 
 
 def _over_budgets(table: Mapping[str, Any]) -> str:
+    whole = {"all", WHOLE}
     found = lines([Cell(**row) for row in table["rows"]])
+    enough = [b for b in sorted({line.budget for line in found}) if _least_seeds(found, b, whole) >= _LEAST_SEEDS]
+    if not enough:
+        return ""
     data = "synthetic fish" if table["synthetic"] else table["raw_folder"]
     seeds = len({row["seed"] for row in table["rows"]})
     heads = (
-        "labelled volumes",
-        "control",
-        "Student, as in the paper",
-        "points",
-        "strong control",
-        "strong Student",
-        "points",
+        *("labelled volumes", "control", "Student, as in the paper", "points"),
+        *("strong control", "strong Student", "points"),
     )
     drawn = [
         f"Mean Dice over label budgets, {data}, {seeds} seeds (`make table-1`; all rows: [results](docs/results.md)):",
@@ -73,7 +75,7 @@ def _over_budgets(table: Mapping[str, Any]) -> str:
         f"| {' | '.join(heads)} |",
         f"|{'---|' * len(heads)}",
     ]
-    for budget in sorted({line.budget for line in found}):
+    for budget in enough:
         of_budget = {line.row: line for line in found if line.budget == budget}
         cells = [str(budget)]
         for student in ("all", WHOLE):
@@ -82,6 +84,11 @@ def _over_budgets(table: Mapping[str, Any]) -> str:
             cells.append("" if own is None or own.gain is None else said(own.gain))
         drawn.append(f"| {' | '.join(cells)} |")
     return "\n".join([*drawn, ""])
+
+
+def _least_seeds(found: Sequence[Line], budget: int, rows: Collection[str]) -> int:
+    """Of those rows that are there at all."""
+    return min((line.seeds for line in found if line.budget == budget and line.row in rows), default=0)
 
 
 def with_figures(page: str, content: Mapping[str, Any], tables: str = "") -> str:

@@ -42,17 +42,21 @@ def test_figures_stand_beside_the_control() -> None:
 
 
 def test_label_budgets_stand_below_with_both_controls(tmp_path: Path) -> None:
-    """Two seeds: +0.01 and +0.03 over the control, 12.7 times 0.01 wide; of what was not measured nothing is said."""
+    """Three seeds: +0.01, +0.03 and +0.02 over the control, 4.3 times 0.01 / sqrt(3) wide; of what was not measured
+    nothing is said, nor of two seeds."""
     assert readme.by_budget(tmp_path) == ""
     figures = {"budget": 2, "iou": 0.5, "hd95_mm": None, "organs": {}, "seconds": 1.0, "row_sha256": ""}
     figures |= {"machine": "a machine", "commit": "0123456789"}
-    dice = {("control", 1): 0.7, ("control", 2): 0.8, ("all", 1): 0.71, ("all", 2): 0.83}
+    controls, students = {1: 0.7, 2: 0.8, 3: 0.75}, {1: 0.71, 2: 0.83, 3: 0.77}
+    dice = {(row, s): d for row, of_row in (("control", controls), ("all", students)) for s, d in of_row.items()}
     rows = [{**figures, "row": row, "seed": seed, "dice": value} for (row, seed), value in dice.items()]
+    rows += [{**row, "budget": 7} for row in rows if row["seed"] < 3]
     content = {"table": 1, "profile": "demo", "synthetic": True, "raw_folder": "phantom", "rows": rows}
     (tmp_path / "table-1-demo.json").write_text(json.dumps(content))
     shown = readme.by_budget(tmp_path)
-    assert "Mean Dice over label budgets, synthetic fish, 2 seeds" in shown
-    assert "| 2 | 0.750 | 0.770 | +2.0 (-10.7 to +14.7) |  |  |  |" in shown
+    assert "Mean Dice over label budgets, synthetic fish, 3 seeds" in shown
+    assert "| 2 | 0.750 | 0.770 | +2.0 (-0.5 to +4.5) |  |  |  |" in shown
+    assert "| 7 |" not in shown
     page = f"# A page\n{readme.BEGIN}\nold\n{readme.END}\nend\n"
     assert shown in readme.with_figures(page, CONTENT, shown)
     assert readme.with_figures(page, CONTENT).endswith(f"\n{readme.END}\nend\n")

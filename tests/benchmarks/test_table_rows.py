@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,9 @@ import pytest
 import yaml
 
 from benchmarks import clone
-from benchmarks.tables.rows import ROWS, TABLES
+from benchmarks.tables import measuring
+from benchmarks.tables.measuring import Protocol, measured
+from benchmarks.tables.rows import ROWS, TABLES, WHOLE
 from training.params import Params, load_params
 
 
@@ -54,3 +57,38 @@ def _in_force(profile: str, changes: Mapping[str, Any], folder: Path) -> Params:
     path.write_text((clone.REPOSITORY / "params.yaml").read_text(encoding="utf-8"), encoding="utf-8")
     clone.Variant(profile, Path("/raw"), changes).write(path)
     return load_params(path)
+
+
+@pytest.mark.parametrize(("profile", "axis", "epochs"), [("demo", "x", 8), ("headneck_ct", "y", 12)])
+def test_a_row_knows_what_its_profile_has(
+    profile: str, axis: str, epochs: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The whole's mirror images lie along the axis that patches are mirrored along there, and its second Teacher has
+    twice the first one's epochs."""
+    asked: list[clone.Variant] = []
+
+    def evaluate(variant: clone.Variant, *, name: str) -> clone.Outcome:
+        asked.append(variant)
+        raise clone.BenchmarkError(name)
+
+    monkeypatch.setattr(clone, "evaluate", evaluate)
+    protocol = Protocol(1, (WHOLE,), (2,), (1,), clone.Variant(profile, Path("/raw")))
+    with pytest.raises(clone.BenchmarkError):
+        list(measured(protocol, []))
+    assert asked[0].changes.get("pseudo_label.mirror") is None, "its control has neither"
+    assert ROWS[WHOLE].mirrored and ROWS[WHOLE].longer == 2
+    monkeypatch.setattr(measuring, "ROWS", {WHOLE: dataclasses.replace(ROWS[WHOLE], control=WHOLE)})
+    with pytest.raises(clone.BenchmarkError):
+        list(measured(protocol, []))
+    params = asked[-1].params()
+    assert (params.pseudo_label.mirror, params.pseudo_label.schedule.epochs) == (axis, epochs)
+    assert params.pseudo_label.second_teacher == "slices"
+
+
+def test_a_new_field_changes_no_row_that_does_not_state_it() -> None:
+    """Else a table that goes on would be measured anew; what a row states counts, its label does not."""
+    row = ROWS["mirrored"]
+    assert dataclasses.replace(row, label="another").sha256 == row.sha256
+    assert dataclasses.replace(row, mirrored=False).sha256 != row.sha256
+    assert dataclasses.replace(row, longer=2).sha256 != row.sha256
+    assert len({ROWS[name].sha256 for name in ("strong", "mirrored", "two_teachers", "heavy", WHOLE)}) == 5
