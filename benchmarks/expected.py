@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import argparse
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import clone
+from benchmarks import clone, results
 from benchmarks.effort import Effort, effort_of
 from scans.measures.metrics import OrganCounts
 from scans.model.expected_dice import RATE, ExpectedDice
@@ -125,6 +125,29 @@ def table(rows: Sequence[dict[str, Any]]) -> Table:
         rest = (f"{row[name]:.3f}" for name in ("width", "error", "error_of_the_mean", "correlation"))
         drawn.add_row(str(row["seed"]), str(row["organs"]), f"{row['coverage']:.3f}", by_beam_time, *rest)
     return drawn
+
+
+def as_markdown(content: Mapping[str, Any]) -> str:
+    """A section of docs/results.md, from the result file."""
+    heads = ("seed", "organs", "within the bounds", "at beam times 1, 2, 3", "width", "error", "of the organ's mean")
+    drawn = [
+        "## Expected Dice",
+        "",
+        f"The Dice that the Quality Classifier expects of organs in {content['fish']} new synthetic fish of each seed,",
+        f"with bounds that are to hold in {content['rate']:.0%}, from {content['validation']} validation fish: how often",
+        "they do, how wide they are, the mean error, and that of expecting each organ's mean on the validation fish.",
+        "",
+        f"`make bench-expected`, commit {content['commit'][:7]}. {results.said_of(content['machine'])}.",
+        "",
+        f"| {' | '.join(heads)} |",
+        f"|{'---|' * len(heads)}",
+    ]
+    for row in content["rows"]:
+        by_beam_time = ", ".join(f"{value:.1%}" for value in row["coverage_by_beam_time"].values())
+        errors = (f"{row[name]:.3f}" for name in ("width", "error", "error_of_the_mean"))
+        cells = (str(row["seed"]), str(row["organs"]), f"{row['coverage']:.1%}", by_beam_time, *errors)
+        drawn.append(f"| {' | '.join(cells)} |")
+    return "\n".join([*drawn, ""])
 
 
 if __name__ == "__main__":

@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import clone, results
+from benchmarks.expected import RESULT, as_markdown
 from benchmarks.seeds import NETWORKS, PAIRS, wins
 from benchmarks.tables.measuring import Cell
-from benchmarks.tables.page import page
+from benchmarks.tables.page import HEAD, page
 from benchmarks.tables.rows import ROWS, WHOLE
 from benchmarks.tables.summary import Interval, Line, lines, said
 
@@ -37,8 +38,16 @@ def main() -> None:
     shown = with_figures(README.read_text(encoding="utf-8"), measured(), by_budget())
     README.write_text(shown, encoding="utf-8")
     RESULTS_PAGE.unlink(missing_ok=True)
-    if tables := page(results.RESULTS):
-        RESULTS_PAGE.write_text(tables, encoding="utf-8")
+    if shown := results_page(results.RESULTS):
+        RESULTS_PAGE.write_text(shown, encoding="utf-8")
+
+
+def results_page(folder: Path) -> str:
+    """docs/results.md, of the tables and of what was expected of organs; "" where nothing of it was measured."""
+    parts = [page(folder) or HEAD]
+    if (expected := folder / f"{RESULT}.json").exists():
+        parts.append(as_markdown(json.loads(expected.read_text(encoding="utf-8"))))
+    return "\n".join(parts) if parts != [HEAD] else ""
 
 
 def measured(path: Path = results.RESULTS / "seeds.json") -> Mapping[str, Any]:

@@ -11,9 +11,10 @@ from benchmarks.tables.measuring import Cell
 from benchmarks.tables.rows import ROWS, TABLES
 from benchmarks.tables.summary import as_markdown, lines
 
-_HEAD = """# Results
+HEAD = """# Results
 
-Made by `make figures` from the files that `make table-1` and `make table-2` leave; nothing here is written by hand.
+Made by `make figures` from the files that `make table-1`, `make table-2` and `make bench-expected` leave; nothing here
+is written by hand.
 What the rows are: [the method](method.md). A row is compared with its control seed by seed: the difference is a mean
 over seeds with its 95 % interval (Student's t).
 """
@@ -23,7 +24,7 @@ def page(folder: Path) -> str:
     """The page, of the tables in the folder of results; "" where none was measured."""
     files = sorted(folder.glob("table-*.json"))
     sections = (_section(path.stem, json.loads(path.read_text(encoding="utf-8"))) for path in files)
-    return "\n".join([_HEAD, *sections]) if files else ""
+    return "\n".join([HEAD, *sections]) if files else ""
 
 
 def _section(name: str, table: Mapping[str, Any]) -> str:

@@ -71,7 +71,7 @@ def test_a_page_without_the_marks_is_refused() -> None:
 def test_the_page_of_results_is_that_of_the_tables() -> None:
     """`make figures` was run after the last table, and nobody wrote into the page; without a table there is none."""
     shown = readme.RESULTS_PAGE.read_text(encoding="utf-8") if readme.RESULTS_PAGE.exists() else ""
-    assert shown == page(results.RESULTS)
+    assert shown == readme.results_page(results.RESULTS)
 
 
 def test_a_table_stands_on_the_page_with_command_commits_and_machines(tmp_path: Path) -> None:
