@@ -133,9 +133,9 @@ def as_markdown(content: Mapping[str, Any]) -> str:
     drawn = [
         "## Expected Dice",
         "",
-        f"The Dice that is expected of organs in {content['fish']} new synthetic fish of each seed, with bounds that are",
-        f"to hold in {content['rate']:.0%}, from {content['validation']} validation fish: how often they do, how wide",
-        "they are, the mean error, and that of expecting each organ's mean on the validation fish.",
+        f"The Dice that is expected of organs in {content['fish']} new synthetic fish of each seed, with bounds from",
+        f"{content['validation']} validation fish that are to hold in {content['rate']:.0%}: how often they do, how",
+        "wide they are, the mean error, and that of expecting each organ's mean on the validation fish.",
         "",
         f"`make bench-expected`, commit {content['commit'][:7]}. {results.said_of(content['machine'])}.",
         "",
