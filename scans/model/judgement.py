@@ -5,23 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from scans.verdicts import Verdicts
+
 _DIGITS = 6
 """Of a probability, so that what is written down is what is read back."""
 _MOST_JUDGED_PIXELS, _MOST_JUDGED_SIDE = 2048 * 2048, 8192
-
-
-class Verdicts(NamedTuple):
-    """What the Quality Classifier says of slices and their segmentation."""
-
-    good: NDArray[np.float32]
-    """(N,): the probability that each is good."""
-    dice: NDArray[np.float32] | None
-    """(N, organs): the Dice that it expects of each organ in each slice; None where it was not taught to say."""
 
 
 @dataclass(frozen=True)

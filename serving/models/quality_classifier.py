@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scans.intensity import Window
-from scans.model.judgement import Verdicts, judged_pixels
+from scans.model.judgement import judged_pixels
 from scans.model.manifest import (
     MANIFEST_FILE,
     MODEL_FILE,
@@ -20,6 +20,7 @@ from scans.model.manifest import (
     ModelManifest,
     file_sha256,
 )
+from scans.verdicts import Verdicts
 from serving.inference.runtime.classifier import QualitySession
 from serving.inference.runtime.segmentation import window_rows
 from serving.inference.runtime.session import Device

@@ -12,8 +12,9 @@ from scans.geometry import Box, Frame, Spacing
 from scans.intensity import Window
 from scans.measures.statistics import OrganStatistics
 from scans.model.drift import Departure
-from scans.model.judgement import Judgement, Verdicts
+from scans.model.judgement import Judgement
 from scans.organs import OrganMap
+from scans.verdicts import Verdicts
 from serving.models.served import ModelIdentity
 from serving.queue.jobs import Jobs, Priority
 from serving.queue.leases import FinishedSlabs, Lease, Leases

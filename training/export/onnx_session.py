@@ -11,7 +11,7 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from scans.intensity import Window
-from scans.model.judgement import Verdicts
+from scans.verdicts import Verdicts
 
 
 class OnnxModel:

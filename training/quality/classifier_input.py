@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from scans.intensity import Window
-from scans.model.judgement import Verdicts
+from scans.verdicts import Verdicts
 
 Scorer = Callable[[NDArray[Any], NDArray[np.uint8], Window], Verdicts]
 """Raw slices (N, Y, X), class indices uint8 (N, Y, X), their volume's window -> what the classifier says of them."""

@@ -10,7 +10,7 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from scans.model.judgement import Verdicts
+from scans.verdicts import Verdicts
 from serving.inference.runtime.memory import out_of_memory_told
 from serving.inference.runtime.session import QUALITY, Device, cuda_devices, open_session
 

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scans.model.judgement import Judgement, Verdicts, sampled_slices, slice_voxels
+from scans.model.judgement import Judgement, sampled_slices, slice_voxels
+from scans.verdicts import Verdicts
 
 SEGMENTATION = np.array([[[1, 1], [0, 2]], [[0, 0], [0, 0]], [[0, 1], [0, 0]]], dtype=np.uint8)
 """Three slices: two voxels of organ 1 and one of 2; nothing; one voxel of organ 1."""

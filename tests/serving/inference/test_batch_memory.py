@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from scans.geometry import Box
 from scans.intensity import Window
 from scans.measures.statistics import OrganStatistics
-from scans.model.judgement import Verdicts
 from scans.organs import OrganMap
 from scans.overlay import overlay
+from scans.verdicts import Verdicts
 from serving.inference.batching import Batcher, scan_batch_bytes
 from serving.inference.scheduling import Urgency
 from serving.models.quality_classifier import QualityRuntime

@@ -10,8 +10,8 @@ import pytest
 from numpy.typing import NDArray
 
 from scans.intensity import Window
-from scans.model.judgement import Verdicts
 from scans.organs import NOT_LABELLED
+from scans.verdicts import Verdicts
 from tests.training.tiny_volumes import fish, write_catalogue, write_volume
 from training.data.prepared import Catalogue, SliceReader
 from training.export.expected_dice import DiceSamples, dice_samples

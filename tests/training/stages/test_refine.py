@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from scans.geometry import Box
 from scans.intensity import Window
-from scans.model.judgement import Verdicts
 from scans.organs import NOT_LABELLED
+from scans.verdicts import Verdicts
 from tests.training.tiny_volumes import write_catalogue, write_volume
 from training.data.pseudo_labels import (
     Confidence,
