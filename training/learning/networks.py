@@ -84,16 +84,19 @@ class QualityClassifier(nn.Module):
         """It expects a Dice of so many organs; 0: it says good or bad alone."""
         super().__init__()
         self.encoder = encoder
-        self.head = nn.Linear(features, 1 + organs)
+        self.head = nn.Linear(features, 1)
+        self.dice_head = nn.Linear(features, organs) if organs else None
 
     def forward(self, slices: Tensor, masks: Tensor) -> Tensor:
         """float32 (N, 1, S, S) slices, 0 to 1, and float32 (N, organs, S, S) masks -> float32 (N, 1 + organs) logits.
 
-        The first of `good`, the others of the Dice of each organ in the slice, where it expects any.
+        The first of `good`, the others of the Dice of each organ in the slice, where it expects any. What is learnt of
+        Dice changes nothing of what it says of `good`: on synthetic fish one encoder for both let worse slices pass.
         """
         coarsest: Tensor = self.encoder(torch.cat([slices, masks], dim=1))[-1]
-        logits: Tensor = self.head(coarsest.mean(dim=(2, 3)))
-        return logits
+        features = coarsest.mean(dim=(2, 3))
+        good: Tensor = self.head(features)
+        return good if self.dice_head is None else torch.cat([good, self.dice_head(features.detach())], dim=1)
 
 
 def build_unet(architecture: Architecture) -> SegmentationNetwork:

@@ -69,3 +69,21 @@ def test_the_classifier_sees_both_slice_and_masks(depth: int) -> None:
             changed = masks.clone()
             changed[:, organ] += 1
             assert network(slices, changed) != answer
+
+
+def test_what_is_learnt_of_dice_leaves_the_verdict_as_it_is() -> None:
+    """The same first weights with it and without, and no gradient of it in what says good or bad."""
+    networks = []
+    for expects_dice in (False, True):
+        torch.manual_seed(1)
+        networks.append(
+            build_classifier(ClassifierArchitecture(2, side=32, encoder_depth=3, expects_dice=expects_dice))
+        )
+    slices, masks = torch.rand(2, 1, 32, 32), torch.rand(2, 2, 32, 32)
+    alone, both = (network.train()(slices, masks) for network in networks)
+    assert both.shape == (2, 3)
+    assert torch.equal(alone[:, 0], both[:, 0])
+    both[:, 1:].sum().backward()
+    gradients = {name: value.grad for name, value in networks[1].named_parameters()}
+    touched = {name for name, gradient in gradients.items() if gradient is not None and gradient.any()}
+    assert touched == {"dice_head.weight", "dice_head.bias"}
