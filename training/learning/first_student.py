@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 from torch import nn
 
-from training.data.prepared import Catalogue, shard_slices
-from training.data.pseudo_labels import KeptSlice, PseudoLabelReader
+from training.data.prepared import Catalogue, SliceReader, shard_slices
+from training.data.pseudo_labels import KeptSlice
 from training.learning.further_training import FurtherTraining, LabelSource
 from training.learning.loop import Epoch
 from training.learning.processes import Processes
@@ -59,13 +59,11 @@ def train_first_student(
 
 def _holding(catalogue: Catalogue, labels_dir: Path) -> tuple[tuple[KeptSlice, ...], str]:
     """The slices with an organ, and the SHA-256 of all labels."""
-    store, digest = PseudoLabelReader(labels_dir), hashlib.sha256()
+    store, digest = SliceReader(labels_dir, cache_megabytes=0), hashlib.sha256()
     kept: list[KeptSlice] = []
     for record in catalogue.split("unlabelled"):
-        depth = shard_slices(record.shape, np.dtype(np.uint8))
-        for start in range(0, record.shape[0], depth):
-            slab = np.asarray(store.array(record.id)[start : start + depth])
+        for box, slab in store.label_volume(record).slabs(shard_slices(record.shape, np.dtype(np.uint8))):
             digest.update(slab.tobytes())
             holding = np.flatnonzero(slab.any(axis=(1, 2)))
-            kept += [KeptSlice(record.id, start + int(z), 1.0) for z in holding]
+            kept += [KeptSlice(record.id, box.start[0] + int(z), 1.0) for z in holding]
     return tuple(kept), digest.hexdigest()

@@ -8,18 +8,15 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 import numpy as np
-import zarr
 from numpy.typing import NDArray
 
-from scans.geometry import Box
 from scans.organs import NOT_LABELLED
-from training.data.prepared import VolumeRecord, shard_slices
+from training.data.prepared import SliceReader, VolumeRecord, shard_slices
 from training.data.pseudo_labels import PseudoLabelReader, PseudoLabelWriter
 from training.progress import track
 
@@ -40,11 +37,12 @@ def leave_unsure_out(
     confidence, digest = PseudoLabelReader(pseudo_labels_dir), hashlib.sha256()
     output_dir.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(prefix=".unsure", dir=output_dir) as folder:
-        labels = PseudoLabelReader(labels_dir)
+        labels = SliceReader(labels_dir, cache_megabytes=0)
         for record in track(records, description="Unsure organs", total=len(records), unit="volume"):
             unsure = confidence.organ_confidence(record.id) < least
+            depth = shard_slices(record.shape, np.dtype(np.uint8))
             with PseudoLabelWriter(Path(folder), record.id, record.shape) as writer:
-                for box, slab in _slabs(labels.array(record.id), record):
+                for box, slab in labels.label_volume(record).slabs(depth):
                     shown = masked(slab, unsure[box.start[0] : box.stop[0]])
                     digest.update(shown.tobytes())
                     writer.write(box, shown)
@@ -60,11 +58,3 @@ def masked(labels: NDArray[np.uint8], unsure: NDArray[np.bool_]) -> NDArray[np.u
     organs = slice(1, 1 + unsure.shape[1])
     lookup[:, organs] = np.where(unsure, np.uint8(NOT_LABELLED), lookup[:, organs])
     return np.stack([table[plane] for table, plane in zip(lookup, labels, strict=True)])
-
-
-def _slabs(labels: zarr.Array[Any], record: VolumeRecord) -> Iterator[tuple[Box, NDArray[np.uint8]]]:
-    depth, height, width = record.shape
-    step = shard_slices(record.shape, np.dtype(np.uint8))
-    for start in range(0, depth, step):
-        stop = min(start + step, depth)
-        yield Box((start, 0, 0), (stop, height, width)), np.asarray(labels[start:stop])
