@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from scans.measures.metrics import OrganCounts
 from scans.model.expected_dice import DiceCalibration, ExpectedDice
-from scans.model.judgement import Judgement, judged_pixels
+from scans.model.judgement import Judgement
 from scans.organs import BACKGROUND, NOT_LABELLED
 from training.data.prepared import Catalogue, SliceReader, VolumeRecord
 from training.export.seen import ExportedModels
@@ -78,9 +78,7 @@ def _judged(
     record: VolumeRecord, reader: SliceReader, models: ExportedModels, *, slices: int, organs: int
 ) -> tuple[Judgement, OrganCounts]:
     """What is said of the Student's segmentation, and how it compares with the labels."""
-    depth, height, width = record.shape
-    chosen = range(0, depth, -(-depth // slices))
-    rows, columns = judged_pixels(height, width)
+    chosen = range(0, record.shape[0], -(-record.shape[0] // slices))
     none = np.zeros(organs, dtype=np.int64)
     judgement, counts = Judgement.empty(organs), OrganCounts(none, none, none)
     for first in range(0, len(chosen), _BATCH_SLICES):
@@ -88,8 +86,7 @@ def _judged(
         grey = np.stack([reader.image(record.id, index) for index in indices])
         truth = np.stack([reader.labels(record.id, index) for index in indices])
         segmentation = models.segmenter.segment(grey, record.window)
-        shown = (grey[:, rows, columns], segmentation[:, rows, columns])
-        verdicts = models.classifier.verdicts(*shown, record.window)
+        verdicts = models.verdicts(grey, segmentation, record.window)
         labelled = np.where(truth == NOT_LABELLED, np.uint8(BACKGROUND), segmentation)
         judgement += Judgement.of_quality(labelled, verdicts, organs=organs)
         counts += OrganCounts.of(segmentation, truth, classes=organs + 1)

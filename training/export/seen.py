@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from scans.geometry import Box
-from scans.intensity import sample
+from scans.intensity import Window, sample
 from scans.measures.statistics import OrganStatistics
 from scans.model.drift import Answer, Seen, SeenVolume, grey_quantiles
 from scans.model.judgement import Judgement, judged_pixels
+from scans.verdicts import Verdicts
 from training.data.prepared import Catalogue, SliceReader, VolumeRecord
 from training.export.onnx_session import OnnxModel
 from training.progress import track
@@ -31,6 +33,11 @@ class ExportedModels:
     segmenter: OnnxModel
     classifier: OnnxModel
     threshold: float
+
+    def verdicts(self, grey: NDArray[Any], segmentation: NDArray[np.uint8], window: Window) -> Verdicts:
+        """What the classifier says of slices (N, Y, X), of the pixels that a server shows it too."""
+        rows, columns = judged_pixels(*grey.shape[1:])
+        return self.classifier.verdicts(grey[:, rows, columns], segmentation[:, rows, columns], window)
 
 
 def seen_volumes(catalogue: Catalogue, reader: SliceReader, models: ExportedModels, *, slices: int) -> Seen:
@@ -61,14 +68,12 @@ def _answer(record: VolumeRecord, reader: SliceReader, models: ExportedModels, *
     """From every n-th slice, each of which stands for n."""
     depth, height, width = record.shape
     chosen = range(0, depth, -(-depth // slices))
-    rows, columns = judged_pixels(height, width)
     statistics, judgement = OrganStatistics.empty(organs + 1), Judgement.empty(organs)
     for first in range(0, len(chosen), _BATCH_SLICES):
         indices = chosen[first : first + _BATCH_SLICES]
         grey = np.stack([reader.image(record.id, index) for index in indices])
         segmentation, confidence = models.segmenter.segment_with_confidence(grey, record.window)
-        shown = (grey[:, rows, columns], segmentation[:, rows, columns])
-        verdicts = models.classifier.verdicts(*shown, record.window)
+        verdicts = models.verdicts(grey, segmentation, record.window)
         box = Box((first, 0, 0), (first + len(indices), height, width))
         statistics += OrganStatistics.of(segmentation, box=box, classes=organs + 1)
         judgement += Judgement.of_quality(segmentation, verdicts, organs=organs)
