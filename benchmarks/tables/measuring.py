@@ -14,14 +14,15 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
 
+import yaml
+
 from benchmarks import clone, results
 from benchmarks.tables.rows import ROWS
 
 PHANTOMS = clone.REPOSITORY / "data" / "phantom"
 """The raw folder of synthetic fish."""
-_DECIDE = ("scans", "training", "dvc.yaml", "data", "requirements")
-"""What a figure depends on, beside the values in force; a commit that changes nothing of it goes on with the figures of
-the one before."""
+_LAST = "evaluate"
+"""The stage that gives the figures; no other one comes after it."""
 
 
 @dataclass(frozen=True)
@@ -88,11 +89,24 @@ class Protocol:
 
 
 def decided_by(protocol: Protocol) -> str:
-    """Hash of the code, data and values that the figures depend on."""
-    trees, values = [_tree(path) for path in _DECIDE], dataclasses.asdict(protocol.variant.params())
+    """Hash of the code, data and values that the figures depend on.
+
+    A commit that changes nothing of it goes on with the figures of the one before.
+    """
+    stages = _stages()
+    code = {path for stage in stages.values() for path in stage["deps"] if path.startswith(("scans/", "training/"))}
+    trees = {path: _tree(path) for path in sorted(code | {"data", "requirements"})}
+    values = dataclasses.asdict(protocol.variant.params())
     del values["prepare"]["raw_dir"]  # wherever the checkout lies
-    said = json.dumps([trees, values, protocol.described()], sort_keys=True, default=str)
+    said = json.dumps([stages, trees, values, protocol.described()], sort_keys=True, default=str)
     return hashlib.sha256(said.encode()).hexdigest()
+
+
+def _stages() -> dict[str, Any]:
+    """Those of dvc.yaml up to the last that is run."""
+    stages = yaml.safe_load((clone.REPOSITORY / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
+    names = list(stages)
+    return {name: stages[name] for name in names[: names.index(_LAST) + 1]}
 
 
 def comparable(cells: Sequence[Cell], protocol: Protocol) -> tuple[Cell, ...]:

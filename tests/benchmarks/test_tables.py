@@ -231,6 +231,17 @@ def test_figures_depend_on_code_and_values() -> None:
     assert measuring.decided_by(protocol) != measuring.decided_by(other)
 
 
+@pytest.mark.parametrize(("changed", "matters"), [("training/learning", True), ("training/export", False)])
+@pytest.mark.process
+def test_figures_depend_on_what_the_stages_up_to_evaluate_read(
+    changed: str, matters: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of the code, what dvc.yaml says that they depend on: another export or server measures nothing anew."""
+    before, tree = measuring.decided_by(_protocol()), measuring._tree
+    monkeypatch.setattr(measuring, "_tree", lambda path: "another" if path == changed else tree(path))
+    assert (measuring.decided_by(_protocol()) != before) == matters
+
+
 def test_gains_are_paired_seed_by_seed() -> None:
     """+0.02, +0.04, +0.06: a mean of 0.04, 4.303 times 0.02 / sqrt(3) on each side, though seeds differ by more."""
     starts: Mapping[int, tuple[float, float]] = {1: (0.5, 0.02), 2: (0.7, 0.04), 3: (0.6, 0.06)}
