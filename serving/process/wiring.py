@@ -166,6 +166,7 @@ def _acceptance(components: Components, limits: Limits, readers: ReaderPool) -> 
         readers=readers,
         owner_voxels=components.settings.owner_voxels,
         slab_slices=components.settings.slab_slices,
+        keep_uploads=components.settings.keep_uploads,
         tracing=components.tracing,
         observer=components.telemetry,
     )

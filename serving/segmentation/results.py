@@ -5,14 +5,13 @@ from __future__ import annotations
 import io
 import logging
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, Literal
+from typing import BinaryIO, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from scans.formats import DOWNLOADS, stem, stream_volume
 from scans.formats.zip_stream import ZipEntry, zip_bytes, zip_stream
@@ -84,8 +83,10 @@ class Results:
         length = None
         if format_name == OME_ZARR:
             entries = [ZipEntry(name, size, _opener(segmentation, name)) for name, size in sizes.items()]
-            length = None if with_scan else zip_bytes(entries)
-            pieces = self._labelled(scan, entries) if with_scan else zip_stream(entries)
+            if with_scan:
+                with self._remaking(scan):
+                    entries = labelled_image(open_voxels(self._store, scan), entries)
+            length, pieces = zip_bytes(entries), zip_stream(entries)
         else:
             pieces = _converted(segmentation, scan, suffix)
         name = f"{stem(Path(scan.upload.filename))}_segmentation{suffix}"
@@ -95,25 +96,17 @@ class Results:
         """PNG of a slice with its organs, as wide and high as it is in mm.
 
         Raises SliceNotFound for an index beyond the scan, and DataDamaged.
-        Slices across z take one slab; across y and x, the whole scan is passed through, slab by slab.
+        Of the scan the chunks of that plane are read, of the segmentation the files of one slab after another.
         """
         along = "zyx".index(axis)
         if not 0 <= index < scan.shape[along]:
             raise SliceNotFound(f"slice {axis}={index}; the scan has {axis}=0 to {axis}={scan.shape[along] - 1}")
         down, across = (step for number, step in enumerate(scan.frame.spacing) if number != along)
         with self._pictures.taken(_picture_bytes(scan, along, (down, across)) / _MOST_PICTURE_BYTES):
-            with self._remaking(scan), open_voxels(self._store, scan) as voxels:
-                segmentation = StoredSegmentation(self._store, scan, job.checksums)
-                if along == 0:
-                    grey, organs = voxels.plane(index), segmentation.read(index, index + 1)[0]
-                else:
-                    grey, organs = _across(voxels.slabs(), along, index), _across(segmentation.slabs(), along, index)
+            with self._remaking(scan):
+                grey = open_voxels(self._store, scan).plane(along, index)
+                organs = StoredSegmentation(self._store, scan, job.checksums).plane(along, index)
             return png(grey, organs, spacing_mm=(down, across), window=scan.window, organs=scan.organs, style=style)
-
-    def _labelled(self, scan: Scan, labels: Sequence[ZipEntry]) -> Iterator[bytes]:
-        with self._remaking(scan), open_voxels(self._store, scan):
-            pass  # where its file is gone, that is said before the first byte
-        return _labelled(self._store, scan, labels)
 
     @contextmanager
     def _remaking(self, scan: Scan) -> Iterator[None]:
@@ -136,11 +129,6 @@ def _picture_bytes(scan: Scan, along: int, spacing_mm: tuple[float, float]) -> i
     shape = tuple(count for number, count in enumerate(scan.shape) if number != along)
     rows, columns, _ = proportions(shape, spacing_mm)
     return 2 * scan.slab_bytes + _DRAWING_BYTES * max(math.prod(shape), rows * columns)
-
-
-def _labelled(store: Store, scan: Scan, labels: Sequence[ZipEntry]) -> Iterator[bytes]:
-    with open_voxels(store, scan) as voxels:
-        yield from labelled_image(scan, voxels.slabs(), labels)
 
 
 def _opener(segmentation: StoredSegmentation, name: str) -> Callable[[], BinaryIO]:
@@ -167,7 +155,3 @@ class _Outgoing(io.BytesIO):
         self.seek(0)
         self.truncate()
         return piece
-
-
-def _across(slabs: Iterator[NDArray[Any]], along: int, index: int) -> NDArray[Any]:
-    return np.concatenate([slab.take(index, axis=along) for slab in slabs])

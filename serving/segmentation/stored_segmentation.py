@@ -12,10 +12,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from scans.checksums import checksum, file_checksums
 from scans.formats.ome_zarr_pyramid import Pyramid
 from serving.queue.scan import Scan
 from serving.storage import Attempt, DataDamaged, Store
-from serving.storage.contract import RESULT_DIR, checksum, file_checksums
+from serving.storage.contract import RESULT_DIR
 
 _AT_ONCE = 16
 """Files that are fetched together."""
@@ -67,6 +68,17 @@ class StoredSegmentation:
         slabs = range(start // depth, -(-stop // depth))
         shards = self._fetched([_shards(self._scan, number)[0] for number in slabs])
         return Pyramid.of_files({**self._metadata, **shards}).read(start, stop)
+
+    def plane(self, along: int, index: int) -> NDArray[np.uint8]:
+        """Class indices of the plane across axis z, y or x (0, 1, 2); of each slab no more than its chunks unpacked."""
+        if along == 0:
+            first: NDArray[np.uint8] = self.read(index, index + 1)[0]
+            return first
+        parts = []
+        for number, box in enumerate(self._scan.boxes):
+            files = {**self._metadata, **self._fetched(_shards(self._scan, number)[:1])}
+            parts.append(Pyramid.of_files(files).plane(along, index, start=box.start[0], stop=box.stop[0]))
+        return np.concatenate(parts)
 
     def slabs(self) -> Iterator[NDArray[np.uint8]]:
         """All class indices, slab by slab, upwards."""

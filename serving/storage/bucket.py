@@ -93,17 +93,14 @@ class BucketStore:
     def sweep(self) -> None:
         """Nothing to do: what is removed is never elsewhere first."""
 
-    @contextmanager
-    def source(self, scan_id: str, volume: str) -> Iterator[Path]:
-        """A copy of the volume on the local disk."""
-        with self._scratch.passing("staging") as folder:
-            target, place = folder / Path(volume).name, f"{self._scan(scan_id)}/{volume}"
-            for name in self._s3.find(place):
-                within = name.removeprefix(place).lstrip("/")
-                file = target / within if within else target
-                file.parent.mkdir(parents=True, exist_ok=True)
-                self._s3.get_file(name, str(file))
-            yield target
+    def read_file(self, scan_id: str, name: str, *, start: int = 0, stop: int | None = None) -> bytes:
+        """Bytes of an object; no others are fetched."""
+        content: bytes = self._s3.cat_file(f"{self._scan(scan_id)}/{name}", start=start or None, end=stop)
+        return content
+
+    def file_bytes(self, scan_id: str, name: str) -> int:
+        """As the bucket has it."""
+        return int(self._s3.info(f"{self._scan(scan_id)}/{name}")["size"])
 
     @contextmanager
     def begin(self, scan_id: str, epoch: int) -> Iterator[Attempt]:

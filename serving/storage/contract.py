@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Protocol
 
 RESULT_DIR = "segmentation.ome.zarr"
+IMAGE_DIR = "image.ome.zarr"
 
 
 class StoreError(OSError):
@@ -111,8 +111,15 @@ class Store(RemoteCopies, Protocol):
         """Finishes removals that were cut off, whoever had begun them."""
         ...
 
-    def source(self, scan_id: str, volume: str) -> AbstractContextManager[Path]:
-        """A local path of a scan's volume (relative to the scan), for as long as the context lasts."""
+    def read_file(self, scan_id: str, name: str, *, start: int = 0, stop: int | None = None) -> bytes:
+        """Bytes [start, stop) of a file of a scan, by name relative to it; a negative start counts from its end.
+
+        Raises FileNotFoundError, and OSError.
+        """
+        ...
+
+    def file_bytes(self, scan_id: str, name: str) -> int:
+        """How large a file of a scan is. Raises FileNotFoundError, and OSError."""
         ...
 
     def begin(self, scan_id: str, epoch: int) -> AbstractContextManager[Attempt]:
@@ -132,13 +139,3 @@ class Store(RemoteCopies, Protocol):
 def each_file(folder: Path) -> Iterator[Path]:
     """All files below a folder, in a fixed order."""
     yield from sorted(file for file in folder.rglob("*") if file.is_file())
-
-
-def checksum(content: bytes) -> str:
-    """Of a file in the store, 16 hexadecimal digits: BLAKE2b of 64 bits, against damage and not against forgery."""
-    return hashlib.blake2b(content, digest_size=8).hexdigest()
-
-
-def file_checksums(folder: Path, names: Iterable[str]) -> Mapping[str, str]:
-    """Checksums of files below a folder, by name."""
-    return {name: checksum((folder / name).read_bytes()) for name in names}

@@ -135,10 +135,16 @@ class FolderStore(NoRemoteCopies):
         for folder in self._deleted.iterdir():
             shutil.rmtree(folder, ignore_errors=True)
 
-    @contextmanager
-    def source(self, scan_id: str, volume: str) -> Iterator[Path]:
-        """The volume where it lies."""
-        yield self._scans / scan_id / volume
+    def read_file(self, scan_id: str, name: str, *, start: int = 0, stop: int | None = None) -> bytes:
+        """Bytes of a file where it lies."""
+        with (self._scans / scan_id / name).open("rb") as file:
+            first = start if start >= 0 else max(0, file.seek(0, os.SEEK_END) + start)
+            file.seek(first)
+            return file.read() if stop is None else file.read(stop - first)
+
+    def file_bytes(self, scan_id: str, name: str) -> int:
+        """As the disk has it."""
+        return (self._scans / scan_id / name).stat().st_size
 
     @contextmanager
     def begin(self, scan_id: str, epoch: int) -> Iterator[Attempt]:

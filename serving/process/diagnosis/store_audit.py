@@ -14,7 +14,6 @@ from typing import Any
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from scans.model.manifest import file_sha256
 from serving.intake.arrived import damaged_uploads
 from serving.models.cache import REFERENCES_DIR, ModelCache
 from serving.observability.findings import Finding, Level
@@ -23,10 +22,10 @@ from serving.process.diagnosis.stand_ins import of_queue, queue_made
 from serving.queue.jobs import Job, Jobs, ScanNotFound
 from serving.queue.scan import Scan
 from serving.segmentation.stored_segmentation import damaged_files
-from serving.segmentation.stored_voxels import ScanDamaged, open_voxels
+from serving.segmentation.stored_voxels import damaged_voxels
 from serving.settings import SettingsError, read_settings
-from serving.storage import DataDamaged, FolderStore, Scratch, Store, StoreError, open_store
-from serving.storage.contract import RESULT_DIR
+from serving.storage import FolderStore, Scratch, Store, StoreError, open_store
+from serving.storage.contract import IMAGE_DIR, RESULT_DIR
 from serving.storage.database import Database, DatabaseError
 from serving.storage.locations import database_url, scratch_dir
 from serving.storage.sealed import NoteDamaged
@@ -121,7 +120,7 @@ class _StoreAudit:
             return
         self._models.add(scan.model.key)
         self._served[scan.model.name] = scan_id
-        lost = scan.volume in damage
+        lost = any(name.startswith(IMAGE_DIR) for name in damage)
         for name, how in damage.items():
             yield Finding(f"scan {scan_id}, {name}", Level.FAIL, how, _advice(scan, job, name, lost=lost))
         if damage and not lost and self._repair:
@@ -143,22 +142,10 @@ class _StoreAudit:
     def _damage(self, scan_id: str) -> dict[str, str]:
         """Damaged files, by name relative to the scan, and how they are."""
         scan, job = self._jobs.get(scan_id)
-        found = {}
-        try:
-            self._read_voxels(scan)
-        except DataDamaged as damaged:
-            found[scan.volume] = str(damaged)
+        found = dict(damaged_voxels(self._store, scan))
         for name in damaged_files(self._store, scan, job.checksums, whole=job.state == "succeeded"):
             found[f"{RESULT_DIR}/{name}"] = "it is not what was written, or is gone"
         return found
-
-    def _read_voxels(self, scan: Scan) -> None:
-        with open_voxels(self._store, scan) as voxels:
-            for _ in voxels.slabs():
-                pass
-        with self._store.source(scan.id, scan.volume) as path:
-            if scan.copy_header is None and path.is_file() and file_sha256(path) != scan.upload.sha256:
-                raise ScanDamaged(f"{path.name} has not the SHA-256 of the file that was accepted")
 
     def _of_models(self) -> Iterator[Finding]:
         self._progress("models")
@@ -183,9 +170,9 @@ class _StoreAudit:
 
 
 def _advice(scan: Scan, job: Job, name: str, *, lost: bool) -> str:
-    if name == scan.volume:
+    if name.startswith(IMAGE_DIR):
         kept = " Its result is handed out all the same." if job.state == "succeeded" else ""
         return f"Post {scan.upload.filename} again, and delete this scan.{kept}"
     if lost:
-        return f"It cannot be made again, as {scan.volume} is damaged as well: post {scan.upload.filename} again."
+        return f"It cannot be made again, as {IMAGE_DIR} is damaged as well: post {scan.upload.filename} again."
     return "It is made again when it is next asked for, or at once with --repair, by the server or worker that runs."

@@ -71,11 +71,12 @@ def accepted(store: BucketStore, folder: Path, scan_id: str) -> Path:
 
 
 def test_what_is_published_can_be_read(store: BucketStore, tmp_path: Path) -> None:
-    """The source as it was, the result's voxels, its files with their sizes; and after the removal, nothing."""
+    """A file whole and in parts, the result's voxels, its files; and after the removal, nothing."""
     staged = accepted(store, tmp_path, "a" * 32)
-    with store.source("a" * 32, "source/fish.nii") as path:
-        assert (path.name, path.read_bytes()) == ("fish.nii", b"voxels")
-    assert not path.exists()
+    limits: tuple[tuple[int, int | None, bytes], ...] = ((0, None, b"voxels"), (1, 3, b"ox"), (4, None, b"ls"))
+    for start, stop, content in (*limits, (-2, None, b"ls")):
+        assert store.read_file("a" * 32, "source/fish.nii", start=start, stop=stop) == content
+    assert store.file_bytes("a" * 32, "source/fish.nii") == 6
     with store.begin("a" * 32, 1) as attempt:
         attempt.publish(staged, ["0/c/0/0/0"])
     names = {"zarr.json", "0/zarr.json", "0/c/0/0/0"}
@@ -87,6 +88,9 @@ def test_what_is_published_can_be_read(store: BucketStore, tmp_path: Path) -> No
     store.remove("a" * 32)
     assert store.scan_ids() == []
     assert store.read_result("a" * 32, ["zarr.json"]) == {}
+    for ask in (store.read_file, store.file_bytes):
+        with pytest.raises(FileNotFoundError):
+            ask("a" * 32, "source/fish.nii")
     with pytest.raises(Fenced), store.begin("a" * 32, 2):
         pass
 
