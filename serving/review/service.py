@@ -10,7 +10,8 @@ from itertools import pairwise
 
 import numpy as np
 
-from scans.reviews import Verdict, mask_sha256
+from scans.mask_digest import mask_sha256
+from scans.reviews import Verdict
 from serving.auth.identity import ANYONE, Identity
 from serving.observability import logs
 from serving.observability.reasons import reason

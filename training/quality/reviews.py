@@ -35,7 +35,7 @@ class Review:
     organ: str = ""
     """By name; empty: the verdict is on the slice."""
     mask_sha256: str = ""
-    """Of the mask that it is on, as `scans.reviews` has it; empty: on whatever mask the slice has."""
+    """Of the mask that it is on, as `scans.mask_digest` makes it; empty: on whatever mask the slice has."""
     reviewer: str = ""
 
 

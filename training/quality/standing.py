@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from scans.mask_digest import mask_sha256
 from scans.organs import OrganMap
-from scans.reviews import mask_sha256
 from training.data.prepared import Catalogue, VolumeRecord
 from training.data.pseudo_labels import PSEUDO_LABELS_DIR, PseudoLabelReader
 from training.quality.reviews import Review, read_reviews

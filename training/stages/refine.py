@@ -25,7 +25,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from rich.console import Console
 
 from scans.organs import OrganMap
@@ -210,7 +209,7 @@ def _refined(
     for start in range(0, depth, BATCH_SLICES):
         segmentation = labels.read(start, start + BATCH_SLICES)
         digest.update(segmentation.tobytes())
-        holding: NDArray[np.bool_] = segmentation.any(axis=(1, 2))
+        holding = np.asarray(segmentation.any(axis=(1, 2)))
         empty += int(np.count_nonzero(~holding))
         good = np.ones(len(segmentation))
         passed = np.logical_or(holding, section.keep_empty)

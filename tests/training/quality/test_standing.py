@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from scans.geometry import Box
+from scans.mask_digest import mask_sha256
 from scans.organs import NOT_LABELLED
-from scans.reviews import mask_sha256
 from tests.training.tiny_volumes import ORGANS, write_catalogue, write_volume
 from training.data.prepared import Catalogue
 from training.data.pseudo_labels import (
@@ -155,7 +155,7 @@ def test_people_count_more_than_the_classifier(tmp_path: Path) -> None:
 
 
 def test_the_pixels_of_a_bad_organ_teach_nothing(tmp_path: Path) -> None:
-    """The heart of slice 2 is bad: its two pixels are masked, the eye beside it and all slices stay; the hash is new."""
+    """The heart of slice 2 is bad: its two pixels are masked, the eye beside it and all slices stay, under another hash."""
     data_set(tmp_path)
     refined(tmp_path, Standing())
     before = refined_labels_sha256(tmp_path / "refined")

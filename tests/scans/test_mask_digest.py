@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
-from scans.reviews import mask_sha256
+from scans.mask_digest import mask_sha256
 
 MASK = np.array([[0, 1, 2], [0, 0, 1]], dtype=np.uint8)
 
