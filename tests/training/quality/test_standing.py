@@ -155,7 +155,7 @@ def test_people_count_more_than_the_classifier(tmp_path: Path) -> None:
 
 
 def test_the_pixels_of_a_bad_organ_teach_nothing(tmp_path: Path) -> None:
-    """The heart of slice 2 is bad: its two pixels are masked, the eye beside it and all slices stay, under another hash."""
+    """The heart of slice 2 is bad: its two pixels are masked, the eye beside it and all slices stay; another hash."""
     data_set(tmp_path)
     refined(tmp_path, Standing())
     before = refined_labels_sha256(tmp_path / "refined")
