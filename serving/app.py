@@ -22,6 +22,7 @@ from serving.api.routes import (
     inference_protocol,
     models,
     results,
+    reviews,
     scans,
     shadow,
     submission,
@@ -75,7 +76,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.startup_error = None
     app.include_router(infer.router)
     app.include_router(health.router)
-    for routes in (submission, scans, results, uploads, models, shadow, inference_protocol):
+    for routes in (submission, scans, results, reviews, uploads, models, shadow, inference_protocol):
         app.include_router(routes.router)
     _guard(app, settings, telemetry, tracing)
     problems.install(app, *raised_by(settings))

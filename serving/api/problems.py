@@ -54,6 +54,8 @@ from serving.protocol.errors import (
     UnknownModel,
 )
 from serving.queue.jobs import ScanNotFound, WrongState
+from serving.review.records import ReviewNotFound
+from serving.review.service import OtherMask, ReviewRefused
 from serving.segmentation.results import SliceNotFound, UnknownFormat
 from serving.segmentation.stored_segmentation import ResultDamaged
 from serving.segmentation.stored_voxels import ScanDamaged
@@ -122,6 +124,9 @@ PROBLEMS: Mapping[type[Exception], Problem] = {
     EventUnreadable: Problem(400, "bad-event", "The event cannot be understood"),
     ScanNotFound: Problem(404, "no-such-scan", "There is no such scan"),
     WrongState: Problem(409, "wrong-state", "The scan is not in a state for this"),
+    ReviewRefused: Problem(400, "bad-review", "The verdict cannot be taken"),
+    ReviewNotFound: Problem(404, "no-such-review", "There is no such review"),
+    OtherMask: Problem(409, "other-mask", "The mask that was seen is another by now"),
     SliceNotFound: Problem(404, "no-such-slice", "There is no such slice"),
     UnknownFormat: Problem(400, "unknown-download-format", "The segmentation cannot be had in this format"),
     InferenceRefused: Problem(400, "bad-inference", "The inference request cannot be answered"),
@@ -197,7 +202,7 @@ def _domain(request: Request, error: Exception) -> Response:
         name, found = error.path.name, without_paths(error.found)
         detail = f"{name}: {without_paths(error.detail)}"
         extra = {"file": name, "found": found, "accepted": error.accepted}
-    elif isinstance(error, RequestRefused):
+    elif isinstance(error, RequestRefused | ReviewRefused):
         extra = {"field": error.field}
     elif isinstance(error, QuotaExceeded):
         problem = replace(problem, headers={"Retry-After": str(error.seconds)})

@@ -37,6 +37,7 @@ from serving.protocol.shared_memory import Regions
 from serving.protocol.statistics import Statistics
 from serving.queue import load
 from serving.queue.worker import Ending
+from serving.review.service import Reviews
 from serving.segmentation.results import Results
 from serving.segmentation.stopwatch import ACTIVITIES
 from serving.settings import Settings
@@ -85,6 +86,7 @@ def server(settings: Settings, *, telemetry: Telemetry, tracing: Tracing) -> Ite
         acceptance = _acceptance(components, uploads.limits, readers)
         intake = _intake(components, acceptance, admission, uploads, pools)
         components.janitor.also(acceptance.deferred_writes.retry, name="deferred")
+        results = Results(components.store, components.jobs)
         yield Resources(
             models=components.models,
             batcher=components.batcher,
@@ -92,7 +94,7 @@ def server(settings: Settings, *, telemetry: Telemetry, tracing: Tracing) -> Ite
             janitor=components.janitor,
             intake=intake,
             uploads=uploads,
-            results=Results(components.store, components.jobs),
+            results=results,
             readiness=_readiness(components, follower),
             observer=telemetry,
             worker=components.worker,
@@ -105,6 +107,8 @@ def server(settings: Settings, *, telemetry: Telemetry, tracing: Tracing) -> Ite
             webhook=_webhook(settings, follower),
             shadow=components.shadow,
             slow_answers=SlowAnswers(),
+            reviews=Reviews(components.database, components.jobs, results),
+            shown_jobs=components.jobs,
         )
 
 
