@@ -31,8 +31,8 @@ from scans.formats.file_names import readable, same_name
 from scans.formats.side_files import is_leftover, is_side_file
 from scans.geometry import Spacing
 from scans.organs import OrganMap
+from scans.placed_labels import LabelsElsewhere, open_labels
 from scans.volume import Volume
-from training.data.placed_labels import LabelsElsewhere, open_labels
 
 SPACING_FILE = "spacing.yaml"
 DATASETS_FILE = "datasets.yaml"

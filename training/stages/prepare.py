@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from scans.class_indices import as_text
 from scans.formats import FormatError
 from scans.grids import of_shear
 from scans.intensity import IntensityRule
@@ -198,9 +199,8 @@ def _label_problems(raw: RawData, scan: RawScan, volume: StoredVolume) -> Iterat
     if scan.labels is None:
         return
     if volume.foreign_labels:
-        values = ", ".join(f"{int(value) if value.is_integer() else value!r}" for value in volume.foreign_labels)
         yield (
-            f"{raw.source(scan.labels)} holds {values}; labels are whole numbers, 0 for background "
+            f"{raw.source(scan.labels)} holds {as_text(volume.foreign_labels)}; labels are whole numbers, 0 for background "
             f"and 1 to {len(raw.organs)} as organs.yaml names them{_hint(volume)}"
         )
     elif not volume.organs:
