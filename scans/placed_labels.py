@@ -188,10 +188,10 @@ class _PlacedVoxels:
             return 0
         labelled = 0
         for _, slab in self.labels.slabs(_SPOOL_SLICES):
-            labelled += np.count_nonzero(slab)
+            labelled += int(np.count_nonzero(slab))
             self.reading.progress()
         inside = sum(np.count_nonzero(self.read(z, z + 1)) for z in range(common.start[0], common.stop[0]))
-        return int(labelled - inside)
+        return labelled - int(inside)
 
     def read(self, start: int, stop: int) -> NDArray[Any]:
         slab = np.zeros((stop - start, *self.shape[1:]), self.dtype)

@@ -68,7 +68,8 @@ def open_segments(path: Path, organs: OrganMap, *, by_name: bool = False) -> Ite
     """The labels in a file that names them (3D Slicer's .seg.nrrd), lazy, as class indices of `organs`, uint8.
 
     It may cover a part of its image alone. None for a file that names no segment, which is a volume like any other.
-    `by_name`: an organ's name counts where the number beside it is another organ's. Raises FormatError where names, numbers and organs contradict each other; as `open_volume` does otherwise.
+    `by_name`: an organ's name counts where the number beside it is another organ's.
+    Raises FormatError where names, numbers and organs contradict each other; as `open_volume` does otherwise.
     """
     with ExitStack() as stack:
         volume = None

@@ -26,6 +26,7 @@ from serving.api.schemas import ProblemResponse, ScanRequest
 _TAGS: Final = [
     {"name": "scans", "description": "Post a scan, follow it, and move it in the queue."},
     {"name": "results", "description": "What came of a scan: voxels, organs, quality and pictures."},
+    {"name": "corrections", "description": "Segmentations that people have put right, as versions of a scan's."},
     {"name": "uploads", "description": "Resumable uploads by the tus protocol, for large scans and bad networks."},
     {"name": "models", "description": "What new scans are segmented with."},
     {"name": "Open Inference Protocol", "description": "Single slices and plain models, by protocol v2."},

@@ -25,6 +25,7 @@ from serving.queue.janitor import Janitor
 from serving.queue.jobs import Jobs, Priority
 from serving.queue.leases import Leases
 from serving.queue.worker import Worker
+from serving.segmentation.corrections import Corrections
 from serving.segmentation.pipeline import Segmenter
 from serving.settings import Settings
 from serving.shadow.candidate import ShadowModel
@@ -54,6 +55,7 @@ class Components:
     worker: Worker | None
     jobs: Jobs
     janitor: Janitor
+    corrections: Corrections
     shadow: Shadow
 
     @property
@@ -101,9 +103,23 @@ def opened(settings: Settings, scratch: Scratch, telemetry: Telemetry, tracing: 
         jobs = Jobs(database, owner=owner(settings), on_change=worker.look if worker else lambda: None)
         janitor = Janitor(store=store, jobs=jobs, retention_days=settings.retention_days)
         janitor.also(lambda: sweep(database), name="shadow")
+        corrections = Corrections(database, store, owner=owner(settings))
+        janitor.also(corrections.sweep, name="corrections")
         with telemetry.watching(_watched(settings, scratch, database, batcher, models)):
             yield Components(
-                settings, scratch, telemetry, tracing, database, store, batcher, models, worker, jobs, janitor, shadow
+                settings=settings,
+                scratch=scratch,
+                telemetry=telemetry,
+                tracing=tracing,
+                database=database,
+                store=store,
+                batcher=batcher,
+                models=models,
+                worker=worker,
+                jobs=jobs,
+                janitor=janitor,
+                corrections=corrections,
+                shadow=shadow,
             )
 
 

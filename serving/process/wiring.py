@@ -17,6 +17,7 @@ from serving.inference.scheduling import Urgency
 from serving.intake.acceptance import Acceptance
 from serving.intake.admission import Admission, QueueLimits
 from serving.intake.arrived import are_owned
+from serving.intake.correction_intake import CorrectionIntake
 from serving.intake.limits import Limits
 from serving.intake.pools import Pools
 from serving.intake.reader_pool import ReaderPool
@@ -85,6 +86,7 @@ def server(settings: Settings, *, telemetry: Telemetry, tracing: Tracing) -> Ite
         acceptance = _acceptance(components, uploads.limits, readers)
         intake = _intake(components, acceptance, admission, uploads, pools)
         components.janitor.also(acceptance.deferred_writes.retry, name="deferred")
+        results = Results(components.store, components.jobs)
         yield Resources(
             models=components.models,
             batcher=components.batcher,
@@ -92,7 +94,9 @@ def server(settings: Settings, *, telemetry: Telemetry, tracing: Tracing) -> Ite
             janitor=components.janitor,
             intake=intake,
             uploads=uploads,
-            results=Results(components.store, components.jobs),
+            results=results,
+            corrections=components.corrections,
+            correction_intake=_correction_intake(components, results, readers, uploads.limits, pools),
             readiness=_readiness(components, follower),
             observer=telemetry,
             worker=components.worker,
@@ -143,6 +147,7 @@ def _uploads(components: Components, pools: Pools) -> Uploads:
     uploads.expire(starting=True)
     janitor.also(components.database.keep_reserve, name="reserve")
     janitor.also(uploads.expire, name="uploads")
+    components.corrections.give_up(starting=True, alone=components.alone)
     janitor.sweep(starting=True, alone=components.alone)
     janitor.also(lambda: components.models.prune(components.jobs.needed_models()), name="models")
     janitor.also(components.models.confirm, name="references")
@@ -185,6 +190,20 @@ def _intake(
         admission=admission,
         pools=pools,
         silence_seconds=settings.upload_timeout_seconds,
+    )
+
+
+def _correction_intake(
+    components: Components, results: Results, readers: ReaderPool, limits: Limits, pools: Pools
+) -> CorrectionIntake:
+    return CorrectionIntake(
+        components.corrections,
+        results,
+        readers=readers,
+        scratch=components.scratch,
+        limits=limits,
+        pools=pools,
+        silence_seconds=components.settings.upload_timeout_seconds,
     )
 
 

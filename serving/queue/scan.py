@@ -100,6 +100,8 @@ class Scan:
             content["nifti"] = dataclasses.asdict(self.frame.nifti)
         if self.frame.units:
             content["units"] = dataclasses.asdict(self.frame.units)
+        if not self.frame.placed:
+            content["placed"] = False
         content["window"] = dataclasses.asdict(self.window)
         content["model"] = dataclasses.asdict(self.model)
         content["organs"] = self.organs.to_mapping()
@@ -112,11 +114,12 @@ class Scan:
         z, y, x = content["shape"]
         calibration = content.get("dice_calibration")
         frame = Frame.from_affine(np.array(content["frame"]), units=_units(content.get("units")))
+        frame = dataclasses.replace(frame, placed=content.get("placed", True))
         if "nifti" in content:
             frame = dataclasses.replace(frame, nifti=_forms(content["nifti"]))
         return cls(
             **{
-                **{name: value for name, value in content.items() if name not in ("nifti", "units")},
+                **{name: value for name, value in content.items() if name not in ("nifti", "units", "placed")},
                 "upload": Upload(**{**upload, "spacing": upload["spacing"] and Spacing(*upload["spacing"])}),
                 "shape": (z, y, x),
                 "frame": frame,

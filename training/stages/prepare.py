@@ -200,8 +200,8 @@ def _label_problems(raw: RawData, scan: RawScan, volume: StoredVolume) -> Iterat
         return
     if volume.foreign_labels:
         yield (
-            f"{raw.source(scan.labels)} holds {as_text(volume.foreign_labels)}; labels are whole numbers, 0 for background "
-            f"and 1 to {len(raw.organs)} as organs.yaml names them{_hint(volume)}"
+            f"{raw.source(scan.labels)} holds {as_text(volume.foreign_labels)}; labels are whole numbers, 0 for "
+            f"background and 1 to {len(raw.organs)} as organs.yaml names them{_hint(volume)}"
         )
     elif not volume.organs:
         known = " or 255, not_labelled" if raw.organs.not_labelled else ""

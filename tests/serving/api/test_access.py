@@ -49,6 +49,10 @@ EXPECTED = {
     ("POST", "/v1/scans/{scan_id}/cancel"): SEGMENT,
     ("POST", "/v1/scans/{scan_id}/retry"): SEGMENT,
     ("GET", "/v1/scans/{scan_id}/segmentation"): SEGMENT,
+    ("PUT", "/v1/scans/{scan_id}/segmentation"): SEGMENT,
+    ("GET", "/v1/scans/{scan_id}/segmentations"): SEGMENT,
+    ("DELETE", "/v1/scans/{scan_id}/segmentations/{version}"): SEGMENT,
+    ("GET", "/v1/scans/{scan_id}/image"): SEGMENT,
     ("GET", "/v1/scans/{scan_id}/organs"): SEGMENT,
     ("GET", "/v1/scans/{scan_id}/labels"): SEGMENT,
     ("GET", "/v1/scans/{scan_id}/quality"): SEGMENT,
@@ -206,6 +210,8 @@ def test_what_is_anothers_is_not_there(site: Site, method: str, path: str) -> No
     """Another owner gets the very answer that an id gets which never was; and nothing has changed."""
     body = {"Content-Type": "application/offset+octet-stream", "Upload-Offset": "0"}
     request = {"headers": body, "content": b"evil"} if method == "PATCH" else {}
+    if method == "PUT":
+        request = {"params": {"filename": "evil.nii"}, "content": b"evil"}
     there = site.call(method, site.filled(path, scan=site.scan, upload=site.upload), site.shown["stranger"], **request)
     nowhere = site.call(method, site.filled(path), site.shown["stranger"], **request)
     assert (there.status_code, nowhere.status_code) == (404, 404)
