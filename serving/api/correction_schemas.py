@@ -6,7 +6,7 @@ from datetime import datetime
 
 from pydantic import BaseModel, Field
 
-from serving.api.schemas import ModelResponse
+from serving.api.schemas import ModelResponse, OrganResponse
 
 
 class CorrectionParameters(BaseModel, extra="forbid"):
@@ -58,5 +58,8 @@ class VersionsResponse(BaseModel):
     """All versions of a scan's segmentation, the model's answer first."""
 
     scan: str
+    filename: str = Field(description="Of the scan, as it was sent.")
+    sha256: str = Field(description="SHA-256 of the scan's file.")
     model: ModelResponse
+    organs: list[OrganResponse] = Field(description="The classes that corrections hold, beside 0 and 255.")
     versions: list[VersionResponse]

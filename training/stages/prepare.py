@@ -23,6 +23,7 @@ from scans.formats import FormatError
 from scans.grids import of_shear
 from scans.intensity import IntensityRule
 from scans.organs import NOT_LABELLED, NOT_LABELLED_NAME, OrganMap
+from scans.provenance import Origin
 from scans.volume import Volume
 from training.command import StageError, run_command
 from training.data.organ_window import organ_window
@@ -50,6 +51,7 @@ class Prepared:
     source: str
     split: Split
     stored: StoredVolume
+    origin: Origin | None = None
 
 
 def prepare(params: Params, out: Path = PREPARED_DIR) -> Catalogue:
@@ -172,6 +174,7 @@ def _raw_volumes(raw: RawData, *, share: float, seed: int, out: Path) -> list[Pr
             source=raw.source(scan.image),
             split="unlabelled" if scan.labels is None else "validation" if scan.id in validation else "train",
             stored=volume,
+            origin=raw.origin(scan),
         )
         for scan, volume in stored.items()
     ]
@@ -270,6 +273,7 @@ def _record(volume: Prepared, *, rule: IntensityRule, reader: SliceReader) -> Vo
         window=rule.window(reader.image_volume(volume.id, stored.frame)),
         source=volume.source,
         sha256=stored.sha256,
+        origin=volume.origin,
     )
 
 

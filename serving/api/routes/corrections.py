@@ -17,6 +17,7 @@ from serving.api.correction_schemas import (
 from serving.api.dependencies import CallerResources, database_answers
 from serving.api.document import BINARY, BODY, refusals
 from serving.api.responses import ScanId, model_response
+from serving.api.schemas import OrganResponse
 from serving.api.versions import finished
 from serving.auth.authentication import NotAllowed
 from serving.intake.body import stated_sha256
@@ -78,9 +79,14 @@ async def put_segmentation(
 def list_segmentations(resources: CallerResources, scan_id: ScanId) -> VersionsResponse:
     """The model's answer and every correction of it: who sent it, when, and what it changed."""
     scan, job = finished(resources, scan_id)
-    corrections = [_version(scan, correction) for correction in resources.corrections.of_scan(scan.id)]
+    corrected = [_version(scan, correction) for correction in resources.corrections.of_scan(scan.id)]
     return VersionsResponse(
-        scan=scan.id, model=model_response(scan), versions=[_models_answer(scan, job), *corrections]
+        scan=scan.id,
+        filename=scan.upload.filename,
+        sha256=scan.upload.sha256,
+        model=model_response(scan),
+        organs=[OrganResponse(**vars(organ)) for organ in scan.organs.organs],
+        versions=[_models_answer(scan, job), *corrected],
     )
 
 
