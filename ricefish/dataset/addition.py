@@ -61,6 +61,10 @@ def add_scans(client: Client, folder: Path, scan_ids: Sequence[str], wishes: Wis
             tell(f"scan {scan.scan_id} ({scan.filename}) is left out: nobody has corrected it")
         else:
             problems.append(_uncorrected(scan))
+    if not places:
+        if problems:
+            raise DataSetError(folder, problems)
+        return
     organs = _organs(folder, places)
     problems += [problem for place in places for problem in _problems(folder, place, organs, known, wishes)]
     problems += _twice(places)
@@ -86,7 +90,7 @@ def _uncorrected(scan: Segmentations) -> str:
 
 def _organs(folder: Path, places: Sequence[Place]) -> OrganMap:
     """Those of the data set; of a new one, those of the first scan's model. Raises OrganMapError."""
-    if (folder / ORGANS_FILE).exists() or not places:
+    if (folder / ORGANS_FILE).exists():
         return OrganMap.from_yaml(folder / ORGANS_FILE)
     partial = any(place.correction is not None and place.correction.not_labelled for place in places)
     return replace(places[0].scan.organs, not_labelled=partial)
@@ -125,7 +129,7 @@ def _make(folder: Path, organs: OrganMap, places: Sequence[Place]) -> None:
     for place in places:
         for file in place.files:
             (folder / file).parent.mkdir(parents=True, exist_ok=True)
-    if places and not (folder / ORGANS_FILE).exists():
+    if not (folder / ORGANS_FILE).exists():
         write_organs(folder / ORGANS_FILE, organs, not_labelled=organs.not_labelled)
 
 
