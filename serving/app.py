@@ -17,13 +17,13 @@ from serving.api.pace import BodyPace
 from serving.api.query import known_query
 from serving.api.request_log import RequestWatch
 from serving.api.routes import (
-    corrections,
     health,
     infer,
     inference_protocol,
     models,
     results,
     scans,
+    segmentations,
     shadow,
     submission,
     uploads,
@@ -76,7 +76,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.startup_error = None
     app.include_router(infer.router)
     app.include_router(health.router)
-    for routes in (submission, scans, results, corrections, uploads, models, shadow, inference_protocol):
+    for routes in (submission, scans, results, segmentations, uploads, models, shadow, inference_protocol):
         app.include_router(routes.router)
     _guard(app, settings, telemetry, tracing)
     problems.install(app, *raised_by(settings))

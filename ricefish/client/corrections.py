@@ -13,7 +13,7 @@ from scans.organs import OrganMap
 
 
 @dataclass(frozen=True)
-class OrganChange:
+class ServedChange:
     """What a correction did to one organ."""
 
     name: str
@@ -44,7 +44,7 @@ class SegmentationVersion:
     """Voxels that hold 255: nobody has looked there."""
     notes: tuple[str, ...]
     """What to know of how the file was read, a sentence each."""
-    changes: tuple[OrganChange, ...]
+    changes: tuple[ServedChange, ...]
     """Against the model's answer; none for that itself."""
 
     @classmethod
@@ -59,7 +59,7 @@ class SegmentationVersion:
             labels_sha256=content["labels_sha256"],
             not_labelled=content["not_labelled"],
             notes=tuple(content["notes"]),
-            changes=tuple(OrganChange(**change) for change in content["changes"]),
+            changes=tuple(ServedChange(**change) for change in content["changes"]),
         )
 
 

@@ -17,11 +17,11 @@ from ricefish.client.client import Client
 from ricefish.client.corrections import Segmentations
 from ricefish.dataset.errors import DataSetError
 from ricefish.dataset.organ_maps import disagreements, renumber, write_organs
-from ricefish.dataset.places import Place, is_there, of_another, place_of
+from ricefish.dataset.places import DataSetPlace, is_there, of_another, place_of
 from scans.hashes import file_sha256
 from scans.organs import OrganMap
-from scans.provenance import Origin, read_provenance, write_provenance
-from scans.raw_layout import ORGANS_FILE, PROVENANCE_FILE
+from scans.raw.layout import ORGANS_FILE, PROVENANCE_FILE
+from scans.raw.provenance import Origin, read_provenance, write_provenance
 
 logger = logging.getLogger("ricefish")
 
@@ -88,7 +88,7 @@ def _uncorrected(scan: Segmentations) -> str:
     )
 
 
-def _organs(folder: Path, places: Sequence[Place]) -> OrganMap:
+def _organs(folder: Path, places: Sequence[DataSetPlace]) -> OrganMap:
     """Those of the data set; of a new one, those of the first scan's model. Raises OrganMapError."""
     if (folder / ORGANS_FILE).exists():
         return OrganMap.from_yaml(folder / ORGANS_FILE)
@@ -96,7 +96,9 @@ def _organs(folder: Path, places: Sequence[Place]) -> OrganMap:
     return replace(places[0].scan.organs, not_labelled=partial)
 
 
-def _problems(folder: Path, place: Place, organs: OrganMap, known: dict[str, Origin], wishes: Wishes) -> Iterator[str]:
+def _problems(
+    folder: Path, place: DataSetPlace, organs: OrganMap, known: dict[str, Origin], wishes: Wishes
+) -> Iterator[str]:
     if place.correction is not None:
         not_labelled = bool(place.correction.not_labelled)
         for problem in disagreements(organs, place.scan.organs, not_labelled=not_labelled):
@@ -118,14 +120,14 @@ def _problems(folder: Path, place: Place, organs: OrganMap, known: dict[str, Ori
         )
 
 
-def _twice(places: Sequence[Place]) -> Iterator[str]:
+def _twice(places: Sequence[DataSetPlace]) -> Iterator[str]:
     for image, times in Counter(place.image for place in places).items():
         if times > 1:
             ids = " and ".join(place.scan.scan_id for place in places if place.image == image)
             yield f"the scans {ids} would both be {image}; --with-id names them by their ids, too"
 
 
-def _make(folder: Path, organs: OrganMap, places: Sequence[Place]) -> None:
+def _make(folder: Path, organs: OrganMap, places: Sequence[DataSetPlace]) -> None:
     for place in places:
         for file in place.files:
             (folder / file).parent.mkdir(parents=True, exist_ok=True)
@@ -139,7 +141,7 @@ class _Adding:
 
     client: Client
     folder: Path
-    place: Place
+    place: DataSetPlace
     organs: OrganMap
     known: dict[str, Origin]
     """What is noted, to which this is added."""

@@ -10,15 +10,15 @@ from ricefish.client.corrections import Segmentations, SegmentationVersion
 from scans.formats import stem
 from scans.formats.file_names import readable
 from scans.hashes import file_sha256
-from scans.provenance import Origin
-from scans.raw_layout import LABELLED_IMAGES, LABELLED_LABELS, unlabelled_dir
+from scans.raw.layout import LABELLED_IMAGES, LABELLED_LABELS, unlabelled_dir
+from scans.raw.provenance import Origin
 
 SUFFIX = ".nii.gz"
 _ID_DIGITS = 8
 
 
 @dataclass(frozen=True)
-class Place:
+class DataSetPlace:
     """Where a scan belongs in a data set."""
 
     scan: Segmentations
@@ -55,20 +55,20 @@ class Place:
         )
 
 
-def place_of(scan: Segmentations, *, experiment: str | None, with_id: bool) -> Place | None:
+def place_of(scan: Segmentations, *, experiment: str | None, with_id: bool) -> DataSetPlace | None:
     """Among the labelled where it was corrected, else in an experiment; None where none is named."""
     name = readable(stem(Path(scan.filename)))
     if with_id:
         name = f"{name}_{scan.scan_id[:_ID_DIGITS]}"
     if scan.correction is not None:
         image, labels = f"{LABELLED_IMAGES}/{name}{SUFFIX}", f"{LABELLED_LABELS}/{name}{SUFFIX}"
-        return Place(scan, scan.correction, image, labels)
+        return DataSetPlace(scan, scan.correction, image, labels)
     if experiment is None:
         return None
-    return Place(scan, None, f"{unlabelled_dir(experiment)}/{name}{SUFFIX}", "")
+    return DataSetPlace(scan, None, f"{unlabelled_dir(experiment)}/{name}{SUFFIX}", "")
 
 
-def of_another(folder: Path, place: Place, known: Mapping[str, Origin]) -> list[str]:
+def of_another(folder: Path, place: DataSetPlace, known: Mapping[str, Origin]) -> list[str]:
     """Files in the way that are not of the same scan, each with what to do."""
     found = []
     for file in place.files:

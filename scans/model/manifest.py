@@ -25,7 +25,7 @@ from scans.model.golden import (
 )
 from scans.organs import OrganMap
 from scans.precision import Precision
-from scans.provenance import Origin
+from scans.raw.provenance import Origin
 
 __all__ = [
     "MANIFEST_FILE",

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import numpy as np
 
-from scans.class_indices import as_text, class_indices
 from scans.formats import FormatError
 from scans.geometry import Frame, Triple
 from scans.organs import NOT_LABELLED, OrganMap
-from scans.placed_labels import LabelsElsewhere, Reading, open_labels
+from scans.raw.class_indices import as_text, class_indices
+from scans.raw.placed_labels import LabelsElsewhere, Reading, open_labels
 from scans.volume import Volume
 from serving.intake.limits import Limits
 

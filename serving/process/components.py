@@ -106,21 +106,8 @@ def opened(settings: Settings, scratch: Scratch, telemetry: Telemetry, tracing: 
         corrections = Corrections(database, store, owner=owner(settings))
         janitor.also(corrections.sweep, name="corrections")
         with telemetry.watching(_watched(settings, scratch, database, batcher, models)):
-            yield Components(
-                settings=settings,
-                scratch=scratch,
-                telemetry=telemetry,
-                tracing=tracing,
-                database=database,
-                store=store,
-                batcher=batcher,
-                models=models,
-                worker=worker,
-                jobs=jobs,
-                janitor=janitor,
-                corrections=corrections,
-                shadow=shadow,
-            )
+            parts = (batcher, models, worker, jobs, janitor, corrections, shadow)
+            yield Components(settings, scratch, telemetry, tracing, database, store, *parts)
 
 
 @contextmanager

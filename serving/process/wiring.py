@@ -71,8 +71,7 @@ def server(settings: Settings, *, telemetry: Telemetry, tracing: Tracing) -> Ite
     with ExitStack() as stack:
         scratch = stack.enter_context(Scratch(scratch_dir(settings)).opened())
         components = stack.enter_context(opened(settings, scratch, telemetry, tracing))
-        auth = _auth(components)
-        stack.callback(auth.quotas.close)
+        auth = stack.enter_context(_auth(components))
         if references := settings.references:
             components.models.serve(*references)
         catalogue = stack.enter_context(_catalogue(components))
@@ -83,9 +82,7 @@ def server(settings: Settings, *, telemetry: Telemetry, tracing: Tracing) -> Ite
         stack.enter_context(components.shadow.published())
         admission = _admission(components)
         readers = stack.enter_context(contextlib.closing(_readers(settings)))
-        acceptance = _acceptance(components, uploads.limits, readers)
-        intake = _intake(components, acceptance, admission, uploads, pools)
-        components.janitor.also(acceptance.deferred_writes.retry, name="deferred")
+        intake = _intake(components, readers, admission, uploads, pools)
         results = Results(components.store, components.jobs)
         yield Resources(
             models=components.models,
@@ -163,7 +160,7 @@ def _readers(settings: Settings) -> ReaderPool:
 
 
 def _acceptance(components: Components, limits: Limits, readers: ReaderPool) -> Acceptance:
-    return Acceptance(
+    acceptance = Acceptance(
         store=components.store,
         models=components.models,
         jobs=components.jobs,
@@ -174,14 +171,16 @@ def _acceptance(components: Components, limits: Limits, readers: ReaderPool) -> 
         tracing=components.tracing,
         observer=components.telemetry,
     )
+    components.janitor.also(acceptance.deferred_writes.retry, name="deferred")
+    return acceptance
 
 
 def _intake(
-    components: Components, acceptance: Acceptance, admission: Admission, uploads: Uploads, pools: Pools
+    components: Components, readers: ReaderPool, admission: Admission, uploads: Uploads, pools: Pools
 ) -> Intake:
     settings = components.settings
     return Intake(
-        acceptance,
+        _acceptance(components, uploads.limits, readers),
         scratch=components.scratch,
         models=components.models,
         jobs=components.jobs,
@@ -211,11 +210,14 @@ def _bodies(settings: Settings) -> contextlib.closing[BodyRoom]:
     return contextlib.closing(BodyRoom(patience_seconds=settings.upload_timeout_seconds))
 
 
-def _auth(components: Components) -> Auth:
+@contextmanager
+def _auth(components: Components) -> Iterator[Auth]:
     settings, keys = components.settings, Keys(components.database)
     owned = partial(are_owned, components.scratch.uploads_dir)
     check_exposure(settings.host, keys, components.store, uploads_owned=owned, anonymous=settings.anonymous)
-    return Auth(keys)
+    auth = Auth(keys)
+    with contextlib.closing(auth.quotas):
+        yield auth
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from ricefish.client.client import Client, RicefishError
 from ricefish.dataset.addition import Wishes, add_scans
 from ricefish.dataset.errors import DataSetError
 from scans.organs import OrganMap
-from scans.provenance import read_provenance
+from scans.raw.provenance import read_provenance
 from tests.serving.models import write_model
 from tests.serving.running import RunningServer
 from tests.training.stages.test_prepare import params

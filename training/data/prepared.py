@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from scans.geometry import Frame, Spacing, Triple
 from scans.intensity import IntensityRule, Window
 from scans.organs import OrganMap
-from scans.provenance import Origin, origin_from
+from scans.raw.provenance import Origin, origin_from
 from scans.volume import ArrayVoxels, Volume
 from training.stage_files import read_json, stage_file
 

@@ -5,7 +5,7 @@
     labelled/labels/NAME.*       their labels, under the same name, in any format
     unlabelled/images/*          scans without labels, or
     unlabelled/EXPERIMENT/*      the same, by beam time or facility
-    provenance.csv               of scans that a server handed out, from where they are: see scans/provenance.py
+    provenance.csv               of scans that a server handed out, from where they are: see scans/raw/provenance.py
     spacing.yaml                 z, y, x in mm: only for files that do not state their spacing
     datasets.yaml                which data set is the volume, by file: only for HDF5 and Zarr that hold several, and
                                  "frames" or "channels" for TIFF whose slices were saved as such
@@ -33,9 +33,7 @@ from scans.formats.side_files import is_leftover, is_side_file
 from scans.geometry import Spacing
 from scans.hashes import file_sha256
 from scans.organs import OrganMap
-from scans.placed_labels import LabelsElsewhere, open_labels
-from scans.provenance import Origin, ProvenanceError, read_provenance
-from scans.raw_layout import (
+from scans.raw.layout import (
     LABELLED_IMAGES,
     LABELLED_LABELS,
     ORGANS_FILE,
@@ -44,6 +42,8 @@ from scans.raw_layout import (
     experiment_of,
     unlabelled_dir,
 )
+from scans.raw.placed_labels import LabelsElsewhere, open_labels
+from scans.raw.provenance import Origin, ProvenanceError, read_provenance
 from scans.volume import Volume
 
 SPACING_FILE = "spacing.yaml"

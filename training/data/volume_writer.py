@@ -12,9 +12,9 @@ import numpy as np
 import zarr
 from numpy.typing import NDArray
 
-from scans.class_indices import NAMED_VALUES, class_indices
 from scans.geometry import Box, Frame, Triple
 from scans.organs import OrganMap
+from scans.raw.class_indices import NAMED_VALUES, class_indices
 from scans.volume import Volume
 from training.data.prepared import create_array, shard_slices
 

@@ -18,12 +18,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from scans.class_indices import as_text
 from scans.formats import FormatError
 from scans.grids import of_shear
 from scans.intensity import IntensityRule
 from scans.organs import NOT_LABELLED, NOT_LABELLED_NAME, OrganMap
-from scans.provenance import Origin
+from scans.raw.class_indices import as_text
+from scans.raw.provenance import Origin
 from scans.volume import Volume
 from training.command import StageError, run_command
 from training.data.organ_window import organ_window

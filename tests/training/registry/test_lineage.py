@@ -10,7 +10,7 @@ import numpy as np
 from scans.intensity import IntensityRule, Window
 from scans.model.manifest import Golden, ModelManifest
 from scans.organs import OrganMap
-from scans.provenance import Origin
+from scans.raw.provenance import Origin
 from tests.training.tiny_volumes import fish, write_catalogue, write_volume
 from training.data.prepared import Catalogue
 from training.registry.card import card

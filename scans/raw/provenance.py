@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from scans.raw_layout import PROVENANCE_FILE
+from scans.raw.layout import PROVENANCE_FILE
 
 
 class ProvenanceError(ValueError):

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from scans.class_indices import as_text, class_indices
+from scans.raw.class_indices import as_text, class_indices
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.float32])

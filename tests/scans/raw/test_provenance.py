@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scans.provenance import Origin, ProvenanceError, read_provenance, write_provenance
+from scans.raw.provenance import Origin, ProvenanceError, read_provenance, write_provenance
 
 NAMES = [field.name for field in dataclasses.fields(Origin)]
 TEXTS = st.text(st.characters(exclude_characters="\r\n\0", exclude_categories=["Cs"]), max_size=20)
