@@ -24,6 +24,7 @@ from serving.api.routes import (
     results,
     reviews,
     scans,
+    segmentations,
     shadow,
     submission,
     uploads,
@@ -76,7 +77,17 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.startup_error = None
     app.include_router(infer.router)
     app.include_router(health.router)
-    for routes in (submission, scans, results, reviews, uploads, models, shadow, inference_protocol):
+    for routes in (
+        submission,
+        scans,
+        results,
+        segmentations,
+        reviews,
+        uploads,
+        models,
+        shadow,
+        inference_protocol,
+    ):
         app.include_router(routes.router)
     _guard(app, settings, telemetry, tracing)
     problems.install(app, *raised_by(settings))

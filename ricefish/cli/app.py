@@ -11,7 +11,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from ricefish.cli import keys, models, plan, reviews, runs
+from ricefish.cli import correct, dataset, keys, models, plan, reviews, runs
 from ricefish.client.parameters import Priority
 
 app = typer.Typer(
@@ -23,6 +23,8 @@ app = typer.Typer(
 app.add_typer(models.app, name="models")
 app.add_typer(keys.app, name="keys")
 app.add_typer(reviews.app, name="reviews")
+app.add_typer(dataset.app, name="dataset")
+app.command(name="correct")(correct.correct)
 app.command(name="plan")(plan.plan)
 app.command(name="runs")(runs.runs)
 

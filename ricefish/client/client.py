@@ -11,12 +11,9 @@ with Client("http://127.0.0.1:8000") as client:
 from __future__ import annotations
 
 import os
-import shutil
 import time
 import uuid
-import zipfile
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -25,10 +22,12 @@ from typing import Any, Literal
 import httpx
 
 from ricefish.client.connection import QUEUE_FULL, Connection, Patience, RicefishError, to_be_tried, wait_for_allowance
+from ricefish.client.corrections import Segmentations, SegmentationVersion, send_correction
 from ricefish.client.organs import ServedOrgan
 from ricefish.client.parameters import Priority, SubmissionOptions, download_parameters
 from ricefish.client.resumable_upload import submit_resumable
 from ricefish.client.reviews import Reviews
+from ricefish.client.unpacking import unpack
 from ricefish.client.upload_body import Report, pieces, reported, upload_name, zipped_files
 from scans.geometry import Spacing
 
@@ -89,6 +88,8 @@ class Client:
         """Slices to be judged, and what was said of them."""
         self._patience_seconds = patience_seconds
         self._resumable_bytes = resumable_bytes
+        self.url = self._connection.url
+        """Of the server, without a password that it was given with."""
 
     def __enter__(self) -> Client:
         return self
@@ -165,28 +166,71 @@ class Client:
                     return
             time.sleep(poll_seconds)
 
-    def download(self, scan_id: str, path: Path, *, with_scan: bool = False, report: Report | None = None) -> Path:
+    def correct(
+        self, scan_id: str, path: Path, *, dataset: str | None = None, report: Report | None = None
+    ) -> SegmentationVersion:
+        """Sends labels that somebody has put right, a file or folder, as the next version of a scan's segmentation.
+
+        They lie on the scan's voxels, in whichever order their axes run, and hold the model's classes, or 255 where
+        nobody has looked; segments of 3D Slicer go by their names. `dataset` and `report` are as in `submit`. Raises
+        RicefishError with the server's reason if it refuses, FileNotFoundError if there is no such path.
+        """
+        seconds = self._patience_seconds
+        return send_correction(
+            self._connection, scan_id, path, dataset=dataset, patience_seconds=seconds, report=report
+        )
+
+    def segmentations(self, scan_id: str) -> Segmentations:
+        """The versions of a finished scan's segmentation: the model's answer, which is 0, and its corrections."""
+        return Segmentations.from_json(self._connection.get(f"/v1/scans/{scan_id}/segmentations").json())
+
+    def delete_correction(self, scan_id: str, version: int) -> None:
+        """Removes a correction: whoever sent it may, and admins. Raises RicefishError."""
+        self._connection.request("DELETE", f"/v1/scans/{scan_id}/segmentations/{version}")
+
+    def download(
+        self,
+        scan_id: str,
+        path: Path,
+        *,
+        with_scan: bool = False,
+        version: int | None = None,
+        report: Report | None = None,
+    ) -> Path:
         """Fetches the segmentation into a file, in the format of its suffix: .nii.gz, .nrrd, .tif, .ome.zarr, .zip.
+
+        Without `version` it is the latest: 0 is the model's answer, corrections count from 1.
 
         The file appears when it is complete, and what was there before stays until then. `.ome.zarr` makes a folder.
         `with_scan`: an OME-Zarr has the scan in it too, with the segmentation as its labels. Raises ValueError for
         another suffix, RicefishError for an archive that arrived damaged.
         """
-        parameters = download_parameters(path, with_scan=with_scan)
+        parameters = download_parameters(path, with_scan=with_scan, version=version)
         part = path.with_name(f".{path.name}.{uuid.uuid4().hex}.part")
         try:
             self._fetch(f"/v1/scans/{scan_id}/segmentation", parameters, into=part, report=report)
             if path.name.lower().endswith(".zarr"):
-                _unpack(part, path)
+                unpack(part, path)
             else:
                 part.replace(path)
         finally:
             part.unlink(missing_ok=True)
         return path
 
-    def organs(self, scan_id: str) -> list[ServedOrgan]:
-        """Size, place, extent and expected Dice of every organ of a finished scan."""
-        content = self._connection.get(f"/v1/scans/{scan_id}/organs").json()
+    def image(self, scan_id: str, path: Path, *, report: Report | None = None) -> Path:
+        """Fetches a finished scan as it was accepted into a file: .nii.gz, .nrrd or .tif. Raises as `download`."""
+        part = path.with_name(f".{path.name}.{uuid.uuid4().hex}.part")
+        try:
+            self._fetch(f"/v1/scans/{scan_id}/image", download_parameters(path), into=part, report=report)
+            part.replace(path)
+        finally:
+            part.unlink(missing_ok=True)
+        return path
+
+    def organs(self, scan_id: str, *, version: int | None = None) -> list[ServedOrgan]:
+        """Size, place, extent and expected Dice of every organ of a finished scan; of a version, or the latest."""
+        asked = {} if version is None else {"version": version}
+        content = self._connection.get(f"/v1/scans/{scan_id}/organs", params=asked).json()
         return [ServedOrgan.from_json(row) for row in content["organs"]]
 
     def labels(self, scan_id: str) -> str:
@@ -228,36 +272,6 @@ class Client:
                 file.write(piece)
             file.flush()
             os.fsync(file.fileno())
-
-
-def _unpack(archive: Path, folder: Path) -> None:
-    """Puts what an archive holds in the place of a folder, once all of it is unpacked."""
-    beside = archive.with_suffix(".unpacked")
-    try:
-        with zipfile.ZipFile(archive) as packed:
-            packed.extractall(beside)
-        _put_in_place(beside, folder)
-    except zipfile.BadZipFile as error:
-        raise RicefishError(f"{folder.name} arrived damaged, and nothing was replaced: {error}") from error
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)
-
-
-def _put_in_place(new: Path, folder: Path) -> None:
-    """Gives a folder the name of another, which is removed afterwards; one that cannot be put there changes nothing."""
-    before = new.with_suffix(".before")
-    try:
-        with suppress(FileNotFoundError):
-            folder.rename(before)
-        new.rename(folder)
-    except BaseException:  # whoever ends the command here finds what was there before
-        if os.path.lexists(before) and not os.path.lexists(folder):
-            before.rename(folder)
-        raise
-    if before.is_dir() and not before.is_symlink():
-        shutil.rmtree(before)
-    else:
-        before.unlink(missing_ok=True)
 
 
 def _status(content: dict[str, Any]) -> ScanStatus:

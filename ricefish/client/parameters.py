@@ -69,16 +69,19 @@ class SubmissionOptions:
         return f"{key} model={self.model or ''} version={self.version or ''}"
 
 
-def download_parameters(path: Path, *, with_scan: bool) -> dict[str, str]:
+def download_parameters(path: Path, *, with_scan: bool = False, version: int | None = None) -> dict[str, str]:
     """What a server is asked for when a segmentation is to be written to `path`, with the scan in it or without.
+
+    `version` is its number; None: the latest.
 
     Raises ValueError for a suffix that names no format, or none that holds both.
     """
     from scans.formats import download_format  # noqa: PLC0415
 
     sent = download_format(path)
+    asked = {"format": sent.name, **({} if version is None else {"version": str(version)})}
     if not with_scan:
-        return {"format": sent.name}
+        return asked
     if sent.name != _HOLDS_BOTH:
         raise ValueError(f"{path}: the scan and its segmentation are fetched as one of .ome.zarr, .ome.zarr.zip")
-    return {"format": sent.name, "scan": "true"}
+    return {**asked, "scan": "true"}

@@ -64,17 +64,18 @@ def open_volume(
 
 
 @contextmanager
-def open_segments(path: Path, organs: OrganMap) -> Iterator[Volume | None]:
+def open_segments(path: Path, organs: OrganMap, *, by_name: bool = False) -> Iterator[Volume | None]:
     """The labels in a file that names them (3D Slicer's .seg.nrrd), lazy, as class indices of `organs`, uint8.
 
     It may cover a part of its image alone. None for a file that names no segment, which is a volume like any other.
+    `by_name`: an organ's name counts where the number beside it is another organ's.
     Raises FormatError where names, numbers and organs contradict each other; as `open_volume` does otherwise.
     """
     with ExitStack() as stack:
         volume = None
         with guarded(path, "reading the header"), without_warnings():
             reader = segments_reader_of(path)
-            opened = reader(path, stack, organs) if reader else None
+            opened = reader(path, stack, organs, by_name) if reader else None
             if opened is not None:
                 frame = frame_of(path, opened, None)
                 volume = Volume(CheckedVoxels.of(path, opened.source), frame, opened.notes)

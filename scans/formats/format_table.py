@@ -18,7 +18,7 @@ from scans.formats.writing import FormatWriter, Target
 from scans.organs import OrganMap
 
 Reader = Callable[[Path, ExitStack], Opened]
-SegmentsReader = Callable[[Path, ExitStack, OrganMap], Opened | None]
+SegmentsReader = Callable[[Path, ExitStack, OrganMap, bool], Opened | None]
 Creator = Callable[[Target, ExitStack], FormatWriter]
 
 
@@ -46,7 +46,7 @@ class Format:
     reader: str | None = None
     """Opens a file: (path, stack) -> Opened."""
     segments: str | None = None
-    """Opens a file whose labels have names: (path, stack, organs) -> Opened, or None for a file without them."""
+    """Opens a file whose labels have names: (path, stack, organs, by_name) -> Opened, or None for one without them."""
     gzipped: bool = False
     """Whether the reader takes a file that is packed with gzip as a whole."""
     folders: bool = False

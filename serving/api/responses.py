@@ -61,6 +61,7 @@ def scan_response(scan: Scan, job: Job) -> ScanResponse:
             self=here,
             events=f"{here}/events",
             segmentation=f"{here}/segmentation",
+            segmentations=f"{here}/segmentations",
             organs=f"{here}/organs",
             quality=f"{here}/quality",
         ),

@@ -17,6 +17,7 @@ from serving.inference.scheduling import Urgency
 from serving.intake.acceptance import Acceptance
 from serving.intake.admission import Admission, QueueLimits
 from serving.intake.arrived import are_owned
+from serving.intake.correction_intake import CorrectionIntake
 from serving.intake.limits import Limits
 from serving.intake.pools import Pools
 from serving.intake.reader_pool import ReaderPool
@@ -71,8 +72,7 @@ def server(settings: Settings, *, telemetry: Telemetry, tracing: Tracing) -> Ite
     with ExitStack() as stack:
         scratch = stack.enter_context(Scratch(scratch_dir(settings)).opened())
         components = stack.enter_context(opened(settings, scratch, telemetry, tracing))
-        auth = _auth(components)
-        stack.callback(auth.quotas.close)
+        auth = stack.enter_context(_auth(components))
         if references := settings.references:
             components.models.serve(*references)
         catalogue = stack.enter_context(_catalogue(components))
@@ -85,7 +85,6 @@ def server(settings: Settings, *, telemetry: Telemetry, tracing: Tracing) -> Ite
         readers = stack.enter_context(contextlib.closing(_readers(settings)))
         acceptance = _acceptance(components, uploads.limits, readers)
         intake = _intake(components, acceptance, admission, uploads, pools)
-        components.janitor.also(acceptance.deferred_writes.retry, name="deferred")
         results = Results(components.store, components.jobs)
         yield Resources(
             models=components.models,
@@ -95,6 +94,8 @@ def server(settings: Settings, *, telemetry: Telemetry, tracing: Tracing) -> Ite
             intake=intake,
             uploads=uploads,
             results=results,
+            corrections=components.corrections,
+            correction_intake=_correction_intake(components, results, readers, uploads.limits, pools),
             readiness=_readiness(components, follower),
             observer=telemetry,
             worker=components.worker,
@@ -147,6 +148,7 @@ def _uploads(components: Components, pools: Pools) -> Uploads:
     uploads.expire(starting=True)
     janitor.also(components.database.keep_reserve, name="reserve")
     janitor.also(uploads.expire, name="uploads")
+    components.corrections.give_up(starting=True, alone=components.alone)
     janitor.sweep(starting=True, alone=components.alone)
     janitor.also(lambda: components.models.prune(components.jobs.needed_models()), name="models")
     janitor.also(components.models.confirm, name="references")
@@ -162,7 +164,7 @@ def _readers(settings: Settings) -> ReaderPool:
 
 
 def _acceptance(components: Components, limits: Limits, readers: ReaderPool) -> Acceptance:
-    return Acceptance(
+    acceptance = Acceptance(
         store=components.store,
         models=components.models,
         jobs=components.jobs,
@@ -174,6 +176,8 @@ def _acceptance(components: Components, limits: Limits, readers: ReaderPool) -> 
         tracing=components.tracing,
         observer=components.telemetry,
     )
+    components.janitor.also(acceptance.deferred_writes.retry, name="deferred")
+    return acceptance
 
 
 def _intake(
@@ -193,15 +197,32 @@ def _intake(
     )
 
 
+def _correction_intake(
+    components: Components, results: Results, readers: ReaderPool, limits: Limits, pools: Pools
+) -> CorrectionIntake:
+    return CorrectionIntake(
+        components.corrections,
+        results,
+        readers=readers,
+        scratch=components.scratch,
+        limits=limits,
+        pools=pools,
+        silence_seconds=components.settings.upload_timeout_seconds,
+    )
+
+
 def _bodies(settings: Settings) -> contextlib.closing[BodyRoom]:
     return contextlib.closing(BodyRoom(patience_seconds=settings.upload_timeout_seconds))
 
 
-def _auth(components: Components) -> Auth:
+@contextmanager
+def _auth(components: Components) -> Iterator[Auth]:
     settings, keys = components.settings, Keys(components.database)
     owned = partial(are_owned, components.scratch.uploads_dir)
     check_exposure(settings.host, keys, components.store, uploads_owned=owned, anonymous=settings.anonymous)
-    return Auth(keys)
+    auth = Auth(keys)
+    with contextlib.closing(auth.quotas):
+        yield auth
 
 
 @contextmanager

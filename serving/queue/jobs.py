@@ -32,7 +32,7 @@ from serving.queue.state import (
 )
 from serving.storage.database import Database
 from serving.storage.sealed import sealed
-from serving.storage.tables import keys, scans
+from serving.storage.tables import corrections, keys, scans
 
 __all__ = ["ENDED", "UNFINISHED", "Job", "Jobs", "Priority", "ScanNotFound", "State", "WrongState"]
 
@@ -227,6 +227,8 @@ class Jobs:
         gone = list(scan_ids)
         with self._database.writing() as connection:
             connection.execute(delete(keys).where(keys.c.scan_id.in_(gone)))
+            stored = corrections.c.state != "arriving"  # of what arrives at this moment, files may come yet
+            connection.execute(delete(corrections).where(corrections.c.scan_id.in_(gone), stored))
             connection.execute(delete(scans).where(scans.c.id.in_(gone), scans.c.state == "deleted"))
 
     def leftovers(self, *, starting: bool = False, alone: bool = False) -> list[str]:

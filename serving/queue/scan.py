@@ -16,7 +16,7 @@ from scans.model.expected_dice import DiceCalibration
 from scans.organs import OrganMap
 from serving.models.served import ModelIdentity
 
-_NOT_FIELDS = frozenset({"nifti", "units", "volume", "voxels_crc32", "copy_header"})
+_NOT_FIELDS = frozenset({"nifti", "units", "placed", "volume", "voxels_crc32", "copy_header"})
 """Of what is stored; the last three are of an earlier version."""
 
 
@@ -104,6 +104,8 @@ class Scan:
             content["nifti"] = dataclasses.asdict(self.frame.nifti)
         if self.frame.units:
             content["units"] = dataclasses.asdict(self.frame.units)
+        if not self.frame.placed:
+            content["placed"] = False
         content["window"] = dataclasses.asdict(self.window)
         content["model"] = dataclasses.asdict(self.model)
         content["organs"] = self.organs.to_mapping()
@@ -116,6 +118,7 @@ class Scan:
         z, y, x = content["shape"]
         calibration = content.get("dice_calibration")
         frame = Frame.from_affine(np.array(content["frame"]), units=_units(content.get("units")))
+        frame = dataclasses.replace(frame, placed=content.get("placed", True))
         if "nifti" in content:
             frame = dataclasses.replace(frame, nifti=_forms(content["nifti"]))
         return cls(

@@ -5,20 +5,23 @@ from __future__ import annotations
 import io
 import logging
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Literal
+from typing import Any, BinaryIO, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from scans.formats import DOWNLOADS, stem, stream_volume
 from scans.formats.zip_stream import ZipEntry, zip_bytes, zip_stream
+from scans.organs import BACKGROUND, NOT_LABELLED, OrganMap
 from serving.inference.memory_budget import MemoryBudget
 from serving.observability import logs
 from serving.queue.jobs import Job, Jobs
 from serving.queue.scan import Scan
+from serving.segmentation.correction import Correction
 from serving.segmentation.labelled_image import labelled_image
 from serving.segmentation.pictures import PictureStyle, png, proportions
 from serving.segmentation.stored_segmentation import ResultDamaged, StoredSegmentation
@@ -28,6 +31,8 @@ from serving.storage import DataDamaged, Store
 Axis = Literal["z", "y", "x"]
 
 OME_ZARR = "ome-zarr"
+IMAGE_SUFFIXES = {"nii.gz": ".nii.gz", "nrrd": ".nrrd", "tif": ".tif"}
+"""Of the formats in which a scan can be fetched, by what a request calls them."""
 _MOST_PICTURE_BYTES = 1 << 30
 """That the pictures which are made at once may take: there are threads for many."""
 _DRAWING_BYTES = 13
@@ -66,8 +71,18 @@ class Results:
         self._jobs = jobs
         self._pictures = MemoryBudget()
 
-    def download(self, scan: Scan, job: Job, format_name: str, *, with_scan: bool = False) -> Download:
+    def download(
+        self,
+        scan: Scan,
+        job: Job,
+        format_name: str,
+        *,
+        with_scan: bool = False,
+        correction: Correction | None = None,
+    ) -> Download:
         """The segmentation with the frame of the scan, named after the scan's file; in OME-Zarr also beside the scan.
+
+        It is the model's answer, or a correction of it.
 
         Raises UnknownFormat, and DataDamaged once all of the segmentation was looked at.
         """
@@ -78,7 +93,7 @@ class Results:
         sent = DOWNLOADS[format_name]
         suffix = sent.suffixes[0]
         with self._remaking(scan):
-            segmentation = StoredSegmentation(self._store, scan, job.checksums)
+            segmentation = StoredSegmentation(self._store, scan, job.checksums, correction=correction)
             sizes = segmentation.sizes()
         length = None
         if format_name == OME_ZARR:
@@ -88,8 +103,9 @@ class Results:
                     entries = labelled_image(open_voxels(self._store, scan), entries)
             length, pieces = zip_bytes(entries), zip_stream(entries)
         else:
-            pieces = _converted(segmentation, scan, suffix)
-        name = f"{stem(Path(scan.upload.filename))}_segmentation{suffix}"
+            pieces = _converted(segmentation.slabs(), scan, suffix, dtype=np.dtype(np.uint8), organs=scan.organs)
+        version = "" if correction is None else f"_{correction.number}"
+        name = f"{stem(Path(scan.upload.filename))}_segmentation{version}{suffix}"
         return Download(name, sent.media_type, length, self._sent(scan, pieces))
 
     def mask(self, scan: Scan, job: Job, index: int) -> NDArray[np.uint8]:
@@ -99,8 +115,38 @@ class Results:
             mask: NDArray[np.uint8] = StoredSegmentation(self._store, scan, job.checksums).read(index, index + 1)[0]
             return mask
 
-    def picture(self, scan: Scan, job: Job, axis: Axis, index: int, *, style: PictureStyle) -> bytes:
-        """PNG of a slice with its organs, as wide and high as it is in mm.
+    @contextmanager
+    def answered(self, scan: Scan, job: Job) -> Iterator[StoredSegmentation]:
+        """What the model has answered, for reading within. Raises ResultDamaged, and has it made again then."""
+        with self._remaking(scan):
+            yield StoredSegmentation(self._store, scan, job.checksums)
+
+    def image(self, scan: Scan, format_name: str) -> Download:
+        """The grey values of the scan, with its frame, as they were accepted.
+
+        Raises UnknownFormat, and ScanDamaged before the first byte where its files are gone.
+        """
+        if format_name not in IMAGE_SUFFIXES:
+            accepted = f"{', '.join(IMAGE_SUFFIXES)}, or, with its segmentation, as {OME_ZARR}"
+            raise UnknownFormat(f"format is {format_name!r}; a scan can be fetched as {accepted}")
+        with self._remaking(scan):
+            voxels = open_voxels(self._store, scan)
+        suffix = IMAGE_SUFFIXES[format_name]
+        pieces = _converted(voxels.slabs(), scan, suffix, dtype=np.dtype(scan.dtype), organs=None)
+        name = f"{stem(Path(scan.upload.filename))}{suffix}"
+        return Download(name, DOWNLOADS[format_name].media_type, None, self._sent(scan, pieces))
+
+    def picture(
+        self,
+        scan: Scan,
+        job: Job,
+        axis: Axis,
+        index: int,
+        *,
+        style: PictureStyle,
+        correction: Correction | None = None,
+    ) -> bytes:
+        """PNG of a slice with its organs, as wide and high as it is in mm: the model's, or those of a correction.
 
         Raises SliceNotFound for an index beyond the scan, and DataDamaged.
         Of the scan the chunks of that plane are read, of the segmentation the files of one slab after another.
@@ -111,7 +157,8 @@ class Results:
         with self._pictures.taken(_picture_bytes(scan, along, (down, across)) / _MOST_PICTURE_BYTES):
             with self._remaking(scan):
                 grey = open_voxels(self._store, scan).plane(along, index)
-                organs = StoredSegmentation(self._store, scan, job.checksums).plane(along, index)
+                organs = StoredSegmentation(self._store, scan, job.checksums, correction=correction).plane(along, index)
+            organs = np.where(organs == NOT_LABELLED, np.uint8(BACKGROUND), organs)
             return png(grey, organs, spacing_mm=(down, across), window=scan.window, organs=scan.organs, style=style)
 
     @contextmanager
@@ -147,12 +194,14 @@ def _opener(segmentation: StoredSegmentation, name: str) -> Callable[[], BinaryI
     return lambda: io.BytesIO(segmentation.file(name))
 
 
-def _converted(segmentation: StoredSegmentation, scan: Scan, suffix: str) -> Iterator[bytes]:
+def _converted(
+    slabs: Iterable[NDArray[Any]], scan: Scan, suffix: str, *, dtype: np.dtype[Any], organs: OrganMap | None
+) -> Iterator[bytes]:
     outgoing = _Outgoing()
     with stream_volume(
-        outgoing, suffix=suffix, shape=scan.shape, dtype=np.uint8, frame=scan.frame, organs=scan.organs
+        outgoing, suffix=suffix, shape=scan.shape, dtype=dtype, frame=scan.frame, organs=organs
     ) as writer:
-        for slab in segmentation.slabs():
+        for slab in slabs:
             writer.write(slab)
             del slab  # whoever fetches it may be slow
             yield outgoing.taken()

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from scans.checksums import checksum, file_checksums
 from scans.formats.ome_zarr_pyramid import Pyramid
 from serving.queue.scan import Scan
+from serving.segmentation.correction import Correction
 from serving.storage import Attempt, DataDamaged, Store
 from serving.storage.contract import RESULT_DIR
 
@@ -32,22 +33,33 @@ class ResultDamaged(DataDamaged):
         """Files, relative to the result."""
 
 
+class CorrectionDamaged(DataDamaged):
+    """Files of a correction are not as they were written, or are gone; only who sent it can send it again."""
+
+    def __init__(self, correction: Correction, names: Sequence[str]) -> None:
+        version = f"version {correction.number} of the segmentation of scan {correction.scan_id}"
+        super().__init__(f"{version} ({correction.sent.filename}) is damaged: {names[0]}; send it again and remove it")
+
+
 def create_segmentation(scan_dir: Path, scan: Scan) -> Mapping[str, str]:
     """An empty segmentation in the folder of a scan that is about to be accepted; the checksums of its metadata."""
-    _create(scan_dir / RESULT_DIR, scan)
+    create_pyramid(scan_dir / RESULT_DIR, scan)
     return file_checksums(scan_dir / RESULT_DIR, Pyramid.metadata_files(scan.shape))
 
 
 class StoredSegmentation:
     """A finished segmentation, for reading: every byte of it is what was written, or ResultDamaged is raised."""
 
-    def __init__(self, store: Store, scan: Scan, checksums: Mapping[str, str]) -> None:
+    def __init__(
+        self, store: Store, scan: Scan, checksums: Mapping[str, str], *, correction: Correction | None = None
+    ) -> None:
         """`checksums` as the database has them, by file; where it has none, as an earlier version left it, it is known
-        only which files must be there.
+        only which files must be there. A `correction` is read in the place of the model's answer, by its own.
         """
         self._store = store
         self._scan = scan
-        self._checksums = checksums
+        self._correction = correction
+        self._checksums = checksums if correction is None else correction.checksums
         self._metadata = self._fetched(Pyramid.metadata_files(scan.shape))
 
     def sizes(self) -> dict[str, int]:
@@ -86,16 +98,24 @@ class StoredSegmentation:
             yield self.read(box.start[0], box.stop[0])
 
     def _fetched(self, names: Sequence[str]) -> dict[str, bytes]:
-        found = self._store.read_result(self._scan.id, names)
+        place = RESULT_DIR if self._correction is None else self._correction.place
+        found = self._store.read_result(self._scan.id, names, place=place)
         if wrong := [name for name in names if _wrong(name, found, self._checksums)]:
+            if self._correction is not None:
+                raise CorrectionDamaged(self._correction, wrong)
             raise ResultDamaged(self._scan.id, wrong)
         return found
 
 
-def damaged_files(store: Store, scan: Scan, checksums: Mapping[str, str], *, whole: bool) -> list[str]:
-    """Files of a result that are not as they were written, or are gone; `whole`: all of it must be there."""
+def damaged_files(
+    store: Store, scan: Scan, checksums: Mapping[str, str], *, whole: bool, place: str = RESULT_DIR
+) -> list[str]:
+    """Files of a result that are not as they were written, or are gone; `whole`: all of it must be there.
+
+    `place` is that of a correction instead.
+    """
     names = _names(scan) if whole else sorted(checksums)
-    return [name for name in names if _wrong(name, store.read_result(scan.id, [name]), checksums)]
+    return [name for name in names if _wrong(name, store.read_result(scan.id, [name], place=place), checksums)]
 
 
 def _names(scan: Scan) -> list[str]:
@@ -122,7 +142,7 @@ class SegmentationWriter:
         self._attempt = attempt
         self._folder = folder
         self._shape = scan.shape
-        self._pyramid = _create(folder, scan)
+        self._pyramid = create_pyramid(folder, scan)
 
     def write(self, number: int, slab: NDArray[np.uint8]) -> Mapping[str, str]:
         """Slab `number`, uint8 (z, Y, X); it is durable when this returns. Gives the checksums of its shards.
@@ -141,7 +161,8 @@ class SegmentationWriter:
         return checksums
 
 
-def _create(folder: Path, scan: Scan) -> Pyramid:
+def create_pyramid(folder: Path, scan: Scan) -> Pyramid:
+    """An empty segmentation of a scan in a folder, which is made."""
     return Pyramid.create(
         folder,
         shape=scan.shape,

@@ -9,6 +9,13 @@ from typing import Protocol
 
 RESULT_DIR = "segmentation.ome.zarr"
 IMAGE_DIR = "image.ome.zarr"
+CORRECTIONS_DIR = "corrections"
+"""Beside the result, what people have made of it."""
+
+
+def correction_dir(correction_id: str) -> str:
+    """Where a correction lies, relative to its scan."""
+    return f"{CORRECTIONS_DIR}/{correction_id}.ome.zarr"
 
 
 class StoreError(OSError):
@@ -126,8 +133,22 @@ class Store(RemoteCopies, Protocol):
         """Begins an attempt and fences all of a lower epoch off. Raises Fenced if there is one of a higher epoch."""
         ...
 
-    def read_result(self, scan_id: str, names: Collection[str]) -> dict[str, bytes]:
-        """Files of the result, by name relative to it; those that are not there are left out. Raises OSError."""
+    def read_result(self, scan_id: str, names: Collection[str], *, place: str = RESULT_DIR) -> dict[str, bytes]:
+        """Files of the result, by name relative to it; those that are not there are left out. Raises OSError.
+
+        `place` is that of another result of the same scan: a correction.
+        """
+        ...
+
+    def add_correction(self, incoming: Path, scan_id: str, correction_id: str) -> None:
+        """Takes over a complete folder as a correction of a scan, durably; `incoming` is gone or empty afterwards.
+
+        Raises FileNotFoundError where the scan is gone.
+        """
+        ...
+
+    def remove_correction(self, scan_id: str, correction_id: str) -> None:
+        """Removes a correction, or what there is of one; nothing if there is nothing of it."""
         ...
 
     @property

@@ -21,11 +21,12 @@ from serving.observability.reasons import first_line
 from serving.process.diagnosis.stand_ins import of_queue, queue_made
 from serving.queue.jobs import Job, Jobs, ScanNotFound
 from serving.queue.scan import Scan
+from serving.segmentation.corrections import Corrections
 from serving.segmentation.stored_segmentation import damaged_files
 from serving.segmentation.stored_voxels import damaged_voxels
 from serving.settings import SettingsError, read_settings
 from serving.storage import FolderStore, Scratch, Store, StoreError, open_store
-from serving.storage.contract import IMAGE_DIR, RESULT_DIR
+from serving.storage.contract import CORRECTIONS_DIR, IMAGE_DIR, RESULT_DIR
 from serving.storage.database import Database, DatabaseError
 from serving.storage.locations import database_url, scratch_dir
 from serving.storage.sealed import NoteDamaged
@@ -33,6 +34,7 @@ from serving.storage.sealed import NoteDamaged
 Progress = Callable[[str], None]
 """Told what is looked at."""
 
+_NOT_AS_WRITTEN = "it is not what was written, or is gone"
 _RESTORE = "Restore the database from its backup."
 _LOST = "Restore it from its backup; or RICEFISH_DATABASE_URL names another than the server's does."
 
@@ -75,6 +77,7 @@ class _StoreAudit:
         self._database = database
         self._uploads = uploads
         self._jobs = Jobs(database, owner="doctor")
+        self._corrections = Corrections(database, store, owner="doctor")
         self._repair = repair
         self._progress = progress
         self._models: set[str] = set()
@@ -123,7 +126,8 @@ class _StoreAudit:
         lost = any(name.startswith(IMAGE_DIR) for name in damage)
         for name, how in damage.items():
             yield Finding(f"scan {scan_id}, {name}", Level.FAIL, how, _advice(scan, job, name, lost=lost))
-        if damage and not lost and self._repair:
+        made = [name for name in damage if not name.startswith(CORRECTIONS_DIR)]
+        if made and not lost and self._repair:
             self._jobs.remake(scan_id, "the stored result was found damaged; it is being made again")
 
     def _of_uploads(self) -> Iterator[Finding]:
@@ -144,7 +148,10 @@ class _StoreAudit:
         scan, job = self._jobs.get(scan_id)
         found = dict(damaged_voxels(self._store, scan))
         for name in damaged_files(self._store, scan, job.checksums, whole=job.state == "succeeded"):
-            found[f"{RESULT_DIR}/{name}"] = "it is not what was written, or is gone"
+            found[f"{RESULT_DIR}/{name}"] = _NOT_AS_WRITTEN
+        for correction in self._corrections.of_scan(scan_id):
+            for name in damaged_files(self._store, scan, correction.checksums, whole=True, place=correction.place):
+                found[f"{correction.place}/{name}"] = f"{_NOT_AS_WRITTEN}: version {correction.number}"
         return found
 
     def _of_models(self) -> Iterator[Finding]:
@@ -173,6 +180,8 @@ def _advice(scan: Scan, job: Job, name: str, *, lost: bool) -> str:
     if name.startswith(IMAGE_DIR):
         kept = " Its result is handed out all the same." if job.state == "succeeded" else ""
         return f"Post {scan.upload.filename} again, and delete this scan.{kept}"
+    if name.startswith(CORRECTIONS_DIR):
+        return "Nothing can make it again: have its author send it again, and remove this version."
     if lost:
         return f"It cannot be made again, as {IMAGE_DIR} is damaged as well: post {scan.upload.filename} again."
     return "It is made again when it is next asked for, or at once with --repair, by the server or worker that runs."

@@ -49,6 +49,10 @@ EXPECTED = {
     ("POST", "/v1/scans/{scan_id}/cancel"): SEGMENT,
     ("POST", "/v1/scans/{scan_id}/retry"): SEGMENT,
     ("GET", "/v1/scans/{scan_id}/segmentation"): SEGMENT,
+    ("PUT", "/v1/scans/{scan_id}/segmentation"): SEGMENT,
+    ("GET", "/v1/scans/{scan_id}/segmentations"): SEGMENT,
+    ("DELETE", "/v1/scans/{scan_id}/segmentations/{version}"): SEGMENT,
+    ("GET", "/v1/scans/{scan_id}/image"): SEGMENT,
     ("GET", "/v1/scans/{scan_id}/organs"): SEGMENT,
     ("GET", "/v1/scans/{scan_id}/labels"): SEGMENT,
     ("GET", "/v1/scans/{scan_id}/quality"): SEGMENT,
@@ -221,6 +225,8 @@ def test_what_is_anothers_is_not_there(site: Site, method: str, path: str) -> No
     body = {"Content-Type": "application/offset+octet-stream", "Upload-Offset": "0"}
     request = {"headers": body, "content": b"evil"} if method == "PATCH" else {}
     filled = site.filled(path, scan=site.scan, upload=site.upload, review=site.review)
+    if method == "PUT":
+        request = {"params": {"filename": "evil.nii"}, "content": b"evil"}
     there = site.call(method, filled, site.shown["stranger"], **request)
     nowhere = site.call(method, site.filled(path), site.shown["stranger"], **request)
     assert (there.status_code, nowhere.status_code) == (404, 404)
