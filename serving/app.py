@@ -25,6 +25,7 @@ from serving.api.routes import (
     scans,
     shadow,
     submission,
+    surfaces,
     uploads,
 )
 from serving.api.stopping import AnsweredWhenCut
@@ -75,7 +76,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.startup_error = None
     app.include_router(infer.router)
     app.include_router(health.router)
-    for routes in (submission, scans, results, uploads, models, shadow, inference_protocol):
+    for routes in (submission, scans, results, surfaces, uploads, models, shadow, inference_protocol):
         app.include_router(routes.router)
     _guard(app, settings, telemetry, tracing)
     problems.install(app, *raised_by(settings))

@@ -54,6 +54,7 @@ from serving.protocol.errors import (
     UnknownModel,
 )
 from serving.queue.jobs import ScanNotFound, WrongState
+from serving.segmentation.organ_surfaces import SurfaceNotFound
 from serving.segmentation.results import SliceNotFound, UnknownFormat
 from serving.segmentation.stored_segmentation import ResultDamaged
 from serving.segmentation.stored_voxels import ScanDamaged
@@ -123,6 +124,7 @@ PROBLEMS: Mapping[type[Exception], Problem] = {
     ScanNotFound: Problem(404, "no-such-scan", "There is no such scan"),
     WrongState: Problem(409, "wrong-state", "The scan is not in a state for this"),
     SliceNotFound: Problem(404, "no-such-slice", "There is no such slice"),
+    SurfaceNotFound: Problem(404, "no-such-surface", "There is no such surface"),
     UnknownFormat: Problem(400, "unknown-download-format", "The segmentation cannot be had in this format"),
     InferenceRefused: Problem(400, "bad-inference", "The inference request cannot be answered"),
     UnknownModel: Problem(404, "no-such-model", "There is no such model"),

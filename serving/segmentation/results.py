@@ -16,11 +16,13 @@ from numpy.typing import NDArray
 
 from scans.formats import DOWNLOADS, stem, stream_volume
 from scans.formats.zip_stream import ZipEntry, zip_bytes, zip_stream
+from scans.measures.statistics import OrganStatistics
 from serving.inference.memory_budget import MemoryBudget
 from serving.observability import logs
 from serving.queue.jobs import Job, Jobs
 from serving.queue.scan import Scan
 from serving.segmentation.labelled_image import labelled_image
+from serving.segmentation.organ_surfaces import OrganSurfaces, Segmented, SurfaceFormat
 from serving.segmentation.pictures import PictureStyle, png, proportions
 from serving.segmentation.stored_segmentation import ResultDamaged, StoredSegmentation
 from serving.segmentation.stored_voxels import open_voxels
@@ -66,6 +68,7 @@ class Results:
         self._store = store
         self._jobs = jobs
         self._pictures = MemoryBudget()
+        self._surfaces = OrganSurfaces()
 
     def download(self, scan: Scan, job: Job, format_name: str, *, with_scan: bool = False) -> Download:
         """The segmentation with the frame of the scan, named after the scan's file; in OME-Zarr also beside the scan.
@@ -79,7 +82,7 @@ class Results:
         sent = DOWNLOADS[format_name]
         suffix = sent.suffixes[0]
         with self._remaking(scan):
-            segmentation = StoredSegmentation(self._store, scan, job.checksums)
+            segmentation = self._segmentation(scan, job)
             sizes = segmentation.sizes()
         length = None
         if format_name == OME_ZARR:
@@ -103,12 +106,41 @@ class Results:
         down, across = (step for number, step in enumerate(scan.frame.spacing) if number != along)
         with self._pictures.taken(_picture_bytes(scan, along, (down, across)) / _MOST_PICTURE_BYTES):
             with self._remaking(scan), open_voxels(self._store, scan) as voxels:
-                segmentation = StoredSegmentation(self._store, scan, job.checksums)
+                segmentation = self._segmentation(scan, job)
                 if along == 0:
                     grey, organs = voxels.plane(index), segmentation.read(index, index + 1)[0]
                 else:
                     grey, organs = _across(voxels.slabs(), along, index), _across(segmentation.slabs(), along, index)
             return png(grey, organs, spacing_mm=(down, across), window=scan.window, organs=scan.organs, style=style)
+
+    def surface(self, scan: Scan, job: Job, name: str, kind: SurfaceFormat) -> bytes:
+        """The surface of one organ, by its name or class index, as a file.
+
+        Raises SurfaceNotFound where the scan has none of it, and DataDamaged.
+        """
+        with self._remaking(scan):
+            return self._surfaces.file(self._segmented(scan, job), name, kind)
+
+    def surfaces(self, scan: Scan, job: Job) -> bytes:
+        """The surfaces of all organs that the scan has, as one GLB. Raises SurfaceNotFound and DataDamaged."""
+        with self._remaking(scan):
+            return self._surfaces.all(self._segmented(scan, job))
+
+    def fragments(self, scan: Scan, job: Job, index: int) -> list[str]:
+        """Files of the mesh of an organ, by its class index, in Neuroglancer's format; none where it was not found.
+
+        Raises SurfaceNotFound for an index that the scan's model has not, and DataDamaged.
+        """
+        with self._remaking(scan):
+            segmented = self._segmented(scan, job)
+            return [] if segmented.box(segmented.organ(str(index))) is None else [f"{index}.mesh"]
+
+    def _segmented(self, scan: Scan, job: Job) -> Segmented:
+        statistics = job.statistics or OrganStatistics.empty(scan.organs.classes)
+        return Segmented(scan, statistics, self._segmentation(scan, job))
+
+    def _segmentation(self, scan: Scan, job: Job) -> StoredSegmentation:
+        return StoredSegmentation(self._store, scan, job.checksums)
 
     def _labelled(self, scan: Scan, labels: Sequence[ZipEntry]) -> Iterator[bytes]:
         with self._remaking(scan), open_voxels(self._store, scan):

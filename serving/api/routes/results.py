@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
-from urllib.parse import quote
 
 from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
@@ -19,9 +18,10 @@ from scans.formats.label_names import itk_snap_labels
 from scans.measures.statistics import OrganRow
 from scans.model.expected_dice import ExpectedDice
 from scans.model.judgement import OrganQuality
-from serving.api.dependencies import CallerResources, Resources, database_answers
+from serving.api.dependencies import CallerResources, database_answers
 from serving.api.document import BINARY, refusals
-from serving.api.problems import NoResult, NotFinished
+from serving.api.finished import disposition, finished
+from serving.api.problems import NoResult
 from serving.api.query import Flag
 from serving.api.responses import ScanId, model_response, quality_response
 from serving.api.schemas import (
@@ -31,8 +31,6 @@ from serving.api.schemas import (
     SliceQualityResponse,
     SlicesQualityResponse,
 )
-from serving.observability.reasons import without_paths
-from serving.queue.jobs import Job
 from serving.queue.scan import Scan
 from serving.segmentation.pictures import PictureStyle
 from serving.segmentation.results import Axis
@@ -75,10 +73,10 @@ async def get_segmentation(
     with_scan: Annotated[Flag, Query(alias="scan", description=_WITH_SCAN)] = False,
 ) -> StreamingResponse:
     """The class index of every voxel, with the frame of the scan; made while it is sent."""
-    scan, job = await run_in_threadpool(_finished, resources, scan_id)
+    scan, job = await run_in_threadpool(finished, resources, scan_id)
     make = partial(resources.results.download, scan, job, format_name, with_scan=with_scan)
     download = await resources.slow_answers.make(make)
-    headers = {"Content-Disposition": _disposition(download.filename)}
+    headers = {"Content-Disposition": disposition(download.filename)}
     if download.length is not None:
         headers["Content-Length"] = str(download.length)
     pieces = resources.slow_answers.pieces(download.pieces)
@@ -88,7 +86,7 @@ async def get_segmentation(
 @router.get("/{scan_id}/organs", summary="Size and place of organs", response_model=OrgansResponse, responses=_OR_CSV)
 def get_organs(resources: CallerResources, scan_id: ScanId, as_csv: AsCsv) -> Response | OrgansResponse:
     """Size, place and extent of every organ, as JSON, or as CSV where `format` or the Accept header asks for it."""
-    scan, job = _finished(resources, scan_id)
+    scan, job = finished(resources, scan_id)
     if job.statistics is None:
         raise NoResult(f"scan {scan_id} has no statistics")
     rows = job.statistics.table(scan.organs, scan.frame, scan.shape)
@@ -105,16 +103,16 @@ def get_organs(resources: CallerResources, scan_id: ScanId, as_csv: AsCsv) -> Re
 @router.get("/{scan_id}/labels", summary="Names and colours of labels", response_class=PlainTextResponse)
 def get_labels(resources: CallerResources, scan_id: ScanId) -> PlainTextResponse:
     """Index, colour and name of every label, as a label description that ITK-SNAP imports."""
-    scan, _ = _finished(resources, scan_id)
+    scan, _ = finished(resources, scan_id)
     name = f"{stem(Path(scan.upload.filename))}_labels.txt"
-    headers = {"Content-Disposition": _disposition(name)}
+    headers = {"Content-Disposition": disposition(name)}
     return PlainTextResponse(itk_snap_labels(scan.organs), headers=headers)
 
 
 @router.get("/{scan_id}/quality", summary="Quality of slices", response_model=SlicesQualityResponse, responses=_OR_CSV)
 def get_quality(resources: CallerResources, scan_id: ScanId, as_csv: AsCsv) -> Response | SlicesQualityResponse:
     """How good the segmentation of each slice seems to the Quality Classifier, as JSON or CSV, like the organs."""
-    scan, job = _finished(resources, scan_id)
+    scan, job = finished(resources, scan_id)
     quality = quality_response(scan, job)
     if quality is None or job.judgement is None:
         raise NoResult(f"scan {scan_id} was segmented with a model that has no Quality Classifier")
@@ -142,19 +140,10 @@ async def get_slice(  # noqa: PLR0917 - FastAPI passes parameters by name
     legend: Annotated[Flag, Query(description="With the colours and names of the model's organs.")] = False,
 ) -> Response:
     """A slice of the scan, its organs laid over it, in its true proportions: a pixel is as high as it is wide in mm."""
-    scan, job = await run_in_threadpool(_finished, resources, scan_id)
+    scan, job = await run_in_threadpool(finished, resources, scan_id)
     style = PictureStyle(opacity=opacity, scale_bar=scale_bar, legend=legend)
     draw = partial(resources.results.picture, scan, job, axis, index, style=style)
     return Response(await resources.slow_answers.drawn(draw), media_type="image/png")
-
-
-def _finished(resources: Resources, scan_id: str) -> tuple[Scan, Job]:
-    scan, job = resources.jobs.get(scan_id)
-    if job.state in ("queued", "running"):
-        raise NotFinished(f"scan {scan_id} is {job.state}; its state is at /v1/scans/{scan_id}")
-    if job.state != "succeeded":
-        raise NoResult(f"scan {scan_id} is {job.state}: {without_paths(job.error or 'it was cancelled')}")
-    return scan, job
 
 
 def _expected(scan: Scan, row: OrganRow, quality: OrganQuality | None) -> ExpectedDice | None:
@@ -202,9 +191,3 @@ def _csv_text(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     writer.writerow(columns)
     writer.writerows(rows)
     return text.getvalue()
-
-
-def _disposition(name: str) -> str:
-    plain = name.encode("ascii", "replace").decode().replace('"', "_").replace("\\", "_").replace("?", "_")
-    exact = quote(name, safe="")
-    return f"attachment; filename=\"{plain}\"; filename*=UTF-8''{exact}"

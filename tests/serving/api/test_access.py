@@ -53,6 +53,12 @@ EXPECTED = {
     ("GET", "/v1/scans/{scan_id}/labels"): SEGMENT,
     ("GET", "/v1/scans/{scan_id}/quality"): SEGMENT,
     ("GET", "/v1/scans/{scan_id}/slices/{axis}/{index}.png"): SEGMENT,
+    ("GET", "/v1/scans/{scan_id}/surfaces.glb"): SEGMENT,
+    **{("GET", f"/v1/scans/{{scan_id}}/surfaces/{{organ}}.{suffix}"): SEGMENT for suffix in ("glb", "stl")},
+    **{
+        ("GET", f"/v1/scans/{{scan_id}}/surfaces/precomputed/{what}"): SEGMENT
+        for what in ("info", "segment_properties/info", "{segment}:0", "{segment}.mesh")
+    },
     ("OPTIONS", "/v1/uploads"): SEGMENT,
     ("POST", "/v1/uploads"): SEGMENT,
     ("OPTIONS", "/v1/uploads/{upload_id}"): SEGMENT,
@@ -121,6 +127,8 @@ class Site:
             "{upload_id}": upload,
             "{axis}": "z",
             "{index}": "0",
+            "{organ}": "1",
+            "{segment}": "1",
             "{name}": "m",
             "{rest:path}": "status",
         }
