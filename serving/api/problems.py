@@ -19,6 +19,7 @@ from starlette.requests import ClientDisconnect
 from starlette.routing import Match
 
 from scans.formats import ACCEPTED, FormatError, SpacingMissing
+from scans.formats.errors import NotSegmentable
 from serving.api.request_log import PROBLEM, REQUEST_ID
 from serving.auth.authentication import NotAllowed, NotAuthenticated
 from serving.auth.identity import identity_of
@@ -125,6 +126,7 @@ PROBLEMS: Mapping[type[Exception], Problem] = {
     WrongState: Problem(409, "wrong-state", "The scan is not in a state for this"),
     SliceNotFound: Problem(404, "no-such-slice", "There is no such slice"),
     SurfaceNotFound: Problem(404, "no-such-surface", "There is no such surface"),
+    NotSegmentable: Problem(409, "no-dicom-segmentation", "There can be no DICOM segmentation of the scan"),
     UnknownFormat: Problem(400, "unknown-download-format", "The segmentation cannot be had in this format"),
     InferenceRefused: Problem(400, "bad-inference", "The inference request cannot be answered"),
     UnknownModel: Problem(404, "no-such-model", "There is no such model"),

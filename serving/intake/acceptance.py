@@ -154,6 +154,7 @@ class Acceptance:
             slab_slices=found.slab_slices,
             voxels_crc32=found.voxels_crc32,
             copy_header=found.copy_header,
+            source_headers=found.source_headers,
             traceparent=self._tracing.traceparent(),
             good_threshold=None if (quality := model.quality) is None else quality.threshold,
             dice_calibration=None if quality is None else quality.manifest.expected_dice,

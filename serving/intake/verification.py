@@ -17,7 +17,7 @@ from scans.model.drift import Departure, grey_quantiles, shear_departures, spaci
 from scans.model.manifest import ModelManifest
 from scans.volume import Volume, voxels_crc32
 from serving.intake.limits import Limits
-from serving.segmentation.plain_copy import copy_header
+from serving.segmentation.plain_copy import MOST_HEADERS_BYTES, SOURCE_HEADERS, copy_header, file_checksum
 
 _SLAB_BYTES = 64 << 20
 """Of grey values that are read at once; a few such slabs are in memory per scan under way."""
@@ -41,6 +41,8 @@ class Verified:
     """Of the plain copy that was written, to be used in the file's place, the checksum of what is before its voxels;
     None where there is none.
     """
+    source_headers: str | None = None
+    """Checksum of what was kept of the file's headers beside that copy; None where there is nothing such."""
     notes: tuple[str, ...] = ()
     """What the sender should know of how the file was read."""
 
@@ -70,7 +72,8 @@ def verify(
     `progress` is called after each.
     A file that is anything but voxels one after another (Zarr, HDF5, DICOM, pictures, packed TIFF and NIfTI) is written
     to `copy` as it is decoded, so that it is never decoded again: least of all in the server, where no limit of a
-    reader holds. Raises FormatError for every fault, SpacingMissing where a spacing is needed,
+    reader holds. Of a DICOM series, what a segmentation has to say of it is kept beside the copy, as SOURCE_HEADERS.
+    Raises FormatError for every fault, SpacingMissing where a spacing is needed,
     UploadTooLarge and OSError (ENOSPC) for a volume that is too large unpacked.
     """
     with ExitStack() as stack:
@@ -99,9 +102,25 @@ def verify(
             slab_slices=depth,
             voxels_crc32=tuple(checksums),
             copy_header=None,
+            source_headers=_keep_headers(volume, copy.with_name(SOURCE_HEADERS)),
             notes=volume.notes,
         )
     return replace(verified, copy_header=copy_header(copy, verified.shape, verified.dtype)) if copied else verified
+
+
+def _keep_headers(volume: Volume, path: Path) -> str | None:
+    """Writes what is to be kept of a file's headers; gives its checksum. A file of which nothing can be kept is a scan
+    all the same: nothing of its voxels depends on it."""
+    if volume.source_headers is None:
+        return None
+    try:
+        kept = volume.source_headers()
+    except (ValueError, TypeError, AttributeError, LookupError, RuntimeError):  # its first header is no good DICOM
+        return None
+    if kept is None or len(kept) > MOST_HEADERS_BYTES:
+        return None
+    path.write_bytes(kept)
+    return file_checksum(path)
 
 
 def _writer(copy: Path, volume: Volume) -> AbstractContextManager[SlabWriter]:

@@ -63,6 +63,8 @@ class Scan:
     """Of the grey values of each slab, as they were verified; empty for a scan of an earlier version."""
     copy_header: str | None = None
     """Checksum of what stands before the voxels in a plain copy of them; None where `volume` is the file itself."""
+    source_headers: str | None = None
+    """Checksum of what was kept of the headers of a DICOM series; None where nothing was."""
     warnings: tuple[Departure, ...] = ()
     """How the file is unlike what the model has seen, found while it was verified."""
     notes: tuple[str, ...] = ()
@@ -84,7 +86,7 @@ class Scan:
     def to_dict(self) -> dict[str, Any]:
         """What `from_dict` reads back, in types that JSON can hold."""
         content = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-        for name in ("traceparent", "good_threshold", "dice_calibration", "copy_header"):
+        for name in ("traceparent", "good_threshold", "dice_calibration", "copy_header", "source_headers"):
             if content[name] is None:
                 del content[name]
         del content["warnings"], content["notes"]

@@ -10,6 +10,16 @@ import numpy as np
 
 from scans.geometry import Triple
 
+SOURCE_HEADERS = "source_headers.json"
+"""What is kept of the headers of a DICOM series, in the scan's folder."""
+MOST_HEADERS_BYTES = 64 << 20
+"""Of that file: of a million slices, which is as many as a volume has."""
+
+
+def file_checksum(path: Path) -> str:
+    """Checksum of a small file: 16 hexadecimal digits, BLAKE2b of 64 bits."""
+    return hashlib.blake2b(path.read_bytes(), digest_size=8).hexdigest()
+
 
 def copy_header(copy: Path, shape: Triple, dtype: str) -> str:
     """Checksum of what stands before the voxels in a plain copy of them: 16 hexadecimal digits, BLAKE2b of 64 bits."""

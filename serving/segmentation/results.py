@@ -14,13 +14,14 @@ from typing import Any, BinaryIO, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from scans.formats import DOWNLOADS, stem, stream_volume
+from scans.formats import DICOM_SEG, DOWNLOADS, stem, stream_volume
 from scans.formats.zip_stream import ZipEntry, zip_bytes, zip_stream
 from scans.measures.statistics import OrganStatistics
 from serving.inference.memory_budget import MemoryBudget
 from serving.observability import logs
 from serving.queue.jobs import Job, Jobs
 from serving.queue.scan import Scan
+from serving.segmentation.dicom_results import DicomResults, in_pieces
 from serving.segmentation.labelled_image import labelled_image
 from serving.segmentation.organ_surfaces import OrganSurfaces, Segmented, SurfaceFormat
 from serving.segmentation.pictures import PictureStyle, png, proportions
@@ -69,11 +70,13 @@ class Results:
         self._jobs = jobs
         self._pictures = MemoryBudget()
         self._surfaces = OrganSurfaces()
+        self._dicom = DicomResults(store)
 
     def download(self, scan: Scan, job: Job, format_name: str, *, with_scan: bool = False) -> Download:
         """The segmentation with the frame of the scan, named after the scan's file; in OME-Zarr also beside the scan.
 
-        Raises UnknownFormat, and DataDamaged once all of the segmentation was looked at.
+        Raises UnknownFormat, NotSegmentable for a scan of which there can be no DICOM segmentation, and DataDamaged
+        once all of the segmentation was looked at.
         """
         if format_name not in DOWNLOADS:
             raise UnknownFormat(f"format is {format_name!r}; a segmentation can be fetched as {', '.join(DOWNLOADS)}")
@@ -81,6 +84,11 @@ class Results:
             raise UnknownFormat(f"scan is true and format {format_name!r}; the scan can be fetched with {OME_ZARR}")
         sent = DOWNLOADS[format_name]
         suffix = sent.suffixes[0]
+        name = f"{stem(Path(scan.upload.filename))}_segmentation{suffix}"
+        if format_name == DICOM_SEG.name:
+            with self._remaking(scan):
+                content = self._dicom.made(scan, self._segmentation(scan, job))
+            return Download(name, sent.media_type, len(content), in_pieces(content))
         with self._remaking(scan):
             segmentation = self._segmentation(scan, job)
             sizes = segmentation.sizes()
@@ -91,7 +99,6 @@ class Results:
             pieces = self._labelled(scan, entries) if with_scan else zip_stream(entries)
         else:
             pieces = _converted(segmentation, scan, suffix)
-        name = f"{stem(Path(scan.upload.filename))}_segmentation{suffix}"
         return Download(name, sent.media_type, length, self._sent(scan, pieces))
 
     def picture(self, scan: Scan, job: Job, axis: Axis, index: int, *, style: PictureStyle) -> bytes:

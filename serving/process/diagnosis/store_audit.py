@@ -22,6 +22,8 @@ from serving.observability.reasons import first_line
 from serving.process.diagnosis.stand_ins import of_queue, queue_made
 from serving.queue.jobs import Job, Jobs, ScanNotFound
 from serving.queue.scan import Scan
+from serving.segmentation.dicom_results import read_source_headers
+from serving.segmentation.plain_copy import SOURCE_HEADERS
 from serving.segmentation.stored_segmentation import damaged_files
 from serving.segmentation.stored_voxels import ScanDamaged, open_voxels
 from serving.settings import SettingsError, read_settings
@@ -124,7 +126,7 @@ class _StoreAudit:
         lost = scan.volume in damage
         for name, how in damage.items():
             yield Finding(f"scan {scan_id}, {name}", Level.FAIL, how, _advice(scan, job, name, lost=lost))
-        if damage and not lost and self._repair:
+        if damage.keys() - {SOURCE_HEADERS} and not lost and self._repair:
             self._jobs.remake(scan_id, "the stored result was found damaged; it is being made again")
 
     def _of_uploads(self) -> Iterator[Finding]:
@@ -148,6 +150,11 @@ class _StoreAudit:
             self._read_voxels(scan)
         except DataDamaged as damaged:
             found[scan.volume] = str(damaged)
+        if scan.source_headers is not None:
+            try:
+                read_source_headers(self._store, scan)
+            except DataDamaged as damaged:
+                found[SOURCE_HEADERS] = str(damaged)
         for name in damaged_files(self._store, scan, job.checksums, whole=job.state == "succeeded"):
             found[f"{RESULT_DIR}/{name}"] = "it is not what was written, or is gone"
         return found
@@ -186,6 +193,8 @@ def _advice(scan: Scan, job: Job, name: str, *, lost: bool) -> str:
     if name == scan.volume:
         kept = " Its result is handed out all the same." if job.state == "succeeded" else ""
         return f"Post {scan.upload.filename} again, and delete this scan.{kept}"
+    if name == SOURCE_HEADERS:
+        return f"Post {scan.upload.filename} again where a DICOM segmentation is wanted; all else is handed out."
     if lost:
         return f"It cannot be made again, as {scan.volume} is damaged as well: post {scan.upload.filename} again."
     return "It is made again when it is next asked for, or at once with --repair, by the server or worker that runs."
