@@ -163,7 +163,8 @@ class Client:
             time.sleep(poll_seconds)
 
     def download(self, scan_id: str, path: Path, *, with_scan: bool = False, report: Report | None = None) -> Path:
-        """Fetches the segmentation into a file, in the format of its suffix: .nii.gz, .nrrd, .tif, .ome.zarr, .zip.
+        """Fetches the segmentation into a file, in the format of its suffix: .nii.gz, .nrrd, .tif, .ome.zarr, .zip,
+        or, of a scan that came as a DICOM series, .dcm.
 
         The file appears when it is complete, and what was there before stays until then. `.ome.zarr` makes a folder.
         `with_scan`: an OME-Zarr has the scan in it too, with the segmentation as its labels. Raises ValueError for

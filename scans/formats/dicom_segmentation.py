@@ -7,8 +7,7 @@ reads segmentations; label maps, of one byte a pixel for all organs, are younger
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -22,13 +21,23 @@ from pydicom.valuerep import DSfloat
 
 from scans.formats.dicom_series import DicomSeries, SliceObject
 from scans.formats.errors import NotSegmentable
+from scans.geometry import Triple
 from scans.organs import Organ
 
 if TYPE_CHECKING:
     import highdicom
 
-MOST_VOXELS = 1 << 28
-"""Of a volume that becomes a segmentation: all of its masks are in memory at once."""
+_MOST_VOXELS = 1 << 28
+"""Of a volume that becomes a segmentation: it is all in memory."""
+_MOST_FRAMES = 1 << 14
+"""Slices of organs, each of which is described on its own."""
+_MOST_MASK_BYTES = 1 << 28
+"""Of all these frames together, of one bit a pixel."""
+_FRAME_BYTES = 50 << 10
+"""That a frame's description takes."""
+MOST_BYTES = 3 * _MOST_VOXELS + _FRAME_BYTES * _MOST_FRAMES + 2 * _MOST_MASK_BYTES
+"""About as many as making one takes at most."""
+_OTHERS = "fetch it as nii.gz, nrrd, tif or ome-zarr"
 _SERIES_NUMBER = 8100
 """Of the segmentation's series: large, so that viewers list it after the images."""
 _EMPTY = (
@@ -40,7 +49,7 @@ _MANUFACTURER = "Ricefish"
 
 
 @dataclass(frozen=True)
-class Segmenter:
+class Authorship:
     """What segmented a series."""
 
     name: str
@@ -52,7 +61,9 @@ class Segmenter:
     """What tells this result from all others: with the same, the objects have the same UIDs."""
 
 
-def dicom_segmentation(labels: NDArray[np.uint8], organs: Sequence[Organ], series: DicomSeries, by: Segmenter) -> bytes:
+def dicom_segmentation(
+    labels: NDArray[np.uint8], organs: Sequence[Organ], series: DicomSeries, by: Authorship
+) -> bytes:
     """The file: class indices, uint8 (Z, Y, X) of the series' slices upwards, as a multi-segment DICOM Segmentation.
 
     A segment for each organ of which there is a voxel, numbered from 1 in the order of their indices, since DICOM wants
@@ -60,32 +71,37 @@ def dicom_segmentation(labels: NDArray[np.uint8], organs: Sequence[Organ], serie
     of reference of the source, and each frame to the slice that it is of. The same arguments give the same bytes.
 
     Raises NotSegmentable where the series' headers lack what it must refer to, where there is no organ, and above
-    MOST_VOXELS. Memory: the labels three times, and the file twice.
+    256 Mi voxels, 16,384 frames or 256 MiB of masks. Memory: `needed_bytes`.
     """
     require_segmentable(series, labels.shape)
-    found = [organ for organ in organs if (labels == organ.index).any()]
-    if not found:
-        raise NotSegmentable("no organ was found, and a DICOM segmentation has at least one segment")
+    found = _found(labels, organs)
+    pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE  # what the headers say comes as it came
+    pydicom.config.settings.writing_validation_mode = pydicom.config.IGNORE
     numbers = np.zeros(256, np.uint8)
     numbers[[organ.index for organ in found]] = np.arange(1, len(found) + 1)
     order = _order(series.slices)
     try:
-        with _as_it_came():
-            made = _segmentation(numbers[labels if order is None else labels[order]], found, series, by)
-            content = io.BytesIO()
-            made.save_as(content)
+        made = _segmentation(numbers[labels if order is None else labels[order]], found, series, by)
+        content = io.BytesIO()
+        made.save_as(content)
     except (ValueError, TypeError, AttributeError, LookupError) as error:
         raise NotSegmentable(f"the headers of the DICOM series do not allow it: {error}") from error
     return content.getvalue()
 
 
+def needed_bytes(shape: Triple, organs: int) -> int:
+    """About as many as making one takes, of a volume of that shape with so many organs in every slice."""
+    z, y, x = shape
+    frames = min(_MOST_FRAMES, z * organs)
+    return 3 * z * y * x + _FRAME_BYTES * frames + 2 * min(_MOST_MASK_BYTES, frames * y * x // 8)
+
+
 def require_segmentable(series: DicomSeries, shape: tuple[int, ...]) -> None:
     """Raises NotSegmentable, as `dicom_segmentation` does, for what is known without any voxel."""
     voxels = int(np.prod(shape, dtype=np.int64))
-    if voxels > MOST_VOXELS:
+    if voxels > _MOST_VOXELS:
         raise NotSegmentable(
-            f"the scan has {voxels} voxels; a DICOM segmentation is made of {MOST_VOXELS} at most. Fetch it as nii.gz, "
-            "nrrd, tif or ome-zarr"
+            f"the scan has {voxels} voxels, and a DICOM segmentation {_MOST_VOXELS} at most; {_OTHERS}"
         )
     for keyword in ("StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID"):
         if not series.common.get(keyword):
@@ -103,6 +119,21 @@ def require_segmentable(series: DicomSeries, shape: tuple[int, ...]) -> None:
         raise NotSegmentable(f"{len(series.slices)} slices were kept of the headers, and the scan has {shape[0]}")
 
 
+def _found(labels: NDArray[np.uint8], organs: Sequence[Organ]) -> list[Organ]:
+    """The organs that have a voxel. Raises NotSegmentable where none has, or too many slices of them are there."""
+    there = np.array([np.bincount(plane.ravel(), minlength=256) > 0 for plane in labels])
+    found = [organ for organ in organs if there[:, organ.index].any()]
+    if not found:
+        raise NotSegmentable("no organ was found, and a DICOM segmentation has at least one segment")
+    frames = int(sum(np.count_nonzero(there[:, organ.index]) for organ in found))
+    if frames > _MOST_FRAMES or frames * labels[0].size // 8 > _MOST_MASK_BYTES:
+        raise NotSegmentable(
+            f"the organs are in {frames} slices, those of each organ counted; a DICOM segmentation is made of "
+            f"{_MOST_FRAMES} at most, that take {_MOST_MASK_BYTES} bytes; {_OTHERS}"
+        )
+    return found
+
+
 def _order(slices: Sequence[SliceObject]) -> NDArray[np.intp] | None:
     """Of a file of many frames, which slice each frame is; None for files of one slice."""
     frames = [one.frame for one in slices if one.frame is not None]
@@ -110,7 +141,7 @@ def _order(slices: Sequence[SliceObject]) -> NDArray[np.intp] | None:
 
 
 def _segmentation(
-    numbers: NDArray[np.uint8], organs: Sequence[Organ], series: DicomSeries, by: Segmenter
+    numbers: NDArray[np.uint8], organs: Sequence[Organ], series: DicomSeries, by: Authorship
 ) -> highdicom.seg.Segmentation:
     import highdicom  # noqa: PLC0415  a second, for those alone who want DICOM
 
@@ -192,7 +223,7 @@ def _step_mm(series: DicomSeries) -> float:
     return float(abs(way @ normal) / np.linalg.norm(normal) / (len(series.slices) - 1))
 
 
-def _description(number: int, organ: Organ, by: Segmenter) -> highdicom.seg.SegmentDescription:
+def _description(number: int, organ: Organ, by: Authorship) -> highdicom.seg.SegmentDescription:
     import highdicom  # noqa: PLC0415  as in `_segmentation`
 
     algorithm = highdicom.AlgorithmIdentificationSequence(
@@ -211,7 +242,7 @@ def _description(number: int, organ: Organ, by: Segmenter) -> highdicom.seg.Segm
     return described
 
 
-def _date(made: highdicom.seg.Segmentation, by: Segmenter) -> None:
+def _date(made: highdicom.seg.Segmentation, by: Authorship) -> None:
     """Has the object say when the result was made, and not when it was asked for; nothing of it is by chance."""
     at = by.made.astimezone(UTC)
     for name in ("Content", "InstanceCreation", "Series"):
@@ -227,10 +258,3 @@ def _date(made: highdicom.seg.Segmentation, by: Segmenter) -> None:
 
 def _decimals(values: Sequence[float]) -> list[DSfloat]:
     return [DSfloat(value, auto_format=True) for value in values]
-
-
-@contextmanager
-def _as_it_came() -> Iterator[None]:
-    """Lets pass what a patient's header says, whether it is good DICOM or not."""
-    with pydicom.config.disable_value_validation():
-        yield

@@ -22,7 +22,7 @@ from serving.intake.parameters import Parameters
 from serving.intake.pools import LIGHT_VOXELS
 from serving.intake.reader_pool import ReaderPool
 from serving.intake.refusals import AcceptanceUnderWay, KeyReused
-from serving.intake.verification import departures
+from serving.intake.verification import Verified, departures
 from serving.models.served import LoadedModel, Models
 from serving.observability import logs
 from serving.observability.observer import Observer
@@ -138,13 +138,11 @@ class Acceptance:
             limits=self._limits.of_scan(upload.bytes, light_voxels=LIGHT_VOXELS if light else None),
             most_slices=self._slab_slices,
         )
-        if found.copy_header is not None:
-            _remove(source)
         scan = Scan(
             id=uuid.uuid4().hex,
             created_seconds=time.time(),
             upload=upload,
-            volume=WORKING_COPY if found.copy_header is not None else f"{SOURCE_DIR}/{upload.filename}",
+            volume=_kept(found, source),
             shape=found.shape,
             dtype=found.dtype,
             frame=found.frame,
@@ -206,6 +204,14 @@ class Acceptance:
 def upload_key(upload_id: str) -> str:
     """The key under which a resumable upload's scan is found again."""
     return f"upload {upload_id}"
+
+
+def _kept(found: Verified, source: Path) -> str:
+    """What is to be opened from now on, relative to the scan's folder; what was sent is gone where there is a copy."""
+    if found.copy_header is None:
+        return f"{SOURCE_DIR}/{source.name}"
+    _remove(source)
+    return WORKING_COPY
 
 
 def _remove(source: Path) -> None:

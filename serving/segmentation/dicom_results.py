@@ -44,7 +44,7 @@ def read_source_headers(store: Store, scan: Scan) -> DicomSeries:
 
 
 class DicomResults:
-    """Makes them, one that is as large as may be at a time. Safe to use from any thread."""
+    """Makes them: of the largest that there may be one at a time. Safe to use from any thread."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -58,8 +58,9 @@ class DicomResults:
         dicom.require_segmentable(series, scan.shape)
         accepted = datetime.fromtimestamp(scan.created_seconds, UTC)
         entropy = f"{scan.id} {scan.model.sha256}"
-        by = dicom.Segmenter(scan.model.name, scan.model.shown_version, accepted, entropy)
-        with self._budget.taken(float(np.prod(scan.shape, dtype=np.int64)) / dicom.MOST_VOXELS):
+        by = dicom.Authorship(scan.model.name, scan.model.shown_version, accepted, entropy)
+        needed = dicom.needed_bytes(scan.shape, len(scan.organs))
+        with self._budget.taken(needed / dicom.MOST_BYTES):
             labels = np.empty(scan.shape, np.uint8)
             for box, slab in zip(scan.boxes, segmentation.slabs(), strict=True):
                 labels[box.slices] = slab

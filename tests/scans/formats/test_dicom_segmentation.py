@@ -17,14 +17,15 @@ from numpy.typing import NDArray
 from pydicom.dataset import FileMetaDataset
 from pydicom.uid import CTImageStorage, EnhancedCTImageStorage, ExplicitVRLittleEndian, SegmentationStorage
 
+from scans.formats import dicom_segmentation as dicom_segmentation_module
 from scans.formats import open_volume
-from scans.formats.dicom_segmentation import Segmenter, dicom_segmentation
+from scans.formats.dicom_segmentation import Authorship, dicom_segmentation
 from scans.formats.dicom_series import DicomSeries
 from scans.formats.errors import NotSegmentable
 from scans.organs import OrganMap
 
 ORGANS = OrganMap.from_mapping({1: {"name": "heart", "colour": [255, 0, 0]}, 2: "gills", 3: "left_eye"})
-BY = Segmenter("student", "7", datetime(2026, 3, 4, 5, 6, 7, tzinfo=UTC), "scan 1")
+BY = Authorship("student", "7", datetime(2026, 3, 4, 5, 6, 7, tzinfo=UTC), "scan 1")
 OBLIQUE = [0.8, 0.6, 0.0, 0.0, 0.0, -1.0]
 """Columns turned in the plane of x and y, rows downwards: the normal is (-0.6, 0.8, 0)."""
 PATIENT = {
@@ -77,7 +78,7 @@ def test_segments_lie_where_the_slices_of_a_turned_series_do(tmp_path: Path, dic
     np.testing.assert_array_equal(masks[..., 0], labels() == 1)
     np.testing.assert_array_equal(masks[..., 1], labels() == 3)
     frames = [item.PlanePositionSequence[0] for item in made.PerFrameFunctionalGroupsSequence]
-    places = np.array([list(map(float, one.ImagePositionPatient)) for one in frames])
+    places = sorted((list(map(float, one.ImagePositionPatient)) for one in frames), reverse=True)
     np.testing.assert_allclose(places, [(-1.2 * index, 1.6 * index, 30.0) for index in (1, 2, 3)], atol=1e-9)
     shared = made.SharedFunctionalGroupsSequence[0]
     assert list(shared.PlaneOrientationSequence[0].ImageOrientationPatient) == OBLIQUE
@@ -203,6 +204,26 @@ def test_no_organ_is_no_segmentation(tmp_path: Path, dicom_slice: Any) -> None:
     series = headers_of(oblique_series(tmp_path / "ct", dicom_slice))
     with pytest.raises(NotSegmentable, match="no organ was found"):
         dicom_segmentation(labels() * 0, ORGANS.organs, series, BY)
+
+
+@pytest.mark.parametrize(
+    ("limit", "most", "said"),
+    [
+        ("_MOST_VOXELS", 119, "the scan has 120 voxels, and a DICOM segmentation 119 at most; fetch it as nii.gz"),
+        ("_MOST_FRAMES", 2, "the organs are in 3 slices, those of each organ counted; .* 2 at most"),
+        ("_MOST_MASK_BYTES", 10, "the organs are in 3 slices, .* that take 10 bytes"),
+    ],
+)
+def test_what_takes_too_much_memory_is_refused_with_its_size(
+    limit: str, most: int, said: str, tmp_path: Path, dicom_slice: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """4 x 5 x 6 voxels, three frames of 30 bits: one more of anything is too many, and the message has the way out."""
+    series = headers_of(oblique_series(tmp_path / "ct", dicom_slice))
+    monkeypatch.setattr(dicom_segmentation_module, limit, most + 1)
+    dicom_segmentation(labels(), ORGANS.organs, series, BY)
+    monkeypatch.setattr(dicom_segmentation_module, limit, most)
+    with pytest.raises(NotSegmentable, match=said):
+        dicom_segmentation(labels(), ORGANS.organs, series, BY)
 
 
 def test_headers_that_are_no_good_dicom_come_through(tmp_path: Path, dicom_slice: Any) -> None:
