@@ -27,6 +27,7 @@ from serving.api.routes import (
     segmentations,
     shadow,
     submission,
+    surfaces,
     uploads,
 )
 from serving.api.stopping import AnsweredWhenCut
@@ -82,6 +83,7 @@ def create_app(settings: Settings) -> FastAPI:
         scans,
         results,
         segmentations,
+        surfaces,
         reviews,
         uploads,
         models,

@@ -40,3 +40,20 @@ def check_output(path: Path, *, sent_bytes: int, force: bool) -> None:
             f"{path}: the disk of {folder.absolute()} has {free / 1e6:.1f} MB left; the segmentation of this scan "
             f"takes {needed / 1e6:.1f} MB or more"
         )
+
+
+def check_source(path: Path, out: Path) -> None:
+    """Raises OutputRefused where a DICOM segmentation is wanted of a file that begins as one of another format."""
+    from scans.formats.signatures import GZIP, START_BYTES, known_by  # noqa: PLC0415
+
+    if out.suffix.lower() != ".dcm" or not path.is_file():
+        return
+    with path.open("rb") as file:
+        start = file.read(START_BYTES)
+    known = known_by(start)
+    other = known is not None and not known.folders and ".dcm" not in known.suffixes
+    if other or start.startswith(GZIP):
+        raise OutputRefused(
+            f"{out}: a DICOM segmentation refers to the DICOM series that it is of, and {path.name} is none; name a "
+            "file such as organs.nii.gz, organs.seg.nrrd, organs.tif or organs.ome.zarr"
+        )

@@ -20,7 +20,7 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
-from ricefish.cli.output import check_output
+from ricefish.cli.output import check_output, check_source
 from ricefish.client.client import Client, RicefishError, ScanStatus
 from ricefish.client.organs import ServedOrgan
 from ricefish.client.parameters import Priority, download_parameters
@@ -55,12 +55,14 @@ def segment(
     `with_scan`: the scan is in the OME-Zarr too, and the organs are its labels.
 
     Before anything is sent it raises FileNotFoundError, ValueError for a suffix of `out` that is no format, or no
-    OME-Zarr `with_scan`, and OutputRefused where it could not be written, or where it exists and `force` does not
-    replace it; then RicefishError if the server refuses or the scan does not succeed.
+    OME-Zarr `with_scan`, and OutputRefused for DICOM of a file that is none, and where it could not be written, or
+    where it exists and `force` does not replace it; then RicefishError if the server refuses or the scan does not
+    succeed.
     """
     download_parameters(out, with_scan=with_scan)
     if not path.exists():
         raise FileNotFoundError(f"{path} does not exist")
+    check_source(path, out)
     wanted = _outputs(out)
     for place in wanted:
         check_output(place, sent_bytes=upload_bytes(path), force=force)

@@ -197,7 +197,8 @@ class Client:
         version: int | None = None,
         report: Report | None = None,
     ) -> Path:
-        """Fetches the segmentation into a file, in the format of its suffix: .nii.gz, .nrrd, .tif, .ome.zarr, .zip.
+        """Fetches the segmentation into a file, in the format of its suffix: .nii.gz, .nrrd, .tif, .ome.zarr, .zip,
+        or, of a scan that came as a DICOM series, .dcm.
 
         Without `version` it is the latest: 0 is the model's answer, corrections count from 1.
 

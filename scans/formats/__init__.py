@@ -16,7 +16,16 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from scans.formats.errors import FormatError, SpacingMissing, guarded, without_warnings
-from scans.formats.format_table import ACCEPTED, DOWNLOADS, STREAMED, WRITABLE, creator_of, download_format, stem
+from scans.formats.format_table import (
+    ACCEPTED,
+    DICOM_SEG,
+    DOWNLOADS,
+    STREAMED,
+    WRITABLE,
+    creator_of,
+    download_format,
+    stem,
+)
 from scans.formats.signatures import reader_of, segments_reader_of
 from scans.formats.sources import CheckedVoxels, frame_of
 from scans.formats.writing import CheckedWriter, SlabWriter, Target, replacing, writable_dtype
@@ -26,6 +35,7 @@ from scans.volume import Volume
 
 __all__ = [
     "ACCEPTED",
+    "DICOM_SEG",
     "DOWNLOADS",
     "STREAMED",
     "WRITABLE",
@@ -60,7 +70,7 @@ def open_volume(
             opened = reader_of(path, dataset=dataset)(path, stack)
             voxels = opened.voxels(path, labels=labels)
             frame = frame_of(path, opened, spacing)
-        yield Volume(voxels, frame, opened.said(labels=labels))
+        yield Volume(voxels, frame, opened.said(labels=labels), opened.source_headers)
 
 
 @contextmanager

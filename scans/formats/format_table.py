@@ -142,8 +142,11 @@ WRITABLE: tuple[str, ...] = tuple(suffix for known in FORMATS for suffix in know
 STREAMED = frozenset(suffix for known in FORMATS if known.streamed for suffix in known.writers)
 """Suffixes that `stream_volume` knows."""
 
+DICOM_SEG = DownloadFormat("dicom-seg", (".dcm",), "application/dicom")
+"""What a server sends of a scan that came as a DICOM series, and nobody writes without what it refers to."""
+
 DOWNLOADS: Mapping[str, DownloadFormat] = MappingProxyType(
-    {known.download.name: known.download for known in FORMATS if known.download}
+    {one.name: one for one in (*(known.download for known in FORMATS if known.download), DICOM_SEG)}
 )
 """Formats in which a segmentation can be fetched, by the name that a request has for each."""
 

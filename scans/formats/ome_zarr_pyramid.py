@@ -124,6 +124,16 @@ class Pyramid:
                 files.append(f"{level}/c/{start // stride // depth}/0/0")
         return files
 
+    @staticmethod
+    def shard_of(level: int, slab_slices: int, z: int) -> str:
+        """The shard of a level in which slice z of the volume is, a multiple of 2^level."""
+        return f"{level}/c/{(z >> level) // max(1, slab_slices >> level)}/0/0"
+
+    @staticmethod
+    def level_count(shape: Triple) -> int:
+        """Levels of a pyramid of a volume of that shape."""
+        return _level_count(shape)
+
     @property
     def shape(self) -> Triple:
         """Voxels of the volume along z, y, x."""

@@ -19,6 +19,7 @@ from starlette.requests import ClientDisconnect
 from starlette.routing import Match
 
 from scans.formats import ACCEPTED, FormatError, SpacingMissing
+from scans.formats.errors import NotSegmentable
 from serving.api.request_log import PROBLEM, REQUEST_ID
 from serving.auth.authentication import NotAllowed, NotAuthenticated
 from serving.auth.identity import identity_of
@@ -58,6 +59,7 @@ from serving.queue.jobs import ScanNotFound, WrongState
 from serving.review.records import ReviewNotFound
 from serving.review.service import OtherMask, ReviewRefused
 from serving.segmentation.corrections import VersionNotFound
+from serving.segmentation.organ_surfaces import SurfaceNotFound
 from serving.segmentation.results import SliceNotFound, UnknownFormat
 from serving.segmentation.stored_segmentation import CorrectionDamaged, ResultDamaged
 from serving.segmentation.stored_voxels import ScanDamaged
@@ -132,6 +134,8 @@ PROBLEMS: Mapping[type[Exception], Problem] = {
     ReviewNotFound: Problem(404, "no-such-review", "There is no such review"),
     OtherMask: Problem(409, "other-mask", "The mask that was seen is another by now"),
     SliceNotFound: Problem(404, "no-such-slice", "There is no such slice"),
+    SurfaceNotFound: Problem(404, "no-such-surface", "There is no such surface"),
+    NotSegmentable: Problem(409, "no-dicom-segmentation", "There can be no DICOM segmentation of the scan"),
     UnknownFormat: Problem(400, "unknown-download-format", "The segmentation cannot be had in this format"),
     InferenceRefused: Problem(400, "bad-inference", "The inference request cannot be answered"),
     UnknownModel: Problem(404, "no-such-model", "There is no such model"),

@@ -9,8 +9,7 @@ from fastapi import Query
 
 from scans.measures.statistics import OrganStatistics
 from serving.api.dependencies import Resources
-from serving.api.problems import NoResult, NotFinished
-from serving.observability.reasons import without_paths
+from serving.api.finished import finished
 from serving.queue.jobs import Job, Jobs
 from serving.queue.scan import Scan
 from serving.segmentation.correction import MODELS_ANSWER, Correction
@@ -53,13 +52,3 @@ def segmented(resources: Resources, scan_id: str, version: int | None, *, of: Jo
     if version is None:
         return Segmented(scan, job, resources.corrections.latest(scan.id))
     return Segmented(scan, job, resources.corrections.get(scan.id, version))
-
-
-def finished(resources: Resources, scan_id: str, *, of: Jobs | None = None) -> tuple[Scan, Job]:
-    """A scan that has succeeded. Raises ScanNotFound, NotFinished, NoResult."""
-    scan, job = (of or resources.jobs).get(scan_id)
-    if job.state in ("queued", "running"):
-        raise NotFinished(f"scan {scan_id} is {job.state}; its state is at /v1/scans/{scan_id}")
-    if job.state != "succeeded":
-        raise NoResult(f"scan {scan_id} is {job.state}: {without_paths(job.error or 'it was cancelled')}")
-    return scan, job

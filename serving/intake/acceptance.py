@@ -154,6 +154,7 @@ class Acceptance:
             organs=model.manifest.organs,
             slab_slices=found.slab_slices,
             image_checksums=found.image_checksums,
+            source_headers=found.source_headers,
             traceparent=self._tracing.traceparent(),
             good_threshold=None if (quality := model.quality) is None else quality.threshold,
             dice_calibration=None if quality is None else quality.manifest.expected_dice,

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from scans.checksums import file_checksums
+from scans.checksums import checksum, file_checksums
 from scans.formats import open_volume
 from scans.formats.ome_zarr_pyramid import Pyramid, show_window
 from scans.geometry import Frame, Spacing, Triple
@@ -20,6 +20,7 @@ from scans.model.drift import Departure, grey_quantiles, shear_departures, spaci
 from scans.model.manifest import ModelManifest
 from scans.volume import Volume
 from serving.intake.limits import Limits
+from serving.segmentation.source_headers import MOST_HEADERS_BYTES, SOURCE_HEADERS
 
 _SLAB_BYTES = 64 << 20
 """Of grey values that are read at once; a few such slabs are in memory per scan under way."""
@@ -39,6 +40,8 @@ class Verified:
     """Slices of one durable step."""
     image_checksums: Mapping[str, str]
     """Of each file of the pyramid."""
+    source_headers: str | None = None
+    """Checksum of what was kept of the file's headers beside it; None where there is nothing such."""
     notes: tuple[str, ...] = ()
     """What the sender should know of how the file was read."""
 
@@ -66,9 +69,9 @@ def verify(
 
     What is read is written to the folder `image`, an OME-Zarr pyramid of means, so that the file is never decoded
     again: least of all in the server, where no limit of a reader holds. Its slabs, of `most_slices` at most, are those
-    in which the scan will be segmented. `progress` is called after each. Raises FormatError for every fault,
-    SpacingMissing where a spacing is needed, UploadTooLarge and OSError (ENOSPC) for a volume that is too large
-    unpacked.
+    in which the scan will be segmented. Of a DICOM series, what a segmentation has to say of it is kept beside that
+    folder, as SOURCE_HEADERS. `progress` is called after each slab. Raises FormatError for every fault, SpacingMissing
+    where a spacing is needed, UploadTooLarge and OSError (ENOSPC) for a volume that is too large unpacked.
     """
     with open_volume(path, spacing=spacing, dataset=dataset) as volume:
         limits.check_volume(volume.shape, volume.dtype, name=path.name)
@@ -92,6 +95,7 @@ def verify(
             quantiles=grey_quantiles(window, sample),
             slab_slices=depth,
             image_checksums={**file_checksums(image, Pyramid.metadata_files(volume.shape)), **checksums},
+            source_headers=_keep_headers(volume, image.with_name(SOURCE_HEADERS)),
             notes=volume.notes,
         )
 
@@ -106,6 +110,21 @@ def _created(image: Path, volume: Volume, *, slab_slices: int) -> Pyramid:
         slab_slices=slab_slices,
         reduction="local_mean",
     )
+
+
+def _keep_headers(volume: Volume, path: Path) -> str | None:
+    """Writes what is to be kept of a file's headers; gives its checksum. A file of which nothing can be kept is a scan
+    all the same: nothing of its voxels depends on it."""
+    if volume.source_headers is None:
+        return None
+    try:
+        kept = volume.source_headers()
+    except (ValueError, TypeError, AttributeError, LookupError, RuntimeError):  # its first header is no good DICOM
+        return None
+    if kept is None or len(kept) > MOST_HEADERS_BYTES:
+        return None
+    path.write_bytes(kept)
+    return checksum(kept)
 
 
 def _multiples(step: int, start: int, stop: int) -> range:

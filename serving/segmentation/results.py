@@ -14,15 +14,18 @@ from typing import Any, BinaryIO, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from scans.formats import DOWNLOADS, stem, stream_volume
+from scans.formats import DICOM_SEG, DOWNLOADS, stem, stream_volume
 from scans.formats.zip_stream import ZipEntry, zip_bytes, zip_stream
+from scans.measures.statistics import OrganStatistics
 from scans.organs import BACKGROUND, NOT_LABELLED, OrganMap
 from serving.inference.memory_budget import MemoryBudget
 from serving.observability import logs
 from serving.queue.jobs import Job, Jobs
 from serving.queue.scan import Scan
-from serving.segmentation.correction import Correction
+from serving.segmentation.correction import MODELS_ANSWER, Correction
+from serving.segmentation.dicom_results import DicomResults, in_pieces
 from serving.segmentation.labelled_image import labelled_image
+from serving.segmentation.organ_surfaces import OrganSurfaces, Segmented, SurfaceFormat
 from serving.segmentation.pictures import PictureStyle, png, proportions
 from serving.segmentation.stored_segmentation import ResultDamaged, StoredSegmentation
 from serving.segmentation.stored_voxels import open_voxels
@@ -70,6 +73,8 @@ class Results:
         self._store = store
         self._jobs = jobs
         self._pictures = MemoryBudget()
+        self._surfaces = OrganSurfaces()
+        self._dicom = DicomResults(store)
 
     def download(
         self,
@@ -84,7 +89,8 @@ class Results:
 
         It is the model's answer, or a correction of it.
 
-        Raises UnknownFormat, and DataDamaged once all of the segmentation was looked at.
+        Raises UnknownFormat, NotSegmentable for a scan of which there can be no DICOM segmentation, and DataDamaged
+        once all of the segmentation was looked at.
         """
         if format_name not in DOWNLOADS:
             raise UnknownFormat(f"format is {format_name!r}; a segmentation can be fetched as {', '.join(DOWNLOADS)}")
@@ -92,8 +98,14 @@ class Results:
             raise UnknownFormat(f"scan is true and format {format_name!r}; the scan can be fetched with {OME_ZARR}")
         sent = DOWNLOADS[format_name]
         suffix = sent.suffixes[0]
+        version = "" if correction is None else f"_{correction.number}"
+        name = f"{stem(Path(scan.upload.filename))}_segmentation{version}{suffix}"
+        if format_name == DICOM_SEG.name:
+            with self._remaking(scan):
+                content = self._dicom.made(scan, self._segmentation(scan, job, correction))
+            return Download(name, sent.media_type, len(content), in_pieces(content))
         with self._remaking(scan):
-            segmentation = StoredSegmentation(self._store, scan, job.checksums, correction=correction)
+            segmentation = self._segmentation(scan, job, correction)
             sizes = segmentation.sizes()
         length = None
         if format_name == OME_ZARR:
@@ -104,22 +116,19 @@ class Results:
             length, pieces = zip_bytes(entries), zip_stream(entries)
         else:
             pieces = _converted(segmentation.slabs(), scan, suffix, dtype=np.dtype(np.uint8), organs=scan.organs)
-        version = "" if correction is None else f"_{correction.number}"
-        name = f"{stem(Path(scan.upload.filename))}_segmentation{version}{suffix}"
         return Download(name, sent.media_type, length, self._sent(scan, pieces))
 
     def mask(self, scan: Scan, job: Job, index: int) -> NDArray[np.uint8]:
         """Class indices of a slice across z, uint8 (Y, X). Raises as `picture`."""
         _require_slice(scan, 0, index)
         with self._pictures.taken(scan.slab_bytes / _MOST_PICTURE_BYTES), self._remaking(scan):
-            mask: NDArray[np.uint8] = StoredSegmentation(self._store, scan, job.checksums).read(index, index + 1)[0]
-            return mask
+            return self._segmentation(scan, job, None).plane(0, index)
 
     @contextmanager
     def answered(self, scan: Scan, job: Job) -> Iterator[StoredSegmentation]:
         """What the model has answered, for reading within. Raises ResultDamaged, and has it made again then."""
         with self._remaking(scan):
-            yield StoredSegmentation(self._store, scan, job.checksums)
+            yield self._segmentation(scan, job, None)
 
     def image(self, scan: Scan, format_name: str) -> Download:
         """The grey values of the scan, with its frame, as they were accepted.
@@ -157,9 +166,42 @@ class Results:
         with self._pictures.taken(_picture_bytes(scan, along, (down, across)) / _MOST_PICTURE_BYTES):
             with self._remaking(scan):
                 grey = open_voxels(self._store, scan).plane(along, index)
-                organs = StoredSegmentation(self._store, scan, job.checksums, correction=correction).plane(along, index)
+                organs = self._segmentation(scan, job, correction).plane(along, index)
             organs = np.where(organs == NOT_LABELLED, np.uint8(BACKGROUND), organs)
             return png(grey, organs, spacing_mm=(down, across), window=scan.window, organs=scan.organs, style=style)
+
+    def surface(
+        self, scan: Scan, job: Job, name: str, kind: SurfaceFormat, *, correction: Correction | None = None
+    ) -> bytes:
+        """The surface of one organ, by its name or class index, as a file.
+
+        Raises SurfaceNotFound where the scan has none of it, and DataDamaged.
+        """
+        with self._remaking(scan):
+            return self._surfaces.file(self._segmented(scan, job, correction), name, kind)
+
+    def surfaces(self, scan: Scan, job: Job, *, correction: Correction | None = None) -> bytes:
+        """The surfaces of all organs that the scan has, as one GLB. Raises SurfaceNotFound and DataDamaged."""
+        with self._remaking(scan):
+            return self._surfaces.all(self._segmented(scan, job, correction))
+
+    def fragments(self, scan: Scan, job: Job, index: int, *, correction: Correction | None = None) -> list[str]:
+        """Files of the mesh of an organ, by its class index, in Neuroglancer's format; none where it was not found.
+
+        Raises SurfaceNotFound for an index that the scan's model has not, and DataDamaged.
+        """
+        with self._remaking(scan):
+            segmented = self._segmented(scan, job, correction)
+            return [] if segmented.box(segmented.organ(str(index))) is None else [f"{index}.mesh"]
+
+    def _segmented(self, scan: Scan, job: Job, correction: Correction | None) -> Segmented:
+        known = job.statistics if correction is None else correction.findings.statistics
+        statistics = known or OrganStatistics.empty(scan.organs.classes)
+        version = MODELS_ANSWER if correction is None else correction.number
+        return Segmented(scan, statistics, self._segmentation(scan, job, correction), version=version)
+
+    def _segmentation(self, scan: Scan, job: Job, correction: Correction | None) -> StoredSegmentation:
+        return StoredSegmentation(self._store, scan, job.checksums, correction=correction)
 
     @contextmanager
     def _remaking(self, scan: Scan) -> Iterator[None]:

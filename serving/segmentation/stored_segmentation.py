@@ -6,6 +6,7 @@ fetched, compared with what was noted in the database when they were written, an
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 
 from scans.checksums import checksum, file_checksums
 from scans.formats.ome_zarr_pyramid import Pyramid
+from scans.geometry import Box
 from serving.queue.scan import Scan
 from serving.segmentation.correction import Correction
 from serving.storage import Attempt, DataDamaged, Store
@@ -80,6 +82,27 @@ class StoredSegmentation:
         slabs = range(start // depth, -(-stop // depth))
         shards = self._fetched([_shards(self._scan, number)[0] for number in slabs])
         return Pyramid.of_files({**self._metadata, **shards}).read(start, stop)
+
+    def strided(self, box: Box, step: int) -> NDArray[np.uint8]:
+        """Class indices at those voxels in a box whose z, y and x are multiples of `step`, a power of two.
+
+        Of the pyramid's levels the coarsest is read that has them, and no more of it than the slabs that the box is in.
+        """
+        level = min(step.bit_length() - 1, Pyramid.level_count(self._scan.shape) - 1)
+        stride, depth = step >> level, self._scan.slab_slices
+        rows, columns = (slice(-(-a // step) * stride, -(-b // step) * stride, stride) for a, b in _pairs(box)[1:])
+        planes = range(-(-box.start[0] // step), -(-box.stop[0] // step))
+        counts = (-(-box.stop[axis] // step) - -(-box.start[axis] // step) for axis in (1, 2))
+        found = np.empty((len(planes), *counts), np.uint8)
+        by_group = itertools.groupby(planes, lambda plane: plane * step // depth // _AT_ONCE)
+        for _, group in by_group:
+            first, *rest = group
+            last = rest[-1] if rest else first
+            names = {Pyramid.shard_of(level, depth, plane * step) for plane in (first, *rest)}
+            pyramid = Pyramid.of_files({**self._metadata, **self._fetched(sorted(names))})
+            part = pyramid.levels[level][first * stride : last * stride + 1 : stride, rows, columns]
+            found[first - planes.start : last - planes.start + 1] = part
+        return found
 
     def plane(self, along: int, index: int) -> NDArray[np.uint8]:
         """Class indices of the plane across axis z, y or x (0, 1, 2); of each slab no more than its chunks unpacked."""
@@ -159,6 +182,11 @@ class SegmentationWriter:
         checksums = file_checksums(self._folder, names)
         self._attempt.publish(self._folder, names)
         return checksums
+
+
+def _pairs(box: Box) -> list[tuple[int, int]]:
+    """Where it begins and ends along each axis."""
+    return list(zip(box.start, box.stop, strict=True))
 
 
 def create_pyramid(folder: Path, scan: Scan) -> Pyramid:

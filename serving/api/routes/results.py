@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Annotated
-from urllib.parse import quote
 
 from fastapi import APIRouter, Depends, Query, Response
 from fastapi.concurrency import run_in_threadpool
@@ -20,6 +19,7 @@ from scans.model.judgement import OrganQuality
 from serving.api.csv_answers import OR_CSV, AsCsv, csv_text
 from serving.api.dependencies import CallerResources, Resources, database_answers
 from serving.api.document import BINARY, refusals
+from serving.api.finished import disposition, finished
 from serving.api.problems import NoResult
 from serving.api.query import Flag
 from serving.api.responses import ScanId, model_response, quality_response
@@ -30,7 +30,7 @@ from serving.api.schemas import (
     SliceQualityResponse,
     SlicesQualityResponse,
 )
-from serving.api.versions import Version, finished, segmented
+from serving.api.versions import Version, segmented
 from serving.queue.scan import Scan
 from serving.segmentation.pictures import PictureStyle
 from serving.segmentation.results import IMAGE_SUFFIXES, Axis, Download
@@ -90,7 +90,7 @@ async def get_image(
 
 async def _sent(resources: Resources, make: Callable[[], Download]) -> StreamingResponse:
     download = await resources.slow_answers.make(make)
-    headers = {"Content-Disposition": _disposition(download.filename)}
+    headers = {"Content-Disposition": disposition(download.filename)}
     if download.length is not None:
         headers["Content-Length"] = str(download.length)
     pieces = resources.slow_answers.pieces(download.pieces)
@@ -127,7 +127,7 @@ def get_labels(resources: CallerResources, scan_id: ScanId) -> PlainTextResponse
     """Index, colour and name of every label, as a label description that ITK-SNAP imports."""
     scan, _ = finished(resources, scan_id)
     name = f"{stem(Path(scan.upload.filename))}_labels.txt"
-    headers = {"Content-Disposition": _disposition(name)}
+    headers = {"Content-Disposition": disposition(name)}
     return PlainTextResponse(itk_snap_labels(scan.organs), headers=headers)
 
 
@@ -208,9 +208,3 @@ def _csv(
         dice = ("", "", "") if expected is None else (expected.dice, expected.low, expected.high)
         lines.append([row.index, row.name, row.voxels, row.volume_mm3, *numbers, border, *dice, *judged])
     return csv_text(_CSV_COLUMNS, lines)
-
-
-def _disposition(name: str) -> str:
-    plain = name.encode("ascii", "replace").decode().replace('"', "_").replace("\\", "_").replace("?", "_")
-    exact = quote(name, safe="")
-    return f"attachment; filename=\"{plain}\"; filename*=UTF-8''{exact}"

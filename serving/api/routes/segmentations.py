@@ -16,9 +16,9 @@ from serving.api.correction_schemas import (
 )
 from serving.api.dependencies import CallerResources, database_answers
 from serving.api.document import BINARY, BODY, refusals
+from serving.api.finished import finished
 from serving.api.responses import ScanId, model_response
 from serving.api.schemas import OrganResponse
-from serving.api.versions import finished
 from serving.auth.authentication import NotAllowed
 from serving.intake.body import stated_sha256
 from serving.intake.correction_intake import CorrectionRequest

@@ -22,10 +22,12 @@ from serving.process.diagnosis.stand_ins import of_queue, queue_made
 from serving.queue.jobs import Job, Jobs, ScanNotFound
 from serving.queue.scan import Scan
 from serving.segmentation.corrections import Corrections
+from serving.segmentation.dicom_results import read_source_headers
+from serving.segmentation.source_headers import SOURCE_HEADERS
 from serving.segmentation.stored_segmentation import damaged_files
 from serving.segmentation.stored_voxels import damaged_voxels
 from serving.settings import SettingsError, read_settings
-from serving.storage import FolderStore, Scratch, Store, StoreError, open_store
+from serving.storage import DataDamaged, FolderStore, Scratch, Store, StoreError, open_store
 from serving.storage.contract import CORRECTIONS_DIR, IMAGE_DIR, RESULT_DIR
 from serving.storage.database import Database, DatabaseError
 from serving.storage.locations import database_url, scratch_dir
@@ -126,7 +128,7 @@ class _StoreAudit:
         lost = any(name.startswith(IMAGE_DIR) for name in damage)
         for name, how in damage.items():
             yield Finding(f"scan {scan_id}, {name}", Level.FAIL, how, _advice(scan, job, name, lost=lost))
-        made = [name for name in damage if not name.startswith(CORRECTIONS_DIR)]
+        made = [name for name in damage if not name.startswith((CORRECTIONS_DIR, SOURCE_HEADERS))]
         if made and not lost and self._repair:
             self._jobs.remake(scan_id, "the stored result was found damaged; it is being made again")
 
@@ -147,6 +149,11 @@ class _StoreAudit:
         """Damaged files, by name relative to the scan, and how they are."""
         scan, job = self._jobs.get(scan_id)
         found = dict(damaged_voxels(self._store, scan))
+        if scan.source_headers is not None:
+            try:
+                read_source_headers(self._store, scan)
+            except DataDamaged as damaged:
+                found[SOURCE_HEADERS] = str(damaged)
         for name in damaged_files(self._store, scan, job.checksums, whole=job.state == "succeeded"):
             found[f"{RESULT_DIR}/{name}"] = _NOT_AS_WRITTEN
         for correction in self._corrections.of_scan(scan_id):
@@ -182,6 +189,8 @@ def _advice(scan: Scan, job: Job, name: str, *, lost: bool) -> str:
         return f"Post {scan.upload.filename} again, and delete this scan.{kept}"
     if name.startswith(CORRECTIONS_DIR):
         return "Nothing can make it again: have its author send it again, and remove this version."
+    if name == SOURCE_HEADERS:
+        return f"Post {scan.upload.filename} again where a DICOM segmentation is wanted; all else is handed out."
     if lost:
         return f"It cannot be made again, as {IMAGE_DIR} is damaged as well: post {scan.upload.filename} again."
     return "It is made again when it is next asked for, or at once with --repair, by the server or worker that runs."

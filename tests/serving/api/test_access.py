@@ -60,6 +60,12 @@ EXPECTED = {
     **{("GET", f"/v1/reviews{what}"): REVIEW for what in ("", "/next", "/counts")},
     ("POST", "/v1/reviews"): REVIEW,
     ("DELETE", "/v1/reviews/{review_id}"): REVIEW,
+    ("GET", "/v1/scans/{scan_id}/surfaces.glb"): SEGMENT,
+    **{("GET", f"/v1/scans/{{scan_id}}/surfaces/{{organ}}.{suffix}"): SEGMENT for suffix in ("glb", "stl")},
+    **{
+        ("GET", f"/v1/scans/{{scan_id}}/surfaces/precomputed/{what}"): SEGMENT
+        for what in ("info", "segment_properties/info", "{segment}:0", "{segment}.mesh")
+    },
     ("OPTIONS", "/v1/uploads"): SEGMENT,
     ("POST", "/v1/uploads"): SEGMENT,
     ("OPTIONS", "/v1/uploads/{upload_id}"): SEGMENT,
@@ -129,6 +135,8 @@ class Site:
             "{review_id}": review,
             "{axis}": "z",
             "{index}": "0",
+            "{organ}": "1",
+            "{segment}": "1",
             "{name}": "m",
             "{rest:path}": "status",
         }
