@@ -8,7 +8,7 @@ always be named.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -101,6 +101,12 @@ class Corrections:
         with self._database.reading() as connection:
             rows = connection.execute(_stored(scan_id).order_by(corrections.c.number))
             return list(each_whole(rows, _correction))
+
+    def each(self, scan_id: str) -> Iterator[Correction]:
+        """The same, for who has to know of damage. Raises NoteDamaged for a row that is."""
+        with self._database.reading() as connection:
+            rows = connection.execute(_stored(scan_id).order_by(corrections.c.number)).all()
+        return map(_correction, rows)
 
     def get(self, scan_id: str, number: int) -> Correction:
         """The version of that number, from 1. Raises VersionNotFound."""

@@ -89,8 +89,9 @@ class Catalogue:
 
     @property
     def corrections(self) -> dict[str, Origin]:
-        """Of the volumes whose labels are corrections of what a model had answered, where they are from, by id."""
-        return {one.id: one.origin for one in self.volumes if one.origin is not None and one.origin.correction}
+        """Of what is learnt from or measured with, where the labels are from that correct a model's answer, by id."""
+        used = (*self.split("train"), *self.split("validation"))
+        return {one.id: one.origin for one in used if one.origin is not None and one.origin.correction}
 
     def slices(self, *splits: Split) -> int:
         """How many slices the volumes of some splits have."""

@@ -156,7 +156,7 @@ class _StoreAudit:
                 found[SOURCE_HEADERS] = str(damaged)
         for name in damaged_files(self._store, scan, job.checksums, whole=job.state == "succeeded"):
             found[f"{RESULT_DIR}/{name}"] = _NOT_AS_WRITTEN
-        for correction in self._corrections.of_scan(scan_id):
+        for correction in self._corrections.each(scan_id):
             for name in damaged_files(self._store, scan, correction.checksums, whole=True, place=correction.place):
                 found[f"{correction.place}/{name}"] = f"{_NOT_AS_WRITTEN}: version {correction.number}"
         return found

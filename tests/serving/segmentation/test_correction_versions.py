@@ -138,13 +138,37 @@ def test_a_damaged_correction_is_not_handed_out(own_server: RunningServer, scan_
         assert (answer.status_code, answer.json()["type"]) == (503, "urn:ricefish:problem:correction-damaged")
         assert "mine.nii.gz" in answer.json()["detail"]
         assert fetched(own_server, scan_id, "&version=0").shape == SHAPE[::-1]
-    url = f"sqlite:///{own_server.store / 'jobs.sqlite'}"
-    log = own_server.process.log.with_name("doctor.log")
-    status, said = forked.ran(("doctor", "--store", "--json", str(own_server.store)), log=log, database_url=url)
+    status, said = _doctor(own_server)
     assert status == 1 and place in said and "have its author send it again" in said
     shard.write_bytes(whole)
+    assert _doctor(own_server)[0] == 0
     assert own_server.get(f"/v1/scans/{scan_id}").json()["state"] == "succeeded"
     np.testing.assert_array_equal(voxels(fetched(own_server, scan_id)), drawn(21))
+
+
+def test_a_damaged_row_of_a_correction_is_not_believed(own_server: RunningServer, scan_id: str) -> None:
+    """503 rather than another author or other counts; a list goes without it, and the doctor names it."""
+    affine = fetched(own_server, scan_id, "&version=0").affine
+    number = put(own_server, scan_id, as_nifti(drawn(31), affine), "mine.nii.gz").json()["version"]
+    with closing(sqlite3.connect(own_server.store / "jobs.sqlite", timeout=60)) as database:
+        for before, after in (("mine.nii.gz", "hers.nii.gz"), ("hers.nii.gz", "mine.nii.gz")):
+            database.execute(
+                "UPDATE ricefish_corrections SET content = replace(content, ?, ?) WHERE number = ?",
+                (before, after, number),
+            )
+            database.commit()
+            listed = own_server.get(f"/v1/scans/{scan_id}/segmentations").json()["versions"]
+            whole = after == "mine.nii.gz"
+            assert (number in [one["version"] for one in listed]) == whole
+            assert own_server.get(f"/v1/scans/{scan_id}/organs").status_code == (200 if whole else 503)
+            status, said = _doctor(own_server)
+            assert status == (not whole) and (f"correction {number} of scan {scan_id}" in said) == (not whole)
+
+
+def _doctor(server: RunningServer) -> tuple[int, str]:
+    """Exit status, and what it says."""
+    url, log = f"sqlite:///{server.store / 'jobs.sqlite'}", server.process.log.with_name("doctor.log")
+    return forked.ran(("doctor", "--store", "--json", str(server.store)), log=log, database_url=url)
 
 
 def test_a_correction_belongs_to_its_author(tmp_path: Path, model_dir: Path, example: Example, processes: None) -> None:

@@ -51,7 +51,7 @@ def manifest(**changes: object) -> ModelManifest:
 
 
 def test_a_catalogue_keeps_where_its_volumes_are_from(tmp_path: Path) -> None:
-    """volumes.json gives it back; what was not corrected is no correction."""
+    """volumes.json gives it back; what was not corrected, and what nothing learns from, is no correction."""
     image, labels = fish(1)
     records = [
         dataclasses.replace(write_volume(tmp_path, name, image, labels, split="train"), origin=origin)
@@ -61,6 +61,8 @@ def test_a_catalogue_keeps_where_its_volumes_are_from(tmp_path: Path) -> None:
             "fish_9": None,
         }.items()
     ]
+    reserve = write_volume(tmp_path, "fish_10", image, labels, split="reserve")
+    records.append(dataclasses.replace(reserve, origin=ORIGIN))
     write_catalogue(tmp_path, *records)
     read = Catalogue.read(tmp_path)
     assert [volume.origin for volume in read.volumes] == [record.origin for record in records]
