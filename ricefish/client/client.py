@@ -11,16 +11,11 @@ with Client("http://127.0.0.1:8000") as client:
 from __future__ import annotations
 
 import os
-import shutil
 import time
 import uuid
-import zipfile
 from collections.abc import Iterator
-from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal
 
 import httpx
 
@@ -28,41 +23,17 @@ from ricefish.client.connection import QUEUE_FULL, Connection, Patience, Ricefis
 from ricefish.client.organs import ServedOrgan
 from ricefish.client.parameters import Priority, SubmissionOptions, download_parameters
 from ricefish.client.resumable_upload import submit_resumable
+from ricefish.client.scan_status import ScanStatus
+from ricefish.client.unpacking import unpack
 from ricefish.client.upload_body import Report, pieces, reported, upload_name, zipped_files
 from scans.geometry import Spacing
 
 __all__ = ["PATIENCE_SECONDS", "RESUMABLE_BYTES", "Client", "RicefishError", "ScanStatus"]
 
-State = Literal["queued", "running", "succeeded", "failed", "cancelled"]
-
 PATIENCE_SECONDS = 300.0
 """How long a server that does not answer, as one that is being restarted, is tried again."""
 RESUMABLE_BYTES = 64_000_000
 """Larger files are sent so that what breaks off goes on where it stopped."""
-
-
-@dataclass(frozen=True)
-class ScanStatus:
-    """How far a scan is."""
-
-    id: str
-    state: State
-    slices_done: int
-    slices_total: int
-    slices_per_second: float | None
-    eta_seconds: float | None
-    error: str | None
-    model: str
-    """Name and, from a registry, version."""
-    warnings: tuple[str, ...] = ()
-    """How the scan is unlike what the model has seen, a sentence each."""
-    notes: tuple[str, ...] = ()
-    """What to know of how the file was read, a sentence each."""
-
-    @property
-    def ended(self) -> bool:
-        """True once the state no longer changes."""
-        return self.state in ("succeeded", "failed", "cancelled")
 
 
 class Client:
@@ -132,11 +103,11 @@ class Client:
             answer = submit_resumable(self._connection, path, options, patience_seconds=patience, report=report)
         if answer is None:
             answer = self._submit_at_once(path, options, report)
-        return _status(answer.json())
+        return ScanStatus.from_json(answer.json())
 
     def status(self, scan_id: str) -> ScanStatus:
         """How far a scan is."""
-        return _status(self._connection.get(f"/v1/scans/{scan_id}").json())
+        return ScanStatus.from_json(self._connection.get(f"/v1/scans/{scan_id}").json())
 
     def wait(self, scan_id: str, *, poll_seconds: float = 0.5) -> Iterator[ScanStatus]:
         """The scan's status again and again until it has ended, whatever the end is.
@@ -174,7 +145,7 @@ class Client:
         try:
             self._fetch(f"/v1/scans/{scan_id}/segmentation", parameters, into=part, report=report)
             if path.name.lower().endswith(".zarr"):
-                _unpack(part, path)
+                unpack(part, path)
             else:
                 part.replace(path)
         finally:
@@ -225,53 +196,3 @@ class Client:
                 file.write(piece)
             file.flush()
             os.fsync(file.fileno())
-
-
-def _unpack(archive: Path, folder: Path) -> None:
-    """Puts what an archive holds in the place of a folder, once all of it is unpacked."""
-    beside = archive.with_suffix(".unpacked")
-    try:
-        with zipfile.ZipFile(archive) as packed:
-            packed.extractall(beside)
-        _put_in_place(beside, folder)
-    except zipfile.BadZipFile as error:
-        raise RicefishError(f"{folder.name} arrived damaged, and nothing was replaced: {error}") from error
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)
-
-
-def _put_in_place(new: Path, folder: Path) -> None:
-    """Gives a folder the name of another, which is removed afterwards; one that cannot be put there changes nothing."""
-    before = new.with_suffix(".before")
-    try:
-        with suppress(FileNotFoundError):
-            folder.rename(before)
-        new.rename(folder)
-    except BaseException:  # whoever ends the command here finds what was there before
-        if os.path.lexists(before) and not os.path.lexists(folder):
-            before.rename(folder)
-        raise
-    if before.is_dir() and not before.is_symlink():
-        shutil.rmtree(before)
-    else:
-        before.unlink(missing_ok=True)
-
-
-def _status(content: dict[str, Any]) -> ScanStatus:
-    model = content["model"]
-    return ScanStatus(
-        id=content["id"],
-        state=content["state"],
-        slices_done=content["slices_done"],
-        slices_total=content["slices_total"],
-        slices_per_second=content["slices_per_second"],
-        eta_seconds=content["eta_seconds"],
-        error=content["error"],
-        model=f"{model['name']} {model['version'] or ''}".strip(),
-        warnings=tuple(_sentence(warning) for warning in content.get("warnings", ())),
-        notes=tuple(content.get("notes", ())),
-    )
-
-
-def _sentence(warning: dict[str, str]) -> str:
-    return f"{warning['message']} ({warning['found']}; expected: {warning['expected']})"
