@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from ricefish.cli import keys, models, plan, runs, sending
+from ricefish.cli import keys, models, plan, runs, scans, sending
 from ricefish.cli.mistakes import fail
 
 app = typer.Typer(
@@ -22,6 +22,7 @@ app = typer.Typer(
 )
 app.add_typer(models.app, name="models")
 app.add_typer(keys.app, name="keys")
+app.add_typer(scans.app, name="scans")
 app.command(name="segment")(sending.segment)
 app.command(name="plan")(plan.plan)
 app.command(name="runs")(runs.runs)

@@ -23,7 +23,7 @@ from ricefish.client.connection import QUEUE_FULL, Connection, Patience, Ricefis
 from ricefish.client.organs import ServedOrgan
 from ricefish.client.parameters import Priority, SubmissionOptions, download_parameters
 from ricefish.client.resumable_upload import submit_resumable
-from ricefish.client.scan_status import ScanStatus
+from ricefish.client.scan_status import ScanStatus, State
 from ricefish.client.unpacking import unpack
 from ricefish.client.upload_body import Report, pieces, reported, upload_name, zipped_files
 from scans.geometry import Spacing
@@ -34,6 +34,7 @@ PATIENCE_SECONDS = 300.0
 """How long a server that does not answer, as one that is being restarted, is tried again."""
 RESUMABLE_BYTES = 64_000_000
 """Larger files are sent so that what breaks off goes on where it stopped."""
+_PAGE = 500
 
 
 class Client:
@@ -70,6 +71,23 @@ class Client:
         """Closes the connections."""
         self._connection.close()
 
+    @property
+    def url(self) -> str:
+        """Of the server, without a password."""
+        return self._connection.url
+
+    def patience(self) -> Patience:
+        """A new one, of `patience_seconds`: for calls that shall outlast a restart of the server."""
+        return Patience(self._patience_seconds)
+
+    def is_there(self) -> bool:
+        """Whether the server answers, be it ready or not."""
+        try:
+            self._connection.request("GET", "/health/live")
+        except RicefishError as error:
+            return error.status not in (None, 502, 504)
+        return True
+
     def submit(
         self,
         path: Path,
@@ -80,6 +98,8 @@ class Client:
         model: str | None = None,
         version: str | None = None,
         dataset: str | None = None,
+        key: str | None = None,
+        sha256: str | None = None,
         report: Report | None = None,
     ) -> ScanStatus:
         """Sends a file, or a folder (DICOM or TIFF series, OME-Zarr), and returns when the server has accepted it.
@@ -88,15 +108,18 @@ class Client:
 
         `spacing` is for files that do not state theirs; `fresh` segments anew what was segmented before; `model` and
         its `version` are among those that the server serves, None: its default. `dataset` names one of several volumes
-        in an HDF5 file or a Zarr, or the axis that is the slices of a TIFF: frames or channels. `report` is called with
-        the bytes sent so far, those of an earlier call that broke off among them: a large file goes on where that one
-        stopped, in another process too. A server whose queue is full is asked again when it says so, for a day. Raises
-        RicefishError with the server's reason if it refuses, FileNotFoundError if there is no such path, FileChanged if
-        it is written to meanwhile.
+        in an HDF5 file or a Zarr, or the axis that is the slices of a TIFF: frames or channels. `key` is an
+        Idempotency-Key: sent again with it, it is the same scan, which `find` finds. `sha256` is that of what is sent,
+        as `digest` gives it: the server refuses what arrives otherwise. `report` is called with the bytes sent so far,
+        those of an earlier call that broke off among them: a large file goes on where that one stopped, in another
+        process too. A server whose queue is full is asked again when it says so, for a day. Raises RicefishError with
+        the server's reason if it refuses, FileNotFoundError if there is no such path, FileChanged if it is written to
+        meanwhile.
         """
         if not path.exists():
             raise FileNotFoundError(f"{path} does not exist")
-        options = SubmissionOptions(upload_name(path), spacing, priority, fresh, model, version, dataset)
+        said = (upload_name(path), spacing, priority, fresh, model, version, dataset)
+        options = SubmissionOptions(*said, sha256=sha256, idempotency_key=key)
         answer = None
         if not zipped_files(path) and path.stat().st_size > self._resumable_bytes:
             patience = self._patience_seconds
@@ -108,6 +131,50 @@ class Client:
     def status(self, scan_id: str) -> ScanStatus:
         """How far a scan is."""
         return ScanStatus.from_json(self._connection.get(f"/v1/scans/{scan_id}").json())
+
+    def scans(self, *, state: State | None = None, flagged: bool | None = None) -> Iterator[ScanStatus]:
+        """All scans, the newest first, or those in a state; `flagged`: those with warnings, False: those without."""
+        asked: dict[str, str] = {"limit": str(_PAGE)}
+        if state is not None:
+            asked["state"] = state
+        if flagged is not None:
+            asked["flagged"] = str(flagged).lower()
+        while page := self._connection.get("/v1/scans", params=asked).json()["scans"]:
+            yield from map(ScanStatus.from_json, page)
+            asked["before"] = page[-1]["id"]
+
+    def find(self, key: str) -> ScanStatus | None:
+        """The scan that an Idempotency-Key stands for; None if there is none."""
+        page = self._connection.get("/v1/scans", params={"idempotency_key": key}).json()["scans"]
+        return ScanStatus.from_json(page[0]) if page else None
+
+    def cancel(self, scan_id: str) -> ScanStatus:
+        """Ends a scan that waits or is being segmented; it stays, so that `retry` can begin it again.
+
+        Raises RicefishError, also if it has ended already.
+        """
+        return ScanStatus.from_json(self._connection.when_allowed("POST", f"/v1/scans/{scan_id}/cancel").json())
+
+    def retry(self, scan_id: str) -> ScanStatus:
+        """Queues a scan again that failed or was cancelled, at the slab where it stopped.
+
+        Raises RicefishError, also if it is in another state, or if as much waits as may wait.
+        """
+        return ScanStatus.from_json(self._connection.when_allowed("POST", f"/v1/scans/{scan_id}/retry").json())
+
+    def model_identity(self, model: str | None = None, version: str | None = None) -> str:
+        """What tells the model that a scan would get now from all others: its name, version and SHA-256.
+
+        Raises RicefishError where the server serves none of that name.
+        """
+        served = self._connection.get("/v1/models").json()["models"]
+        for place in served:
+            if place["name"] == model or (model is None and place["default"]):
+                if version in (None, place["version"]):
+                    return f"{place['name']} {place['version'] or ''} {place['sha256']}"
+                return f"{place['name']} {version}"  # an earlier one, that may be served still
+        names = ", ".join(sorted({place["name"] for place in served}))
+        raise RicefishError(f"{self._connection.url} serves no model {model or ''}; it serves {names or 'none'}")
 
     def wait(self, scan_id: str, *, poll_seconds: float = 0.5) -> Iterator[ScanStatus]:
         """The scan's status again and again until it has ended, whatever the end is.
@@ -171,10 +238,13 @@ class Client:
 
     def delete(self, scan_id: str) -> None:
         """Cancels the scan if it is under way, and removes it from the server."""
-        self._connection.request("DELETE", f"/v1/scans/{scan_id}")
+        self._connection.when_allowed("DELETE", f"/v1/scans/{scan_id}")
 
     def _submit_at_once(self, path: Path, options: SubmissionOptions, report: Report | None) -> httpx.Response:
-        headers = {"Content-Type": "application/octet-stream", "Idempotency-Key": uuid.uuid4().hex}
+        headers = {
+            "Content-Type": "application/octet-stream",
+            "Idempotency-Key": options.idempotency_key or uuid.uuid4().hex,
+        }
         if not zipped_files(path):
             headers["Content-Length"] = str(path.stat().st_size)
         patience = Patience(self._patience_seconds)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 State = Literal["queued", "running", "succeeded", "failed", "cancelled"]
@@ -25,6 +25,10 @@ class ScanStatus:
     """How the scan is unlike what the model has seen, a sentence each."""
     notes: tuple[str, ...] = ()
     """What to know of how the file was read, a sentence each."""
+    filename: str = ""
+    """That it was sent under."""
+    content: dict[str, object] = field(default_factory=dict, repr=False, compare=False)
+    """All that the server says of it, as JSON has it."""
 
     @property
     def ended(self) -> bool:
@@ -46,6 +50,8 @@ class ScanStatus:
             model=f"{model['name']} {model['version'] or ''}".strip(),
             warnings=tuple(_sentence(warning) for warning in content.get("warnings", ())),
             notes=tuple(content.get("notes", ())),
+            filename=content["filename"],
+            content=content,
         )
 
 
