@@ -84,7 +84,7 @@ def cancel(
 ) -> None:
     """Ends scans that wait or are being segmented; they can be tried again. Exit status 1: some could not be ended."""
     with _connected(server, key, authority) as client:
-        failed = _each(ids, client.cancel, as_json=as_json)
+        failed = _each(client, ids, client.cancel, as_json=as_json)
     raise typer.Exit(int(failed))
 
 
@@ -98,7 +98,7 @@ def retry(
 ) -> None:
     """Begins scans again that failed or were cancelled, where they stopped. Exit status 1: some could not be begun."""
     with _connected(server, key, authority) as client:
-        failed = _each(ids, client.retry, as_json=as_json)
+        failed = _each(client, ids, client.retry, as_json=as_json)
     raise typer.Exit(int(failed))
 
 
@@ -112,7 +112,7 @@ def delete(
 ) -> None:
     """Removes scans from the server with all that came of them. Exit status 1: some could not be removed."""
     with _connected(server, key, authority) as client:
-        failed = _each(ids, client.delete, as_json=as_json)
+        failed = _each(client, ids, client.delete, as_json=as_json)
     raise typer.Exit(int(failed))
 
 
@@ -141,7 +141,7 @@ def download(  # noqa: PLR0917 - typer passes options by name
 
     with _connected(server, key, authority) as client:
         fetching = Fetching(client, ids, out, suffix=suffix, with_scan=with_scan, force=force)
-        failed = _each(ids, fetching.fetch, as_json=as_json)
+        failed = _each(client, ids, fetching.fetch, as_json=as_json)
     raise typer.Exit(int(failed))
 
 
@@ -154,7 +154,7 @@ def _connected(server: str, key: str | None, authority: Path | None) -> Iterator
             yield client
 
 
-def _each(ids: list[str], act: Callable[[str], ScanStatus | Path | None], *, as_json: bool) -> bool:
+def _each(client: Client, ids: list[str], act: Callable[[str], ScanStatus | Path | None], *, as_json: bool) -> bool:
     """Does it with each scan, whatever becomes of the others, and says so. True where it could not be done with some.
 
     After a server that does not answer, the others are not tried.
@@ -170,7 +170,8 @@ def _each(ids: list[str], act: Callable[[str], ScanStatus | Path | None], *, as_
                 raise RicefishError("not tried, as the server does not answer")
             did = act(scan_id)
         except (RicefishError, OSError, ValueError) as refused:
-            gone = gone or (isinstance(refused, RicefishError) and refused.status is None)
+            unanswered = isinstance(refused, RicefishError) and refused.status is None
+            gone = gone or (unanswered and not client.is_there())
             error = str(refused)
         rows.append(_row(scan_id, did, error))
         if error is not None:
