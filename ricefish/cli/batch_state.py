@@ -46,9 +46,9 @@ class BatchState:
 
 @contextmanager
 def batch_state(folder: Path, said: str) -> Iterator[BatchState]:
-    """The state of a batch that is asked for in these words; it is forgotten at the end, unless that is an exception.
+    """The state of a batch that is asked for in these words, forgotten at its end, but for one that is interrupted.
 
-    Raises BatchUnderWay. Where no state can be kept, a batch that is ended is begun anew.
+    Raises BatchUnderWay. Where no state can be kept, a batch that is interrupted is begun anew.
     """
     path = folder / STATE_FILE
     try:
@@ -60,11 +60,16 @@ def batch_state(folder: Path, said: str) -> Iterator[BatchState]:
     if file is None:
         yield BatchState(uuid.uuid4().hex)
         return
-    with file:
-        yield _read(file, said) or _begun(file, said)
-        with contextlib.suppress(OSError):  # Windows removes no open file: it is emptied
-            file.truncate(0)
-            path.unlink()
+    with file, contextlib.ExitStack() as ending:
+        state = _read(file, said) or _begun(file, said)
+        ending.callback(_forget, file, path)
+        try:
+            yield state
+        except Exception:
+            raise
+        except BaseException:  # Ctrl-C: as if it had been killed
+            ending.pop_all()
+            raise
 
 
 def remove_partial(results: Iterable[Path]) -> None:
@@ -83,6 +88,12 @@ def remove_partial(results: Iterable[Path]) -> None:
                 shutil.rmtree(left)
             else:
                 left.unlink()
+
+
+def _forget(file: BinaryIO, path: Path) -> None:
+    with contextlib.suppress(OSError):  # Windows removes no open file: it is emptied
+        file.truncate(0)
+        path.unlink()
 
 
 def _read(file: BinaryIO, said: str) -> BatchState | None:

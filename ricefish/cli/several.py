@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+import typer
 from rich.console import Console
 
 from ricefish.cli.batch import Batch, BatchItem, BatchOptions, Outcome, said_of
@@ -19,6 +20,9 @@ from ricefish.client.client import Client
 from scans.formats import stem
 from scans.formats.file_names import readable
 from scans.formats.side_files import passed_over
+
+_INTERRUPTED = 130
+"""The exit status that shells give to what Ctrl-C ended."""
 
 
 def is_one(paths: Sequence[Path], out: Path, *, suffix: str | None) -> bool:
@@ -72,12 +76,16 @@ def segment_several(
     for note in passed_over([readable(str(path)) for path in inputs.passed_over]):
         console.print(note.replace("as no slice", "as no scan"), markup=False, highlight=False, soft_wrap=True)
     _make(out)
-    with batch_state(out, said_of(options, server=client.url, suffix=ending)) as state:
-        remove_partial(item.out for item in items)
-        progress = BatchProgress(console, scans=len(items))
-        batch = Batch(client, options, state=state, watcher=progress)
-        with progress:
-            outcomes = batch.run(items, jobs=jobs)
+    try:
+        with batch_state(out, said_of(options, server=client.url, suffix=ending)) as state:
+            remove_partial(item.out for item in items)
+            progress = BatchProgress(console, scans=len(items))
+            batch = Batch(client, options, state=state, watcher=progress)
+            with progress:
+                outcomes = batch.run(items, jobs=jobs)
+    except KeyboardInterrupt:
+        console.print("interrupted; the same command goes on where it was", soft_wrap=True)
+        raise typer.Exit(_INTERRUPTED) from None
     _print(outcomes, inputs, machine=options.organs)
     return bool(inputs.refused) or any(outcome.ending == "failed" for outcome in outcomes)
 

@@ -1,4 +1,4 @@
-"""Hundreds of scans with one command that is killed, and begun again: each is segmented once, and all results are there."""
+"""Hundreds of scans with one command that is killed, and begun again: each is segmented once, no result is missing."""
 
 from __future__ import annotations
 
