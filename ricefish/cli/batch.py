@@ -155,6 +155,7 @@ class Batch:
         check_output(item.out, sent_bytes=upload_bytes(item.path), force=self._options.force)
         scan = self._accepted(item)
         self._watcher.began(item, "segmenting")
+        self._watcher.segmented(item, scan)
         scan = self._followed(item, scan)
         if scan.state != "succeeded":
             why = scan.error or "somebody deleted or cancelled it"

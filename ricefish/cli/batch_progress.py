@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 import threading
-from collections import Counter
+import time
+from collections import Counter, deque
+from datetime import timedelta
 from types import TracebackType
 
 from rich.console import Console
 from rich.progress import (
     BarColumn,
-    MofNCompleteColumn,
     Progress,
     ProgressColumn,
     Task,
     TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
 )
 from rich.text import Text
 
 from ricefish.cli.batch import BatchItem, Ending, Outcome, Phase, Watcher
 from ricefish.client.scan_status import ScanStatus
 
+_LATELY_SECONDS = 120.0
 PHASES: tuple[Phase, ...] = ("reading", "sending", "segmenting", "fetching")
 WORDS: dict[Ending, str] = {"done": "done", "there": "there already", "failed": "failed"}
 
@@ -34,14 +34,20 @@ class BatchProgress(Watcher):
         self._lock = threading.Lock()
         self._phases: dict[BatchItem, Phase] = {}
         self._slices: dict[BatchItem, tuple[int, int]] = {}
+        self._rate = _Rate()
         self._ended = 0
         self._failed = 0
         self._all = scans
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), _Rate())
-        times = (TimeElapsedColumn(), TimeRemainingColumn(), TextColumn("{task.fields[now]}"))
-        self._bars = Progress(*columns, *times, console=console, disable=not console.is_terminal)
-        self._scans_bar = self._bars.add_task("scans", total=scans, now="")
-        self._slices_bar = self._bars.add_task("slices", total=None, now="")
+        columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[count]}"), _Times())
+        self._bars = Progress(
+            *columns,
+            TextColumn("{task.fields[now]}"),
+            console=console,
+            disable=not console.is_terminal,
+            speed_estimate_period=_LATELY_SECONDS,
+        )
+        self._scans_bar = self._bars.add_task("scans", total=scans, count=f"0/{scans:,}", now="", rate=None)
+        self._slices_bar = self._bars.add_task("slices", total=None, count="", now="", rate=self._rate)
 
     def __enter__(self) -> BatchProgress:
         self._bars.start()
@@ -61,17 +67,19 @@ class BatchProgress(Watcher):
     def segmented(self, item: BatchItem, status: ScanStatus) -> None:
         """So many of its slices are done."""
         with self._lock:
+            before = self._slices.get(item, (status.slices_done, 0))[0]
+            self._rate.add(status.slices_done - before)
             self._slices[item] = (status.slices_done, status.slices_total)
             self._draw()
 
     def ended(self, outcome: Outcome) -> None:
-        """Says it in a line where that is of use: everywhere but on a terminal, and there of what went wrong."""
+        """Says in a line what has failed and, where no bars are drawn, what is done."""
         with self._lock:
             self._phases.pop(outcome.item, None)
             self._ended += 1
             self._failed += outcome.ending == "failed"
             self._draw()
-        if self._bars.disable or outcome.ending == "failed":
+        if outcome.ending == "failed" or (outcome.ending == "done" and self._bars.disable):
             said = f"{self._ended} of {self._all} {outcome.item.path}: {WORDS[outcome.ending]}"
             self._say(said if outcome.error is None else f"{said}: {outcome.error}")
         for warning in () if outcome.scan is None else outcome.scan.warnings:
@@ -81,20 +89,45 @@ class BatchProgress(Watcher):
         self._console.print(line, markup=False, highlight=False, soft_wrap=True)
 
     def _draw(self) -> None:
+        """A scan under way counts by its share of slices, so that there is a time left before the first has ended."""
         phases = Counter(self._phases.values())
-        now = [
-            f"{phase} {phases[phase]}" for phase in ("reading", "sending", "segmenting", "fetching") if phases[phase]
-        ]
+        now = [f"{phase} {phases[phase]}" for phase in PHASES if phases[phase]]
         now += [f"failed {self._failed}"] if self._failed else []
-        self._bars.update(self._scans_bar, completed=self._ended, now=", ".join(now))
-        done, total = (
-            (sum(counts) for counts in zip(*self._slices.values(), strict=True)) if self._slices else (0, None)
-        )
-        self._bars.update(self._slices_bar, completed=done, total=total)
+        under_way = sum(done / total for item, (done, total) in self._slices.items() if item in self._phases)
+        count = f"{self._ended:,}/{self._all:,}"
+        self._bars.update(self._scans_bar, completed=self._ended + under_way, count=count, now=", ".join(now))
+        done, total = (sum(counts) for counts in zip((0, 0), *self._slices.values(), strict=True))
+        self._bars.update(self._slices_bar, completed=done, total=total or None, count=f"{done:,}/{total:,}")
 
 
-class _Rate(ProgressColumn):
-    """How many a second, lately."""
+class _Rate:
+    """Slices a second, lately; Rich begins anew to measure whenever a total grows."""
+
+    def __init__(self) -> None:
+        self._came: deque[tuple[float, int]] = deque()
+        self._began = time.monotonic()
+
+    def add(self, slices: int) -> None:
+        """So many more are done."""
+        now = time.monotonic()
+        self._came.append((now, slices))
+        while self._came[0][0] < now - _LATELY_SECONDS:
+            self._came.popleft()
+
+    @property
+    def per_second(self) -> float:
+        """Over the last seconds, or as long as it has been counted."""
+        now = time.monotonic()
+        since = max(self._began, now - _LATELY_SECONDS)
+        return sum(slices for at, slices in tuple(self._came) if at >= since) / max(now - since, 1.0)
+
+
+class _Times(ProgressColumn):
+    """Of scans the time that is left, of slices how many a second, lately."""
 
     def render(self, task: Task) -> Text:
-        return Text("" if not task.speed else f"{task.speed:.1f}/s")
+        rate: _Rate | None = task.fields["rate"]
+        if rate is not None:
+            return Text(f"{rate.per_second:.1f} slices/s" if rate.per_second else "")
+        left = task.time_remaining
+        return Text("" if left is None or task.finished else f"{timedelta(seconds=round(left))} left")

@@ -15,7 +15,7 @@ from ricefish.cli.batch_state import batch_state, remove_partial
 from ricefish.cli.inputs import Inputs, read_inputs
 from ricefish.cli.output import OutputRefused, result_suffix
 from ricefish.cli.segment import organ_table, segment
-from ricefish.cli.tables import print_whole
+from ricefish.cli.tables import print_folded, print_whole
 from ricefish.client.client import Client
 from scans.formats import stem
 from scans.formats.file_names import readable
@@ -120,5 +120,5 @@ def _print(outcomes: Sequence[Outcome], inputs: Inputs, *, machine: bool) -> Non
         print(as_json(outcomes, inputs.refused))
         return
     if (failures := failures_table(outcomes, inputs.refused)) is not None:
-        print_whole(failures)
+        print_folded(failures)
     print_whole(summary_table(outcomes, inputs.refused))
