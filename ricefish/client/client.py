@@ -10,59 +10,32 @@ with Client("http://127.0.0.1:8000") as client:
 
 from __future__ import annotations
 
-import os
 import time
 import uuid
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal
 
 import httpx
 
 from ricefish.client.connection import QUEUE_FULL, Connection, Patience, RicefishError, to_be_tried, wait_for_allowance
 from ricefish.client.corrections import Segmentations, SegmentationVersion, send_correction
+from ricefish.client.fetching import fetch
 from ricefish.client.organs import ServedOrgan
 from ricefish.client.parameters import Priority, SubmissionOptions, download_parameters
 from ricefish.client.resumable_upload import submit_resumable
 from ricefish.client.reviews import Reviews
-from ricefish.client.unpacking import unpack
+from ricefish.client.scan_status import ScanStatus, State
 from ricefish.client.upload_body import Report, pieces, reported, upload_name, zipped_files
 from scans.geometry import Spacing
 
 __all__ = ["PATIENCE_SECONDS", "RESUMABLE_BYTES", "Client", "RicefishError", "ScanStatus"]
 
-State = Literal["queued", "running", "succeeded", "failed", "cancelled"]
-
 PATIENCE_SECONDS = 300.0
 """How long a server that does not answer, as one that is being restarted, is tried again."""
 RESUMABLE_BYTES = 64_000_000
 """Larger files are sent so that what breaks off goes on where it stopped."""
-
-
-@dataclass(frozen=True)
-class ScanStatus:
-    """How far a scan is."""
-
-    id: str
-    state: State
-    slices_done: int
-    slices_total: int
-    slices_per_second: float | None
-    eta_seconds: float | None
-    error: str | None
-    model: str
-    """Name and, from a registry, version."""
-    warnings: tuple[str, ...] = ()
-    """How the scan is unlike what the model has seen, a sentence each."""
-    notes: tuple[str, ...] = ()
-    """What to know of how the file was read, a sentence each."""
-
-    @property
-    def ended(self) -> bool:
-        """True once the state no longer changes."""
-        return self.state in ("succeeded", "failed", "cancelled")
+_PAGE = 500
 
 
 class Client:
@@ -88,8 +61,6 @@ class Client:
         """Slices to be judged, and what was said of them."""
         self._patience_seconds = patience_seconds
         self._resumable_bytes = resumable_bytes
-        self.url = self._connection.url
-        """Of the server, without a password that it was given with."""
 
     def __enter__(self) -> Client:
         return self
@@ -103,6 +74,23 @@ class Client:
         """Closes the connections."""
         self._connection.close()
 
+    @property
+    def url(self) -> str:
+        """Of the server, without a password that it was given with."""
+        return self._connection.url
+
+    def patience(self) -> Patience:
+        """A new one, of `patience_seconds`: for calls that shall outlast a restart of the server."""
+        return Patience(self._patience_seconds)
+
+    def is_there(self) -> bool:
+        """Whether the server answers, be it ready or not."""
+        try:
+            self._connection.request("GET", "/health/live")
+        except RicefishError as error:
+            return error.status not in (None, 502, 504)
+        return True
+
     def submit(
         self,
         path: Path,
@@ -113,6 +101,8 @@ class Client:
         model: str | None = None,
         version: str | None = None,
         dataset: str | None = None,
+        key: str | None = None,
+        sha256: str | None = None,
         report: Report | None = None,
     ) -> ScanStatus:
         """Sends a file, or a folder (DICOM or TIFF series, OME-Zarr), and returns when the server has accepted it.
@@ -121,26 +111,73 @@ class Client:
 
         `spacing` is for files that do not state theirs; `fresh` segments anew what was segmented before; `model` and
         its `version` are among those that the server serves, None: its default. `dataset` names one of several volumes
-        in an HDF5 file or a Zarr, or the axis that is the slices of a TIFF: frames or channels. `report` is called with
-        the bytes sent so far, those of an earlier call that broke off among them: a large file goes on where that one
-        stopped, in another process too. A server whose queue is full is asked again when it says so, for a day. Raises
-        RicefishError with the server's reason if it refuses, FileNotFoundError if there is no such path, FileChanged if
-        it is written to meanwhile.
+        in an HDF5 file or a Zarr, or the axis that is the slices of a TIFF: frames or channels. `key` is an
+        Idempotency-Key: sent again with it, it is the same scan, which `find` finds. `sha256` is that of what is sent,
+        as `digest` gives it: the server refuses what arrives otherwise. `report` is called with the bytes sent so far,
+        those of an earlier call that broke off among them: a large file goes on where that one stopped, in another
+        process too. A server whose queue is full is asked again when it says so, for a day. Raises RicefishError with
+        the server's reason if it refuses, FileNotFoundError if there is no such path, FileChanged if it is written to
+        meanwhile.
         """
         if not path.exists():
             raise FileNotFoundError(f"{path} does not exist")
-        options = SubmissionOptions(upload_name(path), spacing, priority, fresh, model, version, dataset)
+        said = (upload_name(path), spacing, priority, fresh, model, version, dataset)
+        options = SubmissionOptions(*said, sha256=sha256, idempotency_key=key)
         answer = None
         if not zipped_files(path) and path.stat().st_size > self._resumable_bytes:
             patience = self._patience_seconds
             answer = submit_resumable(self._connection, path, options, patience_seconds=patience, report=report)
         if answer is None:
             answer = self._submit_at_once(path, options, report)
-        return _status(answer.json())
+        return ScanStatus.from_json(answer.json())
 
     def status(self, scan_id: str) -> ScanStatus:
         """How far a scan is."""
-        return _status(self._connection.get(f"/v1/scans/{scan_id}").json())
+        return ScanStatus.from_json(self._connection.get(f"/v1/scans/{scan_id}").json())
+
+    def scans(self, *, state: State | None = None, flagged: bool | None = None) -> Iterator[ScanStatus]:
+        """All scans, the newest first, or those in a state; `flagged`: those with warnings, False: those without."""
+        asked: dict[str, str] = {"limit": str(_PAGE)}
+        if state is not None:
+            asked["state"] = state
+        if flagged is not None:
+            asked["flagged"] = str(flagged).lower()
+        while page := self._connection.get("/v1/scans", params=asked).json()["scans"]:
+            yield from map(ScanStatus.from_json, page)
+            asked["before"] = page[-1]["id"]
+
+    def find(self, key: str) -> ScanStatus | None:
+        """The scan that an Idempotency-Key stands for; None if there is none."""
+        page = self._connection.get("/v1/scans", params={"idempotency_key": key}).json()["scans"]
+        return ScanStatus.from_json(page[0]) if page else None
+
+    def cancel(self, scan_id: str) -> ScanStatus:
+        """Ends a scan that waits or is being segmented; it stays, so that `retry` can begin it again.
+
+        Raises RicefishError, also if it has ended already.
+        """
+        return ScanStatus.from_json(self._connection.when_allowed("POST", f"/v1/scans/{scan_id}/cancel").json())
+
+    def retry(self, scan_id: str) -> ScanStatus:
+        """Queues a scan again that failed or was cancelled, at the slab where it stopped.
+
+        Raises RicefishError, also if it is in another state, or if as much waits as may wait.
+        """
+        return ScanStatus.from_json(self._connection.when_allowed("POST", f"/v1/scans/{scan_id}/retry").json())
+
+    def model_identity(self, model: str | None = None, version: str | None = None) -> str:
+        """What tells the model that a scan would get now from all others: its name, version and SHA-256.
+
+        Raises RicefishError where the server serves none of that name.
+        """
+        served = self._connection.get("/v1/models").json()["models"]
+        for place in served:
+            if place["name"] == model or (model is None and place["default"]):
+                if version in (None, place["version"]):
+                    return f"{place['name']} {place['version'] or ''} {place['sha256']}"
+                return f"{place['name']} {version}"  # an earlier one, that may be served still
+        names = ", ".join(sorted({place["name"] for place in served}))
+        raise RicefishError(f"{self._connection.url} serves no model {model or ''}; it serves {names or 'none'}")
 
     def wait(self, scan_id: str, *, poll_seconds: float = 0.5) -> Iterator[ScanStatus]:
         """The scan's status again and again until it has ended, whatever the end is.
@@ -207,26 +244,12 @@ class Client:
         another suffix, RicefishError for an archive that arrived damaged.
         """
         parameters = download_parameters(path, with_scan=with_scan, version=version)
-        part = path.with_name(f".{path.name}.{uuid.uuid4().hex}.part")
-        try:
-            self._fetch(f"/v1/scans/{scan_id}/segmentation", parameters, into=part, report=report)
-            if path.name.lower().endswith(".zarr"):
-                unpack(part, path)
-            else:
-                part.replace(path)
-        finally:
-            part.unlink(missing_ok=True)
-        return path
+        return fetch(self._connection, f"/v1/scans/{scan_id}/segmentation", parameters, into=path, report=report)
 
     def image(self, scan_id: str, path: Path, *, report: Report | None = None) -> Path:
         """Fetches a finished scan as it was accepted into a file: .nii.gz, .nrrd or .tif. Raises as `download`."""
-        part = path.with_name(f".{path.name}.{uuid.uuid4().hex}.part")
-        try:
-            self._fetch(f"/v1/scans/{scan_id}/image", download_parameters(path), into=part, report=report)
-            part.replace(path)
-        finally:
-            part.unlink(missing_ok=True)
-        return path
+        address = f"/v1/scans/{scan_id}/image"
+        return fetch(self._connection, address, download_parameters(path), into=path, report=report)
 
     def organs(self, scan_id: str, *, version: int | None = None) -> list[ServedOrgan]:
         """Size, place, extent and expected Dice of every organ of a finished scan; of a version, or the latest."""
@@ -248,10 +271,13 @@ class Client:
 
     def delete(self, scan_id: str) -> None:
         """Cancels the scan if it is under way, and removes it from the server."""
-        self._connection.request("DELETE", f"/v1/scans/{scan_id}")
+        self._connection.when_allowed("DELETE", f"/v1/scans/{scan_id}")
 
     def _submit_at_once(self, path: Path, options: SubmissionOptions, report: Report | None) -> httpx.Response:
-        headers = {"Content-Type": "application/octet-stream", "Idempotency-Key": uuid.uuid4().hex}
+        headers = {
+            "Content-Type": "application/octet-stream",
+            "Idempotency-Key": options.idempotency_key or uuid.uuid4().hex,
+        }
         if not zipped_files(path):
             headers["Content-Length"] = str(path.stat().st_size)
         patience = Patience(self._patience_seconds)
@@ -266,30 +292,3 @@ class Client:
                     patience.pause(error)
                 else:
                     wait_for_allowance(error)
-
-    def _fetch(self, path: str, parameters: dict[str, str], *, into: Path, report: Report | None) -> None:
-        with self._connection.stream(path, params=parameters) as answer, into.open("wb") as file:
-            for piece in reported(answer.iter_raw(), report):
-                file.write(piece)
-            file.flush()
-            os.fsync(file.fileno())
-
-
-def _status(content: dict[str, Any]) -> ScanStatus:
-    model = content["model"]
-    return ScanStatus(
-        id=content["id"],
-        state=content["state"],
-        slices_done=content["slices_done"],
-        slices_total=content["slices_total"],
-        slices_per_second=content["slices_per_second"],
-        eta_seconds=content["eta_seconds"],
-        error=content["error"],
-        model=f"{model['name']} {model['version'] or ''}".strip(),
-        warnings=tuple(_sentence(warning) for warning in content.get("warnings", ())),
-        notes=tuple(content.get("notes", ())),
-    )
-
-
-def _sentence(warning: dict[str, str]) -> str:
-    return f"{warning['message']} ({warning['found']}; expected: {warning['expected']})"

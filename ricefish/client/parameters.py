@@ -35,6 +35,10 @@ class SubmissionOptions:
     dataset: str | None = None
     """Name of the data set in an HDF5 file, or of the array in a Zarr, that holds several; frames or channels, of TIFF
     whose slices were saved as such."""
+    sha256: str | None = None
+    """Of what is sent; the server refuses it if it arrives as another."""
+    idempotency_key: str | None = None
+    """Posted again with it, it is the same scan; None: one for this post alone."""
 
     def __post_init__(self) -> None:
         if self.priority not in get_args(Priority):
@@ -56,10 +60,14 @@ class SubmissionOptions:
             content["version"] = self.version
         if self.dataset is not None:
             content["dataset"] = self.dataset
+        if self.sha256 is not None:
+            content["sha256"] = self.sha256
         return content
 
     def key(self, upload_id: str) -> str:
         """The Idempotency-Key of an upload that is asked for as this: asked for differently, it is another scan."""
+        if self.idempotency_key is not None:
+            return self.idempotency_key
         said = self.content
         key = f"upload {upload_id} spacing={said.get('spacing', '')} fresh={self.fresh}"
         if self.dataset is not None:

@@ -12,7 +12,10 @@ from ricefish.client.connection import RicefishError
 
 
 def unpack(archive: Path, folder: Path) -> None:
-    """Puts what an archive holds in the place of a folder, once all of it is unpacked. Raises RicefishError."""
+    """Puts what an archive holds in the place of a folder, once all of it is unpacked.
+
+    Raises RicefishError if it is damaged.
+    """
     beside = archive.with_suffix(".unpacked")
     try:
         with zipfile.ZipFile(archive) as packed:
