@@ -58,6 +58,8 @@ class ScanStatus:
     """How the scan is unlike what the model has seen, a sentence each."""
     notes: tuple[str, ...] = ()
     """What to know of how the file was read, a sentence each."""
+    filename: str = ""
+    """Of the file, as it was sent; a folder is sent as FOLDER.zip."""
 
     @property
     def ended(self) -> bool:
@@ -270,6 +272,7 @@ def _status(content: dict[str, Any]) -> ScanStatus:
         model=f"{model['name']} {model['version'] or ''}".strip(),
         warnings=tuple(_sentence(warning) for warning in content.get("warnings", ())),
         notes=tuple(content.get("notes", ())),
+        filename=content.get("filename", ""),
     )
 
 
