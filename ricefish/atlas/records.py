@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
 
 from scans.organs import Colour
@@ -76,8 +76,6 @@ class FishRecord:
     """The longest side of its voxels."""
     pictures: FishPictures
     group: str = "all"
-    out_of_line: tuple[str, ...] = field(default=(), compare=False)
-    """In what, a sentence each."""
 
     def organ(self, name: str) -> OrganRecord | None:
         """The organ of that name; None where its labels know none."""

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from importlib import resources
 
 from ricefish.atlas import strip_plots
-from ricefish.atlas.gathering import FailedScan
-from ricefish.atlas.outliers import FEWEST_FISH, LIMIT, Outlier
+from ricefish.atlas.findings import Finding
+from ricefish.atlas.gathering import Gathered
+from ricefish.atlas.outliers import FEWEST_FISH, LIMIT, Judged, Outlier
 from ricefish.atlas.records import MEASURES, FishPictures, FishRecord, Measure
 from ricefish.atlas.strip_plots import StripPlot, strip_plot
 from ricefish.atlas.summary import GroupSummary, group_names, organ_names
@@ -46,11 +47,11 @@ class FishCard:
 
 
 def render(
-    fish: Sequence[FishRecord],
+    gathered: Gathered,
     summaries: Sequence[GroupSummary],
-    outliers: Sequence[Outlier],
+    judged: Judged,
+    found: Sequence[Finding],
     *,
-    failed: Sequence[FailedScan],
     cut_off: bool,
 ) -> str:
     """The page, HTML."""
@@ -64,29 +65,39 @@ def render(
         lstrip_blocks=True,
     )
     style = resources.files("ricefish.atlas").joinpath("page", _STYLE).read_text(encoding="utf-8")
+    content = {
+        **_content(gathered.fish, summaries, judged.outliers),
+        "style": style,
+        "failed": gathered.failed,
+        "judged": judged,
+        "clear": [one for one in found if one.clear],
+        "weaker": [one for one in found if one.others],
+        "named": {one.fish.name for one in found if one.clear},
+        "cut_off": cut_off,
+        "limit": LIMIT,
+        "fewest": FEWEST_FISH,
+    }
+    return environment.get_template(_PAGE).render(content)
+
+
+def _content(
+    fish: Sequence[FishRecord], summaries: Sequence[GroupSummary], outliers: Sequence[Outlier]
+) -> dict[str, object]:
+    """What the page shows of the fish themselves."""
     organs = organ_names(fish)
     longest = max(one.pictures.length_mm for one in fish)
-    content = {
-        "style": style,
+    return {
         "fish": fish,
         "groups": group_names(fish),
         "organs": [(name, _colour(fish, name)) for name in organs],
         "plotted": _plotted(fish, summaries, outliers),
         "open": _FIRST_OPEN,
-        "flagged": [one for one in fish if one.out_of_line],
-        "failed": failed,
         "cards": [FishCard(one, _drawn(one.pictures, longest)) for one in fish],
         "bar": _scale_bar(longest),
-        "longest": longest,
         "volumes": _volumes(summaries, organs),
         "said": strip_plots.said,
         "size": strip_plots,
-        "cut_off": cut_off,
-        "limit": LIMIT,
-        "judged": len(fish) >= FEWEST_FISH,
-        "fewest": FEWEST_FISH,
     }
-    return environment.get_template(_PAGE).render(content)
 
 
 def _plotted(

@@ -107,27 +107,29 @@ def _make(
 def _write(gathered: Gathered, out: Path, *, cut_off: bool) -> None:
     """All files of an atlas, each in the place of one that was there once it is whole; fish out of line are printed."""
     from ricefish.atlas.csv_tables import columns_page, groups_csv, organs_csv
-    from ricefish.atlas.outliers import find_outliers, with_remarks
+    from ricefish.atlas.findings import findings
+    from ricefish.atlas.outliers import find_outliers
     from ricefish.atlas.report import render
     from ricefish.atlas.summary import summarise
 
-    outliers = find_outliers(gathered.fish, cut_off=cut_off)
-    fish = with_remarks(gathered.fish, outliers)
+    fish = gathered.fish
+    judged = find_outliers(fish, cut_off=cut_off)
+    found = findings(fish, judged)
     summaries = summarise(fish, cut_off=cut_off)
     files = {
-        "organs.csv": organs_csv(fish, outliers),
+        "organs.csv": organs_csv(fish, judged.outliers),
         "groups.csv": groups_csv(summaries),
         "README.md": columns_page(cut_off=cut_off),
-        "atlas.html": render(fish, summaries, outliers, failed=gathered.failed, cut_off=cut_off),
+        "atlas.html": render(gathered, summaries, judged, found, cut_off=cut_off),
     }
     out.mkdir(exist_ok=True)
     for name, text in files.items():
         part = out / f".{name}.part"
         part.write_text(text, encoding="utf-8")
         part.replace(out / name)
-    for one in fish:
-        for sentence in one.out_of_line:
-            print(f"{one.name}: {sentence}")
+    for finding in found:
+        for sentence in finding.clear:
+            print(f"{finding.fish.name}: {sentence}")
 
 
 def _require_room(out: Path, *, force: bool) -> None:
