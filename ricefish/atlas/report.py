@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 
@@ -44,6 +44,8 @@ class FishCard:
 
     fish: FishRecord
     pictures: tuple[DrawnPicture, ...]
+    remarks: tuple[str, ...]
+    """Its group where there are several, and what is to be known of it."""
 
 
 def render(
@@ -67,12 +69,12 @@ def render(
     style = resources.files("ricefish.atlas").joinpath("page", _STYLE).read_text(encoding="utf-8")
     content = {
         **_content(gathered.fish, summaries, judged.outliers),
+        "cards": _cards(gathered.fish, {one.fish.name for one in found if one.clear}),
         "style": style,
         "failed": gathered.failed,
         "judged": judged,
         "clear": [one for one in found if one.clear],
         "weaker": [one for one in found if one.others],
-        "named": {one.fish.name for one in found if one.clear},
         "cut_off": cut_off,
         "limit": LIMIT,
         "fewest": FEWEST_FISH,
@@ -92,7 +94,6 @@ def _content(
         "organs": [(name, _colour(fish, name)) for name in organs],
         "plotted": _plotted(fish, summaries, outliers),
         "open": _FIRST_OPEN,
-        "cards": [FishCard(one, _drawn(one.pictures, longest)) for one in fish],
         "bar": _scale_bar(longest),
         "volumes": _volumes(summaries, organs),
         "said": strip_plots.said,
@@ -130,6 +131,16 @@ def _colour(fish: Sequence[FishRecord], organ: str) -> str:
     """As its first fish has it."""
     red, green, blue = next(one.colours[organ] for one in fish if organ in one.colours)
     return f"#{red:02x}{green:02x}{blue:02x}"
+
+
+def _cards(fish: Sequence[FishRecord], out_of_line: Container[str]) -> list[FishCard]:
+    longest = max(one.pictures.length_mm for one in fish)
+    several = len(group_names(fish)) > 1
+    cards = []
+    for one in fish:
+        said = ((several, one.group), (one.name in out_of_line, "out of line"), (one.touches_border, "cut off"))
+        cards.append(FishCard(one, _drawn(one.pictures, longest), tuple(words for true, words in said if true)))
+    return cards
 
 
 def _drawn(pictures: FishPictures, longest_mm: float) -> tuple[DrawnPicture, ...]:

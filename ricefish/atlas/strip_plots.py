@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from ricefish.atlas.records import FishRecord, Measure
 from ricefish.atlas.summary import GroupSummary
 
-WIDTH, LEFT, RIGHT = 460, 104, 16
+WIDTH, LEFT, RIGHT = 460, 112, 18
 """Pixels of a plot; those of them for the names of groups, and for the last label of the axis."""
-ROW, TOP, BOTTOM = 34, 8, 24
+ROW, TOP, BOTTOM = 38, 8, 26
 """Pixels for each group, above them all and for the axis."""
-_SPREAD_PIXELS = 9
+_SPREAD_PIXELS = 11
 """By which points lie above and below the middle of their row, so that they do not hide each other."""
 _TICKS = 5
 _ROOM = 0.06
@@ -93,13 +93,13 @@ def strip_plot(
     return StripPlot(organ, colour, TOP + ROW * len(rows) + BOTTOM, tuple(rows), ticks, text)
 
 
-def said(summary: GroupSummary) -> str:
-    """`1.23 ± 0.11 mm³ (n 6)`: mean, spread and number of fish."""
+def said(summary: GroupSummary, *, unit: bool = True) -> str:
+    """`1.23 ± 0.11 mm³ (n 6)`: mean, spread, unit and number of fish."""
     if summary.mean is None:
         return "none"
     spread = "" if summary.sd is None else f" ± {_number(summary.sd)}"
-    unit = f" {summary.measure.unit}" if summary.measure.unit else ""
-    return f"{_number(summary.mean)}{spread}{unit} (n {summary.count})"
+    shown = f" {summary.measure.unit}" if unit and summary.measure.unit else ""
+    return f"{_number(summary.mean)}{spread}{shown} (n {summary.count})"
 
 
 def _value(fish: FishRecord, organ: str, measure: Measure) -> float | None:
