@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ricefish.atlas.outliers import FEWEST_FISH, Judged, Outlier
+from ricefish.atlas.outliers import FEWEST_FISH, Outlier, Outliers
 from ricefish.atlas.records import FishRecord
 from ricefish.atlas.summary import organ_names
 
@@ -14,7 +14,7 @@ _FOUND_IN_MOST = 0.8
 
 
 @dataclass(frozen=True)
-class Finding:
+class FishFinding:
     """Of one fish."""
 
     fish: FishRecord
@@ -24,22 +24,22 @@ class Finding:
     """Organs that are out of line by less."""
 
 
-def findings(fish: Sequence[FishRecord], judged: Judged) -> list[Finding]:
-    """Of each fish of which there is anything to say; those with the most to be clear about come first."""
+def findings(fish: Sequence[FishRecord], judged: Outliers) -> list[FishFinding]:
+    """Of each fish of which there is anything to say; what is unlike in labels before what is far out of line."""
     found = []
     for one in fish:
-        own = [outlier for outlier in judged.outliers if outlier.fish == one.name]
+        own = [outlier for outlier in judged.found if outlier.fish == one.name]
         clear = {outlier.organ for outlier in own if abs(outlier.z) > judged.chance_limit}
         sentences = {organ: _sentence([outlier for outlier in own if outlier.organ == organ]) for organ in _organs(own)}
         remarks = _remarks(one, fish)
-        finding = Finding(
+        finding = FishFinding(
             one,
             (*remarks, *(said for organ, said in sentences.items() if organ in clear)),
             tuple(said for organ, said in sentences.items() if organ not in clear),
         )
         if finding.clear or finding.others:
-            found.append(finding)
-    return sorted(found, key=lambda finding: (-len(finding.clear), -len(finding.others)))
+            found.append((len(remarks), max((abs(outlier.z) for outlier in own), default=0.0), finding))
+    return [finding for _, _, finding in sorted(found, key=lambda one: (-one[0], -one[1]))]
 
 
 def _organs(outliers: Sequence[Outlier]) -> list[str]:

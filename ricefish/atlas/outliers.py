@@ -60,10 +60,10 @@ class Outlier:
 
 
 @dataclass(frozen=True)
-class Judged:
+class Outliers:
     """What was found, and how much of it chance alone would be."""
 
-    outliers: tuple[Outlier, ...]
+    found: tuple[Outlier, ...]
     """Beyond 3.5, the farthest first."""
     values: int
     """That were looked at; 0 where there are too few fish."""
@@ -71,7 +71,7 @@ class Judged:
     """Of as many normally distributed values in such groups about one is beyond it; never below 3.5."""
 
 
-def find_outliers(fish: Sequence[FishRecord], *, cut_off: bool = False) -> Judged:
+def find_outliers(fish: Sequence[FishRecord], *, cut_off: bool = False) -> Outliers:
     """Every value that is out of line; `cut_off`: organs that reach the border of their scan are looked at too."""
     found, values = [], 0
     for organ in organ_names(fish):
@@ -84,7 +84,7 @@ def find_outliers(fish: Sequence[FishRecord], *, cut_off: bool = False) -> Judge
             found += _outliers(organ, measure, known)
     found.sort(key=lambda outlier: -abs(outlier.z))
     sizes = list(Counter(one.group for one in fish).values())
-    return Judged(tuple(found), values, chance_limit(sizes, values))
+    return Outliers(tuple(found), values, chance_limit(sizes, values))
 
 
 def _outliers(organ: str, measure: Measure, known: Sequence[tuple[FishRecord, float]]) -> list[Outlier]:

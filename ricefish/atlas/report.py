@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from importlib import resources
 
 from ricefish.atlas import strip_plots
-from ricefish.atlas.findings import Finding
+from ricefish.atlas.findings import FishFinding
 from ricefish.atlas.gathering import Gathered
-from ricefish.atlas.outliers import FEWEST_FISH, LIMIT, Judged, Outlier
+from ricefish.atlas.outliers import FEWEST_FISH, LIMIT, Outlier, Outliers
 from ricefish.atlas.records import MEASURES, FishPictures, FishRecord, Measure
 from ricefish.atlas.strip_plots import StripPlot, strip_plot
 from ricefish.atlas.summary import GroupSummary, group_names, organ_names
@@ -51,8 +51,8 @@ class FishCard:
 def render(
     gathered: Gathered,
     summaries: Sequence[GroupSummary],
-    judged: Judged,
-    found: Sequence[Finding],
+    judged: Outliers,
+    found: Sequence[FishFinding],
     *,
     cut_off: bool,
 ) -> str:
@@ -68,7 +68,7 @@ def render(
     )
     style = resources.files("ricefish.atlas").joinpath("page", _STYLE).read_text(encoding="utf-8")
     content = {
-        **_content(gathered.fish, summaries, judged.outliers),
+        **_content(gathered.fish, summaries, judged.found),
         "cards": _cards(gathered.fish, {one.fish.name for one in found if one.clear}),
         "style": style,
         "failed": gathered.failed,

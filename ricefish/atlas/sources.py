@@ -9,13 +9,16 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from scans.formats import stem
+from scans.formats import FormatError, stem
+from scans.formats.errors import guarded
 from scans.formats.format_table import FORMATS
+from scans.formats.tiff_pages import count_pages
 
 _ID = re.compile(r"[0-9a-f]{32}")
 _ZARR_MARKERS = ("zarr.json", ".zgroup", ".zattrs", ".zarray")
 _SLICES = (".dcm", ".png", ".bmp")
 """Files that are no volume each, but one all together."""
+_TIFF = (".tif", ".tiff")
 _SUFFIXES = tuple(sorted({suffix for known in FORMATS for suffix in known.suffixes} - {".dcm"}, key=len, reverse=True))
 
 
@@ -88,10 +91,23 @@ def _volumes(path: Path) -> list[Path]:
 
 
 def _is_volume(folder: Path) -> bool:
-    """Whether it is a Zarr, or slices of one volume: DICOM, PNG or BMP. TIFF files in a folder are a volume each."""
+    """Whether it is a Zarr, or slices of one volume: DICOM, PNG, BMP, or TIFF files of one page each."""
     if any((folder / marker).is_file() for marker in _ZARR_MARKERS):
         return True
-    return any(child.suffix.lower() in _SLICES for child in folder.iterdir() if not child.name.startswith("."))
+    inside = sorted(child for child in folder.iterdir() if not child.name.startswith("."))
+    if any(child.suffix.lower() in _SLICES for child in inside):
+        return True
+    stacks = [child for child in inside if child.suffix.lower() in _TIFF]
+    return len(stacks) > 1 and _is_slice(stacks[0])
+
+
+def _is_slice(path: Path) -> bool:
+    """Whether a TIFF has one page; what cannot be read is a volume, of which it will be said why."""
+    try:
+        with guarded(path, "counting its pages"), path.open("rb") as file:
+            return count_pages(path, file) == 1
+    except (FormatError, OSError):
+        return False
 
 
 def _told_apart(sources: list[AtlasSource]) -> list[AtlasSource]:

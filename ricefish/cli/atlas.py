@@ -117,7 +117,7 @@ def _write(gathered: Gathered, out: Path, *, cut_off: bool) -> None:
     found = findings(fish, judged)
     summaries = summarise(fish, cut_off=cut_off)
     files = {
-        "organs.csv": organs_csv(fish, judged.outliers),
+        "organs.csv": organs_csv(fish, judged.found),
         "groups.csv": groups_csv(summaries),
         "README.md": columns_page(cut_off=cut_off),
         "atlas.html": render(gathered, summaries, judged, found, cut_off=cut_off),

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 
 from ricefish.atlas.label_volume import open_label_volume
 from ricefish.atlas.sources import NoSuchScan, find_sources
@@ -42,10 +43,18 @@ def test_folders_hold_the_volumes_in_them(tmp_path: Path) -> None:
 
 
 def test_a_folder_of_slices_is_one_volume(tmp_path: Path) -> None:
-    """Of DICOM, PNG or BMP; of TIFF each file is a volume, as programs save labels so."""
-    touch(tmp_path / "series/1.dcm", tmp_path / "series/2.dcm", tmp_path / "stacks/1.tif", tmp_path / "stacks/2.tif")
-    assert [name for name, _ in found(tmp_path / "series")] == ["series"]
+    """Of DICOM, PNG or BMP, and of TIFF with a page in each file; of TIFF stacks each is a volume."""
+    touch(tmp_path / "series/1.dcm", tmp_path / "series/2.dcm")
+    for number in (1, 2):
+        for kind, pages in (("stacks", LABELS), ("slices", LABELS[0])):
+            (tmp_path / kind).mkdir(exist_ok=True)
+            tifffile.imwrite(tmp_path / f"{kind}/{number}.tif", pages, photometric="minisblack")
+    assert [name for name, _ in found(tmp_path / "series", tmp_path / "slices")] == ["series", "slices"]
     assert [name for name, _ in found(tmp_path / "stacks")] == ["1", "2"]
+    touch(tmp_path / "torn/1.tif", tmp_path / "torn/2.tif")
+    assert [name for name, _ in found(tmp_path / "torn")] == ["1", "2"]
+    with open_label_volume(tmp_path / "slices", organs=ORGANS, spacing=Spacing(0.3, 0.2, 0.1)) as (labels, _):
+        np.testing.assert_array_equal(labels.read(), [LABELS[0], LABELS[0]])
 
 
 def test_patterns_files_and_ids_each_once(tmp_path: Path) -> None:
@@ -118,8 +127,6 @@ def test_segments_of_slicer_and_files_without_spacing(tmp_path: Path) -> None:
     with open_label_volume(save(tmp_path / "fish.seg.nrrd", VOLUME, ORGANS)) as (labels, organs):
         assert organs.names == ("heart", "brain")
         np.testing.assert_array_equal(labels.read(), LABELS)
-    import tifffile
-
     tifffile.imwrite(tmp_path / "bare.tif", LABELS, photometric="minisblack")
     with pytest.raises(SpacingMissing), open_label_volume(tmp_path / "bare.tif", organs=ORGANS):
         pass

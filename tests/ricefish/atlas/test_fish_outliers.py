@@ -41,27 +41,27 @@ def test_where_most_are_the_same_the_mean_deviation_counts() -> None:
 def test_one_fish_out_of_line_is_told_in_words() -> None:
     """Its heart is of 20 mm3, all others' of about 2."""
     judged = find_outliers(hearts(2.0, 2.1, 1.9, 2.2, 1.8, 20.0))
-    volumes = [one for one in judged.outliers if one.measure.name == "volume_mm3"]
+    volumes = [one for one in judged.found if one.measure.name == "volume_mm3"]
     assert [one.fish for one in volumes] == ["all_5"]
     assert volumes[0].said.startswith("heart: volume 20 mm³, above the median of all fish, 2.05 mm³ (modified z +")
 
 
 def test_differences_that_mean_nothing_are_none() -> None:
     """2.0000 and five hearts nearer to each other than a thousandth: one is far out by z, and 1 % larger."""
-    assert find_outliers(hearts(2.0, 2.0001, 1.9999, 2.0002, 1.9998, 2.02)).outliers == ()
+    assert find_outliers(hearts(2.0, 2.0001, 1.9999, 2.0002, 1.9998, 2.02)).found == ()
 
 
 def test_four_fish_are_too_few() -> None:
     """Nobody can say which of them is out of line, so nothing is looked at."""
     judged = find_outliers(hearts(2.0, 2.1, 1.9, 20.0))
-    assert (judged.outliers, judged.values, judged.chance_limit) == ((), 0, LIMIT)
+    assert (judged.found, judged.values, judged.chance_limit) == ((), 0, LIMIT)
 
 
 def test_cut_off_hearts_are_looked_at_only_where_that_is_asked_for() -> None:
     """A heart that is cut off is small for that reason."""
     cut = [*hearts(2.0, 2.1, 1.9, 2.2, 1.8), fish("cut", heart(0.1, touches_border=True))]
-    assert not [one for one in find_outliers(cut).outliers if one.fish == "cut"]
-    assert [one for one in find_outliers(cut, cut_off=True).outliers if one.fish == "cut"]
+    assert not [one for one in find_outliers(cut).found if one.fish == "cut"]
+    assert [one for one in find_outliers(cut, cut_off=True).found if one.fish == "cut"]
 
 
 def test_about_one_of_so_many_values_is_beyond_the_limit_of_chance() -> None:
