@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from importlib.util import find_spec
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
@@ -63,8 +63,11 @@ def atlas(  # noqa: PLR0917 - typer passes options by name
 
     Exit status 1 where a scan could not be measured; the others are in the atlas all the same.
     """
-    if missing := [name for name in _NEEDED if find_spec(name) is None]:
-        _fail(f"the atlas is not installed ({', '.join(missing)} is missing); install ricefish[atlas]")
+    try:
+        for name in _NEEDED:
+            import_module(name)
+    except ModuleNotFoundError as error:
+        _fail(f"the atlas is not installed ({error}); install ricefish[atlas]")
     from ricefish.atlas.measuring import AtlasOptions
     from ricefish.client.client import RicefishError
     from scans.organs import OrganMap
