@@ -1,4 +1,4 @@
-"""organs.csv and groups.csv, and README.md beside them, which says what each column is."""
+"""organs.csv and groups.csv, and columns.md beside them, which says what each column is."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def groups_csv(summaries: Sequence[GroupSummary]) -> str:
 
 
 def columns_page(*, cut_off: bool) -> str:
-    """README.md: every column of both tables."""
+    """columns.md: every column of both tables."""
     parts = ["# Atlas\n", "Made by `ricefish atlas`. `atlas.html` shows it; these are its tables.\n"]
     if cut_off:
         parts.append("Organs that reach the border of their scan are in the means: `--with-cut-off` was given.\n")

@@ -42,6 +42,21 @@ def findings(fish: Sequence[FishRecord], judged: Outliers) -> list[FishFinding]:
     return [finding for _, _, finding in sorted(found, key=lambda one: (-one[0], -one[1]))]
 
 
+def of_all(fish: Sequence[FishRecord]) -> list[str]:
+    """What is to be said of all fish at once, a sentence each."""
+    if not _mostly_mirrored(fish):
+        return []
+    count = sum(one.mirrored for one in fish)
+    return [
+        f"in {count} of {len(fish)} fish left organs lie where a fish has its right ones: their files mirror them, as "
+        "stacks do whose slices run the other way; nothing is measured otherwise for it"
+    ]
+
+
+def _mostly_mirrored(fish: Sequence[FishRecord]) -> bool:
+    return 2 * sum(one.mirrored for one in fish) > len(fish) > 1
+
+
 def _organs(outliers: Sequence[Outlier]) -> list[str]:
     return list(dict.fromkeys(outlier.organ for outlier in outliers))
 
@@ -55,7 +70,7 @@ def _sentence(outliers: Sequence[Outlier]) -> str:
 
 def _remarks(one: FishRecord, fish: Sequence[FishRecord]) -> list[str]:
     remarks = []
-    if one.mirrored:
+    if one.mirrored and not _mostly_mirrored(fish):
         remarks.append("its left organs lie where a fish has its right ones: the scan, or the names, are mirrored")
     if not one.determined:
         remarks.append("it is no longer than wide or high, so that places and extents along its axes mean nothing")

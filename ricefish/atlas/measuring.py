@@ -14,6 +14,7 @@ from ricefish.atlas.records import FishRecord, OrganRecord
 from ricefish.atlas.sources import AtlasSource
 from ricefish.client import Client
 from scans.formats import FormatError
+from scans.formats.stated_labels import organ_name
 from scans.geometry import Spacing
 from scans.model.expected_dice import ExpectedDice
 from scans.organs import OrganMap
@@ -64,7 +65,7 @@ def _at_hand(source: AtlasSource, options: AtlasOptions) -> Iterator[tuple[Path,
     ):
         path = client.download(source.scan_id, Path(folder) / _FETCHED)
         rows = client.organs(source.scan_id)
-        yield path, {row.name: row.expected_dice for row in rows if row.expected_dice is not None}
+        yield path, {organ_name(row.name): row.expected_dice for row in rows if row.expected_dice is not None}
 
 
 def _record(
@@ -74,7 +75,7 @@ def _record(
     return FishRecord(
         name=source.name,
         source=source.shown,
-        organs=tuple(_row(organ, expected.get(organ.name)) for organ in shape.organs),
+        organs=tuple(_row(organ, expected.get(organ_name(organ.name))) for organ in shape.organs),
         colours={organ.name: organ.colour for organ in organs.organs},
         share_of=shape.share_of,
         axes=told,

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from importlib import resources
 
 from ricefish.atlas import strip_plots
-from ricefish.atlas.findings import FishFinding
+from ricefish.atlas.findings import FishFinding, of_all
 from ricefish.atlas.gathering import Gathered
 from ricefish.atlas.outliers import FEWEST_FISH, LIMIT, Outlier, Outliers
 from ricefish.atlas.records import MEASURES, FishPictures, FishRecord, Measure
@@ -72,6 +72,7 @@ def render(
         "cards": _cards(gathered.fish, {one.fish.name for one in found if one.clear}),
         "style": style,
         "failed": gathered.failed,
+        "of_all": of_all(gathered.fish),
         "judged": judged,
         "clear": [one for one in found if one.clear],
         "weaker": [one for one in found if one.others],

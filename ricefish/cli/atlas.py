@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
@@ -110,7 +110,7 @@ def _make(
 def _write(gathered: Gathered, out: Path, *, cut_off: bool) -> None:
     """All files of an atlas, each in the place of one that was there once it is whole; fish out of line are printed."""
     from ricefish.atlas.csv_tables import columns_page, groups_csv, organs_csv
-    from ricefish.atlas.findings import findings
+    from ricefish.atlas.findings import findings, of_all
     from ricefish.atlas.outliers import find_outliers
     from ricefish.atlas.report import render
     from ricefish.atlas.summary import summarise
@@ -122,7 +122,7 @@ def _write(gathered: Gathered, out: Path, *, cut_off: bool) -> None:
     files = {
         "organs.csv": organs_csv(fish, judged.found),
         "groups.csv": groups_csv(summaries),
-        "README.md": columns_page(cut_off=cut_off),
+        "columns.md": columns_page(cut_off=cut_off),
         "atlas.html": render(gathered, summaries, judged, found, cut_off=cut_off),
     }
     out.mkdir(exist_ok=True)
@@ -130,6 +130,8 @@ def _write(gathered: Gathered, out: Path, *, cut_off: bool) -> None:
         part = out / f".{name}.part"
         part.write_text(text, encoding="utf-8")
         part.replace(out / name)
+    for sentence in of_all(fish):
+        print(sentence)
     for finding in found:
         for sentence in finding.clear:
             print(f"{finding.fish.name}: {sentence}")
@@ -154,11 +156,14 @@ def _filenames(options: AtlasOptions) -> Iterator[Callable[[str], str]]:
     """Asks the server what the file of a scan was called; of one that there is not, it is said when it is fetched."""
     from ricefish.client.client import Client, RicefishError
 
-    with Client(options.server, key=options.key, ca=options.ca) as client:
+    with ExitStack() as stack:
+        clients: list[Client] = []  # none where no scan is on a server
 
         def filename_of(scan_id: str) -> str:
+            if not clients:
+                clients.append(stack.enter_context(Client(options.server, key=options.key, ca=options.ca)))
             try:
-                return client.status(scan_id).filename
+                return clients[0].status(scan_id).filename
             except RicefishError as error:
                 if error.status != 404:
                     raise

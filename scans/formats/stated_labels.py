@@ -50,6 +50,11 @@ def stated_organs(path: Path) -> OrganMap | None:
         return _organ_map(path, labels) if labels else None
 
 
+def organ_name(stated: str) -> str:
+    """A name as people write it, as that of an organ: "Swim-Bladder" is swim_bladder."""
+    return "_".join(stated.replace("-", " ").replace("_", " ").split()).lower()
+
+
 def _reader(path: Path) -> Callable[[Path], _Labels] | None:
     if path.is_dir():
         return _zarr_folder
@@ -70,8 +75,10 @@ def _organ_map(path: Path, labels: _Labels) -> OrganMap:
     entries: dict[int, dict[str, Any]] = {}
     for value in range(1, max(labels) + 1):
         name, colour = labels.get(value, (f"label_{value}", None))
-        words = "_".join(name.replace("-", " ").replace("_", " ").split()).lower()
-        entries[value] = {"name": words or f"label_{value}", "colour": None if colour is None else list(colour)}
+        entries[value] = {
+            "name": organ_name(name) or f"label_{value}",
+            "colour": None if colour is None else list(colour),
+        }
     try:
         return OrganMap.from_mapping(entries)
     except OrganMapError as error:

@@ -55,7 +55,7 @@ def test_tables_and_page_of_a_folder(six: Path, tmp_path: Path) -> None:
     code, _, said = run(six, "--groups", table, "-o", tmp_path / "atlas", "--jobs", 1)
     assert (code, said) == (0, f"6 of 6 fish in {tmp_path / 'atlas/atlas.html'}\n")
     assert sorted(path.name for path in (tmp_path / "atlas").iterdir()) == [
-        *("README.md", "atlas.html", "groups.csv", "organs.csv"),
+        *("atlas.html", "columns.md", "groups.csv", "organs.csv"),
     ]
     organs = rows(tmp_path / "atlas/organs.csv")
     assert len(organs) == 6 * len(ORGANS)

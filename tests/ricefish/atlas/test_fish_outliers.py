@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from ricefish.atlas.findings import findings
+from ricefish.atlas.findings import findings, of_all
 from ricefish.atlas.outliers import LIMIT, chance_limit, find_outliers, modified_z
 from ricefish.atlas.records import FishRecord
 from tests.ricefish.atlas.made_fish import HEART, fish, heart
@@ -85,6 +85,14 @@ def test_what_is_clear_comes_first_and_organs_are_told_once() -> None:
     missing, large = found[0].clear
     assert missing == "brain: not found; 8 of the 8 other fish have it"
     assert large.startswith("heart: ") and "; also its " in large
+
+
+def test_where_most_fish_are_mirror_images_it_is_said_once() -> None:
+    """Of stacks whose slices run the other way: two of three, and no word of each."""
+    all_fish = [fish("a", HEART, mirrored=True), fish("b", HEART, mirrored=True), fish("c")]
+    assert findings(all_fish, find_outliers(all_fish)) == []
+    assert [sentence.partition(" left")[0] for sentence in of_all(all_fish)] == ["in 2 of 3 fish"]
+    assert of_all([fish("a"), fish("b", HEART, mirrored=True)]) == []
 
 
 def test_labels_that_are_unlike_a_fish_are_told() -> None:

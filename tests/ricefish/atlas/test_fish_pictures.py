@@ -11,6 +11,7 @@ from ricefish.atlas.projections import projections
 from scans.geometry import Spacing
 from scans.organs import OrganMap
 from scans.shape.morphometry import measure
+from scans.volume import Volume
 from tests.scans.shape.ellipsoids import FISH, ORGANS, Ellipsoid, fish_volume, rotation
 
 
@@ -62,3 +63,12 @@ def test_a_body_is_a_shade_behind_its_organs() -> None:
     assert set(np.unique(pixels[..., 3])) == {0, 56, 255}
     assert (pixels[pixels[..., 3] == 56][:, :3] == 128).all()
     assert (pixels[pixels[..., 3] == 255][:, 1:3] == 0).all()
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 1), (1, 5, 7), (9, 1, 1)])
+def test_a_voxel_a_slice_and_a_thread_have_pictures(shape: tuple[int, int, int]) -> None:
+    """However thin the fish is, and whether or not its axes mean anything."""
+    labels = np.full(shape, 4, np.uint8)
+    pictures = projections(measure(Volume.from_array(labels, Spacing(0.2, 0.1, 0.1)), ORGANS), ORGANS)
+    for png in (pictures.side, pictures.top, pictures.front):
+        assert (imagecodecs.png_decode(png)[..., 3] == 255).any()
