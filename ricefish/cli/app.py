@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from ricefish.cli import correct, dataset, keys, models, plan, reviews, runs, scans, sending
+from ricefish.cli import atlas, correct, dataset, keys, models, plan, reviews, runs, scans, sending
 from ricefish.cli.mistakes import fail
 
 app = typer.Typer(
@@ -27,6 +27,7 @@ app.add_typer(dataset.app, name="dataset")
 app.command(name="correct")(correct.correct)
 app.add_typer(scans.app, name="scans")
 app.command(name="segment")(sending.segment)
+app.command(name="atlas")(atlas.atlas)
 app.command(name="plan")(plan.plan)
 app.command(name="runs")(runs.runs)
 
