@@ -82,7 +82,7 @@ class Watcher:
         """Something has become of a scan."""
 
 
-class Batch:
+class ScanBatch:
     """Scans that are segmented on one server."""
 
     def __init__(self, client: Client, options: BatchOptions, *, state: BatchState, watcher: Watcher) -> None:
@@ -158,8 +158,7 @@ class Batch:
         self._watcher.segmented(item, scan)
         scan = self._followed(item, scan)
         if scan.state != "succeeded":
-            why = scan.error or "somebody deleted or cancelled it"
-            return Outcome(item, "failed", f"the scan {scan.state}: {why}", scan)
+            return Outcome(item, "failed", _why(scan), scan)
         self._watcher.began(item, "fetching")
         self._fetch(scan, item.out)
         patience = self._client.patience()
@@ -220,6 +219,12 @@ class Batch:
 def said_of(options: BatchOptions, *, server: str, suffix: str) -> str:
     """All that tells one batch from another, but for its scans."""
     return json.dumps([server, suffix, repr(dataclasses.replace(options, organs=False))])
+
+
+def _why(scan: ScanStatus) -> str:
+    if scan.state == "failed":
+        return f"the scan failed: {scan.error}; `ricefish scans delete {scan.id}` has it sent anew the next time"
+    return f"the scan {scan.state}: {scan.error or 'somebody deleted or cancelled it'}"
 
 
 def _each(waiting: queue.SimpleQueue[tuple[int, BatchItem]]) -> Iterator[tuple[int, BatchItem]]:

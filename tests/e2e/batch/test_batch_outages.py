@@ -10,7 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from ricefish.cli.batch import Batch, BatchItem, BatchOptions, Outcome, Watcher
+from ricefish.cli.batch import BatchItem, BatchOptions, Outcome, ScanBatch, Watcher
 from ricefish.cli.batch_state import BatchState
 from ricefish.client import Client
 from tests.e2e.batch.small_scans import write_scan
@@ -33,7 +33,7 @@ def items(folder: Path, count: int) -> list[BatchItem]:
 def test_what_was_not_begun_when_the_server_went_away_is_not_tried(waiting: RunningServer, tmp_path: Path) -> None:
     """Those under way are given up once patience is over, and the others at once, each by name."""
     with Client(waiting.url, patience_seconds=1.0) as client:
-        batch = Batch(client, BatchOptions(), state=BatchState("t"), watcher=Watcher())
+        batch = ScanBatch(client, BatchOptions(), state=BatchState("t"), watcher=Watcher())
         outcomes: list[Outcome] = []
         thread = threading.Thread(target=lambda: outcomes.extend(batch.run(items(tmp_path, 6), jobs=2)))
         thread.start()
@@ -64,7 +64,7 @@ def test_answers_that_may_pass_are_asked_for_again(
         return send(self, request, **options)  # type: ignore[arg-type]
 
     with Client(server.url, patience_seconds=20.0) as client:
-        batch = Batch(client, BatchOptions(organs=True), state=BatchState("t"), watcher=Watcher())
+        batch = ScanBatch(client, BatchOptions(organs=True), state=BatchState("t"), watcher=Watcher())
         monkeypatch.setattr(httpx.Client, "send", unwilling)
         (outcome,) = batch.run(items(tmp_path, 1), jobs=1)
     assert (outcome.ending, outcome.error) == ("done", None)
