@@ -29,6 +29,8 @@ from scans.geometry import Spacing
 Phase = Literal["reading", "sending", "segmenting", "fetching"]
 Ending = Literal["done", "there", "failed"]
 _LOOKING_SECONDS = 0.5
+_MOST_RESULTS = 3
+"""How often a result may turn out to be damaged on the server, and be made again."""
 _NOT_BEGUN = "not begun, as the server no longer answers; run the command again when it does"
 
 
@@ -156,14 +158,27 @@ class ScanBatch:
         scan = self._accepted(item)
         self._watcher.began(item, "segmenting")
         self._watcher.segmented(item, scan)
-        scan = self._followed(item, scan)
+        scan = self._fetched(item, scan)
         if scan.state != "succeeded":
             return Outcome(item, "failed", _why(scan), scan)
-        self._watcher.began(item, "fetching")
-        self._fetch(scan, item.out)
         patience = self._client.patience()
         organs = patience.persist(lambda: self._client.organs(scan.id)) if self._options.organs else []
         return Outcome(item, "done", scan=scan, organs=organs)
+
+    def _fetched(self, item: BatchItem, scan: ScanStatus) -> ScanStatus:
+        """The scan at its end; where it has succeeded, its result is in its place."""
+        for left in reversed(range(_MOST_RESULTS)):
+            scan = self._followed(item, scan)
+            if scan.state != "succeeded":
+                break
+            self._watcher.began(item, "fetching")
+            try:
+                self._fetch(scan, item.out)
+                break
+            except RicefishError as error:
+                if error.problem != "not-finished" or not left:  # else the result was damaged, and is made again
+                    raise
+        return scan
 
     def _accepted(self, item: BatchItem) -> ScanStatus:
         """The scan, found or sent; one that failed or was cancelled before is tried again."""
