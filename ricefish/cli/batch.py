@@ -29,6 +29,8 @@ from scans.geometry import Spacing
 Phase = Literal["reading", "sending", "segmenting", "fetching"]
 Ending = Literal["done", "there", "failed"]
 _LOOKING_SECONDS = 0.5
+_MOST_RESULTS = 3
+"""How often a result may turn out to be damaged on the server, and be made again."""
 _NOT_BEGUN = "not begun, as the server no longer answers; run the command again when it does"
 
 
@@ -82,7 +84,7 @@ class Watcher:
         """Something has become of a scan."""
 
 
-class Batch:
+class ScanBatch:
     """Scans that are segmented on one server."""
 
     def __init__(self, client: Client, options: BatchOptions, *, state: BatchState, watcher: Watcher) -> None:
@@ -156,15 +158,27 @@ class Batch:
         scan = self._accepted(item)
         self._watcher.began(item, "segmenting")
         self._watcher.segmented(item, scan)
-        scan = self._followed(item, scan)
+        scan = self._fetched(item, scan)
         if scan.state != "succeeded":
-            why = scan.error or "somebody deleted or cancelled it"
-            return Outcome(item, "failed", f"the scan {scan.state}: {why}", scan)
-        self._watcher.began(item, "fetching")
-        self._fetch(scan, item.out)
+            return Outcome(item, "failed", _why(scan), scan)
         patience = self._client.patience()
         organs = patience.persist(lambda: self._client.organs(scan.id)) if self._options.organs else []
         return Outcome(item, "done", scan=scan, organs=organs)
+
+    def _fetched(self, item: BatchItem, scan: ScanStatus) -> ScanStatus:
+        """The scan at its end; where it has succeeded, its result is in its place."""
+        for left in reversed(range(_MOST_RESULTS)):
+            scan = self._followed(item, scan)
+            if scan.state != "succeeded":
+                break
+            self._watcher.began(item, "fetching")
+            try:
+                self._fetch(scan, item.out)
+                break
+            except RicefishError as error:
+                if error.problem != "not-finished" or not left:  # else the result was damaged, and is made again
+                    raise
+        return scan
 
     def _accepted(self, item: BatchItem) -> ScanStatus:
         """The scan, found or sent; one that failed or was cancelled before is tried again."""
@@ -220,6 +234,12 @@ class Batch:
 def said_of(options: BatchOptions, *, server: str, suffix: str) -> str:
     """All that tells one batch from another, but for its scans."""
     return json.dumps([server, suffix, repr(dataclasses.replace(options, organs=False))])
+
+
+def _why(scan: ScanStatus) -> str:
+    if scan.state == "failed":
+        return f"the scan failed: {scan.error}; `ricefish scans delete {scan.id}` has it sent anew the next time"
+    return f"the scan {scan.state}: {scan.error or 'somebody deleted or cancelled it'}"
 
 
 def _each(waiting: queue.SimpleQueue[tuple[int, BatchItem]]) -> Iterator[tuple[int, BatchItem]]:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 app = typer.Typer(no_args_is_help=True, help="The scans of a server: those of the key, or all where it is an admin's.")
 
 State = Literal["queued", "running", "succeeded", "failed", "cancelled"]
-Ids = Annotated[list[str], typer.Argument(metavar="ID...", help="Of scans, as `ricefish scans list` shows them.")]
+Ids = Annotated[list[str], typer.Argument(metavar="ID", help="Of scans, as `ricefish scans list` shows them.")]
 
 
 @app.command(name="list")

@@ -21,7 +21,7 @@ def segment(  # noqa: PLR0917 - typer passes options by name
     files: Annotated[
         list[Path],
         typer.Argument(
-            metavar="FILE...",
+            metavar="FILE",
             help="Scans: files, folders with a DICOM or TIFF series or OME-Zarr, folders of scans, and patterns such "
             "as 'day_*/*.nii.gz'.",
         ),

@@ -8,7 +8,7 @@ from pathlib import Path
 import typer
 from rich.console import Console
 
-from ricefish.cli.batch import Batch, BatchItem, BatchOptions, Outcome, said_of
+from ricefish.cli.batch import BatchItem, BatchOptions, Outcome, ScanBatch, said_of
 from ricefish.cli.batch_progress import BatchProgress
 from ricefish.cli.batch_report import as_json, failures_table, summary_table
 from ricefish.cli.batch_state import batch_state, remove_partial
@@ -80,7 +80,7 @@ def segment_several(
         with batch_state(out, said_of(options, server=client.url, suffix=ending)) as state:
             remove_partial(item.out for item in items)
             progress = BatchProgress(console, scans=len(items))
-            batch = Batch(client, options, state=state, watcher=progress)
+            batch = ScanBatch(client, options, state=state, watcher=progress)
             with progress:
                 outcomes = batch.run(items, jobs=jobs)
     except KeyboardInterrupt:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterable
-from functools import partial
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query
@@ -18,17 +17,14 @@ from serving.api.dependencies import CallerResources, database_answers
 from serving.api.document import refusals
 from serving.api.problems import RETRY_SECONDS
 from serving.api.query import Flag
-from serving.api.responses import ScanId, known_form, scan_response
+from serving.api.responses import ScanId, known_form, possible_key, scan_response
 from serving.api.schemas import ScanResponse, ScansResponse
-from serving.intake.refusals import RequestRefused
 from serving.observability import logs
 from serving.observability.reasons import reason
-from serving.parsing.texts import checked_name
 from serving.queue.jobs import ENDED, ScanNotFound, State
 from serving.queue.worker import Ending
 
 _LOOKING_SECONDS = 0.5
-_KEY_REFUSED = partial(RequestRefused, field="idempotency_key")
 
 router = APIRouter(prefix="/v1/scans", tags=["scans"], dependencies=[Depends(database_answers)])
 
@@ -47,13 +43,12 @@ def list_scans(  # noqa: PLR0917 - FastAPI passes parameters by name
     idempotency_key: Annotated[
         str | None,
         Query(description="Only the scan that was posted with this Idempotency-Key.", min_length=1, max_length=255),
+        AfterValidator(lambda stated: stated and possible_key(stated)),
     ] = None,
 ) -> ScansResponse:
     """Scans, the newest first, page by page."""
     earlier = None if before is None else resources.jobs.scan(before).created_seconds
     states = {} if state is None else {"states": (state,)}
-    if idempotency_key is not None:
-        checked_name(idempotency_key, name="idempotency_key", refused=_KEY_REFUSED)
     found = resources.jobs.page(limit=limit, before=earlier, flagged=flagged, key=idempotency_key, **states)
     return ScansResponse(scans=[scan_response(scan, job) for scan, job in found])
 

@@ -147,6 +147,7 @@ def test_what_cannot_be_fetched_is_told(
     server.until_ended(again)
     ended = scans(server, "download", ids[1], again, "-o", tmp_path / "both")
     assert (ended.exit_code, "is that of another of these scans" in ended.stderr) == (1, True)
+    server.delete(f"/v1/scans/{again}").raise_for_status()
 
 
 def test_a_server_that_is_not_there_is_told_once() -> None:
