@@ -11,7 +11,7 @@ import pytest
 import SimpleITK as sitk  # noqa: N813 - its customary name
 from numpy.typing import NDArray
 
-from scans.formats import create_volume
+from scans.formats import create_volume, open_volume
 from scans.geometry import Frame
 from tests.serving.conftest import Example
 from tests.serving.corrected import Labels, as_nifti, fetched, packed, put, segmented, voxels
@@ -252,5 +252,14 @@ def test_the_scan_itself_can_be_fetched(server: RunningServer, scan_id: str, exa
         np.testing.assert_allclose(image.GetDirection(), sent.GetDirection(), atol=1e-6)
         np.testing.assert_allclose(image.GetOrigin(), sent.GetOrigin(), atol=1e-5)
         assert f'filename="fish_7{suffix}"' in answer.headers["content-disposition"]
+    drawn = np.random.default_rng(5).integers(0, 3, example.grey.shape).astype(np.uint8)
+    affine = np.asarray(fetched(server, scan_id, "&version=0").affine)
+    number = put(server, scan_id, as_nifti(drawn, affine), "a.nii.gz").json()["version"]
+    both = server.get(f"/v1/scans/{scan_id}/segmentation?format=ome-zarr&scan=true&version={number}")
+    (tmp_path / "both.ome.zarr.zip").write_bytes(both.content)
+    with open_volume(tmp_path / "both.ome.zarr.zip") as image:
+        np.testing.assert_array_equal(image.read(), example.grey)
+    with open_volume(tmp_path / "both.ome.zarr.zip", dataset="labels/segmentation", labels=True) as labels:
+        np.testing.assert_array_equal(labels.read(), drawn)
     refused = server.get(f"/v1/scans/{scan_id}/image?format=ome-zarr")
     assert refused.status_code == 400 and "nii.gz, nrrd, tif" in json.dumps(refused.json())
