@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -47,8 +48,6 @@ def put(server: RunningServer, scan_id: str, content: bytes, filename: str, **qu
 
 def packed(folder: Path) -> bytes:
     """A folder as a zip, as the client sends it."""
-    import zipfile
-
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
         for file in sorted(file for file in folder.rglob("*") if file.is_file()):

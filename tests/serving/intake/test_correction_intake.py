@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import math
+import time
 from pathlib import Path
 
 import numpy as np
@@ -11,10 +13,11 @@ import pytest
 import SimpleITK as sitk  # noqa: N813 - its customary name
 from numpy.typing import NDArray
 
-from scans.formats import create_volume
+from scans.formats import create_volume, open_volume
 from scans.geometry import Frame
-from tests.serving.conftest import Example
+from tests.serving.conftest import AFFINE, Example
 from tests.serving.corrected import Labels, as_nifti, fetched, packed, put, segmented, voxels
+from tests.serving.in_process import running_app
 from tests.serving.running import RunningServer
 from tests.training.data.labelled_scan import ORIENTATIONS
 from tests.training.data.test_segments import save_segments
@@ -241,6 +244,26 @@ def test_a_scan_takes_its_corrections_with_it(
     assert server.get(f"/v1/scans/{scan_id}/segmentations").status_code == 404
 
 
+def test_a_file_that_is_larger_than_allowed_is_refused(
+    tmp_path: Path, model_dir: Path, example: Example, drawn: Labels
+) -> None:
+    """As it was sent, and unpacked; what fits is taken, also by a server that reads in its own process."""
+    wide, affine = drawn.astype(np.float64), AFFINE.astype(np.float64)
+    with running_app(tmp_path, model_dir, readers=0, upload_limit_bytes=15_000) as app:
+        posted = app.ask("POST", b"/v1/scans?filename=fish.nii.gz", body=example.path.read_bytes())
+        place = f"/v1/scans/{posted.json()['id']}"
+        until = time.monotonic() + 60
+        while app.ask("GET", place.encode()).json()["state"] != "succeeded":
+            assert time.monotonic() < until
+            time.sleep(0.05)
+        target = f"{place}/segmentation?filename=a.nii.gz".encode()
+        plain = gzip.decompress(as_nifti(wide, affine))
+        assert len(plain) > 15_000 > len(as_nifti(wide, affine))
+        answers = [app.ask("PUT", target, body=body) for body in (plain, as_nifti(wide, affine))]
+        assert [(one.status, one.json()["type"]) for one in answers] == [(413, "urn:ricefish:problem:too-large")] * 2
+        assert app.ask("PUT", target, body=as_nifti(drawn, affine)).status == 201
+
+
 def test_the_scan_itself_can_be_fetched(server: RunningServer, scan_id: str, example: Example, tmp_path: Path) -> None:
     """In each format it has the grey values and the place that were sent; OME-Zarr has it beside its segmentation."""
     sent = sitk.ReadImage(str(example.path))
@@ -252,5 +275,14 @@ def test_the_scan_itself_can_be_fetched(server: RunningServer, scan_id: str, exa
         np.testing.assert_allclose(image.GetDirection(), sent.GetDirection(), atol=1e-6)
         np.testing.assert_allclose(image.GetOrigin(), sent.GetOrigin(), atol=1e-5)
         assert f'filename="fish_7{suffix}"' in answer.headers["content-disposition"]
+    drawn = np.random.default_rng(5).integers(0, 3, example.grey.shape).astype(np.uint8)
+    affine = np.asarray(fetched(server, scan_id, "&version=0").affine)
+    number = put(server, scan_id, as_nifti(drawn, affine), "a.nii.gz").json()["version"]
+    both = server.get(f"/v1/scans/{scan_id}/segmentation?format=ome-zarr&scan=true&version={number}")
+    (tmp_path / "both.ome.zarr.zip").write_bytes(both.content)
+    with open_volume(tmp_path / "both.ome.zarr.zip") as image:
+        np.testing.assert_array_equal(image.read(), example.grey)
+    with open_volume(tmp_path / "both.ome.zarr.zip", dataset="labels/segmentation", labels=True) as labels:
+        np.testing.assert_array_equal(labels.read(), drawn)
     refused = server.get(f"/v1/scans/{scan_id}/image?format=ome-zarr")
     assert refused.status_code == 400 and "nii.gz, nrrd, tif" in json.dumps(refused.json())
