@@ -55,8 +55,9 @@ def segment(
     `with_scan`: the scan is in the OME-Zarr too, and the organs are its labels.
 
     Before anything is sent it raises FileNotFoundError, ValueError for a suffix of `out` that is no format, or no
-    OME-Zarr `with_scan`, and OutputRefused for DICOM of a file that is none, and where it could not be written, or where it exists and `force` does not
-    replace it; then RicefishError if the server refuses or the scan does not succeed.
+    OME-Zarr `with_scan`, and OutputRefused for DICOM of a file that is none, and where it could not be written, or
+    where it exists and `force` does not replace it; then RicefishError if the server refuses or the scan does not
+    succeed.
     """
     download_parameters(out, with_scan=with_scan)
     if not path.exists():

@@ -13,7 +13,7 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import PlainTextResponse, StreamingResponse
 
-from scans.formats import DOWNLOADS, stem
+from scans.formats import DICOM_SEG, DOWNLOADS, stem
 from scans.formats.label_names import itk_snap_labels
 from scans.measures.statistics import OrganRow
 from scans.model.expected_dice import ExpectedDice
@@ -75,11 +75,12 @@ async def get_segmentation(
     """The class index of every voxel, with the frame of the scan; made while it is sent."""
     scan, job = await run_in_threadpool(finished, resources, scan_id)
     make = partial(resources.results.download, scan, job, format_name, with_scan=with_scan)
-    download = await resources.slow_answers.make(make)
+    threads = resources.slow_answers
+    download = await (threads.whole if format_name == DICOM_SEG.name else threads.make)(make)
     headers = {"Content-Disposition": disposition(download.filename)}
     if download.length is not None:
         headers["Content-Length"] = str(download.length)
-    pieces = resources.slow_answers.pieces(download.pieces)
+    pieces = threads.pieces(download.pieces)
     return StreamingResponse(pieces, media_type=download.media_type, headers=headers)
 
 

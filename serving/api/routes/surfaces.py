@@ -43,7 +43,7 @@ def _binary(media_type: str) -> dict[int | str, dict[str, Any]]:
 async def get_surfaces(resources: CallerResources, scan_id: ScanId) -> Response:
     """The surfaces of all organs that were found, as binary glTF: in metres, each by its name and in its colour."""
     scan, job = await run_in_threadpool(finished, resources, scan_id)
-    content = await resources.slow_answers.drawn(partial(resources.results.surfaces, scan, job))
+    content = await resources.slow_answers.whole(partial(resources.results.surfaces, scan, job))
     return _file(content, _GLB, f"{stem(FilePath(scan.upload.filename))}_organs.glb")
 
 
@@ -112,7 +112,7 @@ async def get_mesh(resources: CallerResources, scan_id: ScanId, segment: ClassIn
 
 async def _surface(resources: Resources, scan_id: str, organ: str, kind: SurfaceFormat, media_type: str) -> Response:
     scan, job = await run_in_threadpool(finished, resources, scan_id)
-    content = await resources.slow_answers.drawn(partial(resources.results.surface, scan, job, organ, kind))
+    content = await resources.slow_answers.whole(partial(resources.results.surface, scan, job, organ, kind))
     suffix = "mesh" if kind == "neuroglancer" else kind
     return _file(content, media_type, f"{stem(FilePath(scan.upload.filename))}_{organ}.{suffix}")
 

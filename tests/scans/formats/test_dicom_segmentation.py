@@ -69,7 +69,8 @@ def read(content: bytes) -> highdicom.seg.Segmentation:
 def test_segments_lie_where_the_slices_of_a_turned_series_do(tmp_path: Path, dicom_slice: Any) -> None:
     """Each frame has the position of its slice, and refers to its object; a mask is the organ's voxels."""
     series = headers_of(oblique_series(tmp_path / "ct", dicom_slice))
-    made = read(dicom_segmentation(labels(), ORGANS.organs, series, BY))
+    content = dicom_segmentation(labels(), ORGANS.organs, series, BY)
+    made = read(content)
     assert made.SOPClassUID == SegmentationStorage and made.SegmentationType == "BINARY"
     assert (made.NumberOfFrames, made.Rows, made.Columns) == (3, 5, 6)
     uids = [one.sop_instance for one in series.slices]
@@ -77,6 +78,8 @@ def test_segments_lie_where_the_slices_of_a_turned_series_do(tmp_path: Path, dic
     masks = made.get_pixels_by_source_instance(uids, combine_segments=False, assert_missing_frames_are_empty=True)
     np.testing.assert_array_equal(masks[..., 0], labels() == 1)
     np.testing.assert_array_equal(masks[..., 1], labels() == 3)
+    stored = pydicom.dcmread(io.BytesIO(content))
+    np.testing.assert_array_equal(stored.pixel_array, [labels()[1] == 1, labels()[2] == 1, labels()[3] == 3])
     frames = [item.PlanePositionSequence[0] for item in made.PerFrameFunctionalGroupsSequence]
     places = sorted((list(map(float, one.ImagePositionPatient)) for one in frames), reverse=True)
     np.testing.assert_allclose(places, [(-1.2 * index, 1.6 * index, 30.0) for index in (1, 2, 3)], atol=1e-9)
