@@ -171,7 +171,8 @@ def test_frames_of_one_file_are_referred_to_by_their_numbers(tmp_path: Path) -> 
 
 def test_headers_are_kept_without_pixels_and_private_elements(tmp_path: Path, dicom_slice: Any) -> None:
     """What a scanner's maker hides in them, and what is as large as a file likes, is not kept; they are JSON."""
-    folder = oblique_series(tmp_path / "ct", dicom_slice, ImageComments="no", StationName="no")
+    too_long = {"PatientComments": "no" * 10_000}
+    folder = oblique_series(tmp_path / "ct", dicom_slice, ImageComments="no", StationName="no", **too_long)
     for file in folder.iterdir():
         data = pydicom.dcmread(file)
         data.add_new(0x00110010, "LO", "MAKER")
