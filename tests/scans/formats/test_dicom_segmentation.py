@@ -129,8 +129,10 @@ def test_the_same_result_is_the_same_object(tmp_path: Path, dicom_slice: Any) ->
     assert (read(first).ContentDate, read(first).ContentTime) == ("20260304", "050607")
 
 
-def test_frames_of_one_file_are_referred_to_by_their_numbers(tmp_path: Path) -> None:
-    """An enhanced file whose frames go downwards: the masks lie on them all the same."""
+@pytest.mark.parametrize("heights", [(6, 4, 2, 0), (0,)])
+def test_frames_of_one_file_are_referred_to_by_their_numbers(heights: tuple[int, ...], tmp_path: Path) -> None:
+    """An enhanced file whose frames go downwards, or of a single one: the masks lie on them all the same."""
+    classes = labels()[-len(heights) :]
     content = pydicom.Dataset()
     content.file_meta = FileMetaDataset()
     content.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
@@ -145,28 +147,24 @@ def test_frames_of_one_file_are_referred_to_by_their_numbers(tmp_path: Path) -> 
     plane.ImageOrientationPatient = [1, 0, 0, 0, 1, 0]
     shared.PixelMeasuresSequence, shared.PlaneOrientationSequence = [measures], [plane]
     content.SharedFunctionalGroupsSequence = [shared]
-    content.NumberOfFrames, frames = 4, []
-    for height in (6, 4, 2, 0):
+    content.NumberOfFrames, frames = len(heights), []
+    for height in heights:
         position, frame = pydicom.Dataset(), pydicom.Dataset()
         position.ImagePositionPatient = [1, 2, height]
         frame.PlanePositionSequence = [position]
         frames.append(frame)
     content.PerFrameFunctionalGroupsSequence = frames
-    content.PixelData = np.zeros((4, 5, 6), np.uint16).tobytes()
+    content.PixelData = np.zeros(classes.shape, np.uint16).tobytes()
     content.save_as(tmp_path / "fish.dcm", enforce_file_format=True)
-    made = read(dicom_segmentation(labels(), ORGANS.organs, headers_of(tmp_path / "fish.dcm"), BY))
-    masks = made.get_pixels_by_source_frame(
-        "1.2.840.5", [4, 3, 2, 1], combine_segments=False, assert_missing_frames_are_empty=True
+    made = read(dicom_segmentation(classes, ORGANS.organs, headers_of(tmp_path / "fish.dcm"), BY))
+    upwards = list(range(len(heights), 0, -1))
+    found = made.get_pixels_by_source_frame(
+        "1.2.840.5", upwards, combine_segments=True, assert_missing_frames_are_empty=True
     )
-    np.testing.assert_array_equal(masks[..., 0], labels() == 1)
-    heights = [
-        (
-            item.SegmentIdentificationSequence[0].ReferencedSegmentNumber,
-            item.PlanePositionSequence[0].ImagePositionPatient[2],
-        )
-        for item in made.PerFrameFunctionalGroupsSequence
-    ]
-    assert sorted(heights) == [(1, 2), (1, 4), (2, 6)]
+    names = {one.segment_number: one.segment_label for one in made.SegmentSequence}
+    for number, name in names.items():
+        index = ORGANS.names.index(name) + 1
+        np.testing.assert_array_equal(found == number, classes == index)
 
 
 def test_headers_are_kept_without_pixels_and_private_elements(tmp_path: Path, dicom_slice: Any) -> None:
