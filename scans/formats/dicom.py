@@ -72,6 +72,11 @@ class _Slice:
     sop_class: str
     sop_instance: str
 
+    @property
+    def is_frame(self) -> bool:
+        """Whether its file is one of frames, be it the only one."""
+        return self.name != self.file
+
 
 def open_dicom(entries: Entries, names: list[str]) -> Opened:
     """The series in these files. Objects without pixels (contours, reports) are left out.
@@ -103,7 +108,7 @@ def _kept_headers(source: _DicomSource) -> bytes | None:
     with guarded(source.entries.path / first.file, "reading the header"), source.entries.stream(first.file) as file:
         header = pydicom.dcmread(file, stop_before_pixels=True, force=True)
     objects = tuple(
-        SliceObject(one.sop_class, one.sop_instance, one.frame + 1 if one.frames > 1 else None, one.place.position)
+        SliceObject(one.sop_class, one.sop_instance, one.frame + 1 if one.is_frame else None, one.place.position)
         for one in source.slices
         if one.place.position is not None
     )

@@ -13,6 +13,7 @@ from typing import Any
 
 import pydicom
 from pydicom.datadict import tag_for_keyword
+from pydicom.dataelem import RawDataElement
 
 PATIENT_GROUPS = (0x0010, 0x0012)
 """Patient, and clinical trial: kept whole."""
@@ -29,6 +30,8 @@ _SERIES = (
 _KEPT = frozenset(tag for keyword in (*_STUDY, *_SERIES) if (tag := tag_for_keyword(keyword)) is not None)
 _NO_JSON = ("OB", "OD", "OF", "OL", "OV", "OW", "UN")
 """Types of values that are as large as a file likes."""
+_MOST_VALUE_BYTES = 1 << 14
+"""Of any other; a text of so many letters is not about a patient."""
 Json = dict[str, Any]
 
 
@@ -85,6 +88,9 @@ def kept_of(header: pydicom.Dataset) -> pydicom.Dataset:
     kept = pydicom.Dataset()
     for tag in header.keys():  # noqa: SIM118 - iterating over a data set decodes each of its values
         if tag.is_private or not (tag in _KEPT or tag.group in PATIENT_GROUPS):
+            continue
+        stored = header.get_item(tag)
+        if isinstance(stored, RawDataElement) and stored.length > _MOST_VALUE_BYTES:
             continue
         element = header[tag]
         if element.VR not in _NO_JSON:

@@ -47,7 +47,8 @@ class Surface:
     """Triangles around an organ, in the world of its scan."""
 
     vertices_mm: NDArray[np.float32]
-    """(N, 3): x, y, z in mm, RAS+, as the frame's affine places them."""
+    """(N, 3): x, y, z in mm, RAS+, as the frame's affine places them. Far from the origin float32 is coarse: 1 m away
+    it steps by 60 nm."""
     faces: NDArray[np.int32]
     """(M, 3): vertices of each triangle, anticlockwise for who looks at it from outside, so that normals point out."""
 

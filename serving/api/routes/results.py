@@ -11,7 +11,7 @@ from fastapi import APIRouter, Depends, Query, Response
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import PlainTextResponse, StreamingResponse
 
-from scans.formats import DOWNLOADS, stem
+from scans.formats import DICOM_SEG, DOWNLOADS, stem
 from scans.formats.label_names import itk_snap_labels
 from scans.measures.statistics import OrganRow
 from scans.model.expected_dice import ExpectedDice
@@ -69,7 +69,7 @@ async def get_segmentation(
     found = await run_in_threadpool(segmented, resources, scan_id, version)
     make = partial(resources.results.download, found.scan, found.job, format_name)
     make = partial(make, with_scan=with_scan, correction=found.correction)
-    return await _sent(resources, make)
+    return await _sent(resources, make, whole=format_name == DICOM_SEG.name)
 
 
 @router.get(
@@ -88,12 +88,13 @@ async def get_image(
     return await _sent(resources, partial(resources.results.image, scan, format_name))
 
 
-async def _sent(resources: Resources, make: Callable[[], Download]) -> StreamingResponse:
-    download = await resources.slow_answers.make(make)
+async def _sent(resources: Resources, make: Callable[[], Download], *, whole: bool = False) -> StreamingResponse:
+    threads = resources.slow_answers
+    download = await (threads.whole if whole else threads.make)(make)
     headers = {"Content-Disposition": disposition(download.filename)}
     if download.length is not None:
         headers["Content-Length"] = str(download.length)
-    pieces = resources.slow_answers.pieces(download.pieces)
+    pieces = threads.pieces(download.pieces)
     return StreamingResponse(pieces, media_type=download.media_type, headers=headers)
 
 

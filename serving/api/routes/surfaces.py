@@ -47,7 +47,7 @@ async def get_surfaces(resources: CallerResources, scan_id: ScanId, version: Ver
     """The surfaces of all organs that were found, as binary glTF: in metres, each by its name and in its colour."""
     found = await run_in_threadpool(segmented, resources, scan_id, version)
     make = partial(resources.results.surfaces, found.scan, found.job, correction=found.correction)
-    content = await resources.slow_answers.drawn(make)
+    content = await resources.slow_answers.whole(make)
     return _file(content, _GLB, f"{stem(FilePath(found.scan.upload.filename))}_organs.glb")
 
 
@@ -124,7 +124,7 @@ async def _surface(
 ) -> Response:
     found = await run_in_threadpool(segmented, resources, scan_id, version)
     make = partial(resources.results.surface, found.scan, found.job, organ, kind, correction=found.correction)
-    content = await resources.slow_answers.drawn(make)
+    content = await resources.slow_answers.whole(make)
     suffix = "mesh" if kind == "neuroglancer" else kind
     return _file(content, _MEDIA_TYPES[kind], f"{stem(FilePath(found.scan.upload.filename))}_{organ}.{suffix}")
 

@@ -69,7 +69,8 @@ def read(content: bytes) -> highdicom.seg.Segmentation:
 def test_segments_lie_where_the_slices_of_a_turned_series_do(tmp_path: Path, dicom_slice: Any) -> None:
     """Each frame has the position of its slice, and refers to its object; a mask is the organ's voxels."""
     series = headers_of(oblique_series(tmp_path / "ct", dicom_slice))
-    made = read(dicom_segmentation(labels(), ORGANS.organs, series, BY))
+    content = dicom_segmentation(labels(), ORGANS.organs, series, BY)
+    made = read(content)
     assert made.SOPClassUID == SegmentationStorage and made.SegmentationType == "BINARY"
     assert (made.NumberOfFrames, made.Rows, made.Columns) == (3, 5, 6)
     uids = [one.sop_instance for one in series.slices]
@@ -77,6 +78,8 @@ def test_segments_lie_where_the_slices_of_a_turned_series_do(tmp_path: Path, dic
     masks = made.get_pixels_by_source_instance(uids, combine_segments=False, assert_missing_frames_are_empty=True)
     np.testing.assert_array_equal(masks[..., 0], labels() == 1)
     np.testing.assert_array_equal(masks[..., 1], labels() == 3)
+    stored = pydicom.dcmread(io.BytesIO(content))
+    np.testing.assert_array_equal(stored.pixel_array, [labels()[1] == 1, labels()[2] == 1, labels()[3] == 3])
     frames = [item.PlanePositionSequence[0] for item in made.PerFrameFunctionalGroupsSequence]
     places = sorted((list(map(float, one.ImagePositionPatient)) for one in frames), reverse=True)
     np.testing.assert_allclose(places, [(-1.2 * index, 1.6 * index, 30.0) for index in (1, 2, 3)], atol=1e-9)
@@ -126,8 +129,10 @@ def test_the_same_result_is_the_same_object(tmp_path: Path, dicom_slice: Any) ->
     assert (read(first).ContentDate, read(first).ContentTime) == ("20260304", "050607")
 
 
-def test_frames_of_one_file_are_referred_to_by_their_numbers(tmp_path: Path) -> None:
-    """An enhanced file whose frames go downwards: the masks lie on them all the same."""
+@pytest.mark.parametrize("heights", [(6, 4, 2, 0), (0,)])
+def test_frames_of_one_file_are_referred_to_by_their_numbers(heights: tuple[int, ...], tmp_path: Path) -> None:
+    """An enhanced file whose frames go downwards, or of a single one: the masks lie on them all the same."""
+    classes = labels()[-len(heights) :]
     content = pydicom.Dataset()
     content.file_meta = FileMetaDataset()
     content.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
@@ -142,33 +147,30 @@ def test_frames_of_one_file_are_referred_to_by_their_numbers(tmp_path: Path) -> 
     plane.ImageOrientationPatient = [1, 0, 0, 0, 1, 0]
     shared.PixelMeasuresSequence, shared.PlaneOrientationSequence = [measures], [plane]
     content.SharedFunctionalGroupsSequence = [shared]
-    content.NumberOfFrames, frames = 4, []
-    for height in (6, 4, 2, 0):
+    content.NumberOfFrames, frames = len(heights), []
+    for height in heights:
         position, frame = pydicom.Dataset(), pydicom.Dataset()
         position.ImagePositionPatient = [1, 2, height]
         frame.PlanePositionSequence = [position]
         frames.append(frame)
     content.PerFrameFunctionalGroupsSequence = frames
-    content.PixelData = np.zeros((4, 5, 6), np.uint16).tobytes()
+    content.PixelData = np.zeros(classes.shape, np.uint16).tobytes()
     content.save_as(tmp_path / "fish.dcm", enforce_file_format=True)
-    made = read(dicom_segmentation(labels(), ORGANS.organs, headers_of(tmp_path / "fish.dcm"), BY))
-    masks = made.get_pixels_by_source_frame(
-        "1.2.840.5", [4, 3, 2, 1], combine_segments=False, assert_missing_frames_are_empty=True
+    made = read(dicom_segmentation(classes, ORGANS.organs, headers_of(tmp_path / "fish.dcm"), BY))
+    upwards = list(range(len(heights), 0, -1))
+    found = made.get_pixels_by_source_frame(
+        "1.2.840.5", upwards, combine_segments=True, assert_missing_frames_are_empty=True
     )
-    np.testing.assert_array_equal(masks[..., 0], labels() == 1)
-    heights = [
-        (
-            item.SegmentIdentificationSequence[0].ReferencedSegmentNumber,
-            item.PlanePositionSequence[0].ImagePositionPatient[2],
-        )
-        for item in made.PerFrameFunctionalGroupsSequence
-    ]
-    assert sorted(heights) == [(1, 2), (1, 4), (2, 6)]
+    names = {one.segment_number: one.segment_label for one in made.SegmentSequence}
+    for number, name in names.items():
+        index = ORGANS.names.index(name) + 1
+        np.testing.assert_array_equal(found == number, classes == index)
 
 
 def test_headers_are_kept_without_pixels_and_private_elements(tmp_path: Path, dicom_slice: Any) -> None:
     """What a scanner's maker hides in them, and what is as large as a file likes, is not kept; they are JSON."""
-    folder = oblique_series(tmp_path / "ct", dicom_slice, ImageComments="no", StationName="no")
+    too_long = {"PatientComments": "no" * 10_000}
+    folder = oblique_series(tmp_path / "ct", dicom_slice, ImageComments="no", StationName="no", **too_long)
     for file in folder.iterdir():
         data = pydicom.dcmread(file)
         data.add_new(0x00110010, "LO", "MAKER")
