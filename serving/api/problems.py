@@ -55,7 +55,7 @@ from serving.protocol.errors import (
 )
 from serving.queue.jobs import ScanNotFound, WrongState
 from serving.review.records import ReviewNotFound
-from serving.review.service import OtherMask, ReviewRefused
+from serving.review.reviewing import OtherMask, ReviewRefused
 from serving.segmentation.results import SliceNotFound, UnknownFormat
 from serving.segmentation.stored_segmentation import ResultDamaged
 from serving.segmentation.stored_voxels import ScanDamaged

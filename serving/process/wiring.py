@@ -37,7 +37,7 @@ from serving.protocol.shared_memory import Regions
 from serving.protocol.statistics import Statistics
 from serving.queue import load
 from serving.queue.worker import Ending
-from serving.review.service import Reviews
+from serving.review.reviewing import Reviews
 from serving.segmentation.results import Results
 from serving.segmentation.stopwatch import ACTIVITIES
 from serving.settings import Settings
@@ -71,8 +71,7 @@ def server(settings: Settings, *, telemetry: Telemetry, tracing: Tracing) -> Ite
     with ExitStack() as stack:
         scratch = stack.enter_context(Scratch(scratch_dir(settings)).opened())
         components = stack.enter_context(opened(settings, scratch, telemetry, tracing))
-        auth = _auth(components)
-        stack.callback(auth.quotas.close)
+        auth = stack.enter_context(_auth(components))
         if references := settings.references:
             components.models.serve(*references)
         catalogue = stack.enter_context(_catalogue(components))
@@ -85,7 +84,6 @@ def server(settings: Settings, *, telemetry: Telemetry, tracing: Tracing) -> Ite
         readers = stack.enter_context(contextlib.closing(_readers(settings)))
         acceptance = _acceptance(components, uploads.limits, readers)
         intake = _intake(components, acceptance, admission, uploads, pools)
-        components.janitor.also(acceptance.deferred_writes.retry, name="deferred")
         results = Results(components.store, components.jobs)
         yield Resources(
             models=components.models,
@@ -108,7 +106,6 @@ def server(settings: Settings, *, telemetry: Telemetry, tracing: Tracing) -> Ite
             shadow=components.shadow,
             slow_answers=SlowAnswers(),
             reviews=Reviews(components.database, components.jobs, results),
-            shown_jobs=components.jobs,
         )
 
 
@@ -162,7 +159,7 @@ def _readers(settings: Settings) -> ReaderPool:
 
 
 def _acceptance(components: Components, limits: Limits, readers: ReaderPool) -> Acceptance:
-    return Acceptance(
+    acceptance = Acceptance(
         store=components.store,
         models=components.models,
         jobs=components.jobs,
@@ -173,6 +170,8 @@ def _acceptance(components: Components, limits: Limits, readers: ReaderPool) -> 
         tracing=components.tracing,
         observer=components.telemetry,
     )
+    components.janitor.also(acceptance.deferred_writes.retry, name="deferred")
+    return acceptance
 
 
 def _intake(
@@ -196,11 +195,14 @@ def _bodies(settings: Settings) -> contextlib.closing[BodyRoom]:
     return contextlib.closing(BodyRoom(patience_seconds=settings.upload_timeout_seconds))
 
 
-def _auth(components: Components) -> Auth:
+@contextmanager
+def _auth(components: Components) -> Iterator[Auth]:
     settings, keys = components.settings, Keys(components.database)
     owned = partial(are_owned, components.scratch.uploads_dir)
     check_exposure(settings.host, keys, components.store, uploads_owned=owned, anonymous=settings.anonymous)
-    return Auth(keys)
+    auth = Auth(keys)
+    with contextlib.closing(auth.quotas):
+        yield auth
 
 
 @contextmanager

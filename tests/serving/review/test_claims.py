@@ -11,7 +11,7 @@ from serving.auth.identity import ANYONE, Identity
 from serving.queue.jobs import Jobs, Priority
 from serving.review.claims import Claim, Claims
 from serving.review.enrolment import enrol, sweep
-from serving.review.records import Judged, Records
+from serving.review.records import JudgedMask, Records
 from serving.storage.database import Database
 from tests.serving.queues import leases
 from tests.serving.review.finished import finished, judged, reviewer
@@ -21,7 +21,7 @@ LAB = Identity("lab", frozenset({"segment"}))
 
 
 def say(database: Database, who: Identity, claim: Claim, verdict: Verdict = "good", *, organ: str = "") -> str:
-    of = Judged(claim.scan_id, "lab", "fish", "z", claim.offer.slice_index, "0" * 64, "m", None, "1" * 64)
+    of = JudgedMask(claim.scan_id, "lab", "fish", "z", claim.offer.slice_index, "0" * 64, "m", None, "1" * 64)
     return Records(database).add(who.reviewer, of, organ=organ, verdict=verdict, comment="")[0].id
 
 
