@@ -39,6 +39,10 @@ from serving.process.components import owner
 from serving.settings import Settings
 from serving.storage import raised_by
 
+_OF_SCANS = (submission, scans, results, segmentations, surfaces, reviews, uploads)
+_OF_MODELS = (models, shadow, inference_protocol)
+"""Modules of routes, in the order in which they are documented."""
+
 
 def create_app(settings: Settings) -> FastAPI:
     """The application for these settings. Nothing is opened before its lifespan begins.
@@ -78,18 +82,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.startup_error = None
     app.include_router(infer.router)
     app.include_router(health.router)
-    for routes in (
-        submission,
-        scans,
-        results,
-        segmentations,
-        surfaces,
-        reviews,
-        uploads,
-        models,
-        shadow,
-        inference_protocol,
-    ):
+    for routes in (*_OF_SCANS, *_OF_MODELS):
         app.include_router(routes.router)
     _guard(app, settings, telemetry, tracing)
     problems.install(app, *raised_by(settings))

@@ -47,7 +47,7 @@ def export(  # noqa: PLR0917 - typer passes options by name
 
     from ricefish.cli.output import check_output
     from ricefish.client.client import Client, RicefishError
-    from ricefish.client.reviews import ReviewSelection
+    from ricefish.client.review_calls import ReviewSelection
 
     try:
         check_output(out, sent_bytes=0, force=force)

@@ -20,11 +20,11 @@ import httpx
 
 from ricefish.client.connection import QUEUE_FULL, Connection, Patience, RicefishError, to_be_tried, wait_for_allowance
 from ricefish.client.corrections import Segmentations, SegmentationVersion, send_correction
-from ricefish.client.fetching import fetch
+from ricefish.client.fetched import fetch
 from ricefish.client.organs import ServedOrgan
 from ricefish.client.parameters import Priority, SubmissionOptions, download_parameters
 from ricefish.client.resumable_upload import submit_resumable
-from ricefish.client.reviews import Reviews
+from ricefish.client.review_calls import ReviewCalls
 from ricefish.client.scan_status import ScanStatus, State
 from ricefish.client.upload_body import Report, pieces, reported, upload_name, zipped_files
 from scans.geometry import Spacing
@@ -57,7 +57,7 @@ class Client:
         ca: Path | None = None,
     ) -> None:
         self._connection = Connection(url, key=key, ca=ca)
-        self.reviews = Reviews(self._connection)
+        self.reviews = ReviewCalls(self._connection)
         """Slices to be judged, and what was said of them."""
         self._patience_seconds = patience_seconds
         self._resumable_bytes = resumable_bytes

@@ -27,7 +27,7 @@ from serving.protocol.shared_memory import Regions
 from serving.queue.janitor import Janitor
 from serving.queue.jobs import Jobs
 from serving.queue.worker import Worker
-from serving.review.service import Reviews
+from serving.review.reviewing import Reviews
 from serving.segmentation.corrections import Corrections
 from serving.segmentation.results import Results
 from serving.shadow.service import Shadow
@@ -64,8 +64,6 @@ class Resources:
     slow_answers: SlowAnswers
     """The threads that results are made in."""
     reviews: Reviews
-    shown_jobs: Jobs
-    """Scans of which single slices may be looked at: those of `jobs`, and those that the caller may review."""
     caller: Identity = ANYONE
     """On whose behalf they are used."""
 
@@ -73,10 +71,14 @@ class Resources:
         """The same, where scans and uploads of other owners do not exist and new ones are this identity's."""
         jobs, uploads = self.jobs.seen_by(identity), self.uploads.seen_by(identity)
         intake = self.intake.using(jobs, uploads, owner=identity.owner)
-        reviews, shown_jobs = self.reviews.seen_by(identity), self.jobs.seen_by(identity.reviewing())
-        corrected = self.correction_intake.using(owner=identity.owner)
-        seen = replace(self, jobs=jobs, uploads=uploads, intake=intake, correction_intake=corrected, caller=identity)
-        return replace(seen, reviews=reviews, shown_jobs=shown_jobs)
+        reviews, corrected = self.reviews.seen_by(identity), self.correction_intake.using(owner=identity.owner)
+        seen = replace(self, jobs=jobs, uploads=uploads, intake=intake, reviews=reviews, caller=identity)
+        return replace(seen, correction_intake=corrected)
+
+    @property
+    def shown_jobs(self) -> Jobs:
+        """Scans of which single slices may be looked at: those of `jobs`, and those that the caller may review."""
+        return self.jobs.seen_by(self.caller.reviewing())
 
 
 def resources_of(request: Request) -> Resources:

@@ -57,7 +57,7 @@ from serving.protocol.errors import (
 )
 from serving.queue.jobs import ScanNotFound, WrongState
 from serving.review.records import ReviewNotFound
-from serving.review.service import OtherMask, ReviewRefused
+from serving.review.reviewing import OtherMask, ReviewRefused
 from serving.segmentation.corrections import VersionNotFound
 from serving.segmentation.organ_surfaces import SurfaceNotFound
 from serving.segmentation.results import SliceNotFound, UnknownFormat

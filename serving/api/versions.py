@@ -25,7 +25,7 @@ Version = Annotated[
 
 
 @dataclass(frozen=True)
-class Segmented:
+class SegmentedVersion:
     """A finished scan, and the version of its segmentation that is asked for."""
 
     scan: Scan
@@ -44,11 +44,11 @@ class Segmented:
         return self.job.statistics if self.correction is None else self.correction.findings.statistics
 
 
-def segmented(resources: Resources, scan_id: str, version: int | None, *, of: Jobs | None = None) -> Segmented:
+def segmented(resources: Resources, scan_id: str, version: int | None, *, of: Jobs | None = None) -> SegmentedVersion:
     """A version, or the latest; of the caller's scans, or of others. Raises as `finished`, and VersionNotFound."""
     scan, job = finished(resources, scan_id, of=of)
     if version == MODELS_ANSWER:
-        return Segmented(scan, job, None)
+        return SegmentedVersion(scan, job, None)
     if version is None:
-        return Segmented(scan, job, resources.corrections.latest(scan.id))
-    return Segmented(scan, job, resources.corrections.get(scan.id, version))
+        return SegmentedVersion(scan, job, resources.corrections.latest(scan.id))
+    return SegmentedVersion(scan, job, resources.corrections.get(scan.id, version))

@@ -38,7 +38,7 @@ from serving.protocol.shared_memory import Regions
 from serving.protocol.statistics import Statistics
 from serving.queue import load
 from serving.queue.worker import Ending
-from serving.review.service import Reviews
+from serving.review.reviewing import Reviews
 from serving.segmentation.results import Results
 from serving.segmentation.stopwatch import ACTIVITIES
 from serving.settings import Settings
@@ -66,8 +66,8 @@ def telemetry_of_process() -> Telemetry:
 def server(settings: Settings, *, telemetry: Telemetry, tracing: Tracing) -> Iterator[Resources]:
     """The resources of a server, open for as long as the context lasts.
 
-    In this order: scratch, store, database, the models (checked on their golden slices), then the worker, which may
-    need all of them at once. Raises StoreError, DatabaseError, NoKeys or ModelError.
+    In this order: scratch, store, database, models (checked on golden slices), then the worker, which may need all.
+    Raises StoreError, DatabaseError, NoKeys or ModelError.
     """
     with ExitStack() as stack:
         scratch = stack.enter_context(Scratch(scratch_dir(settings)).opened())
@@ -83,8 +83,7 @@ def server(settings: Settings, *, telemetry: Telemetry, tracing: Tracing) -> Ite
         stack.enter_context(components.shadow.published())
         admission = _admission(components)
         readers = stack.enter_context(contextlib.closing(_readers(settings)))
-        acceptance = _acceptance(components, uploads.limits, readers)
-        intake = _intake(components, acceptance, admission, uploads, pools)
+        intake = _intake(components, readers, admission, uploads, pools)
         results = Results(components.store, components.jobs)
         yield Resources(
             models=components.models,
@@ -109,7 +108,6 @@ def server(settings: Settings, *, telemetry: Telemetry, tracing: Tracing) -> Ite
             shadow=components.shadow,
             slow_answers=SlowAnswers(),
             reviews=Reviews(components.database, components.jobs, results),
-            shown_jobs=components.jobs,
         )
 
 
@@ -181,11 +179,11 @@ def _acceptance(components: Components, limits: Limits, readers: ReaderPool) -> 
 
 
 def _intake(
-    components: Components, acceptance: Acceptance, admission: Admission, uploads: Uploads, pools: Pools
+    components: Components, readers: ReaderPool, admission: Admission, uploads: Uploads, pools: Pools
 ) -> Intake:
     settings = components.settings
     return Intake(
-        acceptance,
+        _acceptance(components, uploads.limits, readers),
         scratch=components.scratch,
         models=components.models,
         jobs=components.jobs,

@@ -51,14 +51,15 @@ class Claims:
         """
         with self._database.writing() as connection:
             self._database.in_turn(connection)
-            row = self._next(connection, identity) or self._in_hand(connection, identity)
+            now = connection.scalar(select(self._database.now)) or 0.0  # once: PostgreSQL would ask for each row
+            row = self._next(connection, identity, now) or self._in_hand(connection, identity)
             if row is None:
                 return None
-            until = self._database.now + self._seconds
+            until = now + self._seconds
             taken = update(offered_slices).where(_SLICES.scan_id == row.scan_id, _SLICES.slice_index == row.slice_index)
             values = {"claimed_by": identity.reviewer, "claimed_until": until}
-            claimed_until = connection.scalar(taken.values(values).returning(_SLICES.claimed_until)) or 0.0
-        return Claim(row.scan_id, _offer(row), claimed_until)
+            connection.execute(taken.values(values))
+        return Claim(row.scan_id, _offer(row), until)
 
     def waiting(self, identity: Identity) -> tuple[int, int]:
         """How many slices nobody has judged, and how many this identity has not, of the scans that it may review."""
@@ -69,18 +70,18 @@ class Claims:
             anybody, own = connection.execute(query).one()
         return anybody, own
 
-    def _next(self, connection: Connection, identity: Identity) -> Row[Any] | None:
-        looked = or_(_SLICES.looks > 0, self._held)
+    def _next(self, connection: Connection, identity: Identity, now: float) -> Row[Any] | None:
+        looked = or_(_SLICES.looks > 0, _SLICES.claimed_until > now)
+        total = connection.scalar(select(func.count()).select_from(offered_slices).where(looked)) or 0
         by_scan, by_folder, by_organ = (
-            select(column, func.count().label("looked")).where(looked).group_by(column).subquery()
+            select(column, (func.count() * 1.0).label("looked")).where(looked).group_by(column).subquery()
             for column in (_SLICES.scan_id, _SLICES.folder, _SLICES.organ)
         )
-        all_looked = select(func.count()).select_from(offered_slices).where(looked).correlate(None).scalar_subquery()
-        total = case((all_looked > 0, all_looked), else_=1) * 1.0
-        crowding = 1.0 + func.coalesce(by_scan.c.looked, 0)
+        crowding = 1.0 + func.coalesce(by_scan.c.looked, 0.0)
         for of_kind in (by_folder, by_organ):
-            crowding *= 1.0 + func.coalesce(of_kind.c.looked, 0) / total
-        query = _offered(identity).where(_unjudged_by(identity), ~self._held)
+            crowding *= 1.0 + func.coalesce(of_kind.c.looked, 0.0) / max(total, 1)
+        free = or_(_SLICES.claimed_until.is_(None), _SLICES.claimed_until <= now)
+        query = _offered(identity).where(_unjudged_by(identity), free)
         query = query.outerjoin(by_scan, by_scan.c.scan_id == _SLICES.scan_id)
         query = query.outerjoin(by_folder, by_folder.c.folder == _SLICES.folder)
         query = query.outerjoin(by_organ, by_organ.c.organ == _SLICES.organ)
@@ -93,10 +94,6 @@ class Claims:
         own = and_(_unjudged_by(identity), _SLICES.claimed_by == identity.reviewer)
         query = _offered(identity).where(own).order_by(_SLICES.claimed_until, _SLICES.slice_index)
         return connection.execute(query.limit(1)).one_or_none()
-
-    @property
-    def _held(self) -> ColumnElement[bool]:
-        return func.coalesce(_SLICES.claimed_until, 0.0) > self._database.now
 
 
 def _offered(identity: Identity) -> Select[Any]:

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, Row, and_, case, delete, distinct, exists, func, insert, select, update
-from sqlalchemy.exc import IntegrityError
 
 from scans.formats import stem
 from scans.formats.file_names import readable
@@ -23,6 +22,9 @@ _AT_ONCE = 50
 """Scans that are enrolled before somebody who waits for a slice is answered."""
 _FLAT_FOLDER = "images"
 """Of volumes of no experiment, in a raw data set."""
+_SAME = and_(offered_scans.c.scan_id == scans.c.id, offered_scans.c.finished == scans.c.finished)
+_NEW = and_(scans.c.state == "succeeded", ~exists(select(offered_scans.c.scan_id).where(_SAME)))
+"""True for a scan that has ended, and not offered its slices since."""
 
 
 def volume_id(scan: Scan) -> str:
@@ -33,24 +35,25 @@ def volume_id(scan: Scan) -> str:
 
 def enrol(database: Database, *, most: int = _AT_ONCE) -> int:
     """Has finished scans offer their slices that do not yet, the newest first, at most so many; gives how many did."""
-    same = and_(offered_scans.c.scan_id == scans.c.id, offered_scans.c.finished == scans.c.finished)
-    new = and_(scans.c.state == "succeeded", ~exists(select(offered_scans.c.scan_id).where(same)))
-    query = select(scans).where(new).order_by(scans.c.finished.desc()).limit(most)
+    newest = select(scans.c.id).where(_NEW).order_by(scans.c.finished.desc()).limit(most)
     with database.reading() as connection:
-        found = list(connection.execute(query))
-    for row in found:
-        try:
-            with database.writing() as connection:
+        found = list(connection.scalars(newest))
+    enrolled = 0
+    for scan_id in found:
+        with database.writing() as connection:
+            database.in_turn(connection)
+            row = connection.execute(select(scans).where(scans.c.id == scan_id, _NEW)).one_or_none()
+            if row is not None:  # else another process was as quick, and claims may stand on what it wrote
                 _enrol(connection, row)
-        except IntegrityError:  # another process was as quick
-            logs.event("offers_were_there", level=logging.DEBUG, scan=row.id)
-    return len(found)
+                enrolled += 1
+    return enrolled
 
 
 def sweep(database: Database) -> None:
     """Drops what scans offered that are gone, and enrols those that nobody has asked for."""
     for table in (offered_slices, offered_scans):
         with database.writing() as connection:
+            database.in_turn(connection)
             connection.execute(delete(table).where(~exists(select(scans.c.id).where(scans.c.id == table.c.scan_id))))
     enrol(database)
 

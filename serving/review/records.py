@@ -30,7 +30,7 @@ class ReviewNotFound(LookupError):
 
 
 @dataclass(frozen=True)
-class Judged:
+class JudgedMask:
     """What was seen."""
 
     scan_id: str
@@ -47,14 +47,14 @@ class Judged:
 
 
 @dataclass(frozen=True)
-class Review:
+class KeptReview:
     """A verdict of a person on a slice of a segmentation, or on one organ in it."""
 
     id: str
     created_seconds: float
     """Seconds since 1970."""
     reviewer: str
-    of: Judged
+    of: JudgedMask
     organ: str
     """By name; empty: the verdict is on the slice."""
     verdict: Verdict
@@ -85,7 +85,9 @@ class Records:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def add(self, reviewer: str, judged: Judged, *, organ: str, verdict: Verdict, comment: str) -> tuple[Review, bool]:
+    def add(
+        self, reviewer: str, judged: JudgedMask, *, organ: str, verdict: Verdict, comment: str
+    ) -> tuple[KeptReview, bool]:
         """Writes a verdict down, durably, in the place of the reviewer's own on the same; gives it, and True if it is
         new. What has been said already is not said again.
         """
@@ -116,7 +118,9 @@ class Records:
             self._end(connection, _ROWS.id == review_id, "withdrawn")
             self._looked(connection, row.scan_id, row.slice_index)
 
-    def page(self, identity: Identity, wanted: ReviewFilter, *, limit: int, before: str | None = None) -> list[Review]:
+    def page(
+        self, identity: Identity, wanted: ReviewFilter, *, limit: int, before: str | None = None
+    ) -> list[KeptReview]:
         """At most so many that an identity may see, the newest first, after the review `before`. Raises ReviewNotFound
         where that was never there."""
         query = select(reviews).where(_seen_by(identity), *_conditions(wanted))
@@ -130,7 +134,7 @@ class Records:
             rows = connection.execute(query.order_by(_ROWS.created.desc(), _ROWS.id.desc()).limit(limit))
             return [_review(row) for row in rows]
 
-    def each(self, identity: Identity, wanted: ReviewFilter) -> Iterator[Review]:
+    def each(self, identity: Identity, wanted: ReviewFilter) -> Iterator[KeptReview]:
         """All of them, the newest first, a page at a time."""
         before = None
         while page := self.page(identity, wanted, limit=_PAGE, before=before):
@@ -169,7 +173,7 @@ class Records:
         count_looks(connection, scan_id, slice_index)
 
 
-def _same(reviewer: str, judged: Judged, organ: str) -> ColumnElement[bool]:
+def _same(reviewer: str, judged: JudgedMask, organ: str) -> ColumnElement[bool]:
     """What a reviewer said of the same, that stands."""
     return and_(
         _ROWS.scan_id == judged.scan_id,
@@ -199,12 +203,12 @@ def _conditions(wanted: ReviewFilter) -> Iterator[ColumnElement[bool]]:
         yield _ROWS.ended.is_(None)
 
 
-def _review(row: Row[Any]) -> Review:
-    return Review(
+def _review(row: Row[Any]) -> KeptReview:
+    return KeptReview(
         id=row.id,
         created_seconds=row.created,
         reviewer=row.reviewer,
-        of=Judged(**{name: getattr(row, name) for name in Judged.__dataclass_fields__}),
+        of=JudgedMask(**{name: getattr(row, name) for name in JudgedMask.__dataclass_fields__}),
         organ=row.organ,
         verdict=row.verdict,
         comment=row.comment,

@@ -47,7 +47,7 @@ class SurfaceNotFound(LookupError):
 
 
 @dataclass(frozen=True)
-class Segmented:
+class SegmentedOrgans:
     """A finished scan, as far as surfaces are made of it."""
 
     scan: Scan
@@ -80,7 +80,7 @@ class OrganSurfaces:
         self._budget = MemoryBudget()
         self._kept = KeptSurfaces()
 
-    def file(self, segmented: Segmented, name: str, kind: SurfaceFormat) -> bytes:
+    def file(self, segmented: SegmentedOrgans, name: str, kind: SurfaceFormat) -> bytes:
         """The surface of one organ, by name or class index. Raises SurfaceNotFound, and ResultDamaged."""
         organ = segmented.organ(name)
         with self._budget.taken(_share(_MOST_FACES)):
@@ -89,7 +89,7 @@ class OrganSurfaces:
                 return glb([(organ, surface)])
             return stl(organ, surface) if kind == "stl" else neuroglancer_fragment(surface, segmented.scan.frame)
 
-    def all(self, segmented: Segmented) -> bytes:
+    def all(self, segmented: SegmentedOrgans) -> bytes:
         """All organs that a scan has, as GLB. Raises SurfaceNotFound where it has none, and ResultDamaged."""
         if not (found := segmented.found):
             raise SurfaceNotFound(f"no organ was found in scan {segmented.scan.id}, so that there is no surface")
@@ -97,7 +97,7 @@ class OrganSurfaces:
         with self._budget.taken(_share(most_faces * len(found))):
             return glb([(organ, self._surface(segmented, organ, most_faces=most_faces)) for organ in found])
 
-    def _surface(self, segmented: Segmented, organ: Organ, *, most_faces: int) -> Surface:
+    def _surface(self, segmented: SegmentedOrgans, organ: Organ, *, most_faces: int) -> Surface:
         scan = segmented.scan
         key = (scan.id, segmented.version, organ.index, most_faces)
         if (known := self._kept.get(key)) is not None:

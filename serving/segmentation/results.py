@@ -25,7 +25,7 @@ from serving.queue.scan import Scan
 from serving.segmentation.correction import MODELS_ANSWER, Correction
 from serving.segmentation.dicom_results import DicomResults, in_pieces
 from serving.segmentation.labelled_image import labelled_image
-from serving.segmentation.organ_surfaces import OrganSurfaces, Segmented, SurfaceFormat
+from serving.segmentation.organ_surfaces import OrganSurfaces, SegmentedOrgans, SurfaceFormat
 from serving.segmentation.pictures import PictureStyle, png, proportions
 from serving.segmentation.stored_segmentation import ResultDamaged, StoredSegmentation
 from serving.segmentation.stored_voxels import open_voxels
@@ -194,11 +194,11 @@ class Results:
             segmented = self._segmented(scan, job, correction)
             return [] if segmented.box(segmented.organ(str(index))) is None else [f"{index}.mesh"]
 
-    def _segmented(self, scan: Scan, job: Job, correction: Correction | None) -> Segmented:
+    def _segmented(self, scan: Scan, job: Job, correction: Correction | None) -> SegmentedOrgans:
         known = job.statistics if correction is None else correction.findings.statistics
         statistics = known or OrganStatistics.empty(scan.organs.classes)
         version = MODELS_ANSWER if correction is None else correction.number
-        return Segmented(scan, statistics, self._segmentation(scan, job, correction), version=version)
+        return SegmentedOrgans(scan, statistics, self._segmentation(scan, job, correction), version=version)
 
     def _segmentation(self, scan: Scan, job: Job, correction: Correction | None) -> StoredSegmentation:
         return StoredSegmentation(self._store, scan, job.checksums, correction=correction)

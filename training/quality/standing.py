@@ -23,7 +23,7 @@ Place = tuple[str, int]
 
 
 @dataclass(frozen=True)
-class Standing:
+class StandingVerdicts:
     """What people say of pseudo-labels: True is good."""
 
     slices: Mapping[Place, bool] = field(default_factory=dict)
@@ -56,17 +56,17 @@ class Standing:
         return bad, good
 
 
-NOTHING_SAID = Standing()
+NOTHING_SAID = StandingVerdicts()
 
 
-def read_standing(path: Path, catalogue: Catalogue, *, pseudo_labels_dir: Path = PSEUDO_LABELS_DIR) -> Standing:
+def read_standing(path: Path, catalogue: Catalogue, *, pseudo_labels_dir: Path = PSEUDO_LABELS_DIR) -> StandingVerdicts:
     """What reviews.csv says of the pseudo-labels of a data set. Raises ReviewsError."""
     slices = {record.id: record.shape[0] for record in catalogue.split("unlabelled")}
     reviews = read_reviews(path, slices=slices, organs=catalogue.organs.names)
     return standing(reviews, PseudoLabelReader(pseudo_labels_dir))
 
 
-def standing(reviews: Iterable[Review], store: PseudoLabelReader) -> Standing:
+def standing(reviews: Iterable[Review], store: PseudoLabelReader) -> StandingVerdicts:
     """Of reviews, those that are on the very masks in the store, where they name one, and that nobody contradicts.
 
     What several say differently of the same teaches nothing; how many are left out for which reason, the log tells.
@@ -92,4 +92,4 @@ def standing(reviews: Iterable[Review], store: PseudoLabelReader) -> Standing:
     for (place, organ), good in agreed.items():
         if organ:
             organs.setdefault(place, {})[organ] = good
-    return Standing({place: good for (place, organ), good in agreed.items() if not organ}, organs)
+    return StandingVerdicts({place: good for (place, organ), good in agreed.items() if not organ}, organs)

@@ -20,7 +20,7 @@ from scans.organs import NOT_LABELLED, OrganMap
 from training.data.prepared import SliceReader, VolumeRecord, shard_slices
 from training.data.pseudo_labels import PseudoLabelReader, PseudoLabelWriter
 from training.progress import track
-from training.quality.standing import Standing
+from training.quality.standing import StandingVerdicts
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class OrganDoubt:
 
     least: float
     """Mean confidence that an organ's pixels in a slice need, 0..1; 0: none."""
-    said: Standing
+    said: StandingVerdicts
     """What people say of them, which counts more."""
     organs: OrganMap
 

@@ -49,7 +49,7 @@ from training.quality.classifier_input import Scorer, scorer
 from training.quality.components import ComponentRule, OrganComponents, read_rule
 from training.quality.examples import EXAMPLES_DIR
 from training.quality.reviews import REVIEWS_FILE
-from training.quality.standing import NOTHING_SAID, Standing, read_standing
+from training.quality.standing import NOTHING_SAID, StandingVerdicts, read_standing
 from training.quality.truth_scores import Figures, by_experiment, flat, table, truth_scores
 from training.quality.unsure import OrganDoubt, leave_unsure_out
 from training.run_stage import Report, run_stage
@@ -121,7 +121,7 @@ def refine(
     section: Refine,
     *,
     rule: ComponentRule,
-    said: Standing = NOTHING_SAID,
+    said: StandingVerdicts = NOTHING_SAID,
     prepared_dir: Path,
     pseudo_labels_dir: Path,
     output_dir: Path,
@@ -157,7 +157,7 @@ def _judged(
     records: Sequence[VolumeRecord],
     score: Scorer | None,
     section: Refine,
-    said: Standing,
+    said: StandingVerdicts,
     *,
     prepared_dir: Path,
     labels_dir: Path,
@@ -200,7 +200,7 @@ def _refined(
     labels: Voxels,
     score: Scorer | None,
     section: Refine,
-    said: Standing,
+    said: StandingVerdicts,
     digest: hashlib._Hash,
 ) -> tuple[list[KeptSlice], VolumeCounts]:
     """The slices of one volume that are kept, with probabilities, and its counts; `digest` takes its labels in."""

@@ -29,8 +29,8 @@ from serving.api.review_schemas import (
 )
 from serving.api.schemas import ModelResponse
 from serving.parsing.texts import is_name
-from serving.review.records import Review, ReviewFilter, ReviewNotFound
-from serving.review.service import Question, ReviewerCounts, ReviewRefused, Said
+from serving.review.records import KeptReview, ReviewFilter, ReviewNotFound
+from serving.review.reviewing import Question, ReviewerCounts, ReviewRefused, Said
 from serving.segmentation.correction import MODELS_ANSWER
 
 _COLUMNS = (*NEEDED_COLUMNS, *MARKING_COLUMNS, *NOTED_COLUMNS)
@@ -183,7 +183,7 @@ def _question(question: Question) -> NextReviewResponse:
     )
 
 
-def _review(review: Review) -> ReviewResponse:
+def _review(review: KeptReview) -> ReviewResponse:
     of = review.of
     return ReviewResponse(
         id=review.id,
@@ -216,7 +216,7 @@ def _reviewer(counts: ReviewerCounts) -> ReviewerResponse:
     )
 
 
-def _csv(found: Iterable[Review]) -> Iterator[bytes]:
+def _csv(found: Iterable[KeptReview]) -> Iterator[bytes]:
     rows: list[tuple[object, ...]] = [_COLUMNS]
     for review in found:
         rows.append(_row(review))
@@ -226,7 +226,7 @@ def _csv(found: Iterable[Review]) -> Iterator[bytes]:
     yield csv_rows(rows).encode()
 
 
-def _row(review: Review) -> tuple[object, ...]:
+def _row(review: KeptReview) -> tuple[object, ...]:
     """In the order of _COLUMNS."""
     of = review.of
     judged = (of.volume, of.slice_index, review.verdict)

@@ -11,7 +11,7 @@ from serving.auth.identity import ANYONE, Identity
 from serving.queue.jobs import Jobs, Priority
 from serving.review.claims import Claim, Claims
 from serving.review.enrolment import enrol, sweep
-from serving.review.records import Judged, Records
+from serving.review.records import JudgedMask, Records
 from serving.storage.database import Database
 from tests.serving.queues import leases
 from tests.serving.review.finished import finished, judged, reviewer
@@ -21,7 +21,7 @@ LAB = Identity("lab", frozenset({"segment"}))
 
 
 def say(database: Database, who: Identity, claim: Claim, verdict: Verdict = "good", *, organ: str = "") -> str:
-    of = Judged(claim.scan_id, "lab", "fish", "z", claim.offer.slice_index, "0" * 64, "m", None, "1" * 64)
+    of = JudgedMask(claim.scan_id, "lab", "fish", "z", claim.offer.slice_index, "0" * 64, "m", None, "1" * 64)
     return Records(database).add(who.reviewer, of, organ=organ, verdict=verdict, comment="")[0].id
 
 
@@ -45,9 +45,22 @@ def test_scans_are_enrolled_once_whoever_looks(database: Database) -> None:
     for _ in range(3):
         finished(database, judged([0.5] * 4), owner=LAB)
     with ThreadPoolExecutor(8) as threads:
-        list(threads.map(lambda _: enrol(database), range(8)))
-    assert enrol(database) == 0
+        enrolled = list(threads.map(lambda _: enrol(database), range(8)))
+    assert sum(enrolled) == 3 and enrol(database) == 0
     assert Claims(database).waiting(ADA) == (12, 12)
+
+
+def test_whoever_comes_first_takes_nothing_from_anybody(database: Database) -> None:
+    """Eight ask at once of scans that nobody has enrolled yet: each is given another slice all the same."""
+    finished(database, judged([0.5] * 8), depth=8, owner=LAB)
+
+    def first(_: int) -> tuple[str, int] | None:
+        enrol(database)
+        return taken(Claims(database), ADA)
+
+    with ThreadPoolExecutor(8) as threads:
+        found = list(threads.map(first, range(8)))
+    assert sorted(index for _, index in filter(None, found)) == list(range(8))
 
 
 def test_a_claim_ends_by_itself(database: Database) -> None:

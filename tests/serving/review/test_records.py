@@ -9,13 +9,13 @@ import pytest
 from scans.reviews import Verdict
 from serving.auth.authentication import NotAllowed
 from serving.auth.identity import ANYONE
-from serving.review.records import Judged, Records, Review, ReviewFilter, ReviewNotFound
-from serving.review.service import pace
+from serving.review.records import JudgedMask, KeptReview, Records, ReviewFilter, ReviewNotFound
+from serving.review.reviewing import pace
 from serving.storage.database import Database
 from tests.serving.review.finished import reviewer
 
 ADA, EVE, STRANGER = reviewer("ada", reviews=["lab"]), reviewer("eve", reviews=["lab"]), reviewer("mallory")
-OF = Judged("s" * 32, "lab", "fish", "z", 3, "0" * 64, "m", "4", "1" * 64)
+OF = JudgedMask("s" * 32, "lab", "fish", "z", 3, "0" * 64, "m", "4", "1" * 64)
 ALL, HISTORY = ReviewFilter(), ReviewFilter(history=True)
 
 
@@ -24,7 +24,7 @@ def records(database: Database) -> Records:
     return Records(database)
 
 
-def say(records: Records, verdict: Verdict, *, who: str = "ada", organ: str = "", comment: str = "") -> Review:
+def say(records: Records, verdict: Verdict, *, who: str = "ada", organ: str = "", comment: str = "") -> KeptReview:
     return records.add(who, OF, organ=organ, verdict=verdict, comment=comment)[0]
 
 

@@ -19,7 +19,7 @@ from harness import forked
 from harness.postgresql import new_postgresql_database
 from harness.servers import Process
 from ricefish.client import Client, RicefishError
-from ricefish.client.reviews import ReviewSelection
+from ricefish.client.review_calls import ReviewSelection
 from scans.mask_digest import mask_sha256
 from serving.auth.keys import Keys
 from serving.storage.database import Database

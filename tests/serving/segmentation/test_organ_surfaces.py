@@ -20,7 +20,7 @@ from scans.geometry import Box, Frame, Spacing, Triple
 from scans.measures.statistics import OrganStatistics
 from scans.shape.surfaces import Surface, organ_surface
 from serving.segmentation import organ_surfaces
-from serving.segmentation.organ_surfaces import KeptSurfaces, OrganSurfaces, Segmented, SurfaceNotFound
+from serving.segmentation.organ_surfaces import KeptSurfaces, OrganSurfaces, SegmentedOrgans, SurfaceNotFound
 from serving.segmentation.stored_segmentation import StoredSegmentation
 from serving.storage import Store
 from tests.serving.models import ORGANS
@@ -41,7 +41,7 @@ class Folder:
         return {name: (self.path / name).read_bytes() for name in names}
 
 
-def segmented(folder: Path, labels: NDArray[np.uint8], slab_slices: int) -> tuple[Segmented, Folder]:
+def segmented(folder: Path, labels: NDArray[np.uint8], slab_slices: int) -> tuple[SegmentedOrgans, Folder]:
     z, y, x = labels.shape
     shape: Triple = (z, y, x)
     scan = new_scan(shape=shape, frame=FRAME, organs=ORGANS, slab_slices=slab_slices)
@@ -53,11 +53,11 @@ def segmented(folder: Path, labels: NDArray[np.uint8], slab_slices: int) -> tupl
     voxels = StoredSegmentation(cast("Store", store), scan, file_checksums(folder, names))
     store.read.clear()
     statistics = OrganStatistics.of(labels, box=Box.of_shape(shape), classes=3)
-    return Segmented(scan, statistics, voxels), store
+    return SegmentedOrgans(scan, statistics, voxels), store
 
 
 @pytest.fixture(scope="module")
-def noise(tmp_path_factory: pytest.TempPathFactory) -> dict[int, tuple[NDArray[np.uint8], Segmented]]:
+def noise(tmp_path_factory: pytest.TempPathFactory) -> dict[int, tuple[NDArray[np.uint8], SegmentedOrgans]]:
     """The same labels in slabs of 2, 16 and 64 slices, in pyramids of three levels."""
     labels = np.random.default_rng(3).integers(0, 3, (70, 33, 300)).astype(np.uint8)
     return {depth: (labels, segmented(tmp_path_factory.mktemp("noise"), labels, depth)[0]) for depth in (2, 16, 64)}
@@ -66,7 +66,7 @@ def noise(tmp_path_factory: pytest.TempPathFactory) -> dict[int, tuple[NDArray[n
 @settings(max_examples=60, deadline=None)
 @given(st.data(), st.sampled_from([2, 16, 64]), st.sampled_from([1, 2, 4, 8, 16]))
 def test_strided_reading_finds_every_voxel_of_the_grid_in_the_box(
-    noise: dict[int, tuple[NDArray[np.uint8], Segmented]], data: st.DataObject, depth: int, step: int
+    noise: dict[int, tuple[NDArray[np.uint8], SegmentedOrgans]], data: st.DataObject, depth: int, step: int
 ) -> None:
     """Those whose indices are multiples of the step, also beyond the coarsest level; none where there are none."""
     labels, scan = noise[depth]

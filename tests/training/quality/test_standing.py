@@ -24,7 +24,7 @@ from training.data.pseudo_labels import (
 )
 from training.params import Refine
 from training.quality.reviews import Review, ReviewsError, read_reviews
-from training.quality.standing import Standing, read_standing
+from training.quality.standing import StandingVerdicts, read_standing
 from training.stages.refine import refine
 
 SECTION = Refine(quality_classifier=False, threshold=0.5, least_confidence=0.0, keep_empty=False, components=False)
@@ -49,13 +49,13 @@ def reviews_csv(tmp_path: Path, *lines: str, header: str = "volume,slice_index,v
     return path
 
 
-def said(tmp_path: Path, *lines: str, header: str = "volume,slice_index,verdict,organ,mask_sha256") -> Standing:
+def said(tmp_path: Path, *lines: str, header: str = "volume,slice_index,verdict,organ,mask_sha256") -> StandingVerdicts:
     path = reviews_csv(tmp_path, *lines, header=header)
     catalogue = Catalogue.read(tmp_path / "prepared")
     return read_standing(path, catalogue, pseudo_labels_dir=tmp_path / "pseudo")
 
 
-def refined(tmp_path: Path, verdicts: Standing, section: Refine = SECTION) -> tuple[list[int], np.ndarray]:
+def refined(tmp_path: Path, verdicts: StandingVerdicts, section: Refine = SECTION) -> tuple[list[int], np.ndarray]:
     """The slices that are kept, and the labels that are left."""
     stores = {"prepared_dir": tmp_path / "prepared", "pseudo_labels_dir": tmp_path / "pseudo"}
     refine(None, section, rule={}, said=verdicts, output_dir=tmp_path / "refined", **stores)
@@ -69,7 +69,7 @@ def test_a_verdict_counts_for_the_very_mask_that_was_seen(tmp_path: Path, caplog
     data_set(tmp_path)
     with caplog.at_level(logging.WARNING):
         found = said(tmp_path, f"fish,0,bad,,{DIGESTS[0]}", f"fish,4,good,,{DIGESTS[0]}", "fish,2,bad,,")
-    assert found == Standing({("fish", 0): False, ("fish", 2): False}, {})
+    assert found == StandingVerdicts({("fish", 0): False, ("fish", 2): False}, {})
     assert "1 reviews are of other masks" in caplog.text
 
 
@@ -78,7 +78,7 @@ def test_unsure_skipped_and_ended_verdicts_teach_nothing(tmp_path: Path) -> None
     data_set(tmp_path)
     header = "volume,slice_index,verdict,ending,organ,comment,reviewer"
     lines = ["fish,0,unsure,,,,ada", "fish,1,skip,,,,ada", 'fish,2,bad,replaced,,"a, b",ada', "fish,3,bad,,heart,,ada"]
-    assert said(tmp_path, *lines, header=header) == Standing({}, {("fish", 3): {"heart": False}})
+    assert said(tmp_path, *lines, header=header) == StandingVerdicts({}, {("fish", 3): {"heart": False}})
 
 
 def test_what_reviewers_do_not_agree_on_teaches_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -157,7 +157,7 @@ def test_people_count_more_than_the_classifier(tmp_path: Path) -> None:
 def test_the_pixels_of_a_bad_organ_teach_nothing(tmp_path: Path) -> None:
     """The heart of slice 2 is bad: its two pixels are masked, the eye beside it and all slices stay; another hash."""
     data_set(tmp_path)
-    refined(tmp_path, Standing())
+    refined(tmp_path, StandingVerdicts())
     before = refined_labels_sha256(tmp_path / "refined")
     kept, labels = refined(tmp_path, said(tmp_path, f"fish,2,bad,heart,{DIGESTS[2]}", "fish,3,good,heart,"))
     expected = LABELS.copy()

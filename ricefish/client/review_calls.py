@@ -1,4 +1,4 @@
-"""Reviews: the slices that a server offers to be judged, and what people said of them.
+"""Review calls: the slices that a server offers to be judged, and what people said of them.
 
 with Client(server) as client:
     while (question := client.reviews.next()) is not None:
@@ -103,7 +103,7 @@ class ReviewSelection:
 ALL = ReviewSelection()
 
 
-class Reviews:
+class ReviewCalls:
     """The reviews of one server; its methods raise RicefishError."""
 
     def __init__(self, connection: Connection) -> None:

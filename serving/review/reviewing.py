@@ -1,4 +1,4 @@
-"""Service: reviews as reviewers have them: the next slice, what they say of it, and what has been said."""
+"""Reviewing: reviews as reviewers have them: the next slice, what they say of it, and what has been said."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from serving.queue.scan import Scan
 from serving.review.claims import CLAIM_SECONDS, Claims
 from serving.review.enrolment import enrol, volume_id
 from serving.review.offers import Offer
-from serving.review.records import Judged, Records, Review, ReviewFilter
+from serving.review.records import JudgedMask, KeptReview, Records, ReviewFilter
 from serving.segmentation.results import Results
 from serving.storage import DataDamaged
 from serving.storage.database import Database
@@ -143,7 +143,7 @@ class Reviews:
             raise trouble
         return None
 
-    def add(self, said: Said) -> tuple[Review, bool]:
+    def add(self, said: Said) -> tuple[KeptReview, bool]:
         """Writes a verdict down, durably; gives it, and True unless it had been said already. See `Records.add`.
 
         Raises ScanNotFound, WrongState for a scan that is not finished, SliceNotFound, ReviewRefused for an organ that
@@ -156,7 +156,7 @@ class Reviews:
         stored = mask_sha256(self._results.mask(scan, job, said.slice_index))
         if stored != said.mask_sha256:
             raise OtherMask(f"slice {said.slice_index} of scan {scan.id} has another mask by now; look at it again")
-        judged = Judged(
+        judged = JudgedMask(
             scan_id=scan.id,
             key_owner=self._everybodys.owner_of(scan.id),
             volume=volume_id(scan),
@@ -174,11 +174,11 @@ class Reviews:
         """Undoes one's own. Raises ReviewNotFound, and NotAllowed for another reviewer's."""
         self._records.withdraw(self._caller, review_id)
 
-    def page(self, wanted: ReviewFilter, *, limit: int, before: str | None = None) -> list[Review]:
+    def page(self, wanted: ReviewFilter, *, limit: int, before: str | None = None) -> list[KeptReview]:
         """At most so many, the newest first, after the review `before`. Raises ReviewNotFound."""
         return self._records.page(self._caller, wanted, limit=limit, before=before)
 
-    def each(self, wanted: ReviewFilter) -> Iterator[Review]:
+    def each(self, wanted: ReviewFilter) -> Iterator[KeptReview]:
         """All of them, the newest first."""
         return self._records.each(self._caller, wanted)
 
