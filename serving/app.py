@@ -24,6 +24,7 @@ from serving.api.routes import (
     results,
     scans,
     shadow,
+    stores,
     submission,
     uploads,
 )
@@ -35,6 +36,7 @@ from serving.process import wiring
 from serving.process.components import owner
 from serving.settings import Settings
 from serving.storage import raised_by
+from serving.web import routes as web
 
 
 def create_app(settings: Settings) -> FastAPI:
@@ -73,10 +75,9 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.resources = None
     app.state.telemetry = telemetry
     app.state.startup_error = None
-    app.include_router(infer.router)
-    app.include_router(health.router)
-    for routes in (submission, scans, results, uploads, models, shadow, inference_protocol):
-        app.include_router(routes.router)
+    calls = (infer, health, submission, scans, results, stores, uploads, models, shadow, inference_protocol)
+    for router in (*(routes.router for routes in calls), *web.ROUTERS):
+        app.include_router(router)
     _guard(app, settings, telemetry, tracing)
     problems.install(app, *raised_by(settings))
     document.install(app, bare=infer.described.routes)

@@ -22,9 +22,11 @@ from serving.queue.jobs import Job, Jobs
 from serving.queue.scan import Scan
 from serving.segmentation.labelled_image import labelled_image
 from serving.segmentation.pictures import PictureStyle, png, proportions
-from serving.segmentation.stored_segmentation import ResultDamaged, StoredSegmentation
+from serving.segmentation.served_files import FileDamaged, ServedFile, ServedFiles
+from serving.segmentation.stored_segmentation import ResultDamaged, StoredSegmentation, noted_files
 from serving.segmentation.stored_voxels import open_voxels
 from serving.storage import DataDamaged, Store
+from serving.storage.contract import RESULT_DIR
 
 Axis = Literal["z", "y", "x"]
 
@@ -66,6 +68,7 @@ class Results:
         self._store = store
         self._jobs = jobs
         self._pictures = MemoryBudget()
+        self._files = ServedFiles(store)
 
     def download(self, scan: Scan, job: Job, format_name: str, *, with_scan: bool = False) -> Download:
         """The segmentation with the frame of the scan, named after the scan's file; in OME-Zarr also beside the scan.
@@ -109,6 +112,23 @@ class Results:
                 else:
                     grey, organs = _across(voxels.slabs(), along, index), _across(segmentation.slabs(), along, index)
             return png(grey, organs, spacing_mm=(down, across), window=scan.window, organs=scan.organs, style=style)
+
+    def stored_file(self, scan: Scan, job: Job, name: str) -> ServedFile | None:
+        """A file of the segmentation as it is stored, by its name there; None where it has none of that name (yet)."""
+        with self._remaking(scan), self._as_damaged(scan.id):
+            return self._files.find(scan.id, RESULT_DIR, name, noted_files(scan, job.checksums))
+
+    def stored_pieces(self, file: ServedFile, start: int, stop: int) -> Iterator[bytes]:
+        """Bytes [start, stop) of it, piece by piece."""
+        with self._remaking(self._jobs.scan(file.scan_id)), self._as_damaged(file.scan_id):
+            yield from self._files.pieces(file, start, stop)
+
+    @contextmanager
+    def _as_damaged(self, scan_id: str) -> Iterator[None]:
+        try:
+            yield
+        except FileDamaged as damaged:
+            raise ResultDamaged(scan_id, [damaged.file.removeprefix(f"{RESULT_DIR}/")]) from damaged
 
     def _labelled(self, scan: Scan, labels: Sequence[ZipEntry]) -> Iterator[bytes]:
         with self._remaking(scan), open_voxels(self._store, scan):

@@ -16,10 +16,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import fsspec.asyn
 import s3fs
 
 from serving.settings import S3_SCHEME
-from serving.storage.contract import RESULT_DIR, Attempt, Fenced, StoreError, each_file
+from serving.storage.contract import RESULT_DIR, Attempt, Fenced, Stamp, StoreError, each_file
 from serving.storage.private_folder import make_private
 from serving.storage.rehearsal import REHEARSED, Stages
 from serving.storage.scratch import Scratch
@@ -134,6 +135,31 @@ class BucketStore:
             if isinstance(content, Exception) and not isinstance(content, FileNotFoundError):
                 raise content
         return {places[place]: content for place, content in found.items() if isinstance(content, bytes)}
+
+    def stamp(self, scan_id: str, name: str) -> Stamp | None:
+        """Of an object of a scan; None where there is none."""
+        try:
+            found = self._s3.info(f"{self._scan(scan_id)}/{name}")
+        except FileNotFoundError:
+            return None
+        return Stamp(int(found["size"]), str(found["ETag"]))
+
+    def read_part(self, scan_id: str, name: str, start: int, stop: int) -> tuple[bytes, Stamp] | None:
+        """Bytes [start, stop) of an object of a scan, by a ranged get; None where there is none."""
+        bucket, key, _ = self._s3.split_path(f"{self._scan(scan_id)}/{name}")
+        try:
+            found, content = fsspec.asyn.sync(self._s3.loop, self._get, bucket, key, f"bytes={start}-{stop - 1}")
+        except FileNotFoundError:
+            return None
+        size = int(found["ContentRange"].rpartition("/")[2])
+        return content, Stamp(size, str(found["ETag"]))
+
+    async def _get(self, bucket: str, key: str, ranged: str) -> tuple[dict[str, Any], bytes]:
+        found = await self._s3._call_s3("get_object", Bucket=bucket, Key=key, Range=ranged)
+        try:
+            return found, await found["Body"].read()
+        finally:
+            found["Body"].close()
 
     @property
     def models_dir(self) -> Path:

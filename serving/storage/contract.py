@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -21,6 +22,16 @@ class Fenced(Exception):
 
 class DataDamaged(Exception):
     """What is in the store is not what was written there, or is gone. Nothing of it may be handed out."""
+
+
+@dataclass(frozen=True)
+class Stamp:
+    """Which file it is that lies in the store under a name: another one, or one that was written over, has another."""
+
+    size: int
+    """Bytes."""
+    mark: str
+    """Number and time of change of a file on a disk, ETag of an object in a bucket."""
 
 
 class Attempt(Protocol):
@@ -121,6 +132,17 @@ class Store(RemoteCopies, Protocol):
 
     def read_result(self, scan_id: str, names: Collection[str]) -> dict[str, bytes]:
         """Files of the result, by name relative to it; those that are not there are left out. Raises OSError."""
+        ...
+
+    def stamp(self, scan_id: str, name: str) -> Stamp | None:
+        """Of a file of a scan, by its name relative to the scan; None where there is none. Raises OSError."""
+        ...
+
+    def read_part(self, scan_id: str, name: str, start: int, stop: int) -> tuple[bytes, Stamp] | None:
+        """Bytes [start, stop) of a file of a scan, and of which file they are; None where there is none.
+
+        `start` is below its size. Reads no more than that. Raises OSError.
+        """
         ...
 
     @property

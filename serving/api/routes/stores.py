@@ -1,0 +1,106 @@
+"""/v1/scans/ID/NAME.ome.zarr/...: pyramids of a scan as they are stored, for viewers and for zarr over HTTP."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import PurePosixPath
+from typing import Annotated, Any, Final
+
+from fastapi import APIRouter, Depends, Header, Path, Request, Response
+from fastapi.concurrency import run_in_threadpool
+from fastapi.responses import StreamingResponse
+
+from serving.api.dependencies import CallerResources, Resources, database_answers
+from serving.api.document import BINARY, refusals
+from serving.api.problems import NoFile, NoResult
+from serving.api.ranges import asked_range, has_changed
+from serving.api.responses import ScanId
+from serving.observability.reasons import without_paths
+from serving.queue.jobs import ENDED
+from serving.segmentation.served_files import ServedFile
+
+_FOR_EVER: Final = "private, max-age=31536000, immutable"
+_TYPES: Final = {".json": "application/json"}
+_SHARD: Final = "application/octet-stream"
+_PARTS: Final[dict[int | str, dict[str, Any]]] = {
+    200: {"description": "The whole file.", "content": {_SHARD: {"schema": BINARY}, "application/json": {}}},
+    206: {"description": "The part that Range asks for.", "content": {_SHARD: {"schema": BINARY}}},
+    304: {"description": "The sender has it."},
+    **refusals(416),
+}
+
+router = APIRouter(
+    prefix="/v1/scans", tags=["results"], responses=refusals(409), dependencies=[Depends(database_answers)]
+)
+
+StoredName = Annotated[
+    str, Path(description="A file of the store, such as zarr.json, 0/zarr.json or 0/c/0/0/0.", max_length=200)
+]
+Ranged = Annotated[
+    str | None, Header(alias="Range", description="One range of bytes, such as bytes=0-99 or bytes=-16.")
+]
+
+
+@router.get(
+    "/{scan_id}/segmentation.ome.zarr/{name:path}",
+    summary="A file of the segmentation's store",
+    response_class=Response,
+    responses=_PARTS,
+)
+async def get_segmentation_file(
+    request: Request, resources: CallerResources, scan_id: ScanId, name: StoredName, _range: Ranged = None
+) -> Response:
+    """The segmentation as an OME-Zarr that programs open by its address, and read as little of as they need.
+
+    While a scan is under way it holds the slabs that are finished; the others are not there yet.
+    """
+    return await _answer(request, resources, scan_id, name, whole=True)
+
+
+@router.head(
+    "/{scan_id}/segmentation.ome.zarr/{name:path}",
+    summary="How long a file of the segmentation's store is",
+    response_class=Response,
+    responses={304: _PARTS[304]},
+)
+async def head_segmentation_file(
+    request: Request, resources: CallerResources, scan_id: ScanId, name: StoredName
+) -> Response:
+    """Its length and version, without the file."""
+    return await _answer(request, resources, scan_id, name, whole=False)
+
+
+async def _answer(request: Request, resources: Resources, scan_id: str, name: str, *, whole: bool) -> Response:
+    scan, job = await run_in_threadpool(resources.jobs.get, scan_id)
+    if job.state in ENDED and job.state != "succeeded":
+        raise NoResult(f"scan {scan_id} is {job.state}: {without_paths(job.error or 'it was cancelled')}")
+    file = await resources.slow_answers.make(partial(resources.results.stored_file, scan, job, name))
+    if file is None:
+        raise NoFile(f"the segmentation of scan {scan_id} has no file {name[:200]!r}" + _yet(job.state))
+    tag = f'"{file.checksum or file.stamp.mark}"'
+    headers = {
+        "ETag": tag,
+        "Accept-Ranges": "bytes",
+        "Cache-Control": _FOR_EVER if job.state == "succeeded" else "no-cache",
+    }
+    if not has_changed(request.headers, tag):
+        return Response(status_code=304, headers=headers)
+    kind = _TYPES.get(PurePosixPath(name).suffix, _SHARD)
+    if not whole:
+        return Response(headers=headers | {"Content-Length": str(file.size)}, media_type=kind)
+    return _sent(resources, file, asked_range(request.headers, size=file.size, tag=tag), headers, kind)
+
+
+def _sent(
+    resources: Resources, file: ServedFile, asked: tuple[int, int] | None, headers: dict[str, str], kind: str
+) -> Response:
+    start, stop = asked or (0, file.size)
+    if asked is not None:
+        headers["Content-Range"] = f"bytes {start}-{stop - 1}/{file.size}"
+    headers["Content-Length"] = str(stop - start)
+    pieces = resources.slow_answers.pieces(resources.results.stored_pieces(file, start, stop))
+    return StreamingResponse(pieces, 200 if asked is None else 206, headers, kind)
+
+
+def _yet(state: str) -> str:
+    return "" if state == "succeeded" else f" yet: it is {state}"
