@@ -8,6 +8,7 @@ rounding, is replaced by the attempt that holds the mark.
 
 from __future__ import annotations
 
+import errno
 import shutil
 import uuid
 from collections.abc import Collection, Iterable, Iterator
@@ -151,6 +152,11 @@ class BucketStore:
             found, content = fsspec.asyn.sync(self._s3.loop, self._get, bucket, key, f"bytes={start}-{stop - 1}")
         except FileNotFoundError:
             return None
+        except OSError as error:
+            if error.errno != errno.EINVAL:  # what becomes of 416: it ends before `start`
+                raise
+            shorter = self.stamp(scan_id, name)
+            return None if shorter is None else (b"", shorter)
         size = int(found["ContentRange"].rpartition("/")[2])
         return content, Stamp(size, str(found["ETag"]))
 

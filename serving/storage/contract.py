@@ -141,7 +141,7 @@ class Store(RemoteCopies, Protocol):
     def read_part(self, scan_id: str, name: str, start: int, stop: int) -> tuple[bytes, Stamp] | None:
         """Bytes [start, stop) of a file of a scan, and of which file they are; None where there is none.
 
-        `start` is below its size. Reads no more than that. Raises OSError.
+        Fewer where it ends before, and no more is read than that. Raises OSError.
         """
         ...
 
