@@ -39,6 +39,7 @@ PATHS: Final[dict[str, Needs]] = {
     "/v": OPEN,
     "/events": frozenset({"segment"}),
     "/scans": frozenset({"segment"}),
+    "/reviews": frozenset({"review"}),
     "/models": frozenset({"segment", "review"}),
     "/health": OPEN,
     "/v2/health": OPEN,

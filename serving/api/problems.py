@@ -57,6 +57,7 @@ from serving.protocol.errors import (
 )
 from serving.queue.jobs import ScanNotFound, WrongState
 from serving.segmentation.results import SliceNotFound, UnknownFormat
+from serving.segmentation.served_files import NoFile
 from serving.segmentation.stored_segmentation import ResultDamaged
 from serving.segmentation.stored_voxels import ScanDamaged
 from serving.storage.failures import is_away, is_full
@@ -72,10 +73,6 @@ class NotFinished(ValueError):
 
 class NoResult(ValueError):
     """A result was asked for of a scan that failed or was cancelled."""
-
-
-class NoFile(LookupError):
-    """A file of a store that it does not hold."""
 
 
 class NotReady(RuntimeError):

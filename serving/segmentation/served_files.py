@@ -21,6 +21,10 @@ _MOST_REMEMBERED = 65_536
 """Files: some twenty megabytes."""
 
 
+class NoFile(LookupError):
+    """A file that a scan's pyramid does not hold."""
+
+
 class FileDamaged(DataDamaged):
     """A file is not as it was written, or is gone."""
 

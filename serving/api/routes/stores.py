@@ -12,12 +12,12 @@ from fastapi.responses import StreamingResponse
 
 from serving.api.dependencies import CallerResources, Resources, database_answers
 from serving.api.document import BINARY, refusals
-from serving.api.problems import NoFile, NoResult
+from serving.api.problems import NoResult
 from serving.api.ranges import asked_range, has_changed
 from serving.api.responses import ScanId
 from serving.observability.reasons import without_paths
 from serving.queue.jobs import ENDED
-from serving.segmentation.served_files import ServedFile
+from serving.segmentation.served_files import NoFile, ServedFile
 
 _FOR_EVER: Final = "private, max-age=31536000, immutable"
 _TYPES: Final = {".json": "application/json"}

@@ -30,6 +30,7 @@ EXPECTED = {
     **{("GET", path): EITHER for path in ("/", "/models", "/models/versions")},
     **{("GET", path): SEGMENT for path in (UNENDING, "/scans/{scan_id}", "/scans/{scan_id}/organ-names/info")},
     ("GET", "/events/{scan_id}"): SEGMENT,
+    ("GET", "/reviews"): frozenset({"review"}),
     **{(method, "/v1/scans/{scan_id}/segmentation.ome.zarr/{name:path}"): SEGMENT for method in ("GET", "HEAD")},
     ("POST", "/v1/scans"): SEGMENT,
     ("GET", "/v1/scans"): SEGMENT,
