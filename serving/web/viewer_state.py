@@ -27,17 +27,19 @@ def viewer_address(scan: Scan, *, base: str, image: str | None = None, at: Place
     in `image.ome.zarr`, where there is one.
     """
     middle = [size / 2 for size in scan.shape]
-    layers = [_organs(scan, base)]
+    layers = [_organs(scan, base, alone=image is None)]
     if image is not None:
         layers.insert(0, _image(scan, base, image))
     state = {
         "dimensions": _dimensions(scan.frame),
+        "displayDimensions": ["x", "y", "z"],
         "position": _position(scan.frame, middle if at is None else at),
         "crossSectionScale": max(scan.shape) / 400,
         "projectionScale": max(scan.shape) * 1.4,
         "layers": layers,
         "layout": "4panel",
         "showSlices": True,
+        "crossSectionBackgroundColor": "#000000",
         "selectedLayer": {"layer": "organs", "visible": False},
     }
     return f"/v/{scan.id}/#!{quote(json.dumps(state, separators=(',', ':')), safe='')}"
@@ -53,7 +55,7 @@ def organ_properties(scan: Scan) -> Mapping[str, Any]:
     }
 
 
-def _organs(scan: Scan, base: str) -> dict[str, Any]:
+def _organs(scan: Scan, base: str, *, alone: bool) -> dict[str, Any]:
     organs = scan.organs.organs
     return {
         "type": "segmentation",
@@ -64,7 +66,7 @@ def _organs(scan: Scan, base: str) -> dict[str, Any]:
         ],
         "segments": [str(organ.index) for organ in organs],
         "segmentColors": {str(organ.index): colour(organ.colour) for organ in organs},
-        "selectedAlpha": 0.4,
+        "selectedAlpha": 0.8 if alone else 0.4,
         "hideSegmentZero": True,
     }
 

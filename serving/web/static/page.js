@@ -64,10 +64,3 @@ for (const button of document.querySelectorAll("[data-copy]")) {
 // A choice of filters is shown at once.
 const filters = document.getElementById("filters");
 if (filters) filters.addEventListener("change", () => filters.requestSubmit());
-
-// Labels that look like buttons are pressed like buttons.
-for (const label of document.querySelectorAll("label[role=button]")) {
-  label.addEventListener("keydown", (event) => {
-    if (event.key === "Enter" || event.key === " ") { event.preventDefault(); label.click(); }
-  });
-}

@@ -159,6 +159,9 @@ async function filesOf(entry, path = "") {
 }
 
 if (drop) {
+  for (const button of document.querySelectorAll("[data-choose]")) {
+    button.addEventListener("click", () => document.getElementById(button.dataset.choose).click());
+  }
   document.getElementById("files").addEventListener("change", (event) => {
     for (const file of event.target.files) send(file, file.name);
     event.target.value = "";
