@@ -34,7 +34,7 @@ def viewer_address(scan: Scan, *, base: str, image: str | None = None, at: Place
         "dimensions": _dimensions(scan.frame),
         "displayDimensions": ["x", "y", "z"],
         "position": _position(scan.frame, middle if at is None else at),
-        "crossSectionScale": max(scan.shape) / 400,
+        "crossSectionScale": max(scan.shape) / 360,
         "projectionScale": max(scan.shape) * 1.4,
         "layers": layers,
         "layout": "4panel",

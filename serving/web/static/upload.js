@@ -93,7 +93,12 @@ async function accept(upload, row, more) {
     again(row, () => accept(upload, row, more));
     return;
   }
-  if (answer.ok) { forget(upload); row.done(); return; }
+  if (answer.ok) {
+    forget(upload);
+    if (answer.status === 200) known(row, await answer.json());
+    else row.done();
+    return;
+  }
   const problem = await answer.json();
   row.bar.value = 1;
   row.say(`${problem.title}: ${problem.detail}`, true);
@@ -101,6 +106,13 @@ async function accept(upload, row, more) {
   if (problem.type.endsWith(":spacing-missing")) askSpacing(upload, row);
   else if (answer.status === 503 || answer.status === 429) again(row, () => accept(upload, row, more));
   else forget(upload);
+}
+
+function known(row, scan) {
+  row.bar.value = 1;
+  row.say("is a file that was segmented with this model before: ");
+  row.text.append(Object.assign(document.createElement("a"), { href: `/scans/${scan.id}`, textContent: scan.filename }));
+  row.stop.textContent = "Close";
 }
 
 function again(row, work) {
