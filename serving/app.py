@@ -26,6 +26,7 @@ from serving.api.routes import (
     scans,
     segmentations,
     shadow,
+    stores,
     submission,
     surfaces,
     uploads,
@@ -38,8 +39,9 @@ from serving.process import wiring
 from serving.process.components import owner
 from serving.settings import Settings
 from serving.storage import raised_by
+from serving.web import routes as web
 
-_OF_SCANS = (submission, scans, results, segmentations, surfaces, reviews, uploads)
+_OF_SCANS = (submission, scans, results, segmentations, surfaces, stores, reviews, uploads)
 _OF_MODELS = (models, shadow, inference_protocol)
 """Modules of routes, in the order in which they are documented."""
 
@@ -80,10 +82,9 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.resources = None
     app.state.telemetry = telemetry
     app.state.startup_error = None
-    app.include_router(infer.router)
-    app.include_router(health.router)
-    for routes in (*_OF_SCANS, *_OF_MODELS):
-        app.include_router(routes.router)
+    calls = (infer, health, *_OF_SCANS, *_OF_MODELS)
+    for router in (*(routes.router for routes in calls), *web.ROUTERS):
+        app.include_router(router)
     _guard(app, settings, telemetry, tracing)
     problems.install(app, *raised_by(settings))
     document.install(app, bare=infer.described.routes)

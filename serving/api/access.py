@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from contextlib import suppress
-from typing import Final
+from typing import Any, Final
+from urllib.parse import quote
 
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.datastructures import Headers
-from starlette.requests import Request
+from starlette.requests import Request, cookie_parser
+from starlette.responses import RedirectResponse
 from starlette.types import ASGIApp, Message, Receive, Send
 from starlette.types import Scope as AsgiScope
 
 from serving.api import problems
 from serving.auth.authentication import Auth, NotAllowed, NotAuthenticated
-from serving.auth.identity import IDENTITY, Scope
+from serving.auth.identity import IDENTITY, Identity, Scope
 from serving.auth.keys import Key
 from serving.auth.origin import ForeignOrigin, Origins, came_by_network
 from serving.auth.quotas import QuotaExceeded
+from serving.auth.sessions import COOKIE, CSRF_HEADER, ForgedRequest, Session
 from serving.intake.refusals import RequestRefused
 from serving.parsing.quantities import optional_number
 
@@ -28,6 +32,15 @@ OPEN: Final[Needs] = frozenset()
 _ADMIN: Final[Needs] = frozenset({"admin"})
 
 PATHS: Final[dict[str, Needs]] = {
+    "/": frozenset({"segment", "review"}),
+    "/sign-in": OPEN,
+    "/sign-out": OPEN,
+    "/static": OPEN,
+    "/v": OPEN,
+    "/events": frozenset({"segment"}),
+    "/scans": frozenset({"segment"}),
+    "/reviews": frozenset({"review"}),
+    "/models": frozenset({"segment", "review"}),
     "/health": OPEN,
     "/v2/health": OPEN,
     "/docs": OPEN,
@@ -68,6 +81,14 @@ def needs(path: str, *, metrics_open: bool = False) -> Needs:
     return _ADMIN
 
 
+SIGN_IN: Final = "/sign-in"
+"""Where people show a key."""
+SESSION: Final = "ricefish.session"
+"""Where in an ASGI scope the session stands that a request came with."""
+_SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS"})
+"""Methods that change nothing."""
+
+
 def _of_any_scan(path: str) -> str:
     """The path with `*` in the place of a scan's id."""
     if not path.startswith(_SCANS):
@@ -78,7 +99,7 @@ def _of_any_scan(path: str) -> str:
 
 ONCE: Final = frozenset(
     {
-        *("host", "origin", "sec-fetch-site", "sec-fetch-mode", "authorization", "x-api-key"),
+        *("host", "origin", "sec-fetch-site", "sec-fetch-mode", "authorization", "x-api-key", "cookie", CSRF_HEADER),
         *("content-type", "content-length", "idempotency-key", "x-request-id"),
         *("tus-resumable", "upload-offset", "upload-length", "upload-defer-length", "upload-metadata"),
         *("upload-checksum", "inference-header-content-length"),
@@ -87,7 +108,7 @@ ONCE: Final = frozenset(
 """Headers of one value: which of two is meant, nobody can say, and what stands before the server may say otherwise."""
 
 _REFUSED: Final = (
-    *(problems.NotReady, NotAuthenticated, NotAllowed, ForeignOrigin, QuotaExceeded),
+    *(problems.NotReady, NotAuthenticated, NotAllowed, ForeignOrigin, ForgedRequest, QuotaExceeded),
     *problems.NO_ANSWER,
 )
 
@@ -116,7 +137,8 @@ class Access:
         try:
             auth, key = await self._admitted(scope)
         except _REFUSED as error:
-            await problems.answer(Request(scope), error)(scope, receive, send)
+            elsewhere = _to_sign_in(scope) if isinstance(error, NotAuthenticated) else None
+            await (elsewhere or problems.answer(Request(scope), error))(scope, receive, send)
             return
         if key is None:
             await self._app(scope, receive, send)
@@ -133,11 +155,13 @@ class Access:
             raise problems.NotReady("the server is starting or stopping")
         auth: Auth = resources.auth
         headers = Headers(scope=scope)
-        identity, key = await auth.identify(_presented(headers), in_outage=scope["path"] in IN_OUTAGE)
+        identity, key, session = await _identified(auth, headers, in_outage=scope["path"] in IN_OUTAGE)
+        if session is not None and scope["method"] not in _SAFE:
+            session.check(headers.get(CSRF_HEADER))
         wanted = needs(scope["path"], metrics_open=self._metrics_open)
         if not identity.may(*wanted):
             raise NotAllowed(f"this key has not the scope {' or '.join(sorted(wanted))}")
-        scope[IDENTITY] = identity
+        scope[IDENTITY], scope[SESSION] = identity, session
         if key is None and came_by_network(scope.get("client")):
             self._origins.check(scope["method"], headers)
         if key is not None:
@@ -151,6 +175,34 @@ class Access:
 def _given_twice(headers: Headers) -> str | None:
     """The first header of one value that comes with more."""
     return next((name for name, times in Counter(headers.keys()).items() if times > 1 and name in ONCE), None)
+
+
+def session_of(scope: Mapping[str, Any]) -> Session | None:
+    """The session that a request came with; None without one, where its key came in a header, and without keys."""
+    session: Session | None = scope.get(SESSION)
+    return session
+
+
+def cookie_of(headers: Mapping[str, str]) -> str | None:
+    """What the session's cookie holds; None where there is none."""
+    return cookie_parser(headers.get("cookie", "")).get(COOKIE)
+
+
+async def _identified(auth: Auth, headers: Headers, *, in_outage: bool) -> tuple[Identity, Key | None, Session | None]:
+    """By the key in a header, or else by the session's cookie. Raises as `Auth` does."""
+    shown, cookie = _presented(headers), cookie_of(headers)
+    if shown is None and cookie is not None and await auth.needed():
+        return await auth.identify_session(cookie)
+    return *(await auth.identify(shown, in_outage=in_outage)), None
+
+
+def _to_sign_in(scope: AsgiScope) -> RedirectResponse | None:
+    """Where a browser goes that was to show a page to somebody who has not signed in; None for what is no page."""
+    if scope["method"] != "GET" or "text/html" not in Headers(scope=scope).get("accept", ""):
+        return None
+    query = scope["query_string"].decode("latin-1")
+    target = scope["path"] + (f"?{query}" if query else "")
+    return RedirectResponse(f"{SIGN_IN}?next={quote(target, safe='')}", 303, {"Cache-Control": "no-store"})
 
 
 def _presented(headers: Headers) -> bytes | None:

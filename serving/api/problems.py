@@ -20,11 +20,13 @@ from starlette.routing import Match
 
 from scans.formats import ACCEPTED, FormatError, SpacingMissing
 from scans.formats.errors import NotSegmentable
+from serving.api.ranges import RangeNotSatisfiable
 from serving.api.request_log import PROBLEM, REQUEST_ID
 from serving.auth.authentication import NotAllowed, NotAuthenticated
 from serving.auth.identity import identity_of
 from serving.auth.origin import ForeignOrigin
 from serving.auth.quotas import QuotaExceeded
+from serving.auth.sessions import ForgedRequest
 from serving.inference.backpressure import QueueFull, SlicesFull
 from serving.inference.runtime.memory import OutOfDeviceMemory
 from serving.inference.runtime.plain import RunFailed
@@ -61,6 +63,7 @@ from serving.review.reviewing import OtherMask, ReviewRefused
 from serving.segmentation.corrections import VersionNotFound
 from serving.segmentation.organ_surfaces import SurfaceNotFound
 from serving.segmentation.results import SliceNotFound, UnknownFormat
+from serving.segmentation.served_files import FileDamaged, NoFile
 from serving.segmentation.stored_segmentation import CorrectionDamaged, ResultDamaged
 from serving.segmentation.stored_voxels import ScanDamaged
 from serving.storage.failures import is_away, is_full
@@ -99,6 +102,7 @@ PROBLEMS: Mapping[type[Exception], Problem] = {
     NotAuthenticated: Problem(401, "unauthorized", "A valid API key is needed", {"WWW-Authenticate": "Bearer"}),
     NotAllowed: Problem(403, "forbidden", "The API key is not for this"),
     ForeignOrigin: Problem(403, "foreign-origin", "Another's page may have asked for it"),
+    ForgedRequest: Problem(403, "forged-request", "Another's page may have asked in the name of a session"),
     QuotaExceeded: Problem(429, "too-much", "The API key's allowance is used up"),
     SlicesFull: Problem(429, "slice-queue-full", "As many slices wait as may wait"),
     QueueFull: Problem(429, "queue-full", "As many scans wait as may wait"),
@@ -136,6 +140,9 @@ PROBLEMS: Mapping[type[Exception], Problem] = {
     SliceNotFound: Problem(404, "no-such-slice", "There is no such slice"),
     SurfaceNotFound: Problem(404, "no-such-surface", "There is no such surface"),
     NotSegmentable: Problem(409, "no-dicom-segmentation", "There can be no DICOM segmentation of the scan"),
+    FileDamaged: Problem(503, "file-damaged", "A stored file is damaged"),
+    NoFile: Problem(404, "no-such-file", "There is no such file", {"Cache-Control": "no-store"}),
+    RangeNotSatisfiable: Problem(416, "bad-range", "The file ends before the part that was asked for"),
     UnknownFormat: Problem(400, "unknown-download-format", "The segmentation cannot be had in this format"),
     InferenceRefused: Problem(400, "bad-inference", "The inference request cannot be answered"),
     UnknownModel: Problem(404, "no-such-model", "There is no such model"),
@@ -215,6 +222,8 @@ def _domain(request: Request, error: Exception) -> Response:
         extra = {"field": error.field}
     elif isinstance(error, QuotaExceeded):
         problem = replace(problem, headers={"Retry-After": str(error.seconds)})
+    elif isinstance(error, RangeNotSatisfiable):
+        problem = replace(problem, headers={"Content-Range": f"bytes */{error.size}"})
     elif isinstance(error, QueueFull):
         problem = replace(problem, headers={"Retry-After": str(error.seconds)})
         extra = {"limit": error.limit, "waiting": error.waiting, "most": error.most}

@@ -16,6 +16,7 @@ from serving.auth.identity import ANYONE, Identity
 from serving.auth.keys import Key, Keys, hash_of, split
 from serving.auth.origin import is_loopback
 from serving.auth.quotas import Quotas
+from serving.auth.sessions import Session, Sessions
 from serving.observability import logs
 from serving.observability.probes import Probe, Unanswered
 from serving.observability.readiness import PATIENT_SECONDS
@@ -71,8 +72,9 @@ class _Known:
 class Auth:
     """Finds the identity behind a key. For one event loop."""
 
-    def __init__(self, keys: Keys) -> None:
+    def __init__(self, keys: Keys, sessions: Sessions) -> None:
         self._keys = keys
+        self.sessions = sessions
         self.quotas = Quotas(keys)
         self._known = _Known(until=-OUTAGE_SECONDS)
         self._table = Probe(self._read, most_age_seconds=_FAILED_SECONDS, limit_seconds=_LIMIT_SECONDS)
@@ -95,6 +97,22 @@ class Auth:
         if not right or key is None:
             raise NotAuthenticated
         return key.identity, key
+
+    async def identify_session(self, token: str) -> tuple[Identity, Key, Session]:
+        """Whose key the session of this cookie was begun with, and both. Raises NotAuthenticated, and as `identify`.
+
+        The key has to count still.
+        """
+        known = await self._current(in_outage=False)
+        session = await self.sessions.find(token) if known.any else None
+        key = None if session is None else known.valid.get(session.key_id)
+        if session is None or key is None:
+            raise NotAuthenticated
+        return key.identity, key, session
+
+    async def needed(self) -> bool:
+        """True where a key has to be shown. Raises as `identify`."""
+        return (await self._current(in_outage=False)).any
 
     async def settle(self, key: Key) -> None:
         """Writes down that a key was used, once an hour, and what was sent with it. Raises SQLAlchemyError.

@@ -58,6 +58,17 @@ class Origins:
         return frozenset(_name(name) for name in self.named)
 
 
+def check_own_form(headers: Mapping[str, str]) -> None:
+    """Raises ForeignOrigin where a form was sent that another's page holds, be there keys or none."""
+    site, origin = headers.get("sec-fetch-site"), headers.get("origin")
+    if site is not None:
+        own = site in _OWN
+    else:
+        own = origin is None or origin.partition("://")[2].lower() == headers.get("host", "").lower()
+    if not own:
+        raise ForeignOrigin("this form is sent from the server's own page alone")
+
+
 def came_by_network(client: tuple[str, int] | None) -> bool:
     """False for what no browser can have sent: over a socket that is a file, or within this process."""
     return client is not None and _is_address(client[0])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,6 +62,17 @@ class RegisteredVersion:
     """When it was registered, ms since 1970: a number that was given anew, after a removal, is another version."""
 
 
+@dataclass(frozen=True)
+class ListedVersion:
+    """What the registry says of a version."""
+
+    number: int
+    created_ms: int
+    """When it was registered, ms since 1970."""
+    aliases: tuple[str, ...]
+    tags: Mapping[str, str]
+
+
 def prepare() -> None:
     """Imports the client, which takes seconds that are not the registry's. Raises RegistryError without it."""
     set_up_client(_MLFLOW_SETTINGS)
@@ -86,6 +97,25 @@ def find_version(reference: str) -> RegisteredVersion:
         else:
             found = client.get_model_version(asked.name, asked.version)
         return RegisteredVersion(asked.name, str(found.version), int(found.creation_timestamp or 0))
+
+
+def list_versions(name: str) -> list[ListedVersion]:
+    """All versions of a registered model, the newest first. Raises RegistryError, RegistryUnreachable."""
+    with _client() as (client, _):
+        aliases: dict[int, list[str]] = {}
+        for alias, number in client.get_registered_model(name).aliases.items():
+            aliases.setdefault(int(number), []).append(alias)
+        found = client.search_model_versions(f"name = '{name}'")
+        listed = [
+            ListedVersion(
+                int(one.version),
+                int(one.creation_timestamp or 0),
+                tuple(sorted(aliases.get(int(one.version), ()))),
+                dict(one.tags),
+            )
+            for one in found
+        ]
+    return sorted(listed, key=lambda one: -one.number)
 
 
 def download_version(version: RegisteredVersion, *, into: Path) -> Path:

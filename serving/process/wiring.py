@@ -13,6 +13,7 @@ from serving.api.dependencies import Resources
 from serving.api.slow_answers import SlowAnswers
 from serving.auth.authentication import Auth, check_exposure
 from serving.auth.keys import Keys
+from serving.auth.sessions import Sessions
 from serving.inference.scheduling import Urgency
 from serving.intake.acceptance import Acceptance
 from serving.intake.admission import Admission, QueueLimits
@@ -218,7 +219,9 @@ def _auth(components: Components) -> Iterator[Auth]:
     settings, keys = components.settings, Keys(components.database)
     owned = partial(are_owned, components.scratch.uploads_dir)
     check_exposure(settings.host, keys, components.store, uploads_owned=owned, anonymous=settings.anonymous)
-    auth = Auth(keys)
+    sessions = Sessions(components.database)
+    components.janitor.also(sessions.sweep, name="sessions")
+    auth = Auth(keys, sessions)
     with contextlib.closing(auth.quotas):
         yield auth
 

@@ -27,9 +27,11 @@ from serving.segmentation.dicom_results import DicomResults, in_pieces
 from serving.segmentation.labelled_image import labelled_image
 from serving.segmentation.organ_surfaces import OrganSurfaces, SegmentedOrgans, SurfaceFormat
 from serving.segmentation.pictures import PictureStyle, png, proportions
+from serving.segmentation.served_files import FileDamaged, KeptPyramid, ServedFile, ServedFiles
 from serving.segmentation.stored_segmentation import ResultDamaged, StoredSegmentation
 from serving.segmentation.stored_voxels import open_voxels
 from serving.storage import DataDamaged, Store
+from serving.storage.contract import RESULT_DIR
 
 Axis = Literal["z", "y", "x"]
 
@@ -75,6 +77,7 @@ class Results:
         self._pictures = MemoryBudget()
         self._surfaces = OrganSurfaces()
         self._dicom = DicomResults(store)
+        self._files = ServedFiles(store)
 
     def download(
         self,
@@ -169,6 +172,27 @@ class Results:
                 organs = self._segmentation(scan, job, correction).plane(along, index)
             organs = np.where(organs == NOT_LABELLED, np.uint8(BACKGROUND), organs)
             return png(grey, organs, spacing_mm=(down, across), window=scan.window, organs=scan.organs, style=style)
+
+    def stored_file(self, scan: Scan, pyramid: KeptPyramid, name: str) -> ServedFile | None:
+        """A file of a pyramid as it is stored, by its name there; None where it has none of that name (yet)."""
+        with self._remaking(scan), self._as_damaged(scan.id):
+            return self._files.find(scan.id, pyramid.place, name, pyramid.checksums)
+
+    def stored_pieces(self, file: ServedFile, start: int, stop: int) -> Iterator[bytes]:
+        """Bytes [start, stop) of it, piece by piece."""
+        with self._remaking(self._jobs.scan(file.scan_id)), self._as_damaged(file.scan_id):
+            yield from self._files.pieces(file, start, stop)
+
+    @contextmanager
+    def _as_damaged(self, scan_id: str) -> Iterator[None]:
+        """What the model has answered can be made again."""
+        try:
+            yield
+        except FileDamaged as damaged:
+            place, _, name = damaged.file.partition("/")
+            if place == RESULT_DIR:
+                raise ResultDamaged(scan_id, [name]) from damaged
+            raise
 
     def surface(
         self, scan: Scan, job: Job, name: str, kind: SurfaceFormat, *, correction: Correction | None = None

@@ -141,6 +141,11 @@ def damaged_files(
     return [name for name in names if _wrong(name, store.read_result(scan.id, [name], place=place), checksums)]
 
 
+def noted_files(scan: Scan, checksums: Mapping[str, str]) -> Mapping[str, str]:
+    """Files that are written, with their checksums; empty ones where an earlier version noted none."""
+    return checksums or dict.fromkeys(_names(scan), "")
+
+
 def _names(scan: Scan) -> list[str]:
     """All files of a finished result."""
     shards = (name for number in range(len(scan.boxes)) for name in _shards(scan, number))

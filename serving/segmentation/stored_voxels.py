@@ -102,10 +102,10 @@ def _part(store: Store, scan: Scan, name: str, start: int, stop: int | None) -> 
 
 
 def _bytes(store: Store, scan: Scan, name: str) -> int:
-    try:
-        return store.file_bytes(scan.id, f"{IMAGE_DIR}/{name}")
-    except FileNotFoundError as error:
-        raise _damaged(scan, f"{IMAGE_DIR}/{name} is gone") from error
+    stamp = store.stamp(scan.id, f"{IMAGE_DIR}/{name}")
+    if stamp is None:
+        raise _damaged(scan, f"{IMAGE_DIR}/{name} is gone")
+    return stamp.size
 
 
 def _whole(scan: Scan, read: Callable[[], NDArray[Any]]) -> NDArray[Any]:

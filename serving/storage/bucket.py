@@ -8,6 +8,7 @@ rounding, is replaced by the attempt that holds the mark.
 
 from __future__ import annotations
 
+import errno
 import shutil
 import uuid
 from collections.abc import Collection, Iterable, Iterator
@@ -16,10 +17,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import fsspec.asyn
 import s3fs
 
 from serving.settings import S3_SCHEME
-from serving.storage.contract import RESULT_DIR, Attempt, Fenced, StoreError, correction_dir, each_file
+from serving.storage.contract import RESULT_DIR, Attempt, Fenced, Stamp, StoreError, correction_dir, each_file
 from serving.storage.private_folder import make_private
 from serving.storage.rehearsal import REHEARSED, Stages
 from serving.storage.scratch import Scratch
@@ -98,10 +100,6 @@ class BucketStore:
         content: bytes = self._s3.cat_file(f"{self._scan(scan_id)}/{name}", start=start or None, end=stop)
         return content
 
-    def file_bytes(self, scan_id: str, name: str) -> int:
-        """As the bucket has it."""
-        return int(self._s3.info(f"{self._scan(scan_id)}/{name}")["size"])
-
     @contextmanager
     def begin(self, scan_id: str, epoch: int) -> Iterator[Attempt]:
         """Begins an attempt and fences all of a lower epoch off. Raises Fenced."""
@@ -142,6 +140,36 @@ class BucketStore:
         """Removes what there is of a correction."""
         if found := self._s3.find(f"{self._scan(scan_id)}/{correction_dir(correction_id)}"):
             self._s3.rm(found)
+
+    def stamp(self, scan_id: str, name: str) -> Stamp | None:
+        """Of an object of a scan; None where there is none."""
+        try:
+            found = self._s3.info(f"{self._scan(scan_id)}/{name}")
+        except FileNotFoundError:
+            return None
+        return Stamp(int(found["size"]), str(found["ETag"]))
+
+    def read_part(self, scan_id: str, name: str, start: int, stop: int) -> tuple[bytes, Stamp] | None:
+        """Bytes [start, stop) of an object of a scan, by a ranged get; None where there is none."""
+        bucket, key, _ = self._s3.split_path(f"{self._scan(scan_id)}/{name}")
+        try:
+            found, content = fsspec.asyn.sync(self._s3.loop, self._get, bucket, key, f"bytes={start}-{stop - 1}")
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            if error.errno != errno.EINVAL:  # what becomes of 416: it ends before `start`
+                raise
+            shorter = self.stamp(scan_id, name)
+            return None if shorter is None else (b"", shorter)
+        size = int(found["ContentRange"].rpartition("/")[2])
+        return content, Stamp(size, str(found["ETag"]))
+
+    async def _get(self, bucket: str, key: str, ranged: str) -> tuple[dict[str, Any], bytes]:
+        found = await self._s3._call_s3("get_object", Bucket=bucket, Key=key, Range=ranged)
+        try:
+            return found, await found["Body"].read()
+        finally:
+            found["Body"].close()
 
     @property
     def models_dir(self) -> Path:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -28,6 +29,16 @@ class Fenced(Exception):
 
 class DataDamaged(Exception):
     """What is in the store is not what was written there, or is gone. Nothing of it may be handed out."""
+
+
+@dataclass(frozen=True)
+class Stamp:
+    """Which file it is that lies in the store under a name: another one, or one that was written over, has another."""
+
+    size: int
+    """Bytes."""
+    mark: str
+    """Number and time of change of a file on a disk, ETag of an object in a bucket."""
 
 
 class Attempt(Protocol):
@@ -125,10 +136,6 @@ class Store(RemoteCopies, Protocol):
         """
         ...
 
-    def file_bytes(self, scan_id: str, name: str) -> int:
-        """How large a file of a scan is. Raises FileNotFoundError, and OSError."""
-        ...
-
     def begin(self, scan_id: str, epoch: int) -> AbstractContextManager[Attempt]:
         """Begins an attempt and fences all of a lower epoch off. Raises Fenced if there is one of a higher epoch."""
         ...
@@ -149,6 +156,17 @@ class Store(RemoteCopies, Protocol):
 
     def remove_correction(self, scan_id: str, correction_id: str) -> None:
         """Removes a correction, or what there is of one; nothing if there is nothing of it."""
+        ...
+
+    def stamp(self, scan_id: str, name: str) -> Stamp | None:
+        """Of a file of a scan, by its name relative to the scan; None where there is none. Raises OSError."""
+        ...
+
+    def read_part(self, scan_id: str, name: str, start: int, stop: int) -> tuple[bytes, Stamp] | None:
+        """Bytes [start, stop) of a file of a scan, and of which file they are; None where there is none.
+
+        Fewer where it ends before, and no more is read than that. Raises OSError.
+        """
         ...
 
     @property

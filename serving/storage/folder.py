@@ -19,7 +19,15 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from serving.storage.contract import RESULT_DIR, Attempt, Fenced, NoRemoteCopies, StoreError, correction_dir
+from serving.storage.contract import (
+    RESULT_DIR,
+    Attempt,
+    Fenced,
+    NoRemoteCopies,
+    Stamp,
+    StoreError,
+    correction_dir,
+)
 from serving.storage.private_folder import make_private, open_lock, unusable
 from serving.storage.rehearsal import REHEARSED, Stages
 from serving.storage.scratch import PROBED, sync
@@ -145,10 +153,6 @@ class FolderStore(NoRemoteCopies):
             file.seek(first)
             return file.read() if stop is None else file.read(stop - first)
 
-    def file_bytes(self, scan_id: str, name: str) -> int:
-        """As the disk has it."""
-        return (self._scans / scan_id / name).stat().st_size
-
     @contextmanager
     def begin(self, scan_id: str, epoch: int) -> Iterator[Attempt]:
         """Begins an attempt and fences all of a lower epoch off. Raises Fenced."""
@@ -194,6 +198,22 @@ class FolderStore(NoRemoteCopies):
         self._discard(self._arriving / correction_id)
         self._discard(self._scans / scan_id / correction_dir(correction_id))
 
+    def stamp(self, scan_id: str, name: str) -> Stamp | None:
+        """Of a file of a scan; None where there is none."""
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            return _stamp((self._scans / scan_id / name).stat())
+        return None
+
+    def read_part(self, scan_id: str, name: str, start: int, stop: int) -> tuple[bytes, Stamp] | None:
+        """Bytes [start, stop) of a file of a scan, and of which file they are; None where there is none."""
+        with (
+            contextlib.suppress(FileNotFoundError, NotADirectoryError),
+            (self._scans / scan_id / name).open("rb") as file,
+        ):
+            file.seek(start)
+            return file.read(stop - start), _stamp(os.fstat(file.fileno()))
+        return None
+
     @property
     def models_dir(self) -> Path:
         """The folder of model copies."""
@@ -233,6 +253,10 @@ class _FolderAttempt:
             with contextlib.suppress(FileExistsError):
                 os.mkdir(folder)  # noqa: PTH102 - without parents, as pathlib's would be as well
                 touched.add(folder.parent)
+
+
+def _stamp(found: os.stat_result) -> Stamp:
+    return Stamp(found.st_size, f"{found.st_ino}-{found.st_mtime_ns}-{found.st_ctime_ns}")
 
 
 def _move(file: Path, target: Path) -> None:

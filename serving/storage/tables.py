@@ -101,6 +101,16 @@ api_keys = Table(
     Column("bytes", BigInteger, nullable=False, default=0, comment="that were sent on that day"),
 )
 
+sessions = Table(
+    "ricefish_sessions",
+    metadata,
+    Column("hash", String(64), primary_key=True, comment="SHA-256 of what the cookie holds"),
+    Column("key_id", String(32), nullable=False, comment="the API key that it was begun with"),
+    Column("created", Float(53), nullable=False, comment="seconds since 1970"),
+    Column("expires", Float(53), nullable=False, comment="seconds since 1970"),
+    Index("ricefish_sessions_expires", "expires"),
+)
+
 marks = Table(
     "ricefish_marks",
     metadata,

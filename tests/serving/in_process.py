@@ -54,6 +54,7 @@ class App:
         seconds: float = 60,
         leaving: bool = False,
         cut_after: float | None = None,
+        scheme: str = "http",
     ) -> Answered:
         """`target` is the path and query as they would stand in a request line; who is `leaving` sends and goes.
         After `cut_after` seconds it is cancelled, as a server does that stops, and what is answered then is given.
@@ -61,7 +62,7 @@ class App:
         A body in pieces is sent piece by piece, each when it is there: in a thread, for it may take its time.
         """
         pieces = iter([body] if isinstance(body, bytes) else body)
-        asked = self._asked(method, target, headers or [], pieces, leaving=leaving)
+        asked = self._asked(method, target, headers or [], pieces, leaving=leaving, scheme=scheme)
         if cut_after is not None:
             asked = _cut(asked, after=cut_after)
         return asyncio.run_coroutine_threadsafe(self._until_answered(asked, seconds), self._loop).result()
@@ -78,7 +79,7 @@ class App:
         return await asyncio.wait_for(task, seconds)
 
     async def _asked(
-        self, method: str, target: bytes, headers: Headers, pieces: Iterator[bytes], *, leaving: bool
+        self, method: str, target: bytes, headers: Headers, pieces: Iterator[bytes], *, leaving: bool, scheme: str
     ) -> Answered:
         path, _, query = target.partition(b"?")
         scope = {
@@ -86,7 +87,7 @@ class App:
             "asgi": {"version": "3.0", "spec_version": "2.3"},
             "http_version": "1.1",
             "method": method,
-            "scheme": "http",
+            "scheme": scheme,
             "path": unquote(path.decode("ascii")),
             "raw_path": path,
             "query_string": query,

@@ -20,6 +20,7 @@ from serving.app import create_app
 from serving.auth.authentication import OUTAGE_SECONDS, Auth, NotAuthenticated
 from serving.auth.identity import ANYONE
 from serving.auth.keys import Key, Keys
+from serving.auth.sessions import Sessions
 from serving.queue.jobs import Jobs
 from serving.settings import Settings
 from serving.storage.database import Database
@@ -113,7 +114,7 @@ def test_a_server_without_keys_stays_open_in_an_outage(tmp_path: Path, monkeypat
     monkeypatch.setattr("serving.auth.authentication.time", clock)
 
     async def in_outage() -> None:
-        auth = Auth(table)
+        auth = Auth(table, Sessions(database))
         table.away = True
         with pytest.raises(OperationalError):
             await auth.identify(None)
@@ -177,7 +178,7 @@ def test_keys_of_the_last_answer_open_metrics_alone(tmp_path: Path, monkeypatch:
     monkeypatch.setattr("serving.auth.authentication.time", clock)
 
     async def in_outage() -> None:
-        auth = Auth(table)
+        auth = Auth(table, Sessions(database))
         assert (await auth.identify(good))[0].admin
         await asyncio.sleep(0.5)
         table.away = True

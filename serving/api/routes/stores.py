@@ -1,0 +1,163 @@
+"""/v1/scans/ID/NAME.ome.zarr/...: pyramids of a scan as they are stored, for viewers and for zarr over HTTP."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import PurePosixPath
+from typing import Annotated, Any, Final
+
+from fastapi import APIRouter, Depends, Header, Path, Request, Response
+from fastapi.concurrency import run_in_threadpool
+from fastapi.responses import StreamingResponse
+
+from serving.api.dependencies import CallerResources, Resources, database_answers
+from serving.api.document import BINARY, refusals
+from serving.api.problems import NoResult
+from serving.api.ranges import asked_range, has_changed
+from serving.api.responses import ScanId
+from serving.api.versions import segmented
+from serving.observability.reasons import without_paths
+from serving.queue.jobs import ENDED, Job
+from serving.queue.scan import Scan
+from serving.segmentation.served_files import KeptPyramid, NoFile, ServedFile
+from serving.segmentation.stored_segmentation import noted_files
+from serving.storage.contract import IMAGE_DIR, RESULT_DIR
+
+_FOR_EVER: Final = "private, max-age=31536000, immutable"
+_TYPES: Final = {".json": "application/json"}
+_SHARD: Final = "application/octet-stream"
+_PARTS: Final[dict[int | str, dict[str, Any]]] = {
+    200: {"description": "The whole file.", "content": {_SHARD: {"schema": BINARY}, "application/json": {}}},
+    206: {"description": "The part that Range asks for.", "content": {_SHARD: {"schema": BINARY}}},
+    304: {"description": "The sender has it."},
+    **refusals(416),
+}
+
+router = APIRouter(
+    prefix="/v1/scans", tags=["results"], responses=refusals(409), dependencies=[Depends(database_answers)]
+)
+
+_FILE: Final[dict[str, Any]] = {"response_class": Response, "responses": _PARTS}
+_HEAD: Final[dict[str, Any]] = {"response_class": Response, "responses": {304: _PARTS[304]}}
+
+StoredName = Annotated[
+    str, Path(description="A file of the store, such as zarr.json, 0/zarr.json or 0/c/0/0/0.", max_length=200)
+]
+Correction = Annotated[int, Path(ge=0, le=(1 << 31) - 1, description="0 is the model's answer.")]
+Ranged = Annotated[
+    str | None, Header(alias="Range", description="One range of bytes, such as bytes=0-99 or bytes=-16.")
+]
+
+
+Finding = Callable[[Resources, str], tuple[KeptPyramid, Scan, Job]]
+"""Resources and a scan's id -> one of its pyramids, and what it is of."""
+
+
+@router.get("/{scan_id}/image.ome.zarr/{name:path}", summary="A file of the scan's store", **_FILE)
+async def get_image_file(
+    request: Request, resources: CallerResources, scan_id: ScanId, name: StoredName, _range: Ranged = None
+) -> Response:
+    """The grey values as an OME-Zarr that programs open by its address, and read as little of as they need."""
+    return await _answer(request, resources, scan_id, name, _image)
+
+
+@router.head("/{scan_id}/image.ome.zarr/{name:path}", summary="How long a file of the scan's store is", **_HEAD)
+async def head_image_file(request: Request, resources: CallerResources, scan_id: ScanId, name: StoredName) -> Response:
+    """Its length and version, without the file."""
+    return await _answer(request, resources, scan_id, name, _image)
+
+
+@router.get("/{scan_id}/segmentation.ome.zarr/{name:path}", summary="A file of the segmentation's store", **_FILE)
+async def get_segmentation_file(
+    request: Request, resources: CallerResources, scan_id: ScanId, name: StoredName, _range: Ranged = None
+) -> Response:
+    """The model's answer in the same way. While a scan is under way it holds the slabs that are finished."""
+    return await _answer(request, resources, scan_id, name, _answered)
+
+
+@router.head(
+    "/{scan_id}/segmentation.ome.zarr/{name:path}", summary="How long a file of the segmentation's store is", **_HEAD
+)
+async def head_segmentation_file(
+    request: Request, resources: CallerResources, scan_id: ScanId, name: StoredName
+) -> Response:
+    """Its length and version, without the file."""
+    return await _answer(request, resources, scan_id, name, _answered)
+
+
+@router.get(
+    "/{scan_id}/segmentations/{version}.ome.zarr/{name:path}", summary="A file of a correction's store", **_FILE
+)
+async def get_correction_file(
+    request: Request,
+    resources: CallerResources,
+    scan_id: ScanId,
+    version: Correction,
+    name: StoredName,
+    _range: Ranged = None,
+) -> Response:
+    """A correction in the same way; 255 is where nobody has looked."""
+    return await _answer(request, resources, scan_id, name, partial(_corrected, version=version))
+
+
+@router.head(
+    "/{scan_id}/segmentations/{version}.ome.zarr/{name:path}",
+    summary="How long a file of a correction's store is",
+    **_HEAD,
+)
+async def head_correction_file(
+    request: Request, resources: CallerResources, scan_id: ScanId, version: Correction, name: StoredName
+) -> Response:
+    """Its length and version, without the file."""
+    return await _answer(request, resources, scan_id, name, partial(_corrected, version=version))
+
+
+def _image(resources: Resources, scan_id: str) -> tuple[KeptPyramid, Scan, Job]:
+    scan, job = resources.jobs.get(scan_id)
+    return KeptPyramid(IMAGE_DIR, scan.image_checksums), scan, job
+
+
+def _answered(resources: Resources, scan_id: str) -> tuple[KeptPyramid, Scan, Job]:
+    scan, job = resources.jobs.get(scan_id)
+    if job.state in ENDED and job.state != "succeeded":
+        raise NoResult(f"scan {scan_id} is {job.state}: {without_paths(job.error or 'it was cancelled')}")
+    return KeptPyramid(RESULT_DIR, noted_files(scan, job.checksums)), scan, job
+
+
+def _corrected(resources: Resources, scan_id: str, *, version: int) -> tuple[KeptPyramid, Scan, Job]:
+    found = segmented(resources, scan_id, version)
+    if found.correction is None:
+        return _answered(resources, scan_id)
+    return KeptPyramid(found.correction.place, found.correction.checksums), found.scan, found.job
+
+
+async def _answer(request: Request, resources: Resources, scan_id: str, name: str, find: Finding) -> Response:
+    pyramid, scan, job = await run_in_threadpool(find, resources, scan_id)
+    file = await resources.slow_answers.make(partial(resources.results.stored_file, scan, pyramid, name))
+    if file is None:
+        raise NoFile(f"{pyramid.place} of scan {scan_id} has no file {name[:200]!r}" + _yet(job.state))
+    whole_one = job.state == "succeeded" or pyramid.place == IMAGE_DIR
+    tag = f'"{file.checksum or file.stamp.mark}"'
+    headers = {"ETag": tag, "Accept-Ranges": "bytes", "Cache-Control": _FOR_EVER if whole_one else "no-cache"}
+    if not has_changed(request.headers, tag):
+        return Response(status_code=304, headers=headers)
+    kind = _TYPES.get(PurePosixPath(name).suffix, _SHARD)
+    if request.method == "HEAD":
+        return Response(headers=headers | {"Content-Length": str(file.size)}, media_type=kind)
+    return _sent(resources, file, asked_range(request.headers, size=file.size, tag=tag), headers, kind)
+
+
+def _sent(
+    resources: Resources, file: ServedFile, asked: tuple[int, int] | None, headers: dict[str, str], kind: str
+) -> Response:
+    start, stop = asked or (0, file.size)
+    if asked is not None:
+        headers["Content-Range"] = f"bytes {start}-{stop - 1}/{file.size}"
+    headers["Content-Length"] = str(stop - start)
+    pieces = resources.slow_answers.pieces(resources.results.stored_pieces(file, start, stop))
+    return StreamingResponse(pieces, 200 if asked is None else 206, headers, kind)
+
+
+def _yet(state: str) -> str:
+    return "" if state == "succeeded" else f" yet: it is {state}"

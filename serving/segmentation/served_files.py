@@ -1,0 +1,121 @@
+"""Served files: files of a scan's pyramids, whole or in part, as they were written.
+
+A part of a file has no checksum. So a file is read whole and compared with the one that was noted when it was written,
+once in a process, and remembered by its stamp (size, number and time of change, or ETag); from then on, parts that come
+with that stamp are of the file that was compared. A file that changes has another, and is compared anew.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from scans.checksums import checksum
+from serving.storage import DataDamaged, Store
+from serving.storage.contract import Stamp
+
+PIECE_BYTES = 4 << 20
+"""Longer parts are read and sent in pieces of so many bytes."""
+_MOST_REMEMBERED = 65_536
+"""Files: some twenty megabytes."""
+
+
+class NoFile(LookupError):
+    """A file that a scan's pyramid does not hold."""
+
+
+class FileDamaged(DataDamaged):
+    """A file is not as it was written, or is gone."""
+
+    def __init__(self, file: str) -> None:
+        super().__init__(f"{file} is damaged")
+        self.file = file
+        """Relative to the scan."""
+
+
+@dataclass(frozen=True)
+class KeptPyramid:
+    """A pyramid of a scan, and what is known of its files."""
+
+    place: str
+    """Its folder, relative to the scan."""
+    checksums: Mapping[str, str]
+    """Of the files that are written, by name relative to it."""
+
+
+@dataclass(frozen=True)
+class ServedFile:
+    """A file that was compared, and can be handed out."""
+
+    scan_id: str
+    name: str
+    """Relative to the scan."""
+    checksum: str
+    """As it was noted when the file was written; empty where an earlier version noted none."""
+    stamp: Stamp
+
+    @property
+    def size(self) -> int:
+        """Bytes."""
+        return self.stamp.size
+
+
+class ServedFiles:
+    """Reads files of scans. Safe to use from several threads."""
+
+    def __init__(self, store: Store, *, most_remembered: int = _MOST_REMEMBERED) -> None:
+        self._store = store
+        self._most_remembered = most_remembered
+        self._compared: OrderedDict[ServedFile, None] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def find(self, scan_id: str, folder: str, name: str, checksums: Mapping[str, str]) -> ServedFile | None:
+        """The file `name` of the pyramid in `folder` of a scan; None where nobody wrote it.
+
+        Only what was noted is looked for, by name relative to the pyramid, whatever else there may be. Raises
+        FileDamaged where it was written, and is gone or another.
+        """
+        noted = checksums.get(name)
+        return None if noted is None else self._whole(scan_id, f"{folder}/{name}", noted)
+
+    def pieces(self, file: ServedFile, start: int, stop: int) -> Iterator[bytes]:
+        """Bytes [start, stop) of it. Raises FileDamaged."""
+        for first in range(start, stop, PIECE_BYTES):
+            yield self._part(file, first, min(stop, first + PIECE_BYTES))
+
+    def _part(self, file: ServedFile, start: int, stop: int) -> bytes:
+        found = self._store.read_part(file.scan_id, file.name, start, stop)
+        if found is None or found[1] != file.stamp:  # written anew: the same, or not
+            file = self._whole(file.scan_id, file.name, file.checksum)
+            found = self._store.read_part(file.scan_id, file.name, start, stop)
+        if found is None or found[1] != file.stamp or len(found[0]) != stop - start:
+            raise FileDamaged(file.name)
+        return found[0]
+
+    def _whole(self, scan_id: str, name: str, noted: str) -> ServedFile:
+        stamp = self._store.stamp(scan_id, name)
+        if stamp is None or not stamp.size:
+            raise FileDamaged(name)
+        file = ServedFile(scan_id, name, noted, stamp)
+        if not self._is_known(file):
+            found = self._store.read_part(scan_id, name, 0, stamp.size)
+            if found is None or (noted and checksum(found[0]) != noted):
+                raise FileDamaged(name)
+            file = ServedFile(scan_id, name, noted, found[1])
+            self._remember(file)
+        return file
+
+    def _is_known(self, file: ServedFile) -> bool:
+        with self._lock:
+            if file not in self._compared:
+                return False
+            self._compared.move_to_end(file)
+            return True
+
+    def _remember(self, file: ServedFile) -> None:
+        with self._lock:
+            self._compared[file] = None
+            while len(self._compared) > self._most_remembered:
+                self._compared.popitem(last=False)
