@@ -15,10 +15,10 @@ import numpy as np
 import pydicom
 import pytest
 from moto.server import ThreadedMotoServer
-from serving.segmentation.plain_copy import SOURCE_HEADERS
 
 from harness import forked, servers
 from harness.postgresql import new_postgresql_database, postgresql_server
+from scans.checksums import checksum
 from scans.formats.dicom_series import DicomSeries, SliceObject
 from scans.formats.errors import NotSegmentable
 from scans.formats.ome_zarr_pyramid import Pyramid
@@ -27,10 +27,10 @@ from serving.models.cache import ModelCache
 from serving.models.references import KeptVersion
 from serving.models.registry import RegisteredVersion
 from serving.segmentation.dicom_results import read_source_headers
+from serving.segmentation.source_headers import SOURCE_HEADERS
 from serving.segmentation.stored_voxels import ScanDamaged
 from serving.storage import Fenced, Scratch, StoreError
 from serving.storage.bucket import BucketStore
-from serving.storage.contract import checksum
 from tests.serving.models import write_model
 from tests.serving.queues import new_scan
 

@@ -71,9 +71,8 @@ def test_organs_have_the_names_and_colours_of_the_model(scan: Scan) -> None:
 
 def test_the_scan_is_shown_in_its_window_where_the_server_has_it(scan: Scan) -> None:
     """Beneath the organs, which let it through."""
-    image, organs = state(
-        viewer_address(scan, base=BASE, shown=Shown(segmentation="segmentations/2.ome.zarr", bodies=True))
-    )["layers"]
+    shown = Shown(segmentation="segmentations/2.ome.zarr", bodies=True)
+    image, organs = state(viewer_address(scan, base=BASE, shown=shown))["layers"]
     assert image["source"] == f"{BASE}/v1/scans/{ID}/image.ome.zarr/|zarr3:"
     assert image["shaderControls"]["normalized"]["range"] == [100.0, 900.0]
     assert organs["selectedAlpha"] < 0.5
