@@ -10,7 +10,7 @@ from typing import Any, Final
 from fastapi import APIRouter, Depends, Request, Response
 from fastapi.concurrency import run_in_threadpool
 
-from scans.formats import DOWNLOADS
+from scans.formats import DICOM_SEG, DOWNLOADS
 from serving.api.dependencies import CallerResources, Resources, database_answers
 from serving.api.responses import ScanId, scan_response
 from serving.api.routes.results import get_organs
@@ -94,7 +94,7 @@ def _results(resources: Resources, scan: Scan, job: Job, view: _Viewer) -> dict[
         "rate": None if isinstance(found, Response) else found.quality_rate,
         "cells": cells,
         "worst": sorted((cell for cell in judged if cell.bad), key=lambda cell: cell.good or 0.0)[:_WORST],
-        "downloads": list(DOWNLOADS),
+        "downloads": [name for name in DOWNLOADS if name != DICOM_SEG.name or scan.source_headers is not None],
     }
 
 

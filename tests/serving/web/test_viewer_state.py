@@ -29,7 +29,6 @@ def scan() -> Scan:
         id=ID,
         created_seconds=0.0,
         upload=Upload("fish.nii.gz", "0" * 64, 1, None),
-        volume="fish.nii.gz",
         shape=(40, 20, 10),
         dtype="uint16",
         frame=Frame.from_affine(affine),
@@ -37,6 +36,7 @@ def scan() -> Scan:
         model=ModelIdentity(name="student", version="3", sha256="0" * 64, key="student-3"),
         organs=OrganMap.from_mapping({1: {"name": "left_eye", "colour": [255, 128, 0]}, 2: "heart"}),
         slab_slices=8,
+        image_checksums={"zarr.json": "0" * 16},
     )
 
 
