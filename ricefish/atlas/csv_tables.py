@@ -27,7 +27,7 @@ _ORGAN_COLUMNS = (
     ("asymmetry_of", "pair or halves: see asymmetry"),
     ("touches_border", "yes: it reaches the border of the scan, its size is a lower bound, and it is in no mean"),
     ("fish_touches_border", "yes: some label does; shares are then of a part of the fish, and in no mean"),
-    ("axes", "how the directions towards head, left and back are known"),
+    ("axes", "how the directions towards head, left and back are known; whether they mean anything: see below"),
     ("out_of_line", f"measures in which it is out of line: modified z above {LIMIT}"),
 )
 _GROUP_COLUMNS = (
@@ -56,6 +56,10 @@ number depends on how it lay in the scan. `axes` says how each direction is know
 - back: `organs`, where spine, notochord and kidney are, and heart, liver and gut are not; `other axes`: it follows from
   head and left; `heavier end`: neither tells, and it is the lighter side, as the belly is the heavier.
 
+`not determined`: the fish is no longer than wide or high, or one direction is told by the scan alone; places and
+extents along such axes mean nothing, and are in no mean.
+`mirror image`: left organs lie where a fish with such a head and back has its right ones.
+
 Extents are from the outermost voxels' middles, with half a voxel more at each end.
 """
 
@@ -76,8 +80,13 @@ def _organ_row(fish: FishRecord, organ: OrganRecord, flagged: Sequence[str]) -> 
         *map(_number, measured),
         *(_number(organ.dice_low), _number(organ.dice_high), fish.share_of),
         *(organ.surface_step if organ.voxels else "", organ.asymmetry_of, _yes(organ.touches_border)),
-        *(_yes(fish.touches_border), fish.axes, " ".join(flagged)),
+        *(_yes(fish.touches_border), _axes(fish), " ".join(flagged)),
     ]
+
+
+def _axes(fish: FishRecord) -> str:
+    doubts = ((not fish.determined, "not determined"), (fish.mirrored, "mirror image"))
+    return "; ".join([fish.axes, *(words for true, words in doubts if true)])
 
 
 def groups_csv(summaries: Sequence[GroupSummary]) -> str:

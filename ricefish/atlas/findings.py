@@ -73,7 +73,7 @@ def _remarks(one: FishRecord, fish: Sequence[FishRecord]) -> list[str]:
     if one.mirrored and not _mostly_mirrored(fish):
         remarks.append("its left organs lie where a fish has its right ones: the scan, or the names, are mirrored")
     if not one.determined:
-        remarks.append("it is no longer than wide or high, so that places and extents along its axes mean nothing")
+        remarks.append("its axes are not told by its labels, so that places and extents along them mean nothing")
     others = [other for other in fish if other is not one]
     for organ in organ_names(fish):
         own = one.organ(organ)

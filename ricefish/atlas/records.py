@@ -69,7 +69,7 @@ class FishRecord:
     axes: str
     """How the directions towards head, left and back are known, in this order."""
     determined: bool
-    """Whether its length is so much longer than the rest that its axes mean something."""
+    """Whether places and extents along its axes mean something."""
     mirrored: bool
     touches_border: bool
     voxel_mm: float
@@ -107,7 +107,8 @@ class Measure:
         if not cut_off and (organ.touches_border or (self.name == "share" and fish.touches_border)):
             return "cut off"
         value = self.value(organ)
-        return "unknown" if value is None or (self.placed and not fish.determined) else value
+        along_axes = self.placed and not (self.name == "asymmetry" and organ.asymmetry_of == "pair")
+        return "unknown" if value is None or (along_axes and not fish.determined) else value
 
 
 MEASURES: tuple[Measure, ...] = (
@@ -130,13 +131,28 @@ MEASURES: tuple[Measure, ...] = (
         "absolute",
     ),
     Measure(
-        "head_mm", "Place towards the head", "mm", "its middle, from the middle of all labels", "voxel", placed=True
+        "head_mm",
+        "Place towards the head",
+        "mm",
+        "its middle, from that of all labels towards the head",
+        "voxel",
+        placed=True,
     ),
     Measure(
-        "left_mm", "Place towards the left", "mm", "its middle, from the middle of all labels", "voxel", placed=True
+        "left_mm",
+        "Place towards the left",
+        "mm",
+        "its middle, from that of all labels towards the left",
+        "voxel",
+        placed=True,
     ),
     Measure(
-        "back_mm", "Place towards the back", "mm", "its middle, from the middle of all labels", "voxel", placed=True
+        "back_mm",
+        "Place towards the back",
+        "mm",
+        "its middle, from that of all labels towards the back",
+        "voxel",
+        placed=True,
     ),
     Measure("length_mm", "Length", "mm", "how far it reaches along the body, from tail to head", "voxel", placed=True),
     Measure("width_mm", "Width", "mm", "how far it reaches across the body, from right to left", "voxel", placed=True),

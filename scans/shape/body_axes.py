@@ -61,9 +61,10 @@ class BodyAxes:
 
     @property
     def determined(self) -> bool:
-        """Whether the length is longer than the rest, so that its direction means something."""
+        """Whether places along them mean something: the length is longer than the rest, and each way is known by
+        something in the fish."""
         longest, *others = self.spread_mm
-        return max(others) < _ALIKE * longest
+        return max(others) < _ALIKE * longest and Told.SCAN not in self.told
 
     @property
     def matrix(self) -> _Vector:

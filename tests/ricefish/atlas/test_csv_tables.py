@@ -27,6 +27,12 @@ def test_a_row_of_an_organ_and_of_one_that_was_not_found() -> None:
     assert (second["organ"], second["voxels"], second["volume_mm3"], second["surface_step"]) == ("gonad", "0", "", "")
 
 
+def test_doubts_about_the_axes_stand_beside_them() -> None:
+    """A ball that is a mirror image; a usual fish has none."""
+    ball, usual = read(organs_csv([fish("a", HEART, determined=False, mirrored=True), fish("b")], ()))
+    assert ball["axes"] == f"{usual['axes']}; not determined; mirror image"
+
+
 def test_what_is_out_of_line_stands_in_its_row() -> None:
     """The names of the columns in which it is, and nowhere else."""
     all_fish = [fish(f"f{n}", heart(v)) for n, v in enumerate((2.0, 2.1, 1.9, 2.2, 1.8, 20.0))]

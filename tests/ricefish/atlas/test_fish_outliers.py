@@ -98,5 +98,5 @@ def test_where_most_fish_are_mirror_images_it_is_said_once() -> None:
 def test_labels_that_are_unlike_a_fish_are_told() -> None:
     """Mirror images, and fish without a length, whether there are many or few."""
     (found,) = findings([fish("a", HEART, mirrored=True, determined=False)], find_outliers([fish("a")]))
-    assert [remark.partition(" ")[0] for remark in found.clear] == ["its", "it"]
-    assert "mirrored" in found.clear[0] and "no longer than wide" in found.clear[1]
+    assert [remark.partition(" ")[0] for remark in found.clear] == ["its", "its"]
+    assert "mirrored" in found.clear[0] and "axes are not told" in found.clear[1]

@@ -62,6 +62,9 @@ def test_places_in_a_fish_without_axes_are_unknown() -> None:
     summaries = summarise([fish("ball", determined=False)])
     assert of(summaries, "head_mm").unknown == of(summaries, "length_mm").unknown == 1
     assert of(summaries, "sphericity").count == 1
+    assert of(summaries, "asymmetry").unknown == 1
+    pair = summarise([fish("ball", heart(1, asymmetry_of="pair"), determined=False)])
+    assert of(pair, "asymmetry").count == 1  # of volumes, which need no axes
 
 
 def test_an_organ_that_no_fish_has_is_in_no_table() -> None:

@@ -84,6 +84,14 @@ def test_a_ball_has_no_length_that_means_anything() -> None:
     assert set(axes.told) == {Told.SCAN, Told.OTHER_AXES}
 
 
+def test_a_fish_that_is_the_same_at_both_ends_has_no_head() -> None:
+    """Long, and nothing tells its ends apart: they run as the scan's axes do, and nobody may go by them."""
+    organs, names = nameless(rod=Ellipsoid((0, 0, 0), (5, 1, 2)))
+    axes = axes_of(organs, names)
+    assert axes.told[0] is Told.SCAN and not axes.determined
+    np.testing.assert_allclose(axes.matrix[0], (1, 0, 0), atol=1e-6)
+
+
 def test_a_single_voxel_has_axes() -> None:
     """It is the box that it is: of 3 x 1 x 2 voxels' sides, its longest is its length."""
     labels = np.zeros((3, 3, 3), np.uint8)
