@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import json
-import re
 import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path, PurePosixPath
@@ -28,7 +27,10 @@ _NAMED = "label values from 1 to 254, each with a name of its own"
 _LARGEST_METADATA = 4 << 20
 _CARET = 30
 """The code of NIfTI's extensions that Connectome Workbench reads."""
-_ITK_SNAP_LINE = re.compile(r'\s*(\d+)\s+(\d+)\s+(\d+)\s+(\d+)\s+\S+\s+\d+\s+\d+\s+"(.*)"\s*')
+_ITK_SNAP_FIELDS = 7
+"""Before the name in a line of a label description: index, red, green, blue, opacity, two that say what is shown."""
+_MOST_DIGITS = 4
+"""Of the number in a key."""
 _METADATA = ("zarr.json", ".zattrs")
 
 
@@ -90,9 +92,12 @@ def _itk_snap(path: Path) -> _Labels:
         raise FormatError(path, "a label description of more than 4 MiB", "one as ITK-SNAP exports it")
     found: _Labels = {}
     for line in path.read_text(encoding="utf-8").splitlines():
-        fields = _ITK_SNAP_LINE.fullmatch(line)
-        if fields is not None and int(fields[1]):
-            found[int(fields[1])] = (fields[5], (int(fields[2]), int(fields[3]), int(fields[4])))
+        numbers, quote, name = line.partition('"')
+        fields = numbers.split()
+        if quote and len(fields) == _ITK_SNAP_FIELDS and all(field.isdecimal() for field in fields[:4]):
+            value, red, green, blue = map(int, fields[:4])
+            if value and name.rstrip().endswith('"'):
+                found[value] = (name.rstrip()[:-1], (red, green, blue))
     return found
 
 
@@ -110,8 +115,15 @@ def _nrrd(path: Path) -> _Labels:
 
 
 def _segment_colours(pairs: Mapping[str, str]) -> list[str]:
-    numbers = sorted({int(found[1]) for key in pairs if (found := re.match(r"segment(\d{1,4})_", key))})
+    keys = (key.partition("_")[0] for key in pairs if "_" in key)
+    numbers = sorted({number for key in keys if (number := _numbered(key, "segment")) is not None})
     return [pairs.get(f"segment{number}_color", "") for number in numbers]
+
+
+def _numbered(key: str, prefix: str) -> int | None:
+    """The number that follows the prefix in a key and ends it; None where there is none."""
+    digits = key.removeprefix(prefix)
+    return int(digits) if digits != key and digits.isdecimal() and len(digits) <= _MOST_DIGITS else None
 
 
 def _shares(text: str) -> Colour | None:
@@ -147,8 +159,7 @@ def _tiff(path: Path) -> _Labels:
         palette: Any = getattr(tiff.pages[0], "colormap", None)
     found: _Labels = {}
     for key, name in stated.items():
-        if (number := re.fullmatch(r"label_(\d{1,3})", str(key))) is not None:
-            value = int(number[1])
+        if (value := _numbered(str(key), "label_")) is not None:
             known = palette is not None and value < np.shape(palette)[1]
             found[value] = (str(name), _colour(palette[:, value] // 257) if known else None)
     return found

@@ -16,6 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Send
 from starlette.types import Scope as AsgiScope
 
 from serving.api import problems
+from serving.api.problem_table import NO_ANSWER, NotReady
 from serving.auth.authentication import Auth, NotAllowed, NotAuthenticated
 from serving.auth.identity import IDENTITY, Identity, Scope
 from serving.auth.keys import Key
@@ -108,8 +109,8 @@ ONCE: Final = frozenset(
 """Headers of one value: which of two is meant, nobody can say, and what stands before the server may say otherwise."""
 
 _REFUSED: Final = (
-    *(problems.NotReady, NotAuthenticated, NotAllowed, ForeignOrigin, ForgedRequest, QuotaExceeded),
-    *problems.NO_ANSWER,
+    *(NotReady, NotAuthenticated, NotAllowed, ForeignOrigin, ForgedRequest, QuotaExceeded),
+    *NO_ANSWER,
 )
 
 
@@ -152,7 +153,7 @@ class Access:
     async def _admitted(self, scope: AsgiScope) -> tuple[Auth, Key | None]:
         resources = scope["app"].state.resources
         if resources is None:
-            raise problems.NotReady("the server is starting or stopping")
+            raise NotReady("the server is starting or stopping")
         auth: Auth = resources.auth
         headers = Headers(scope=scope)
         identity, key, session = await _identified(auth, headers, in_outage=scope["path"] in IN_OUTAGE)

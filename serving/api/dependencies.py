@@ -7,7 +7,7 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
-from serving.api.problems import NotReady
+from serving.api.problem_table import NotReady
 from serving.api.slow_answers import SlowAnswers
 from serving.auth.authentication import Auth
 from serving.auth.identity import ANYONE, Identity, identity_of

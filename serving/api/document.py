@@ -18,8 +18,8 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 from starlette.routing import BaseRoute
 
-from serving.api import problems
 from serving.api.access import OPEN, needs
+from serving.api.problem_table import MEDIA_TYPE, ROWS
 from serving.api.protocol_schemas import ErrorResponse, IndexRequest, LoadRequest, RegionRequest
 from serving.api.review_schemas import ReviewRequest
 from serving.api.schemas import ProblemResponse, ScanRequest
@@ -178,10 +178,10 @@ def _response(status: int, protocol: bool) -> dict[str, Any]:
 def _content(*, protocol: bool) -> dict[str, Any]:
     if protocol:
         return {"application/json": {"schema": reference(ErrorResponse)}}
-    return {problems.MEDIA_TYPE: {"schema": reference(ProblemResponse)}}
+    return {MEDIA_TYPE: {"schema": reference(ProblemResponse)}}
 
 
 def _meaning(status: int) -> str:
     """The titles of the problems that have this status."""
-    titles = dict.fromkeys(problem.title for problem in problems.ROWS if problem.status == status)
+    titles = dict.fromkeys(problem.title for problem in ROWS if problem.status == status)
     return "; ".join(titles)

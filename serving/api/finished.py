@@ -5,7 +5,7 @@ from __future__ import annotations
 from urllib.parse import quote
 
 from serving.api.dependencies import Resources
-from serving.api.problems import NoResult, NotFinished
+from serving.api.problem_table import NoResult, NotFinished
 from serving.observability.reasons import without_paths
 from serving.queue.jobs import Job, Jobs
 from serving.queue.scan import Scan

@@ -8,6 +8,7 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serving.api import problems
+from serving.api.problem_table import NotReady
 
 
 class AnsweredWhenCut:
@@ -30,5 +31,5 @@ class AnsweredWhenCut:
         except asyncio.CancelledError:
             if begun or scope["type"] != "http":
                 raise
-            cut = problems.NotReady("the server stops, and this was not finished; ask again")
+            cut = NotReady("the server stops, and this was not finished; ask again")
             await problems.answer(Request(scope), cut)(scope, receive, send)

@@ -67,8 +67,7 @@ def telemetry_of_process() -> Telemetry:
 def server(settings: Settings, *, telemetry: Telemetry, tracing: Tracing) -> Iterator[Resources]:
     """The resources of a server, open for as long as the context lasts.
 
-    In this order: scratch, store, database, models (checked on golden slices), then the worker, which may need all.
-    Raises StoreError, DatabaseError, NoKeys or ModelError.
+    First what the worker may need, itself last. Raises StoreError, DatabaseError, NoKeys or ModelError.
     """
     with ExitStack() as stack:
         scratch = stack.enter_context(Scratch(scratch_dir(settings)).opened())

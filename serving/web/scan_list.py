@@ -16,7 +16,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from starlette.responses import RedirectResponse
 
 from serving.api.dependencies import CallerResources, Resources, database_answers
-from serving.api.problems import RETRY_SECONDS
+from serving.api.problem_table import RETRY_SECONDS
 from serving.api.responses import known_form, scan_response
 from serving.api.schemas import ScanResponse
 from serving.observability import logs

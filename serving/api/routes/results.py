@@ -20,7 +20,7 @@ from serving.api.csv_answers import OR_CSV, AsCsv, csv_text
 from serving.api.dependencies import CallerResources, Resources, database_answers
 from serving.api.document import BINARY, refusals
 from serving.api.finished import disposition, finished
-from serving.api.problems import NoResult
+from serving.api.problem_table import NoResult
 from serving.api.query import Flag
 from serving.api.responses import ScanId, model_response, quality_response
 from serving.api.schemas import (

@@ -15,7 +15,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from serving.api.dependencies import CallerResources, database_answers
 from serving.api.document import refusals
-from serving.api.problems import RETRY_SECONDS
+from serving.api.problem_table import RETRY_SECONDS
 from serving.api.query import Flag
 from serving.api.responses import ScanId, known_form, possible_key, scan_response
 from serving.api.schemas import ScanResponse, ScansResponse

@@ -13,7 +13,7 @@ from fastapi.responses import StreamingResponse
 
 from serving.api.dependencies import CallerResources, Resources, database_answers
 from serving.api.document import BINARY, refusals
-from serving.api.problems import NoResult
+from serving.api.problem_table import NoResult
 from serving.api.ranges import asked_range, has_changed
 from serving.api.responses import ScanId
 from serving.api.versions import segmented

@@ -33,7 +33,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("c/fish.nii.gz a -o c", "c/fish.nii.gz is a scan itself, and nothing was sent"),
         ("a c -o organs.nii.gz", "organs.nii.gz names one file, and there are 2 scans; give a folder, and --format"),
         ("a c -o organs.nii", "organs.nii names one file, and there are 2 scans"),
-        ("a -o organs.nii", "organs.nii: a segmentation is fetched as one of .nii.gz"),
+        ("a -o organs.nii", "organs.nii: a segmentation is fetched as one of .dcm, .nii.gz"),
         ("a/fish.nii -o out.tif --format tif", "--format is for scans that go into a folder; here out.tif says"),
         ("a -o out --format docx", "--format is 'docx'; it is one of nii.gz, tif, tiff, seg.nrrd, nrrd, ome.zarr.zip"),
         ("a -o out --format nrrd --with-scan", "the scan and its segmentation are fetched as one of .ome.zarr"),

@@ -11,7 +11,7 @@ from fastapi.routing import iter_route_contexts
 from fastapi.testclient import TestClient
 from openapi_spec_validator import validate
 
-from serving.api import problems
+from serving.api.problem_table import ROWS
 from serving.app import create_app
 from serving.settings import read_settings
 
@@ -101,7 +101,7 @@ def test_posting_a_scan_comes_first(document: dict[str, Any]) -> None:
 def test_every_refusal_is_described(document: dict[str, Any]) -> None:
     """Each status of the table of problems stands in some call, in the words of the table, as a problem or /v2's."""
     responses = document["components"]["responses"]
-    for problem in problems.ROWS:
+    for problem in ROWS:
         assert problem.title in responses[f"Problem{problem.status}"]["description"]
     for _, path, call in calls(document):
         kind = "Inference" if path.startswith("/v2") else "Problem"

@@ -36,7 +36,7 @@ class Folder:
     path: Path
     read: list[str] = dataclasses.field(default_factory=list)
 
-    def read_result(self, scan_id: str, names: Collection[str]) -> dict[str, bytes]:
+    def read_result(self, scan_id: str, names: Collection[str], *, place: str) -> dict[str, bytes]:
         self.read += names
         return {name: (self.path / name).read_bytes() for name in names}
 
