@@ -22,6 +22,7 @@ from serving.api.routes import (
     inference_protocol,
     models,
     results,
+    reviews,
     scans,
     shadow,
     stores,
@@ -75,7 +76,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.resources = None
     app.state.telemetry = telemetry
     app.state.startup_error = None
-    calls = (infer, health, submission, scans, results, stores, uploads, models, shadow, inference_protocol)
+    calls = (infer, health, submission, scans, results, stores, reviews, uploads, models, shadow, inference_protocol)
     for router in (*(routes.router for routes in calls), *web.ROUTERS):
         app.include_router(router)
     _guard(app, settings, telemetry, tracing)

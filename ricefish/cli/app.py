@@ -11,7 +11,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from ricefish.cli import keys, models, plan, runs
+from ricefish.cli import keys, models, plan, reviews, runs
 from ricefish.client.parameters import Priority
 
 app = typer.Typer(
@@ -22,6 +22,7 @@ app = typer.Typer(
 )
 app.add_typer(models.app, name="models")
 app.add_typer(keys.app, name="keys")
+app.add_typer(reviews.app, name="reviews")
 app.command(name="plan")(plan.plan)
 app.command(name="runs")(runs.runs)
 

@@ -28,9 +28,13 @@ _BYTES = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
 
 
 @app.command()
-def add(
+def add(  # noqa: PLR0917 - typer passes options by name
     owner: Annotated[str, typer.Option(help="Whose key it is; scans belong to the owner, whichever key they came by.")],
     scope: Annotated[list[str], typer.Option(help="segment, review or admin; may be given several times.")],
+    reviews: Annotated[
+        list[str] | None,
+        typer.Option(help="Owner whose scans it may review beside its own; may be given several times; * for all."),
+    ] = None,
     expires: Annotated[str | None, typer.Option(help="For how long it is valid, such as 90d, 12h, 1y.")] = None,
     requests_per_minute: Annotated[int | None, typer.Option(help="Requests, by each server process.")] = None,
     bytes_per_day: Annotated[str | None, typer.Option(help="Bytes that may be sent, such as 500GB.")] = None,
@@ -40,6 +44,7 @@ def add(
         key = keys.add(
             owner=owner,
             scopes=scope,
+            reviews=reviews or (),
             expires_seconds=None if expires is None else _seconds(expires),
             requests_per_minute=requests_per_minute,
             bytes_per_day=None if bytes_per_day is None else _bytes(bytes_per_day),
@@ -58,12 +63,15 @@ def list_keys(as_json: Annotated[bool, typer.Option("--json", help="Print JSON."
         return
     if not found:
         typer.echo("There are no keys: on loopback the server lets everybody do everything.", err=True)
-    table = Table("ID", "Owner", "Scopes", "State", "Created", "Expires", "Last used", "Requests/min", "Bytes/day")
+    table = Table(
+        "ID", "Owner", "Scopes", "Reviews", "State", "Created", "Expires", "Last used", "Requests/min", "Bytes/day"
+    )
     for key in found:
         scopes = ", ".join(sorted(key.identity.scopes))
         times = [_time(seconds) for seconds in (key.created, key.expires, key.last_used)]
         limits = ["" if limit is None else f"{limit:,}" for limit in (key.requests_per_minute, key.bytes_per_day)]
-        table.add_row(key.id, key.identity.owner, scopes, _state(key), *times, *limits)
+        reviews = ", ".join(sorted(key.identity.reviews))
+        table.add_row(key.id, key.identity.owner, scopes, reviews, _state(key), *times, *limits)
     print_whole(table)
 
 
@@ -149,6 +157,7 @@ def _row(key: Key) -> dict[str, Any]:
         "id": key.id,
         "owner": key.identity.owner,
         "scopes": sorted(key.identity.scopes),
+        "reviews": sorted(key.identity.reviews),
         "state": _state(key),
         **{name: None if at is None else datetime.fromtimestamp(at, UTC).isoformat() for name, at in times.items()},
         "requests_per_minute": key.requests_per_minute,

@@ -28,6 +28,7 @@ from ricefish.client.connection import QUEUE_FULL, Connection, Patience, Ricefis
 from ricefish.client.organs import ServedOrgan
 from ricefish.client.parameters import Priority, SubmissionOptions, download_parameters
 from ricefish.client.resumable_upload import submit_resumable
+from ricefish.client.review_calls import ReviewCalls
 from ricefish.client.upload_body import Report, pieces, reported, upload_name, zipped_files
 from scans.geometry import Spacing
 
@@ -84,6 +85,8 @@ class Client:
         ca: Path | None = None,
     ) -> None:
         self._connection = Connection(url, key=key, ca=ca)
+        self.reviews = ReviewCalls(self._connection)
+        """Slices to be judged, and what was said of them."""
         self._patience_seconds = patience_seconds
         self._resumable_bytes = resumable_bytes
 

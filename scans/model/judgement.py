@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,10 @@ from scans.verdicts import Verdicts
 
 _DIGITS = 6
 """Of a probability, so that what is written down is what is read back."""
+_SHORT_DIGITS = 4
+"""Of what is written down for every slice, and only compared."""
+Number = TypeVar("Number", int, float)
+
 _MOST_JUDGED_PIXELS, _MOST_JUDGED_SIDE = 2048 * 2048, 8192
 
 
@@ -27,6 +31,16 @@ class OrganQuality:
     """Mean probability that a slice is good, weighted by the organ's voxels there; None where it appears in none."""
     dice: float | None
     """Mean Dice that is expected of the organ in a slice, weighted in the same way; None where none is expected."""
+
+
+class SampledSlice(NamedTuple):
+    """A slice in which the model was asked how sure it is, and which holds an organ."""
+
+    slice_index: int
+    confidence: float
+    """Mean winning probability of the voxels of its organs, 0..1."""
+    organ: int
+    """Class index of the organ in it that the model is least sure of."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +65,13 @@ class Judgement:
     confidence_voxels: int
     dice_weighted: tuple[float, ...] | None = None
     """Sum over slices of voxels times expected Dice, for each organ; None where no slice was judged, or not so."""
+    least_organ: tuple[int, ...] = ()
+    """For each slice, class index of the organ in it of which the least Dice is expected, 0 where there is none; empty
+    where none is expected at all."""
+    least_dice: tuple[float, ...] = ()
+    """For each slice, the Dice that is expected of that organ; 1 where there is none."""
+    sampled: tuple[SampledSlice, ...] = ()
+    """Those slices, upwards, whose confidence was looked at."""
 
     @classmethod
     def empty(cls, organs: int) -> Judgement:
@@ -71,6 +92,7 @@ class Judgement:
         probabilities = [round(float(p), _DIGITS) for p in good]
         counts = slice_voxels(segmentation, organs=organs)
         weighted = [math.fsum(n * p for n, p in zip(own, probabilities, strict=True)) for own in counts.T.tolist()]
+        least_organ, least_dice = ((), ()) if dice is None else _least(counts, dice)
         return cls(
             good=tuple(probabilities),
             organ_voxels=tuple(counts.sum(axis=1).tolist()),
@@ -80,16 +102,28 @@ class Judgement:
             confidence_sum=0.0,
             confidence_voxels=0,
             dice_weighted=None if dice is None else _weighted(counts, dice),
+            least_organ=least_organ,
+            least_dice=least_dice,
         )
 
     @classmethod
     def of_confidence(
-        cls, segmentation: NDArray[np.uint8], confidence: NDArray[np.float32], *, organs: int
+        cls, segmentation: NDArray[np.uint8], confidence: NDArray[np.float32], *, organs: int, index: int | None = None
     ) -> Judgement:
-        """Of sampled slices alone: class indices, uint8 (n, Y, X), and the winning probability, float32 (n, Y, X)."""
+        """Of sampled slices alone: class indices, uint8 (n, Y, X), and the winning probability, float32 (n, Y, X).
+
+        `index` is that of the first of them in the volume, where they follow one another and are to be kept apart.
+        """
         shown = confidence[segmentation > 0]
         total = float(shown.sum(dtype=np.float64))
-        return replace(cls.empty(organs), confidence_sum=total, confidence_voxels=int(shown.size))
+        planes = () if index is None else enumerate(zip(segmentation, confidence, strict=True), start=index)
+        found = (_sampled(number, *plane) for number, plane in planes)
+        return replace(
+            cls.empty(organs),
+            confidence_sum=total,
+            confidence_voxels=int(shown.size),
+            sampled=tuple(slice_ for slice_ in found if slice_ is not None),
+        )
 
     def __add__(self, other: Judgement) -> Judgement:
         """Of both; `other` is of the slices that follow, or of samples of the same."""
@@ -102,7 +136,19 @@ class Judgement:
             confidence_sum=self.confidence_sum + other.confidence_sum,
             confidence_voxels=self.confidence_voxels + other.confidence_voxels,
             dice_weighted=self._dice_weighted_with(other),
+            least_organ=self._least_with(self.least_organ, other, other.least_organ, 0),
+            least_dice=self._least_with(self.least_dice, other, other.least_dice, 1.0),
+            sampled=self.sampled + other.sampled,
         )
+
+    def _least_with(
+        self, own: tuple[Number, ...], other: Judgement, theirs: tuple[Number, ...], unknown: Number
+    ) -> tuple[Number, ...]:
+        """One for each slice that was judged, also where nothing was expected of some of them."""
+        if not own and not theirs:
+            return ()
+        before, after = len(self.good) - len(own), len(other.good) - len(theirs)
+        return own + (unknown,) * before + theirs + (unknown,) * after
 
     def _dice_weighted_with(self, other: Judgement) -> tuple[float, ...] | None:
         if not self.good or not other.good:
@@ -165,7 +211,33 @@ class Judgement:
             confidence_sum=content["confidence_sum"],
             confidence_voxels=content["confidence_voxels"],
             dice_weighted=None if (dice := content.get("dice_weighted")) is None else tuple(dice),
+            least_organ=tuple(content.get("least_organ", ())),
+            least_dice=tuple(content.get("least_dice", ())),
+            sampled=tuple(SampledSlice(*slice_) for slice_ in content.get("sampled", ())),
         )
+
+
+def _least(counts: NDArray[np.int64], dice: NDArray[np.float32]) -> tuple[tuple[int, ...], tuple[float, ...]]:
+    """Voxels and Dice, both (z, organs) -> the organ of the least Dice among those in each slice, and its Dice."""
+    shown = np.where(counts > 0, dice.astype(np.float64), np.inf)
+    organ, least = shown.argmin(axis=1), shown.min(axis=1)
+    known = np.isfinite(least)
+    return (
+        tuple(np.where(known, organ + 1, 0).tolist()),
+        tuple(np.where(known, np.round(least, _SHORT_DIGITS), 1.0).tolist()),
+    )
+
+
+def _sampled(index: int, segmentation: NDArray[np.uint8], confidence: NDArray[np.float32]) -> SampledSlice | None:
+    """Of class indices and winning probability, both (Y, X); None where there is no organ."""
+    holds = segmentation > 0
+    classes, shown = segmentation[holds], confidence[holds]
+    if not classes.size:
+        return None
+    voxels = np.bincount(classes)
+    means = np.bincount(classes, weights=shown)[voxels > 0] / voxels[voxels > 0]
+    organ = int(np.flatnonzero(voxels)[means.argmin()])
+    return SampledSlice(index, round(float(shown.mean(dtype=np.float64)), _DIGITS), organ)
 
 
 def _weighted(counts: NDArray[np.int64], dice: NDArray[np.float32]) -> tuple[float, ...]:

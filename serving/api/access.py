@@ -51,14 +51,19 @@ PATHS: Final[dict[str, Needs]] = {
     "/v1/models": frozenset({"segment", "review"}),
     "/v1/models/webhook": OPEN,
     "/v1/models/shadow": frozenset({"review"}),
+    "/v1/reviews": frozenset({"review"}),
     "/v1/scans": frozenset({"segment"}),
+    "/v1/scans/*/slices": frozenset({"segment", "review"}),
     "/v1/uploads": frozenset({"segment"}),
     "/v2": frozenset({"segment"}),
     "/v2/repository/models": _ADMIN,
     "/v2/systemsharedmemory": _ADMIN,
     "/v2/cudasharedmemory": _ADMIN,
 }
-"""For a path and all below it, the scopes of which a key needs one; the longest path counts, and admin always does."""
+"""For a path and all below it, the scopes of which a key needs one; the longest path counts, and admin always does.
+
+`*` stands for any scan's id."""
+_SCANS: Final = "/v1/scans/"
 
 IN_OUTAGE: Final = frozenset({"/metrics"})
 """Answered to keys that were good when the database last answered, so that nobody is blind while it does not."""
@@ -68,6 +73,7 @@ def needs(path: str, *, metrics_open: bool = False) -> Needs:
     """The scopes of which a request for this path needs one."""
     if metrics_open and path == "/metrics":
         return OPEN
+    path = _of_any_scan(path)
     while path:
         if path in PATHS:
             return PATHS[path]
@@ -81,6 +87,14 @@ SESSION: Final = "ricefish.session"
 """Where in an ASGI scope the session stands that a request came with."""
 _SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 """Methods that change nothing."""
+
+
+def _of_any_scan(path: str) -> str:
+    """The path with `*` in the place of a scan's id."""
+    if not path.startswith(_SCANS):
+        return path
+    _, separator, rest = path.removeprefix(_SCANS).partition("/")
+    return f"{_SCANS}*{separator}{rest}"
 
 
 ONCE: Final = frozenset(

@@ -26,6 +26,7 @@ from serving.protocol.shared_memory import Regions
 from serving.queue.janitor import Janitor
 from serving.queue.jobs import Jobs
 from serving.queue.worker import Worker
+from serving.review.reviewing import Reviews
 from serving.segmentation.results import Results
 from serving.shadow.service import Shadow
 
@@ -58,6 +59,7 @@ class Resources:
     shadow: Shadow
     slow_answers: SlowAnswers
     """The threads that results are made in."""
+    reviews: Reviews
     caller: Identity = ANYONE
     """On whose behalf they are used."""
 
@@ -65,7 +67,13 @@ class Resources:
         """The same, where scans and uploads of other owners do not exist and new ones are this identity's."""
         jobs, uploads = self.jobs.seen_by(identity), self.uploads.seen_by(identity)
         intake = self.intake.using(jobs, uploads, owner=identity.owner)
-        return replace(self, jobs=jobs, uploads=uploads, intake=intake, caller=identity)
+        reviews = self.reviews.seen_by(identity)
+        return replace(self, jobs=jobs, uploads=uploads, intake=intake, reviews=reviews, caller=identity)
+
+    @property
+    def shown_jobs(self) -> Jobs:
+        """Scans of which single slices may be looked at: those of `jobs`, and those that the caller may review."""
+        return self.jobs.seen_by(self.caller.reviewing())
 
 
 def resources_of(request: Request) -> Resources:

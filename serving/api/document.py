@@ -21,11 +21,13 @@ from starlette.routing import BaseRoute
 from serving.api import problems
 from serving.api.access import OPEN, needs
 from serving.api.protocol_schemas import ErrorResponse, IndexRequest, LoadRequest, RegionRequest
+from serving.api.review_schemas import ReviewRequest
 from serving.api.schemas import ProblemResponse, ScanRequest
 
 _TAGS: Final = [
     {"name": "scans", "description": "Post a scan, follow it, and move it in the queue."},
     {"name": "results", "description": "What came of a scan: voxels, organs, quality and pictures."},
+    {"name": "reviews", "description": "Slices that are worth a look, and what people say of them."},
     {"name": "uploads", "description": "Resumable uploads by the tus protocol, for large scans and bad networks."},
     {"name": "models", "description": "What new scans are segmented with."},
     {"name": "Open Inference Protocol", "description": "Single slices and plain models, by protocol v2."},
@@ -50,7 +52,7 @@ _KEY: Final = frozenset({401, 403, 429})
 _SCHEMAS: Final = "#/components/schemas/{model}"
 _UNSEEN: Final[tuple[type[BaseModel], ...]] = (
     *(ProblemResponse, ErrorResponse),
-    *(ScanRequest, IndexRequest, LoadRequest, RegionRequest),
+    *(ScanRequest, ReviewRequest, IndexRequest, LoadRequest, RegionRequest),
 )
 """Models of answers that no route gives, and of bodies that routes read themselves."""
 _UNSAID: Final = "Successful Response"

@@ -56,6 +56,8 @@ from serving.protocol.errors import (
     UnknownModel,
 )
 from serving.queue.jobs import ScanNotFound, WrongState
+from serving.review.records import ReviewNotFound
+from serving.review.reviewing import OtherMask, ReviewRefused
 from serving.segmentation.results import SliceNotFound, UnknownFormat
 from serving.segmentation.served_files import NoFile
 from serving.segmentation.stored_segmentation import ResultDamaged
@@ -126,6 +128,9 @@ PROBLEMS: Mapping[type[Exception], Problem] = {
     EventUnreadable: Problem(400, "bad-event", "The event cannot be understood"),
     ScanNotFound: Problem(404, "no-such-scan", "There is no such scan"),
     WrongState: Problem(409, "wrong-state", "The scan is not in a state for this"),
+    ReviewRefused: Problem(400, "bad-review", "The verdict cannot be taken"),
+    ReviewNotFound: Problem(404, "no-such-review", "There is no such review"),
+    OtherMask: Problem(409, "other-mask", "The mask that was seen is another by now"),
     SliceNotFound: Problem(404, "no-such-slice", "There is no such slice"),
     NoFile: Problem(404, "no-such-file", "There is no such file", {"Cache-Control": "no-store"}),
     RangeNotSatisfiable: Problem(416, "bad-range", "The file ends before the part that was asked for"),
@@ -203,7 +208,7 @@ def _domain(request: Request, error: Exception) -> Response:
         name, found = error.path.name, without_paths(error.found)
         detail = f"{name}: {without_paths(error.detail)}"
         extra = {"file": name, "found": found, "accepted": error.accepted}
-    elif isinstance(error, RequestRefused):
+    elif isinstance(error, RequestRefused | ReviewRefused):
         extra = {"field": error.field}
     elif isinstance(error, QuotaExceeded):
         problem = replace(problem, headers={"Retry-After": str(error.seconds)})

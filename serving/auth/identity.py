@@ -5,16 +5,20 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
 
-from sqlalchemy import Column, ColumnElement, false, true
+from sqlalchemy import Column, ColumnElement, false, or_, true
 
 from serving.observability.reasons import without_paths
 
 Scope = Literal["segment", "review", "admin"]
 SCOPES: tuple[Scope, ...] = get_args(Scope)
 """segment: post scans and use their results; review: judge slices; admin: everything, of every owner."""
+ANONYMOUS = "anonymous"
+"""Who judges on a server without keys."""
+EVERY_OWNER = "*"
+"""Stands for all owners whose scans a key may review."""
 
 
 @dataclass(frozen=True)
@@ -26,6 +30,10 @@ class Identity:
     scopes: frozenset[Scope]
     key_id: str | None = None
     """Of the key, which is no secret; None without keys."""
+    reviews: frozenset[str] = frozenset()
+    """Owners beside its own whose scans it may review, or EVERY_OWNER."""
+    also: frozenset[str] = frozenset()
+    """Owners beside its own whose scans are to be shown to it, for what is asked just now."""
 
     @property
     def admin(self) -> bool:
@@ -42,13 +50,27 @@ class Identity:
 
     def sees(self, owner: str | None) -> bool:
         """True if what belongs to this owner (None: what came without a key) is to be shown."""
-        return self.admin or (owner is not None and owner == self.owner)
+        if self.admin or owner is None:
+            return self.admin
+        return owner == self.owner or owner in self.also or EVERY_OWNER in self.also
 
     def seen(self, column: Column[str]) -> ColumnElement[bool]:
         """`sees`, as a condition on a column of owners."""
         if self.admin:
             return true()
-        return false() if self.owner is None else column == self.owner
+        if EVERY_OWNER in self.also:
+            return column.is_not(None)
+        own = false() if self.owner is None else column == self.owner
+        return or_(own, column.in_(sorted(self.also))) if self.also else own
+
+    def reviewing(self) -> Identity:
+        """The same where the scans that it may review exist too: for reviews and what they show, and nothing else."""
+        return replace(self, also=self.reviews) if self.may("review") else self
+
+    @property
+    def reviewer(self) -> str:
+        """Whose verdicts are this identity's."""
+        return ANONYMOUS if self.owner is None else self.owner
 
     def own_key(self, key: str) -> str:
         """An Idempotency-Key as it is stored: that of an owner is no other owner's."""

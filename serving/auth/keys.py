@@ -6,6 +6,7 @@ A plain SHA-256 is enough, and fast: the secret is 256 random bits, which nobody
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 import secrets
 from collections.abc import Callable, Collection, Sequence
@@ -78,12 +79,17 @@ class Keys:
         *,
         owner: str,
         scopes: Collection[str],
+        reviews: Collection[str] = (),
         expires_seconds: float | None = None,
         requests_per_minute: int | None = None,
         bytes_per_day: int | None = None,
     ) -> str:
-        """Makes a key, valid for so long; gives it, which nothing can do again. Raises KeyRefused."""
+        """Makes a key, valid for so long; gives it, which nothing can do again. Raises KeyRefused.
+
+        With the scope review it reviews its owner's scans, and those of the owners `reviews`, EVERY_OWNER for all.
+        """
         _check(owner, scopes)
+        _check_reviews(reviews, scopes)
         _check_limits(
             expires_seconds=expires_seconds, requests_per_minute=requests_per_minute, bytes_per_day=bytes_per_day
         )
@@ -94,6 +100,7 @@ class Keys:
             "hash": hash_of(secret.encode()),
             "owner": owner,
             "scopes": " ".join(scope for scope in SCOPES if scope in scopes),
+            "reviews": json.dumps(sorted(set(reviews))) if reviews else None,
             "created": now,
             "expires": None if expires_seconds is None else now + expires_seconds,
             "requests_per_minute": requests_per_minute,
@@ -190,9 +197,20 @@ def _check_limits(**limits: float | None) -> None:
             raise KeyRefused(f"{name} is {limit:g}; expected a number of more than 0 and at most {most:g}, or none")
 
 
-def _check(owner: str, scopes: Collection[str]) -> None:
+def _check_reviews(reviews: Collection[str], scopes: Collection[str]) -> None:
+    if reviews and "review" not in scopes:
+        raise KeyRefused(f"the key may review scans of {', '.join(sorted(reviews))}, but has not the scope review")
+    for owner in reviews:
+        _check_owner(owner)
+
+
+def _check_owner(owner: str) -> None:
     if not owner.strip() or len(owner) > _LONGEST_OWNER or re.search(r"[\x00-\x1f\x7f]", owner):
         raise KeyRefused(f"the owner is {owner!r}; give a name of at most {_LONGEST_OWNER} printable characters")
+
+
+def _check(owner: str, scopes: Collection[str]) -> None:
+    _check_owner(owner)
     unknown = sorted(set(scopes) - set(SCOPES))
     if unknown or not scopes:
         found = repr(unknown[0]) if unknown else "missing"
@@ -204,7 +222,7 @@ def _key(row: Row[Any]) -> Key:
     return Key(
         id=row.id,
         hash=row.hash,
-        identity=Identity(owner=row.owner, scopes=scopes, key_id=row.id),
+        identity=Identity(row.owner, scopes, row.id, reviews=frozenset(json.loads(row.reviews or "[]"))),
         created=row.created,
         expires=row.expires,
         revoked=row.revoked,

@@ -7,6 +7,7 @@ from pathlib import PurePosixPath
 from scans.formats.file_names import readable
 from serving.intake.refusals import RequestRefused
 from serving.parsing.malformed import shown
+from serving.parsing.texts import is_name
 
 _LONGEST_NAME_BYTES = 200
 _LONGEST_PATH = 4096
@@ -27,3 +28,12 @@ def safe_filename(filename: str) -> str:
     if len(name.encode()) > _LONGEST_NAME_BYTES:
         raise RequestRefused(f"filename is longer than {_LONGEST_NAME_BYTES} bytes", field="filename")
     return name
+
+
+def folder_of(filename: str | None) -> str | None:
+    """The last folder that the sender names before the file, in NFC; None where none is named that a name could be."""
+    if filename is None or len(filename) > _LONGEST_PATH:
+        return None
+    folder = readable(PurePosixPath(filename.replace("\\", "/")).parent.name.translate(_WITHOUT_CONTROLS).strip())
+    usable = is_name(folder) and set(folder) != {"."} and len(folder.encode()) <= _LONGEST_NAME_BYTES
+    return folder if usable else None

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from scans.geometry import Spacing
-from serving.intake.filename import safe_filename
+from serving.intake.filename import folder_of, safe_filename
 from serving.intake.multipart import Form
 from serving.intake.refusals import RequestRefused
 from serving.parsing.malformed import shown
@@ -42,6 +42,8 @@ class Parameters:
     """Version of that model; None: the present one."""
     dataset: str | None = None
     """Which data set of the file is the scan, or which axis of a TIFF is its slices; None: the one that there is."""
+    folder: str | None = None
+    """That it is fetched from, where the file's name names none."""
 
     @property
     def safe_filename(self) -> str:
@@ -52,7 +54,8 @@ class Parameters:
 
     def upload(self, name: str, *, sha256: str, size: int) -> Upload:
         """The file that has arrived under a name, with what is said of it."""
-        return Upload(name, sha256, size, spacing=self.spacing, dataset=self.dataset)
+        folder = folder_of(self.filename) or self.folder
+        return Upload(name, sha256, size, spacing=self.spacing, dataset=self.dataset, folder=folder)
 
     def stating(self, sha256: str | None) -> Parameters:
         """The same with the SHA-256 that a header states, if it does."""

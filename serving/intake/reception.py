@@ -21,6 +21,7 @@ from serving.inference.backpressure import QueueFull
 from serving.intake.acceptance import SOURCE_DIR, Acceptance, upload_key
 from serving.intake.admission import Admission, Place
 from serving.intake.body import MOST_BODY_BYTES, check_digest, not_silent, receive, whole
+from serving.intake.filename import folder_of
 from serving.intake.limits import HeavyVolume
 from serving.intake.multipart import Form
 from serving.intake.parameters import Parameters, parameters_in_form
@@ -166,7 +167,8 @@ class Intake:
             source = await fetching.run_in_turn(lambda: self._sources.open(uri), owner=self._owner)
             self._limits.check_size(source.size, name=source.name)
             self._limits.check_room(source.size)
-            parameters = replace(parameters, filename=parameters.filename or source.name)
+            filename, folder = parameters.filename or source.name, folder_of(f"{source.folder}/{source.name}")
+            parameters = replace(parameters, filename=filename, folder=folder)
             name = parameters.safe_filename
             async with self._incoming() as incoming:
                 fetch = partial(_fetched, source, incoming / SOURCE_DIR, name=name, stated=parameters.sha256)

@@ -44,6 +44,8 @@ class Source:
     """Its last component."""
     is_folder: bool
     files: tuple[SourceFile, ...]
+    folder: str = ""
+    """That it lies in, without what leads there; empty: none."""
 
     @property
     def size(self) -> int:
@@ -115,11 +117,12 @@ class Sources:
             if stat.S_ISREG(kind):
                 beside = [file for file in voxel_files(path) if stat.S_ISREG(file.lstat().st_mode)]
                 names = [(file, file.name if beside else "") for file in (path, *beside)]
-                return Source(path.name, bool(beside), tuple(_local_file(root, *one) for one in names))
+                files = tuple(_local_file(root, *one) for one in names)
+                return Source(path.name, bool(beside), files, path.parent.name)
             if stat.S_ISDIR(kind):
                 files = tuple(_local_file(root, file, file.relative_to(path).as_posix()) for file in _files(path))
                 if files:
-                    return Source(path.name, True, files)
+                    return Source(path.name, True, files, path.parent.name)
         except OSError:
             pass
         raise self._refusal(uri)
@@ -155,7 +158,8 @@ class Sources:
             SourceFile(name, size, _object_opener(s3, place))
             for name, (place, size) in zip(names, objects, strict=True)
         ]
-        return Source(key.rpartition("/")[2], is_folder, tuple(files))
+        above, _, name = key.rpartition("/")
+        return Source(name, is_folder, tuple(files), above.rpartition("/")[2])
 
 
 def _files(folder: Path) -> Iterable[Path]:

@@ -25,6 +25,7 @@ from serving.queue.janitor import Janitor
 from serving.queue.jobs import Jobs, Priority
 from serving.queue.leases import Leases
 from serving.queue.worker import Worker
+from serving.review import enrolment
 from serving.segmentation.pipeline import Segmenter
 from serving.settings import Settings
 from serving.shadow.candidate import ShadowModel
@@ -101,6 +102,7 @@ def opened(settings: Settings, scratch: Scratch, telemetry: Telemetry, tracing: 
         jobs = Jobs(database, owner=owner(settings), on_change=worker.look if worker else lambda: None)
         janitor = Janitor(store=store, jobs=jobs, retention_days=settings.retention_days)
         janitor.also(lambda: sweep(database), name="shadow")
+        janitor.also(lambda: enrolment.sweep(database), name="reviews")
         with telemetry.watching(_watched(settings, scratch, database, batcher, models)):
             yield Components(
                 settings, scratch, telemetry, tracing, database, store, batcher, models, worker, jobs, janitor, shadow

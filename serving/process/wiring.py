@@ -38,6 +38,7 @@ from serving.protocol.shared_memory import Regions
 from serving.protocol.statistics import Statistics
 from serving.queue import load
 from serving.queue.worker import Ending
+from serving.review.reviewing import Reviews
 from serving.segmentation.results import Results
 from serving.segmentation.stopwatch import ACTIVITIES
 from serving.settings import Settings
@@ -71,8 +72,7 @@ def server(settings: Settings, *, telemetry: Telemetry, tracing: Tracing) -> Ite
     with ExitStack() as stack:
         scratch = stack.enter_context(Scratch(scratch_dir(settings)).opened())
         components = stack.enter_context(opened(settings, scratch, telemetry, tracing))
-        auth = _auth(components)
-        stack.callback(auth.quotas.close)
+        auth = stack.enter_context(_auth(components))
         if references := settings.references:
             components.models.serve(*references)
         catalogue = stack.enter_context(_catalogue(components))
@@ -85,7 +85,7 @@ def server(settings: Settings, *, telemetry: Telemetry, tracing: Tracing) -> Ite
         readers = stack.enter_context(contextlib.closing(_readers(settings)))
         acceptance = _acceptance(components, uploads.limits, readers)
         intake = _intake(components, acceptance, admission, uploads, pools)
-        components.janitor.also(acceptance.deferred_writes.retry, name="deferred")
+        results = Results(components.store, components.jobs)
         yield Resources(
             models=components.models,
             batcher=components.batcher,
@@ -93,7 +93,7 @@ def server(settings: Settings, *, telemetry: Telemetry, tracing: Tracing) -> Ite
             janitor=components.janitor,
             intake=intake,
             uploads=uploads,
-            results=Results(components.store, components.jobs),
+            results=results,
             readiness=_readiness(components, follower),
             observer=telemetry,
             worker=components.worker,
@@ -106,6 +106,7 @@ def server(settings: Settings, *, telemetry: Telemetry, tracing: Tracing) -> Ite
             webhook=_webhook(settings, follower),
             shadow=components.shadow,
             slow_answers=SlowAnswers(),
+            reviews=Reviews(components.database, components.jobs, results),
         )
 
 
@@ -159,7 +160,7 @@ def _readers(settings: Settings) -> ReaderPool:
 
 
 def _acceptance(components: Components, limits: Limits, readers: ReaderPool) -> Acceptance:
-    return Acceptance(
+    acceptance = Acceptance(
         store=components.store,
         models=components.models,
         jobs=components.jobs,
@@ -170,6 +171,8 @@ def _acceptance(components: Components, limits: Limits, readers: ReaderPool) -> 
         tracing=components.tracing,
         observer=components.telemetry,
     )
+    components.janitor.also(acceptance.deferred_writes.retry, name="deferred")
+    return acceptance
 
 
 def _intake(
@@ -193,13 +196,16 @@ def _bodies(settings: Settings) -> contextlib.closing[BodyRoom]:
     return contextlib.closing(BodyRoom(patience_seconds=settings.upload_timeout_seconds))
 
 
-def _auth(components: Components) -> Auth:
+@contextmanager
+def _auth(components: Components) -> Iterator[Auth]:
     settings, keys = components.settings, Keys(components.database)
     owned = partial(are_owned, components.scratch.uploads_dir)
     check_exposure(settings.host, keys, components.store, uploads_owned=owned, anonymous=settings.anonymous)
     sessions = Sessions(components.database)
     components.janitor.also(sessions.sweep, name="sessions")
-    return Auth(keys, sessions)
+    auth = Auth(keys, sessions)
+    with contextlib.closing(auth.quotas):
+        yield auth
 
 
 @contextmanager

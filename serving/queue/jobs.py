@@ -159,6 +159,12 @@ class Jobs:
             raise ScanNotFound(scan_id)
         return scan_and_job(row)
 
+    def owner_of(self, scan_id: str) -> str | None:
+        """The owner of a scan's key; None where it was posted without one, or is gone."""
+        with self._database.reading() as connection:
+            owner: str | None = connection.scalar(select(scans.c.key_owner).where(scans.c.id == scan_id))
+        return owner
+
     def page(
         self,
         *,

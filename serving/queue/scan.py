@@ -29,6 +29,8 @@ class Upload:
     """As given beside the file, in mm; None where the file's own counts."""
     dataset: str | None = None
     """Which of several volumes in the file it is, or which axis of a TIFF is its slices, as named beside it."""
+    folder: str | None = None
+    """That the file came from, without what leads there; None where nobody named one."""
 
 
 @dataclass(frozen=True)
@@ -95,6 +97,8 @@ class Scan:
         if self.dice_calibration is not None:
             content["dice_calibration"] = self.dice_calibration.to_dict()
         content["upload"] = {**vars(self.upload), "spacing": self.upload.spacing and list(self.upload.spacing)}
+        if self.upload.folder is None:
+            del content["upload"]["folder"]
         content["frame"] = self.frame.affine
         if self.frame.nifti is not None:
             content["nifti"] = dataclasses.asdict(self.frame.nifti)

@@ -94,6 +94,13 @@ class Results:
         name = f"{stem(Path(scan.upload.filename))}_segmentation{suffix}"
         return Download(name, sent.media_type, length, self._sent(scan, pieces))
 
+    def mask(self, scan: Scan, job: Job, index: int) -> NDArray[np.uint8]:
+        """Class indices of a slice across z, uint8 (Y, X). Raises as `picture`."""
+        _require_slice(scan, 0, index)
+        with self._pictures.taken(scan.slab_bytes / _MOST_PICTURE_BYTES), self._remaking(scan):
+            mask: NDArray[np.uint8] = StoredSegmentation(self._store, scan, job.checksums).read(index, index + 1)[0]
+            return mask
+
     def picture(self, scan: Scan, job: Job, axis: Axis, index: int, *, style: PictureStyle) -> bytes:
         """PNG of a slice with its organs, as wide and high as it is in mm.
 
@@ -101,8 +108,7 @@ class Results:
         Slices across z take one slab; across y and x, the whole scan is passed through, slab by slab.
         """
         along = "zyx".index(axis)
-        if not 0 <= index < scan.shape[along]:
-            raise SliceNotFound(f"slice {axis}={index}; the scan has {axis}=0 to {axis}={scan.shape[along] - 1}")
+        _require_slice(scan, along, index)
         down, across = (step for number, step in enumerate(scan.frame.spacing) if number != along)
         with self._pictures.taken(_picture_bytes(scan, along, (down, across)) / _MOST_PICTURE_BYTES):
             with self._remaking(scan), open_voxels(self._store, scan) as voxels:
@@ -149,6 +155,12 @@ class Results:
     def _sent(self, scan: Scan, pieces: Iterator[bytes]) -> Iterator[bytes]:
         with self._remaking(scan):
             yield from pieces
+
+
+def _require_slice(scan: Scan, along: int, index: int) -> None:
+    axis, count = "zyx"[along], scan.shape[along]
+    if not 0 <= index < count:
+        raise SliceNotFound(f"slice {axis}={index}; the scan has {axis}=0 to {axis}={count - 1}")
 
 
 def _picture_bytes(scan: Scan, along: int, spacing_mm: tuple[float, float]) -> int:

@@ -124,9 +124,10 @@ class SlabInference:
             segmentation = self._submit(batch.slab.grey[batch.part]).result()
             return segmentation
         first = batch.slab.box.start[0] + batch.part.start
-        for place in (slice(index - first, index - first + 1) for index in batch.sampled):
-            own, probability = segmentation[place], confidence[place]
-            batch.slab.confidence.append(Judgement.of_confidence(own, probability, organs=len(self._scan.organs)))
+        for index in batch.sampled:
+            place, organs = slice(index - first, index - first + 1), len(self._scan.organs)
+            of_slice = Judgement.of_confidence(segmentation[place], confidence[place], organs=organs, index=index)
+            batch.slab.confidence.append(of_slice)
         return segmentation
 
     def _tiled(self, slab: NDArray[Any], tile: int) -> NDArray[np.uint8]:

@@ -37,6 +37,8 @@ from serving.storage.tables import STATES, metadata, scans
 
 _READS = "ricefish_reads"
 _BUSY_SECONDS = 60
+_OPENING, _TURN = 0x71CEF154, 0x71CEF155
+"""Of PostgreSQL's advisory locks."""
 _FULL_SECONDS = 30.0
 """How long it counts that something could not be written for want of room."""
 
@@ -85,7 +87,7 @@ class Database:
         try:
             with self._engine.begin() as connection, self._unhurried(connection):
                 if self.shared:  # two processes that start at once would both make the table
-                    connection.execute(func.pg_advisory_xact_lock(0x71CEF154).select())
+                    connection.execute(func.pg_advisory_xact_lock(_OPENING).select())
                 metadata.create_all(connection)
                 _complete(connection)
         except (SQLAlchemyError, UnicodeError) as error:  # the latter of damaged text in its schema
@@ -99,6 +101,11 @@ class Database:
     def writing(self) -> Connection:
         """A transaction, as a context: committed at its end unless something is raised."""
         return self._engine.begin()  # type: ignore[return-value]  # a context manager of a Connection
+
+    def in_turn(self, connection: Connection) -> None:
+        """Lets a transaction go on when no other is under way that asked for this, in any process. Ask for it first."""
+        if self.shared:  # SQLite's go one after the other as they are
+            connection.execute(func.pg_advisory_xact_lock(_TURN).select())
 
     def reading(self) -> Connection:
         """A connection for single SELECT statements."""

@@ -1,8 +1,19 @@
-"""Tables: scans, keys and shadows, as they are in SQLite and PostgreSQL."""
+"""Tables: scans, keys, shadows and reviews, as they are in SQLite and PostgreSQL."""
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Column, Float, Index, Integer, MetaData, SmallInteger, String, Table, Text
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Float,
+    Index,
+    Integer,
+    MetaData,
+    SmallInteger,
+    String,
+    Table,
+    Text,
+)
 
 STATES = ("arriving", "queued", "running", "succeeded", "failed", "cancelled", "deleted")
 """Of a scan."""
@@ -62,6 +73,7 @@ api_keys = Table(
     Column("hash", String(64), nullable=False, comment="SHA-256 of the secret"),
     Column("owner", String(200), nullable=False),
     Column("scopes", String(200), nullable=False, comment="separated by spaces"),
+    Column("reviews", Text, comment="owners beside its own whose scans it may review, as JSON; NULL: none"),
     Column("created", Float(53), nullable=False, comment="seconds since 1970"),
     Column("expires", Float(53), comment="seconds since 1970"),
     Column("revoked", Float(53), comment="seconds since 1970"),
@@ -113,4 +125,63 @@ shadows = Table(
     Column("finished", Float(53), comment="seconds since 1970"),
     Index("ricefish_shadows_queue", "state", "wanted"),
     Index("ricefish_shadows_finished", "state", "finished"),
+)
+
+offered_scans = Table(
+    "ricefish_offered_scans",
+    metadata,
+    Column("scan_id", String(32), primary_key=True),
+    Column("finished", Float(53), nullable=False, comment="when the scan had ended whose slices were chosen"),
+)
+
+offered_slices = Table(
+    "ricefish_offered_slices",
+    metadata,
+    Column("scan_id", String(32), primary_key=True),
+    Column("slice_index", Integer, primary_key=True, autoincrement=False, comment="along z"),
+    Column("folder", Text, nullable=False, comment="that the file came from; empty: nobody said"),
+    Column("organ", Text, nullable=False, comment="in question, by name; empty: nobody knows"),
+    Column("uncertainty", Float(53), nullable=False, comment="0..1"),
+    Column("good", Float(53), comment="probability that it is"),
+    Column("dice", Float(53), comment="that is expected of the organ in question"),
+    Column("confidence", Float(53), comment="mean winning probability of its organs"),
+    Column("looks", Integer, nullable=False, default=0, comment="reviewers whose verdict on it stands"),
+    Column("judged", Integer, nullable=False, default=0, comment="those of them who did not skip it"),
+    Column("claimed_by", String(200), comment="the reviewer who was given it"),
+    Column("claimed_until", Float(53), comment="when it may be given to others, seconds since 1970"),
+    Index("ricefish_offered_slices_claimed", "claimed_until"),
+    Index("ricefish_offered_slices_looked", "looks"),
+)
+
+reviews = Table(
+    "ricefish_reviews",
+    metadata,
+    Column("id", String(32), primary_key=True),
+    Column("created", Float(53), nullable=False, comment="seconds since 1970"),
+    Column("reviewer", String(200), nullable=False, comment="owner of the key, or anonymous"),
+    Column("scan_id", String(32), nullable=False, comment="stays when the scan is removed"),
+    Column("key_owner", String(200), comment="of the scan; NULL without keys"),
+    Column("volume", Text, nullable=False, comment="what training calls the scan"),
+    Column("axis", String(1), nullable=False),
+    Column("slice_index", Integer, nullable=False),
+    Column("organ", Text, nullable=False, comment="that the verdict is on, by name; empty: on the slice"),
+    Column("verdict", String(8), nullable=False, comment="good, bad, unsure, skip"),
+    Column("comment", Text, nullable=False),
+    Column("mask_sha256", String(64), nullable=False, comment="of the mask that was seen"),
+    Column("model_name", String(255), nullable=False),
+    Column("model_version", String(64), comment="NULL for a model from a folder"),
+    Column("model_sha256", String(64), nullable=False),
+    Column("ended", Float(53), comment="since when it no longer stands, seconds since 1970; NULL: it stands"),
+    Column("ending", String(16), comment="replaced, withdrawn"),
+    Index("ricefish_reviews_created", "created", "id"),
+    Index("ricefish_reviews_slice", "scan_id", "slice_index", "reviewer"),
+    Index("ricefish_reviews_reviewer", "reviewer", "created"),
+)
+_STANDS = reviews.c.ended.is_(None)
+Index(
+    "ricefish_reviews_standing",
+    *(reviews.c.scan_id, reviews.c.axis, reviews.c.slice_index, reviews.c.organ, reviews.c.reviewer),
+    unique=True,
+    sqlite_where=_STANDS,
+    postgresql_where=_STANDS,
 )

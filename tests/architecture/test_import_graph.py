@@ -12,8 +12,8 @@ from tests.architecture.staircase import draw
 
 MOST_FLOORS = 12
 ROOMS = {
-    "serving": "app settings api auth intake queue segmentation inference models storage protocol shadow observability "
-    "parsing process web",
+    "serving": "app settings api auth intake queue segmentation inference models storage protocol review shadow "
+    "observability parsing process web",
     "training": "stages params recipe profiles ranges command run_stage progress data phantom learning quality "
     "evaluation export registry tracking stage_files",
 }

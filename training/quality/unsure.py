@@ -1,4 +1,4 @@
-"""Unsure: organs in slices that those who labelled were not sure of, which then teach nothing.
+"""Unsure: organs in slices that those who labelled were not sure of, or that a person calls bad; these teach nothing.
 
 Networks that look along other axes, or learnt in another order, are seldom of one wrong opinion: where they disagree,
 the fused confidence is low. What is masked is an organ's pixels in one slice, not the slice.
@@ -9,37 +9,57 @@ from __future__ import annotations
 import hashlib
 import shutil
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
 from numpy.typing import NDArray
 
-from scans.organs import NOT_LABELLED
+from scans.organs import NOT_LABELLED, OrganMap
 from training.data.prepared import SliceReader, VolumeRecord, shard_slices
 from training.data.pseudo_labels import PseudoLabelReader, PseudoLabelWriter
 from training.progress import track
+from training.quality.standing import StandingVerdicts
+
+
+@dataclass(frozen=True)
+class OrganDoubt:
+    """Which organs of which slices may be wrong."""
+
+    least: float
+    """Mean confidence that an organ's pixels in a slice need, 0..1; 0: none."""
+    said: StandingVerdicts
+    """What people say of them, which counts more."""
+    organs: OrganMap
+
+    def of_volume(self, record: VolumeRecord, store: PseudoLabelReader) -> NDArray[np.bool_]:
+        """bool (z, organs), by what people say and the confidence in the store of pseudo-labels."""
+        bad, good = self.said.of_organs(record, self.organs)
+        if not self.least:
+            return bad
+        unsure: NDArray[np.bool_] = store.organ_confidence(record.id) < self.least
+        return bad | (unsure & ~good)
 
 
 def leave_unsure_out(
     records: Sequence[VolumeRecord],
+    doubt: OrganDoubt,
     *,
-    least: float,
     labels_dir: Path,
     pseudo_labels_dir: Path,
     output_dir: Path,
 ) -> str:
-    """Writes the labels of `labels_dir` into `output_dir`, which may be the same, masked where confidence is low.
+    """Writes the labels of `labels_dir` into `output_dir`, which may be the same, masked where they may be wrong.
 
-    An organ's pixels in a slice become NOT_LABELLED where the mean confidence of them, as the store of pseudo-labels
-    has it, is below `least` (0..1). Returns the SHA-256 of all labels.
+    The pixels of an organ in a slice become NOT_LABELLED where there is doubt. Returns the SHA-256 of all labels.
     """
-    confidence, digest = PseudoLabelReader(pseudo_labels_dir), hashlib.sha256()
+    store, digest = PseudoLabelReader(pseudo_labels_dir), hashlib.sha256()
     output_dir.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(prefix=".unsure", dir=output_dir) as folder:
         labels = SliceReader(labels_dir, cache_megabytes=0)
         for record in track(records, description="Unsure organs", total=len(records), unit="volume"):
-            unsure = confidence.organ_confidence(record.id) < least
+            unsure = doubt.of_volume(record, store)
             depth = shard_slices(record.shape, np.dtype(np.uint8))
             with PseudoLabelWriter(Path(folder), record.id, record.shape) as writer:
                 for box, slab in labels.label_volume(record).slabs(depth):

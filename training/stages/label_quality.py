@@ -12,7 +12,8 @@ they are rather worse.)
 By the same masks it is chosen, for each organ, how small a component may be that refine leaves in the pseudo-labels.
 
 A verdict in reviews.csv is on the pseudo-label that the person saw: when the Teacher is trained anew its masks are
-others, and slices that it now segments differently should be judged again.
+others, and slices that it now segments differently should be judged again. Where the file says which mask was seen, by
+its digest, a verdict on another one counts no longer. Verdicts on single organs are for refine.
 """
 
 from __future__ import annotations
@@ -43,7 +44,8 @@ from training.progress import track
 from training.quality.components import ComponentRule, OrganComponents, chosen_rule, read_rule, write_rule
 from training.quality.cross_fitting import Fold, MaskJudge, folds_of
 from training.quality.examples import EXAMPLES_DIR, Candidate, Example, drawn_evenly, write_examples
-from training.quality.reviews import REVIEWS_FILE, Review, read_reviews
+from training.quality.reviews import REVIEWS_FILE, Review
+from training.quality.standing import read_standing
 from training.run_stage import Report, metrics_file
 
 METRICS = metrics_file("label_quality")
@@ -60,8 +62,8 @@ def main() -> None:
 
 def _label(params: Params, ranks: Processes, report: Callable[[Epoch], None]) -> Report:
     catalogue = Catalogue.read()
-    reviews = read_reviews(REVIEWS_FILE, slices=_pseudo_labelled_slices(catalogue))
-    if reviews:
+    said = read_standing(REVIEWS_FILE, catalogue).slices
+    if reviews := [Review(*place, good) for place, good in said.items()]:
         log.info("%d reviews in %s are the examples", len(reviews), REVIEWS_FILE)
         shutil.rmtree(EXAMPLES_DIR, ignore_errors=True)
         examples = write_examples(EXAMPLES_DIR, reviewed(reviews))
@@ -76,12 +78,8 @@ def _named(fold: int, epoch: Epoch) -> Epoch:
     return replace(epoch, losses={f"fold_{fold}.{name}": value for name, value in epoch.losses.items()})
 
 
-def _pseudo_labelled_slices(catalogue: Catalogue) -> dict[str, int]:
-    return {volume.id: volume.shape[0] for volume in catalogue.split("unlabelled")}
-
-
 def reviewed(reviews: Sequence[Review], *, pseudo_labels_dir: Path = PSEUDO_LABELS_DIR) -> Iterator[Candidate]:
-    """The pseudo-labels that people judged."""
+    """The pseudo-labels that people judged, each slice as a whole."""
     store = PseudoLabelReader(pseudo_labels_dir)
     for review in reviews:
         read_mask = partial(store.labels, review.volume_id, review.slice_index)

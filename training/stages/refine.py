@@ -5,6 +5,9 @@ tells a slice beside the fish from a fish that the Teacher missed, as it does mo
 trained on. Whether they are kept is `refine.keep_empty`, with the classifier or without; what background looks like,
 the Student learns from the labelled volumes too.
 
+What people say in data/reviews.csv counts more than the classifier: a slice that they call bad is dropped, one that
+they call good is kept, and where they call single organs bad, the slice is kept and these organs' pixels teach nothing.
+
 With `refine.components` the small components of organs are left out first, by the rule that label_quality chose: what
 is judged, and what the Student learns, are the labels without them.
 
@@ -45,8 +48,10 @@ from training.progress import track
 from training.quality.classifier_input import Scorer, scorer
 from training.quality.components import ComponentRule, OrganComponents, read_rule
 from training.quality.examples import EXAMPLES_DIR
+from training.quality.reviews import REVIEWS_FILE
+from training.quality.standing import NOTHING_SAID, StandingVerdicts, read_standing
 from training.quality.truth_scores import Figures, by_experiment, flat, table, truth_scores
-from training.quality.unsure import leave_unsure_out
+from training.quality.unsure import OrganDoubt, leave_unsure_out
 from training.run_stage import Report, run_stage
 from training.tracking.runs import StageRun
 
@@ -65,6 +70,7 @@ def _refine(params: Params, _run: StageRun) -> Report:
         _scorer() if params.refine.quality_classifier else None,
         params.refine,
         rule=_component_rule() if params.refine.components else {},
+        said=read_standing(REVIEWS_FILE, Catalogue.read(PREPARED_DIR)),
         prepared_dir=PREPARED_DIR,
         pseudo_labels_dir=PSEUDO_LABELS_DIR,
         output_dir=REFINED_DIR,
@@ -115,15 +121,17 @@ def refine(
     section: Refine,
     *,
     rule: ComponentRule,
+    said: StandingVerdicts = NOTHING_SAID,
     prepared_dir: Path,
     pseudo_labels_dir: Path,
     output_dir: Path,
 ) -> dict[str, VolumeCounts]:
     """Writes refined.json: slices with at least `section.threshold` of being good; returns the counts of each volume.
 
-    `score` None keeps every slice that holds an organ. Those without one are kept where `section.keep_empty`. Where
-    `rule` leaves out components, or `section.least_confidence` masks organs (which the classifier judges unmasked), the
-    labels that are left stand in `output_dir`. That nothing is kept is a loud warning, no error: a Student can still be
+    `score` None keeps every slice that holds an organ. Those without one are kept where `section.keep_empty`. Of slices
+    of which people have `said` something, that decides. Where `rule` leaves out components, or `said` or
+    `section.least_confidence` masks organs (which the classifier judges unmasked), the labels that are left stand in
+    `output_dir`. That nothing is kept is a loud warning, no error: a Student can still be
     trained, on labelled slices alone.
     """
     shutil.rmtree(output_dir, ignore_errors=True)
@@ -132,10 +140,12 @@ def refine(
     if changed := any(rule.values()):
         _leave_out(records, catalogue.organs, rule, pseudo_labels_dir=pseudo_labels_dir, output_dir=output_dir)
     labels_dir = output_dir if changed else pseudo_labels_dir
-    kept, counts, sha256 = _judged(records, score, section, prepared_dir=prepared_dir, labels_dir=labels_dir)
-    if section.least_confidence:
-        changed, stores = True, {"pseudo_labels_dir": pseudo_labels_dir, "output_dir": output_dir}
-        sha256 = leave_unsure_out(records, least=section.least_confidence, labels_dir=labels_dir, **stores)
+    kept, counts, sha256 = _judged(records, score, section, said, prepared_dir=prepared_dir, labels_dir=labels_dir)
+    if section.least_confidence or said.organs:
+        changed = True
+        doubt = OrganDoubt(section.least_confidence, said, catalogue.organs)
+        stores = {"labels_dir": labels_dir, "pseudo_labels_dir": pseudo_labels_dir, "output_dir": output_dir}
+        sha256 = leave_unsure_out(records, doubt, **stores)
     volumes = {name: asdict(of_volume) for name, of_volume in counts.items()}
     write_refined(output_dir, kept, volumes=volumes, changed=changed, labels_sha256=sha256)
     if records and not kept:
@@ -144,7 +154,13 @@ def refine(
 
 
 def _judged(
-    records: Sequence[VolumeRecord], score: Scorer | None, section: Refine, *, prepared_dir: Path, labels_dir: Path
+    records: Sequence[VolumeRecord],
+    score: Scorer | None,
+    section: Refine,
+    said: StandingVerdicts,
+    *,
+    prepared_dir: Path,
+    labels_dir: Path,
 ) -> tuple[list[KeptSlice], dict[str, VolumeCounts], str]:
     """The slices that are kept, what became of each volume's, and the SHA-256 of all labels."""
     images, store = SliceReader(prepared_dir, cache_megabytes=0), PseudoLabelReader(labels_dir)
@@ -152,10 +168,8 @@ def _judged(
     counts: dict[str, VolumeCounts] = {}
     digest = hashlib.sha256()
     for record in track(records, description="Refine", total=len(records), unit="volume"):
-        labels = ArrayVoxels(store.array(record.id))
-        own, counts[record.id] = _refined(
-            record, images=images.volume(record).voxels, labels=labels, score=score, section=section, digest=digest
-        )
+        stores = {"images": images.volume(record).voxels, "labels": ArrayVoxels(store.array(record.id))}
+        own, counts[record.id] = _refined(record, **stores, score=score, section=section, said=said, digest=digest)
         kept += own
     return kept, counts, digest.hexdigest()
 
@@ -186,6 +200,7 @@ def _refined(
     labels: Voxels,
     score: Scorer | None,
     section: Refine,
+    said: StandingVerdicts,
     digest: hashlib._Hash,
 ) -> tuple[list[KeptSlice], VolumeCounts]:
     """The slices of one volume that are kept, with probabilities, and its counts; `digest` takes its labels in."""
@@ -194,14 +209,18 @@ def _refined(
     for start in range(0, depth, BATCH_SLICES):
         segmentation = labels.read(start, start + BATCH_SLICES)
         digest.update(segmentation.tobytes())
-        holding = segmentation.any(axis=(1, 2))
+        holding = np.asarray(segmentation.any(axis=(1, 2)))
         empty += int(np.count_nonzero(~holding))
-        good, passed = np.ones(len(segmentation)), holding | section.keep_empty
+        good = np.ones(len(segmentation))
+        passed = np.logical_or(holding, section.keep_empty)
         if score is not None and holding.any():
             slices = images.read(start, start + BATCH_SLICES)
             good[holding] = score(slices[holding], segmentation[holding], record.window).good
             passed &= good >= section.threshold
-        kept += [KeptSlice(record.id, start + z, float(good[z])) for z in np.flatnonzero(passed).tolist()]
+        places = [(record.id, start + z) for z in range(len(segmentation))]
+        decided = [said.keeps(place) for place in places]
+        chosen = [own if by_people is None else by_people for own, by_people in zip(passed, decided, strict=True)]
+        kept += [KeptSlice(*places[z], float(good[z])) for z in np.flatnonzero(chosen).tolist()]
     return kept, VolumeCounts(record.experiment, slices=depth, empty=empty, kept=len(kept))
 
 

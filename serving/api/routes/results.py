@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated
 from urllib.parse import quote
 
-from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi import APIRouter, Depends, Query, Response
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import PlainTextResponse, StreamingResponse
 
@@ -19,6 +17,7 @@ from scans.formats.label_names import itk_snap_labels
 from scans.measures.statistics import OrganRow
 from scans.model.expected_dice import ExpectedDice
 from scans.model.judgement import OrganQuality
+from serving.api.csv_answers import OR_CSV, AsCsv, csv_text
 from serving.api.dependencies import CallerResources, Resources, database_answers
 from serving.api.document import BINARY, refusals
 from serving.api.problems import NoResult, NotFinished
@@ -32,7 +31,7 @@ from serving.api.schemas import (
     SlicesQualityResponse,
 )
 from serving.observability.reasons import without_paths
-from serving.queue.jobs import Job
+from serving.queue.jobs import Job, Jobs
 from serving.queue.scan import Scan
 from serving.segmentation.pictures import PictureStyle
 from serving.segmentation.results import Axis
@@ -45,17 +44,6 @@ _CSV_COLUMNS = (
 )
 _WITH_SCAN = "Whether the scan is in it too, as an image that has the segmentation as its labels: in ome-zarr alone."
 _QUALITY_COLUMNS = ("slice", "good", "organ_voxels")
-_OR_CSV: dict[int | str, dict[str, Any]] = {200: {"content": {"text/csv": {"schema": {"type": "string"}}}}}
-
-
-def _wants_csv(
-    request: Request, format_name: Annotated[Literal["json", "csv"] | None, Query(alias="format")] = None
-) -> bool:
-    return format_name == "csv" or (format_name is None and "text/csv" in request.headers.get("accept", ""))
-
-
-AsCsv = Annotated[bool, Depends(_wants_csv)]
-"""True where `format` asks for CSV, or the Accept header where there is no `format`."""
 
 router = APIRouter(
     prefix="/v1/scans", tags=["results"], responses=refusals(409), dependencies=[Depends(database_answers)]
@@ -85,7 +73,7 @@ async def get_segmentation(
     return StreamingResponse(pieces, media_type=download.media_type, headers=headers)
 
 
-@router.get("/{scan_id}/organs", summary="Size and place of organs", response_model=OrgansResponse, responses=_OR_CSV)
+@router.get("/{scan_id}/organs", summary="Size and place of organs", response_model=OrgansResponse, responses=OR_CSV)
 def get_organs(resources: CallerResources, scan_id: ScanId, as_csv: AsCsv) -> Response | OrgansResponse:
     """Size, place and extent of every organ, as JSON, or as CSV where `format` or the Accept header asks for it."""
     scan, job = _finished(resources, scan_id)
@@ -111,7 +99,7 @@ def get_labels(resources: CallerResources, scan_id: ScanId) -> PlainTextResponse
     return PlainTextResponse(itk_snap_labels(scan.organs), headers=headers)
 
 
-@router.get("/{scan_id}/quality", summary="Quality of slices", response_model=SlicesQualityResponse, responses=_OR_CSV)
+@router.get("/{scan_id}/quality", summary="Quality of slices", response_model=SlicesQualityResponse, responses=OR_CSV)
 def get_quality(resources: CallerResources, scan_id: ScanId, as_csv: AsCsv) -> Response | SlicesQualityResponse:
     """How good the segmentation of each slice seems to the Quality Classifier, as JSON or CSV, like the organs."""
     scan, job = _finished(resources, scan_id)
@@ -122,7 +110,7 @@ def get_quality(resources: CallerResources, scan_id: ScanId, as_csv: AsCsv) -> R
     slices = [SliceQualityResponse(slice=z, good=good, organ_voxels=voxels) for z, (good, voxels) in judged]
     if as_csv:
         rows = [[row.slice, row.good, row.organ_voxels] for row in slices]
-        return Response(_csv_text(_QUALITY_COLUMNS, rows), media_type="text/csv")
+        return Response(csv_text(_QUALITY_COLUMNS, rows), media_type="text/csv")
     return SlicesQualityResponse(scan=scan.id, model=model_response(scan), quality=quality, slices=slices)
 
 
@@ -142,14 +130,14 @@ async def get_slice(  # noqa: PLR0917 - FastAPI passes parameters by name
     legend: Annotated[Flag, Query(description="With the colours and names of the model's organs.")] = False,
 ) -> Response:
     """A slice of the scan, its organs laid over it, in its true proportions: a pixel is as high as it is wide in mm."""
-    scan, job = await run_in_threadpool(_finished, resources, scan_id)
+    scan, job = await run_in_threadpool(_finished, resources, scan_id, of=resources.shown_jobs)
     style = PictureStyle(opacity=opacity, scale_bar=scale_bar, legend=legend)
     draw = partial(resources.results.picture, scan, job, axis, index, style=style)
     return Response(await resources.slow_answers.drawn(draw), media_type="image/png")
 
 
-def _finished(resources: Resources, scan_id: str) -> tuple[Scan, Job]:
-    scan, job = resources.jobs.get(scan_id)
+def _finished(resources: Resources, scan_id: str, *, of: Jobs | None = None) -> tuple[Scan, Job]:
+    scan, job = (of or resources.jobs).get(scan_id)
     if job.state in ("queued", "running"):
         raise NotFinished(f"scan {scan_id} is {job.state}; its state is at /v1/scans/{scan_id}")
     if job.state != "succeeded":
@@ -193,15 +181,7 @@ def _csv(
         border = str(row.touches_border).lower()
         dice = ("", "", "") if expected is None else (expected.dice, expected.low, expected.high)
         lines.append([row.index, row.name, row.voxels, row.volume_mm3, *numbers, border, *dice, *judged])
-    return _csv_text(_CSV_COLUMNS, lines)
-
-
-def _csv_text(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(columns)
-    writer.writerows(rows)
-    return text.getvalue()
+    return csv_text(_CSV_COLUMNS, lines)
 
 
 def _disposition(name: str) -> str:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scans.model.judgement import Judgement, sampled_slices, slice_voxels
+from scans.model.judgement import Judgement, SampledSlice, sampled_slices, slice_voxels
 from scans.verdicts import Verdicts
 
 SEGMENTATION = np.array([[[1, 1], [0, 2]], [[0, 0], [0, 0]], [[0, 1], [0, 0]]], dtype=np.uint8)
@@ -58,6 +58,31 @@ def test_confidence_is_that_of_organ_voxels() -> None:
     assert Judgement.empty(3).confidence is None is Judgement.empty(3).bad_share(0.5)
 
 
+def test_the_organ_of_the_least_dice_is_noted_for_each_slice() -> None:
+    """Of organs that are there: 2 in the first slice, though 0.1 is expected of 3; none in the second; 1 in the third.
+
+    Of slices that were judged before anything was expected of organs, as before an update, none is known.
+    """
+    dice = np.array([[0.8, 0.6, 0.1], [0.2, 0.2, 0.2], [0.5, 0.9, 0.9]], dtype=np.float32)
+    judgement = Judgement.of_quality(SEGMENTATION, Verdicts(GOOD.good, dice), organs=3)
+    assert (judgement.least_organ, judgement.least_dice) == ((2, 0, 1), (0.6, 1.0, 0.5))
+    before = Judgement.of_quality(SEGMENTATION, GOOD, organs=3)
+    assert before.least_organ == before.least_dice == ()
+    assert (before + judgement).least_organ == (0, 0, 0, 2, 0, 1)
+    assert (judgement + before).least_dice == (0.6, 1.0, 0.5, 1.0, 1.0, 1.0)
+    assert (judgement + Judgement.empty(3)).least_organ == (2, 0, 1) == (Judgement.empty(3) + judgement).least_organ
+
+
+def test_the_confidence_of_each_sampled_slice_is_kept() -> None:
+    """Slice 8 has a mean of 0.7 and organ 2, of 0.3, as its least sure one; slice 9 holds no organ, and is left out."""
+    confidence = np.array([[[0.8, 1.0], [0.1, 0.3]], [[1, 1], [1, 1]], [[1, 0.5], [1, 1]]], dtype=np.float32)
+    judgement = Judgement.of_confidence(SEGMENTATION, confidence, organs=3, index=8)
+    assert judgement.sampled == (SampledSlice(8, pytest.approx(0.7), 2), SampledSlice(10, 0.5, 1))
+    assert Judgement.from_dict(json.loads(json.dumps(judgement.to_dict()))) == judgement
+    assert Judgement.of_confidence(SEGMENTATION, confidence, organs=3).sampled == ()
+    assert (Judgement.empty(3) + judgement).sampled == judgement.sampled
+
+
 def test_a_probability_for_each_slice_is_needed() -> None:
     """Two for three slices are refused."""
     with pytest.raises(ValueError, match="3 slices and probabilities of shape"):
@@ -82,6 +107,7 @@ def test_slabs_add_up_to_the_whole(cut: int, seed: int) -> None:
     )  # fmt: skip
     assert both.weighted == pytest.approx(whole.weighted)
     assert both.dice_weighted == pytest.approx(whole.dice_weighted)
+    assert (both.least_organ, both.least_dice) == (whole.least_organ, whole.least_dice)
     before = {name: value for name, value in kept.to_dict().items() if name != "dice_weighted"}
     assert Judgement.from_dict(before).dice_weighted is None, "as it was written before there were any"
 

@@ -15,6 +15,7 @@ SIGNED = ("POST", "/v1/models/webhook")
 """Open to all keys and none: it believes a signature."""
 
 SEGMENT = frozenset({"segment"})
+REVIEW = frozenset({"review"})
 EITHER = frozenset({"segment", "review"})
 EXPECTED = {
     **{("GET", path): OPEN for path in ("/openapi.json", "/docs", "/docs/oauth2-redirect")},
@@ -30,7 +31,7 @@ EXPECTED = {
     **{("GET", path): EITHER for path in ("/", "/models", "/models/versions")},
     **{("GET", path): SEGMENT for path in (UNENDING, "/scans/{scan_id}", "/scans/{scan_id}/organ-names/info")},
     ("GET", "/events/{scan_id}"): SEGMENT,
-    ("GET", "/reviews"): frozenset({"review"}),
+    ("GET", "/reviews"): REVIEW,
     **{(method, "/v1/scans/{scan_id}/segmentation.ome.zarr/{name:path}"): SEGMENT for method in ("GET", "HEAD")},
     ("POST", "/v1/scans"): SEGMENT,
     ("GET", "/v1/scans"): SEGMENT,
@@ -43,7 +44,10 @@ EXPECTED = {
     ("GET", "/v1/scans/{scan_id}/organs"): SEGMENT,
     ("GET", "/v1/scans/{scan_id}/labels"): SEGMENT,
     ("GET", "/v1/scans/{scan_id}/quality"): SEGMENT,
-    ("GET", "/v1/scans/{scan_id}/slices/{axis}/{index}.png"): SEGMENT,
+    ("GET", "/v1/scans/{scan_id}/slices/{axis}/{index}.png"): EITHER,
+    **{("GET", f"/v1/reviews{what}"): REVIEW for what in ("", "/next", "/counts")},
+    ("POST", "/v1/reviews"): REVIEW,
+    ("DELETE", "/v1/reviews/{review_id}"): REVIEW,
     ("OPTIONS", "/v1/uploads"): SEGMENT,
     ("POST", "/v1/uploads"): SEGMENT,
     ("OPTIONS", "/v1/uploads/{upload_id}"): SEGMENT,

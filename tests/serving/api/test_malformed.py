@@ -236,7 +236,7 @@ PIECES = st.sampled_from(HOSTILE) | st.text(st.characters(min_codepoint=33, max_
 )
 HEADER_VALUES = PIECES | st.binary(max_size=12).map(lambda raw: bytes(one for one in raw if one >= 32 and one != 127))
 TARGETS = (
-    *(b"/v1/scans", b"/v1/scans/{}", b"/v1/scans/{}/slices/{}/{}.png"),
+    *(b"/v1/scans", b"/v1/scans/{}", b"/v1/scans/{}/slices/{}/{}.png", b"/v1/reviews", b"/v1/reviews/{}"),
     *(b"/v1/scans/{}/" + part for part in b"events organs labels quality segmentation cancel retry".split()),
     *(b"/v1/uploads", b"/v1/uploads/{}", b"/v1/models", b"/v1/models/shadow", b"/v1/models/webhook", b"/v1/model"),
     *(b"/v2", b"/v2/models/{}", b"/v2/models/{}/infer", b"/v2/models/floats/infer", b"/v2/models/strings/infer"),
@@ -247,7 +247,7 @@ TARGETS = (
 )
 QUERY = (
     *(b"filename", b"spacing", b"priority", b"fresh", b"sha256", b"limit", b"before", b"state"),
-    *(b"format", b"opacity", b"scale_bar", b"legend"),
+    *(b"format", b"opacity", b"scale_bar", b"legend", b"scan", b"reviewer", b"verdict", b"organ", b"since", b"history"),
 )
 HEADERS = (
     *(b"Content-Type", b"Content-Length", b"Content-Encoding", b"Content-Digest", b"Repr-Digest", b"Idempotency-Key"),
@@ -255,11 +255,14 @@ HEADERS = (
     *(b"Inference-Header-Content-Length", b"Accept", b"Accept-Encoding", b"Range", b"If-Modified-Since", b"Origin"),
     *(b"Authorization", b"X-API-Key", b"X-Request-ID", b"Traceparent", b"X-MLflow-Signature", b"X-MLflow-Timestamp"),
 )
+NAMES = ("inputs", "outputs", "parameters", "name", "shape", "key", "source")
+REVIEW = {"scan": "0" * 32, "slice_index": 0, "verdict": "good", "mask_sha256": "0" * 64, "organ": "heart"}
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5) | st.just("\ud800") | st.just("\0"),
     lambda inner: (
         st.lists(inner, max_size=3)
-        | st.dictionaries(st.sampled_from(["inputs", "outputs", "parameters", "name", "shape", "key", "source"]), inner)
+        | st.dictionaries(st.sampled_from([*NAMES, *REVIEW]), inner)
+        | st.fixed_dictionaries({name: st.just(value) | inner for name, value in REVIEW.items()})
     ),
     max_leaves=8,
 )

@@ -12,7 +12,10 @@ from serving.auth.keys import Keys
 from serving.storage.database import Database
 from tests.serving.in_process import Answered, App, running_app
 
-FILLED = {"name": "bad", "version": "1", "scan_id": "0" * 32, "upload_id": "0" * 32, "axis": "z", "index": "0"}
+FILLED = {
+    **{"name": "bad", "version": "1", "axis": "z", "index": "0"},
+    **dict.fromkeys(("scan_id", "upload_id", "review_id"), "0" * 32),
+}
 
 
 @pytest.fixture
