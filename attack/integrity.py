@@ -110,10 +110,8 @@ def _flips(site: Site, flips: int, dice: random.Random) -> Iterator[Damage]:
 def kind(path: PurePosixPath) -> str:
     """What a stored file is."""
     parts = path.parts
-    if parts[0] == "scans" and "source" in parts:
-        return "source"
     if parts[0] == "scans" and "c" in parts[3:]:
-        return "shard"
+        return "voxels" if "image.ome.zarr" in parts else "shard"
     if parts[0] == "models":
         return "reference" if parts[1] == "references" else f"copy of {path.name}"
     if "uploads" in parts:
@@ -173,7 +171,7 @@ def _one(tally: Tally, arena: Arena, site: Site, damage: Damage, model: Path) ->
             _compare(tally, arena, site, http, damage, repeat=repeat)
     except servers.DidNotStart:
         tally.count("the server refused to start")
-        if kind(damage.path) in ("shard", "source", "voxels.nii"):
+        if kind(damage.path) in ("shard", "voxels"):
             tally.find(f"the server does not start with a damaged {kind(damage.path)}", repeat)
 
 

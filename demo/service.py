@@ -65,7 +65,7 @@ def segment_over_http(model: str, parts: Parts, console: Console, scan_path: Pat
         with parts.part("request: POST /v1/scans", step="request"):
             client = stack.enter_context(Client(address))
             try:
-                rows = segment(client, scan_path, SEGMENTATION, spacing=None, force=True)
+                rows = segment(client, scan_path, SEGMENTATION, spacing=None, force=True).organs
             except RicefishError as error:
                 raise DemoError(str(error)) from error
             console.print(f"{scan_path.name} came back as {SEGMENTATION}", markup=False, highlight=False)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
@@ -75,6 +75,9 @@ class Volume:
     frame: Frame
     notes: tuple[str, ...] = ()
     """What whoever brought it should know of how it was read, a sentence each."""
+    source_headers: Callable[[], bytes | None] | None = field(default=None, repr=False, compare=False)
+    """Gives what is to be kept of a file's headers beside a copy of its voxels, for results that have to refer to it:
+    of a DICOM series `DicomSeries.to_json`, or None where that cannot be said. Of other formats nothing is kept."""
 
     @classmethod
     def from_array(cls, array: NDArray[Any], spacing: Spacing | Frame) -> Volume:

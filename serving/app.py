@@ -24,9 +24,11 @@ from serving.api.routes import (
     results,
     reviews,
     scans,
+    segmentations,
     shadow,
     stores,
     submission,
+    surfaces,
     uploads,
 )
 from serving.api.stopping import AnsweredWhenCut
@@ -38,6 +40,10 @@ from serving.process.components import owner
 from serving.settings import Settings
 from serving.storage import raised_by
 from serving.web import routes as web
+
+_OF_SCANS = (submission, scans, results, segmentations, surfaces, stores, reviews, uploads)
+_OF_MODELS = (models, shadow, inference_protocol)
+"""Modules of routes, in the order in which they are documented."""
 
 
 def create_app(settings: Settings) -> FastAPI:
@@ -76,7 +82,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.resources = None
     app.state.telemetry = telemetry
     app.state.startup_error = None
-    calls = (infer, health, submission, scans, results, stores, reviews, uploads, models, shadow, inference_protocol)
+    calls = (infer, health, *_OF_SCANS, *_OF_MODELS)
     for router in (*(routes.router for routes in calls), *web.ROUTERS):
         app.include_router(router)
     _guard(app, settings, telemetry, tracing)

@@ -106,6 +106,8 @@ class Settings(BaseSettings):
     holds the halo that the network is shown around what is kept of it, and more."""
     slab_slices: int = Field(default=32, ge=1, le=256)
     """Slices read, segmented and written as one durable step, a power of two: memory, and work lost when killed."""
+    keep_uploads: bool = False
+    """Keep what was sent beside the OME-Zarr that is made of it when it comes, until the scan is removed."""
     quality_limit: float | None = Field(default=None, ge=0, le=1)
     """A scan gets a warning if the Quality Classifier calls more than this share of its slices with organs bad; None:
     more than follows from the volumes that the model has seen."""

@@ -7,12 +7,12 @@ import math
 import sys
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated
 
 import typer
 
-from ricefish.cli import keys, models, plan, reviews, runs
-from ricefish.client.parameters import Priority
+from ricefish.cli import atlas, correct, dataset, keys, models, plan, reviews, runs, scans, sending
+from ricefish.cli.mistakes import fail
 
 app = typer.Typer(
     name="ricefish",
@@ -23,6 +23,11 @@ app = typer.Typer(
 app.add_typer(models.app, name="models")
 app.add_typer(keys.app, name="keys")
 app.add_typer(reviews.app, name="reviews")
+app.add_typer(dataset.app, name="dataset")
+app.command(name="correct")(correct.correct)
+app.add_typer(scans.app, name="scans")
+app.command(name="segment")(sending.segment)
+app.command(name="atlas")(atlas.atlas)
 app.command(name="plan")(plan.plan)
 app.command(name="runs")(runs.runs)
 
@@ -44,86 +49,6 @@ def main(
 
 
 @app.command()
-def segment(  # noqa: PLR0917 - typer passes options by name
-    file: Annotated[Path, typer.Argument(help="Scan: a file, or a folder with a DICOM or TIFF series or OME-Zarr.")],
-    out: Annotated[Path, typer.Option("--out", "-o", help="Segmentation: .nii.gz, .nrrd, .tif or .ome.zarr.")],
-    server: Annotated[
-        str, typer.Option(envvar="RICEFISH_SERVER", help="Address of the server.")
-    ] = "http://127.0.0.1:8000",
-    key: Annotated[
-        str | None, typer.Option(envvar="RICEFISH_API_KEY", help="API key of a server that wants one.")
-    ] = None,
-    spacing: Annotated[
-        str | None, typer.Option(help="Z,Y,X in mm, for files that do not state their voxel spacing.")
-    ] = None,
-    priority: Annotated[Priority, typer.Option(help="Which scans go first.")] = "normal",
-    fresh: Annotated[
-        bool, typer.Option("--fresh", help="Segment it even if the same file was segmented with this model.")
-    ] = False,
-    model: Annotated[str | None, typer.Option(help="Name of a model that the server serves; else its default.")] = None,
-    model_version: Annotated[
-        str | None,
-        typer.Option(
-            "--version", metavar="VERSION", help="Version of the model, if that is served; else the present one."
-        ),
-    ] = None,
-    dataset: Annotated[
-        str | None,
-        typer.Option(
-            help="Name of the data set in an HDF5 file, or array in a Zarr, that holds several; of a TIFF, frames or "
-            "channels, if its slices were saved as such."
-        ),
-    ] = None,
-    with_scan: Annotated[
-        bool,
-        typer.Option("--with-scan", help="Have the scan in the output too, with the organs as its labels: OME-Zarr."),
-    ] = False,
-    force: Annotated[bool, typer.Option("--force", help="Replace what is at --out already.")] = False,
-    authority: Annotated[
-        Path | None,
-        typer.Option("--ca", envvar="RICEFISH_CA", help="Certificate (PEM) of who signed the server's, if private."),
-    ] = None,
-    resume_above: Annotated[
-        float, typer.Option(min=0, metavar="MB", help="A larger file goes on where it stopped when it is sent again.")
-    ] = 64.0,
-) -> None:
-    """Segments a scan on a server: writes the segmentation, and prints the scan's id and a table of organs.
-
-    The key of a server that wants one is read from the environment variable RICEFISH_API_KEY.
-    """
-    import httpx  # noqa: PLC0415
-
-    from ricefish.cli.segment import organ_table  # noqa: PLC0415
-    from ricefish.cli.segment import segment as run  # noqa: PLC0415
-    from ricefish.cli.tables import print_whole  # noqa: PLC0415
-    from ricefish.client.client import Client, RicefishError  # noqa: PLC0415
-    from scans.geometry import Spacing  # noqa: PLC0415
-
-    try:
-        parts = None if spacing is None else [float(part) for part in spacing.split(",")]
-        if parts is not None and len(parts) != 3:
-            raise ValueError(f"--spacing is {spacing!r}; give Z,Y,X in mm, such as 0.01,0.005,0.005")
-        where = Spacing(*parts) if parts else None
-        with Client(server, key=key, resumable_bytes=round(resume_above * 1e6), ca=authority) as client:
-            rows = run(
-                client,
-                file,
-                out,
-                spacing=where,
-                priority=priority,
-                fresh=fresh,
-                model=model,
-                version=model_version,
-                dataset=dataset,
-                with_scan=with_scan,
-                force=force,
-            )
-    except (RicefishError, OSError, ValueError, httpx.InvalidURL) as error:
-        _fail(error)
-    print_whole(organ_table(rows))
-
-
-@app.command()
 def serve(
     model: Annotated[
         str | None, typer.Option(help="Folder of a model, models:/NAME@ALIAS or models:/NAME/VERSION.")
@@ -141,11 +66,11 @@ def serve(
         from serving.process.server import serve as run  # noqa: PLC0415
         from serving.settings import SettingsError, read_settings  # noqa: PLC0415
     except ModuleNotFoundError as error:
-        _fail(f"the server is not installed ({error}); install ricefish[serving]")
+        fail(f"the server is not installed ({error}); install ricefish[serving]")
     try:
         settings = read_settings(model=model, model_repository=model_repository, host=host, port=port, store=store)
     except SettingsError as error:
-        _fail(error)
+        fail(error)
     raise typer.Exit(run(settings, create_app))
 
 
@@ -156,11 +81,11 @@ def worker() -> None:
         from serving.process.worker import work  # noqa: PLC0415
         from serving.settings import SettingsError, read_settings  # noqa: PLC0415
     except ModuleNotFoundError as error:
-        _fail(f"the server is not installed ({error}); install ricefish[serving]")
+        fail(f"the server is not installed ({error}); install ricefish[serving]")
     try:
         settings = read_settings(needs_model=False)
     except SettingsError as error:
-        _fail(error)
+        fail(error)
     raise typer.Exit(work(settings))
 
 
@@ -196,12 +121,12 @@ def doctor(  # noqa: PLR0917 - typer passes options by name
         from serving.observability import logs  # noqa: PLC0415
         from serving.process.diagnosis import audit, examine  # noqa: PLC0415
     except ModuleNotFoundError as error:
-        _fail(f"the server is not installed ({error}); install ricefish[serving]")
+        fail(f"the server is not installed ({error}); install ricefish[serving]")
     logs.configure("error")
     if repair and not store:
-        _fail("--repair makes again what --store finds damaged: give both")
+        fail("--repair makes again what --store finds damaged: give both")
     if not math.isfinite(scan_gb):
-        _fail(f"--scan-gb is {scan_gb}; give a size in GB, such as 12")
+        fail(f"--scan-gb is {scan_gb}; give a size in GB, such as 12")
     given = {"model": model, "store": folder}
     if store:
         findings = report.watched(lambda progress: audit(repair=repair, progress=progress, **given))
@@ -212,8 +137,3 @@ def doctor(  # noqa: PLR0917 - typer passes options by name
     else:
         Console().print(report.table(findings))
     raise typer.Exit(report.failed(findings))
-
-
-def _fail(error: object) -> NoReturn:
-    print(f"ricefish: {error}", file=sys.stderr)
-    raise typer.Exit(1)

@@ -1,13 +1,33 @@
-"""Mistakes: what a user of the training environment can put right is one line, not a traceback."""
+"""Mistakes: what a user can put right is one line, not a traceback."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import NoReturn
 
 import typer
 
 from scans.addresses import without_passwords
+
+
+def fail(error: object) -> NoReturn:
+    """Ends the command with 1 and a line."""
+    typer.echo(f"ricefish: {error}", err=True)
+    raise typer.Exit(1)
+
+
+@contextmanager
+def of_a_server() -> Iterator[None]:
+    """Ends the command with 1 and a line where a server refuses or does not answer, or what it is to have is wrong."""
+    import httpx  # noqa: PLC0415  help does without it
+
+    from ricefish.client.connection import RicefishError  # noqa: PLC0415
+
+    try:
+        yield
+    except (RicefishError, OSError, ValueError, httpx.InvalidURL) as error:
+        fail(error)
 
 
 @contextmanager

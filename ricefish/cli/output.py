@@ -7,14 +7,28 @@ import shutil
 import tempfile
 from pathlib import Path
 
+from ricefish.client.parameters import download_parameters
+from scans.formats import DOWNLOADS, stem
+
 _SHARE, _LEAST_BYTES = 100, 1_000_000
 """A segmentation takes about a hundredth of what its scan takes, or more; with less room it cannot be kept."""
 _PROBE = bytes(4096)
 """Written and removed, since a full disk still has room for an empty file."""
 
 
+_SUFFIXES = tuple(suffix for download in DOWNLOADS.values() for suffix in download.suffixes)
+_WITHOUT_COLOURS = ".nii.gz"
+"""Of such a file, ITK-SNAP finds names and colours of labels in a description that it is given beside it."""
+
+
 class OutputRefused(OSError):
     """A result cannot be put there; the message says why, and what would be right."""
+
+
+def outputs(path: Path) -> tuple[Path, ...]:
+    """What is written: the segmentation, and where that cannot hold names and colours, their description."""
+    described = path.name.lower().endswith(_WITHOUT_COLOURS)
+    return (path, path.with_name(f"{stem(path)}_labels.txt")) if described else (path,)
 
 
 def check_output(path: Path, *, sent_bytes: int, force: bool) -> None:
@@ -40,3 +54,47 @@ def check_output(path: Path, *, sent_bytes: int, force: bool) -> None:
             f"{path}: the disk of {folder.absolute()} has {free / 1e6:.1f} MB left; the segmentation of this scan "
             f"takes {needed / 1e6:.1f} MB or more"
         )
+
+
+def check_source(path: Path, out: Path) -> None:
+    """Raises OutputRefused where a DICOM segmentation is wanted of a file that begins as one of another format."""
+    from scans.formats.signatures import GZIP, START_BYTES, known_by  # noqa: PLC0415
+
+    if out.suffix.lower() != ".dcm" or not path.is_file():
+        return
+    with path.open("rb") as file:
+        start = file.read(START_BYTES)
+    known = known_by(start)
+    other = known is not None and not known.folders and ".dcm" not in known.suffixes
+    if other or start.startswith(GZIP):
+        raise OutputRefused(
+            f"{out}: a DICOM segmentation refers to the DICOM series that it is of, and {path.name} is none; name a "
+            "file such as organs.nii.gz, organs.seg.nrrd, organs.tif or organs.ome.zarr"
+        )
+
+
+def write_beside(path: Path, text: str, *, force: bool) -> None:
+    """Writes a text that is there as a whole or not at all. Raises OutputRefused where there is another."""
+    content = text.encode()
+    if os.path.lexists(path):
+        if path.is_file() and path.read_bytes() == content:
+            return
+        if not force:
+            raise OutputRefused(f"{path} exists and says something else; --force replaces it")
+    part = path.with_name(f".{path.name}.part")
+    part.write_bytes(content)
+    part.replace(path)
+
+
+def result_suffix(said: str | None, *, with_scan: bool) -> str:
+    """The suffix of results whose format is named; .nii.gz where it is not.
+
+    Raises ValueError that lists what there is, and for one that has no room for the scan.
+    """
+    if said is None:
+        return ".ome.zarr" if with_scan else ".nii.gz"
+    suffix = "." + said.lower().removeprefix(".").replace("ome-zarr", "ome.zarr")
+    if suffix not in _SUFFIXES:
+        raise ValueError(f"--format is {said!r}; it is one of {', '.join(one[1:] for one in _SUFFIXES)}")
+    download_parameters(Path(f"--format{suffix}"), with_scan=with_scan)
+    return suffix

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
@@ -20,17 +21,21 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
-from ricefish.cli.output import check_output
+from ricefish.cli.output import check_output, check_source, outputs
 from ricefish.client.client import Client, RicefishError, ScanStatus
 from ricefish.client.organs import ServedOrgan
 from ricefish.client.parameters import Priority, download_parameters
 from ricefish.client.upload_body import Report, upload_bytes
-from scans.formats import stem
 from scans.geometry import Spacing
 from scans.model.expected_dice import ExpectedDice
 
-_WITHOUT_COLOURS = ".nii.gz"
-"""Of such a file, ITK-SNAP finds names and colours of labels in a description that it is given beside it."""
+
+@dataclass(frozen=True)
+class Segmented:
+    """A scan that has succeeded, and its organs."""
+
+    scan: ScanStatus
+    organs: list[ServedOrgan]
 
 
 def segment(
@@ -46,8 +51,8 @@ def segment(
     dataset: str | None = None,
     with_scan: bool = False,
     force: bool = False,
-) -> list[ServedOrgan]:
-    """Sends a file or folder, waits, fetches the segmentation; gives the organs.
+) -> Segmented:
+    """Sends a file or folder, waits, fetches the segmentation; gives the scan and its organs.
 
     Draws bars on a terminal's stderr, where the scan's id, notes and warnings go too. Beside a NIfTI it writes
     NAME_labels.txt, the description of its labels that ITK-SNAP imports.
@@ -55,13 +60,15 @@ def segment(
     `with_scan`: the scan is in the OME-Zarr too, and the organs are its labels.
 
     Before anything is sent it raises FileNotFoundError, ValueError for a suffix of `out` that is no format, or no
-    OME-Zarr `with_scan`, and OutputRefused where it could not be written, or where it exists and `force` does not
-    replace it; then RicefishError if the server refuses or the scan does not succeed.
+    OME-Zarr `with_scan`, and OutputRefused for DICOM of a file that is none, and where it could not be written, or
+    where it exists and `force` does not replace it; then RicefishError if the server refuses or the scan does not
+    succeed.
     """
     download_parameters(out, with_scan=with_scan)
     if not path.exists():
         raise FileNotFoundError(f"{path} does not exist")
-    wanted = _outputs(out)
+    check_source(path, out)
+    wanted = outputs(out)
     for place in wanted:
         check_output(place, sent_bytes=upload_bytes(path), force=force)
     console = Console(stderr=True)
@@ -93,13 +100,7 @@ def segment(
         beside.write_text(client.labels(scan.id), encoding="utf-8")
     for place in replaced:
         console.print(f"{place} was there before, and is replaced", markup=False, highlight=False, soft_wrap=True)
-    return client.organs(scan.id)
-
-
-def _outputs(out: Path) -> tuple[Path, ...]:
-    """What is written: the segmentation, and where that cannot hold names and colours, their description."""
-    described = out.name.lower().endswith(_WITHOUT_COLOURS)
-    return (out, out.with_name(f"{stem(out)}_labels.txt")) if described else (out,)
+    return Segmented(status, client.organs(scan.id))
 
 
 def organ_table(rows: list[ServedOrgan]) -> Table:

@@ -6,12 +6,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from ricefish.client.client import Client, ScanStatus
+    from ricefish.client.client import Client
     from ricefish.client.connection import RicefishError
+    from ricefish.client.scan_status import ScanStatus
 
 __all__ = ["Client", "RicefishError", "ScanStatus"]
 
-_MODULES = {"Client": "client", "ScanStatus": "client", "RicefishError": "connection"}
+_MODULES = {"Client": "client", "ScanStatus": "scan_status", "RicefishError": "connection"}
 
 
 def __getattr__(name: str) -> object:

@@ -6,17 +6,18 @@ import logging
 import os
 import random
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import httpx
 
 from ricefish.client.certificates import trusted, unreachable_hint
 
+Answer = TypeVar("Answer")
 KEY_VARIABLE = "RICEFISH_API_KEY"
 
 LONG_SECONDS = 3600.0
@@ -83,13 +84,17 @@ class Connection:
         _raise_for_problem(answer)
         return answer
 
-    def get(self, path: str, **request: Any) -> httpx.Response:
-        """The same of GET, which waits while the key's requests of this minute are used up."""
+    def when_allowed(self, method: str, path: str, **request: Any) -> httpx.Response:
+        """The same, which waits while the key's requests of this minute are used up."""
         while True:
             try:
-                return self.request("GET", path, **request)
+                return self.request(method, path, **request)
             except RicefishError as error:
                 wait_for_allowance(error)
+
+    def get(self, path: str, **request: Any) -> httpx.Response:
+        """The same of GET."""
+        return self.when_allowed("GET", path, **request)
 
     @contextmanager
     def stream(self, path: str, **request: Any) -> Iterator[httpx.Response]:
@@ -160,6 +165,14 @@ class Patience:
         self._since = since
         self._pause_seconds = min(2 * self._pause_seconds, _LONGEST_PAUSE_SECONDS)
         time.sleep(pause)
+
+    def persist(self, attempt: Callable[[], Answer]) -> Answer:
+        """What an attempt gives, made again while what it raises may pass. Raises the error that does not."""
+        while True:
+            try:
+                return attempt()
+            except RicefishError as error:
+                self.pause(error)
 
     def _wait_for_room(self, error: RicefishError) -> None:
         """Waits as long as the server says, and a little more, or all who were refused at once come at once again."""

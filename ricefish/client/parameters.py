@@ -35,6 +35,10 @@ class SubmissionOptions:
     dataset: str | None = None
     """Name of the data set in an HDF5 file, or of the array in a Zarr, that holds several; frames or channels, of TIFF
     whose slices were saved as such."""
+    sha256: str | None = None
+    """Of what is sent; the server refuses it if it arrives as another."""
+    idempotency_key: str | None = None
+    """Posted again with it, it is the same scan; None: one for this post alone."""
 
     def __post_init__(self) -> None:
         if self.priority not in get_args(Priority):
@@ -56,10 +60,14 @@ class SubmissionOptions:
             content["version"] = self.version
         if self.dataset is not None:
             content["dataset"] = self.dataset
+        if self.sha256 is not None:
+            content["sha256"] = self.sha256
         return content
 
     def key(self, upload_id: str) -> str:
         """The Idempotency-Key of an upload that is asked for as this: asked for differently, it is another scan."""
+        if self.idempotency_key is not None:
+            return self.idempotency_key
         said = self.content
         key = f"upload {upload_id} spacing={said.get('spacing', '')} fresh={self.fresh}"
         if self.dataset is not None:
@@ -69,16 +77,19 @@ class SubmissionOptions:
         return f"{key} model={self.model or ''} version={self.version or ''}"
 
 
-def download_parameters(path: Path, *, with_scan: bool) -> dict[str, str]:
+def download_parameters(path: Path, *, with_scan: bool = False, version: int | None = None) -> dict[str, str]:
     """What a server is asked for when a segmentation is to be written to `path`, with the scan in it or without.
+
+    `version` is its number; None: the latest.
 
     Raises ValueError for a suffix that names no format, or none that holds both.
     """
     from scans.formats import download_format  # noqa: PLC0415
 
     sent = download_format(path)
+    asked = {"format": sent.name, **({} if version is None else {"version": str(version)})}
     if not with_scan:
-        return {"format": sent.name}
+        return asked
     if sent.name != _HOLDS_BOTH:
         raise ValueError(f"{path}: the scan and its segmentation are fetched as one of .ome.zarr, .ome.zarr.zip")
-    return {"format": sent.name, "scan": "true"}
+    return {**asked, "scan": "true"}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
@@ -111,7 +110,7 @@ class _Sending:
         said = {"filename": options.filename, "priority": options.priority}
         metadata = ",".join(f"{name} {base64.b64encode(value.encode()).decode()}" for name, value in said.items())
         headers = {"Upload-Length": str(self._identity.bytes), "Upload-Metadata": metadata}
-        answer = self._persist(lambda: self._connection.request("POST", _UPLOADS, headers=_VERSION | headers))
+        answer = self._patience.persist(lambda: self._connection.request("POST", _UPLOADS, headers=_VERSION | headers))
         upload_id = str(answer.headers.get("location", "")).rstrip("/").rpartition("/")[2]
         if not upload_id.isalnum():
             raise RicefishError(f"{self._connection.url} does not say where the upload is", status=answer.status_code)
@@ -157,7 +156,7 @@ class _Sending:
 
     def _see(self, upload_id: str) -> None:
         """Asks how much has arrived."""
-        answer = self._persist(
+        answer = self._patience.persist(
             lambda: self._connection.request(
                 "HEAD", f"{_UPLOADS}/{upload_id}", headers=_VERSION, timeout=_SILENCE_SECONDS
             )
@@ -179,7 +178,7 @@ class _Sending:
         """Asks for the upload as a scan, as often as need be: the key makes it one scan."""
         self._patience.renew()
         try:
-            return self._persist(
+            return self._patience.persist(
                 lambda: self._connection.request(
                     "POST",
                     "/v1/scans",
@@ -192,13 +191,6 @@ class _Sending:
             if error.status in _GONE:
                 return None
             raise
-
-    def _persist(self, attempt: Callable[[], httpx.Response]) -> httpx.Response:
-        while True:
-            try:
-                return attempt()
-            except RicefishError as error:
-                self._patience.pause(error)
 
     def _check_unchanged(self) -> None:
         if UploadIdentity.of(self._path, server=self._identity.server) != self._identity:

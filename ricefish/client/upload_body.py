@@ -5,6 +5,7 @@ The zip is made on the way.
 
 from __future__ import annotations
 
+import hashlib
 import io
 import zipfile
 from collections.abc import Callable, Iterator
@@ -51,6 +52,14 @@ def pieces(path: Path) -> Iterator[bytes]:
     with path.open("rb") as file:
         while piece := file.read(PIECE_BYTES):
             yield piece
+
+
+def digest(path: Path) -> str:
+    """SHA-256 of the bytes to send, in hexadecimal."""
+    summed = hashlib.sha256()
+    for piece in pieces(path):
+        summed.update(piece)
+    return summed.hexdigest()
 
 
 def pieces_of(content: bytes) -> Iterator[bytes]:

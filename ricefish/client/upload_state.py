@@ -18,11 +18,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from ricefish.client.connection import RicefishError
-
-if sys.platform == "win32":
-    import msvcrt
-else:
-    import fcntl
+from ricefish.client.file_lock import locked
 
 _FORGOTTEN_DAYS = 30.0
 """Longer than any server keeps an upload that nobody goes on with."""
@@ -100,7 +96,7 @@ def upload_state(identity: UploadIdentity) -> Iterator[UploadState]:
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         _tidy(path.parent)
-        file: BinaryIO | None = _locked(path)
+        file: BinaryIO | None = locked(path)
     except BlockingIOError:
         raise UploadUnderWay(f"{identity.path} is being sent to {identity.server} by another process already") from None
     except OSError:
@@ -127,32 +123,6 @@ def state_folder() -> Path:
         base = Path.home() / ".local" / "state"
     given = os.environ.get("XDG_STATE_HOME", "")
     return (Path(given) if Path(given).is_absolute() else base) / "ricefish" / "uploads"
-
-
-def _locked(path: Path) -> BinaryIO:
-    """The file, made if need be, and locked until it is closed. Raises BlockingIOError if somebody else holds it."""
-    while True:
-        file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o600), "r+b")
-        try:
-            _lock(file)
-            with contextlib.suppress(FileNotFoundError):
-                if path.stat().st_ino == os.fstat(file.fileno()).st_ino:  # not removed before it was locked
-                    return file
-        except BaseException:
-            file.close()
-            raise
-        file.close()
-
-
-def _lock(file: BinaryIO) -> None:
-    if sys.platform == "win32":
-        file.seek(1 << 30)  # beyond what is read
-        try:
-            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
-        except PermissionError:
-            raise BlockingIOError from None
-    else:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def _remove(path: Path) -> None:

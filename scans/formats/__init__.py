@@ -16,7 +16,16 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from scans.formats.errors import FormatError, SpacingMissing, guarded, without_warnings
-from scans.formats.format_table import ACCEPTED, DOWNLOADS, STREAMED, WRITABLE, creator_of, download_format, stem
+from scans.formats.format_table import (
+    ACCEPTED,
+    DICOM_SEG,
+    DOWNLOADS,
+    STREAMED,
+    WRITABLE,
+    creator_of,
+    download_format,
+    stem,
+)
 from scans.formats.signatures import reader_of, segments_reader_of
 from scans.formats.sources import CheckedVoxels, frame_of
 from scans.formats.writing import CheckedWriter, SlabWriter, Target, replacing, writable_dtype
@@ -26,6 +35,7 @@ from scans.volume import Volume
 
 __all__ = [
     "ACCEPTED",
+    "DICOM_SEG",
     "DOWNLOADS",
     "STREAMED",
     "WRITABLE",
@@ -60,21 +70,22 @@ def open_volume(
             opened = reader_of(path, dataset=dataset)(path, stack)
             voxels = opened.voxels(path, labels=labels)
             frame = frame_of(path, opened, spacing)
-        yield Volume(voxels, frame, opened.said(labels=labels))
+        yield Volume(voxels, frame, opened.said(labels=labels), opened.source_headers)
 
 
 @contextmanager
-def open_segments(path: Path, organs: OrganMap) -> Iterator[Volume | None]:
+def open_segments(path: Path, organs: OrganMap, *, by_name: bool = False) -> Iterator[Volume | None]:
     """The labels in a file that names them (3D Slicer's .seg.nrrd), lazy, as class indices of `organs`, uint8.
 
     It may cover a part of its image alone. None for a file that names no segment, which is a volume like any other.
+    `by_name`: an organ's name counts where the number beside it is another organ's.
     Raises FormatError where names, numbers and organs contradict each other; as `open_volume` does otherwise.
     """
     with ExitStack() as stack:
         volume = None
         with guarded(path, "reading the header"), without_warnings():
             reader = segments_reader_of(path)
-            opened = reader(path, stack, organs) if reader else None
+            opened = reader(path, stack, organs, by_name) if reader else None
             if opened is not None:
                 frame = frame_of(path, opened, None)
                 volume = Volume(CheckedVoxels.of(path, opened.source), frame, opened.notes)

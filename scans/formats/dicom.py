@@ -29,6 +29,7 @@ from scans.formats.dicom_pixels import (
     require_stated_size,
     with_transfer_syntax,
 )
+from scans.formats.dicom_series import DicomSeries, SliceObject, kept_of
 from scans.formats.entries import Entries
 from scans.formats.errors import GREY_VALUES, WHOLE_FILE, FormatError, guarded, silence
 from scans.formats.polarity import inverted
@@ -36,6 +37,7 @@ from scans.formats.sources import Opened
 from scans.geometry import Triple
 
 _TAGS = [
+    "SOPClassUID", "SOPInstanceUID",
     "SeriesInstanceUID", "Rows", "Columns", "SamplesPerPixel", "PhotometricInterpretation",
     "NumberOfFrames", "BitsStored", "PixelRepresentation", "RescaleSlope", "RescaleIntercept", "PixelSpacing",
     "ImagePositionPatient", "ImageOrientationPatient", "SpacingBetweenSlices", "SliceThickness", *ORDER_TAGS,
@@ -67,6 +69,13 @@ class _Slice:
     """MONOCHROME1."""
     place: SlicePlace
     numbers: SliceNumbers
+    sop_class: str
+    sop_instance: str
+
+    @property
+    def is_frame(self) -> bool:
+        """Whether its file is one of frames, be it the only one."""
+        return self.name != self.file
 
 
 def open_dicom(entries: Entries, names: list[str]) -> Opened:
@@ -87,7 +96,23 @@ def open_dicom(entries: Entries, names: list[str]) -> Opened:
     places = [one.place for one in source.slices]
     opened = Opened.placed(source, partial(frame_of_slices, places), notes=_notes(slices))
     where = "MONOCHROME1" if any(one.low_is_bright for one in slices) else ""
-    return replace(opened, labels=replace(source, inverts=False), inverted=where)
+    headers = partial(_kept_headers, source)
+    return replace(opened, labels=replace(source, inverts=False), inverted=where, source_headers=headers)
+
+
+def _kept_headers(source: _DicomSource) -> bytes | None:
+    """What is kept of the series beside a copy of its voxels; None where its slices do not say where they lie."""
+    first = source.slices[0]
+    if any(one.place.position is None for one in source.slices) or first.place.pixel_mm is None:
+        return None
+    with guarded(source.entries.path / first.file, "reading the header"), source.entries.stream(first.file) as file:
+        header = pydicom.dcmread(file, stop_before_pixels=True, force=True)
+    objects = tuple(
+        SliceObject(one.sop_class, one.sop_instance, one.frame + 1 if one.is_frame else None, one.place.position)
+        for one in source.slices
+        if one.place.position is not None
+    )
+    return DicomSeries(kept_of(header), objects, first.place.axes, first.place.pixel_mm).to_json()
 
 
 def _ordered(entries: Entries, slices: list[_Slice]) -> list[_Slice]:
@@ -157,7 +182,15 @@ def _slice(name: str, header: pydicom.Dataset, interpretation: str) -> _Slice:
         low_is_bright=interpretation == "MONOCHROME1",
         place=SlicePlace.of(header),
         numbers=SliceNumbers.of(header),
+        sop_class=_uid(header, "SOPClassUID"),
+        sop_instance=_uid(header, "SOPInstanceUID"),
     )
+
+
+def _uid(header: pydicom.Dataset, keyword: str) -> str:
+    """Of the object, as its data set says or else what stands before it, where the same has to be; empty: nowhere."""
+    meta = getattr(header, "file_meta", {})
+    return str(header.get(keyword) or meta.get(f"MediaStorage{keyword}") or "")
 
 
 def _number(value: Any, default: float) -> float:

@@ -69,6 +69,10 @@ def how_to_name(example: str) -> str:
     )
 
 
+class NotSegmentable(ValueError):
+    """A series to which no DICOM Segmentation can refer, or too large a one; the message says why."""
+
+
 @contextmanager
 def guarded(path: Path, doing: str) -> Iterator[None]:
     """Whatever a library raises inside becomes a FormatError that says so.

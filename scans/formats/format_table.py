@@ -18,7 +18,7 @@ from scans.formats.writing import FormatWriter, Target
 from scans.organs import OrganMap
 
 Reader = Callable[[Path, ExitStack], Opened]
-SegmentsReader = Callable[[Path, ExitStack, OrganMap], Opened | None]
+SegmentsReader = Callable[[Path, ExitStack, OrganMap, bool], Opened | None]
 Creator = Callable[[Target, ExitStack], FormatWriter]
 
 
@@ -46,7 +46,7 @@ class Format:
     reader: str | None = None
     """Opens a file: (path, stack) -> Opened."""
     segments: str | None = None
-    """Opens a file whose labels have names: (path, stack, organs) -> Opened, or None for a file without them."""
+    """Opens a file whose labels have names: (path, stack, organs, by_name) -> Opened, or None for one without them."""
     gzipped: bool = False
     """Whether the reader takes a file that is packed with gzip as a whole."""
     folders: bool = False
@@ -142,8 +142,11 @@ WRITABLE: tuple[str, ...] = tuple(suffix for known in FORMATS for suffix in know
 STREAMED = frozenset(suffix for known in FORMATS if known.streamed for suffix in known.writers)
 """Suffixes that `stream_volume` knows."""
 
+DICOM_SEG = DownloadFormat("dicom-seg", (".dcm",), "application/dicom")
+"""What a server sends of a scan that came as a DICOM series, and nobody writes without what it refers to."""
+
 DOWNLOADS: Mapping[str, DownloadFormat] = MappingProxyType(
-    {known.download.name: known.download for known in FORMATS if known.download}
+    {one.name: one for one in (*(known.download for known in FORMATS if known.download), DICOM_SEG)}
 )
 """Formats in which a segmentation can be fetched, by the name that a request has for each."""
 

@@ -71,10 +71,11 @@ def open_nrrd(path: Path, stack: ExitStack, beside: Beside | None = None) -> Ope
     return _opened(files, _header(files, stack), stack, layers=1)
 
 
-def open_segments(path: Path, stack: ExitStack, organs: OrganMap) -> Opened | None:
+def open_segments(path: Path, stack: ExitStack, organs: OrganMap, by_name: bool = False) -> Opened | None:
     """3D Slicer's segmentation as class indices of `organs`, its layers merged; None for a file without segments.
 
-    Raises FormatError where names, numbers and organs contradict each other, and later where segments overlap.
+    Raises FormatError where names, numbers and organs contradict each other, unless names count `by_name`, and later
+    where segments overlap.
     """
     files, layers = Beside.on_disk(path), 1
     header = _header(files, stack)
@@ -86,7 +87,7 @@ def open_segments(path: Path, stack: ExitStack, organs: OrganMap) -> Opened | No
     if not 1 <= layers <= MOST_LAYERS:
         raise FormatError(path, f"damaged, or {layers} layers of segments", f"from 1 to {MOST_LAYERS} layers")
     opened = _opened(files, header, stack, layers=layers)
-    found = organs_of(path, segments, organs)
+    found = organs_of(path, segments, organs, by_name=by_name)
     stored = CheckedVoxels.of(path, opened.source)
     return replace(opened, source=LayeredSource.of(path, stored, layers=layers, found=found, organs=organs))
 

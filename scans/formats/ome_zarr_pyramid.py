@@ -1,7 +1,8 @@
 """The OME-Zarr pyramid of a volume that is filled slab by slab, in any order, by whoever has a slab.
 
-Level k holds every 2^k-th voxel along each axis, so that labels stay labels. A slab is a power of two of slices, so
-each level's part of it is one shard, one file: slab n touches no file of any other slab.
+Level k holds every 2^k-th voxel along each axis, so that labels stay labels, or means of so many grey values. A slab is
+a power of two of slices, so each level's part of it is one shard, one file: slab n touches no file of any other slab.
+Every chunk has a checksum in it, by which whoever unpacks it finds it damaged.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from scans.formats.reductions import Reduction, reduced
 from scans.formats.units import UNITS, in_unit
 from scans.geometry import Frame, Triple
 from scans.intensity import Window
@@ -24,7 +26,8 @@ if TYPE_CHECKING:
     import zarr
 
 _CHUNK_DEPTH = 32
-_CHUNK_SIDE = 128
+_CHUNK_SIDES: Mapping[Reduction, int] = {"stride": 128, "local_mean": 64}
+"""Labels pack to nearly nothing; of grey values, less is read for a plane across y or x."""
 _SMALLEST_LEVEL = 128
 """Levels are added until no axis is longer, at most five in all."""
 _MOST_LEVELS = 5
@@ -40,6 +43,8 @@ class Pyramid:
     levels: tuple[zarr.Array[Any], ...]
     slab_slices: int
     """Slices of a slab, a power of two."""
+    reduction: Reduction = "stride"
+    """How a level is made of the finer one, within a slab."""
 
     @classmethod
     def create(
@@ -51,31 +56,30 @@ class Pyramid:
         frame: Frame,
         organs: OrganMap | None,
         slab_slices: int,
-        window: Window | None = None,
+        reduction: Reduction = "stride",
     ) -> Pyramid:
         """An empty pyramid: metadata, and no voxel yet. Raises ValueError unless `slab_slices` is a power of two.
 
-        With organs it is an OME image label as well: colours, and names as properties. With a window of grey values it
-        says that viewers should show these.
+        With organs it is an OME image label as well: colours, and names as properties.
         """
         if slab_slices < 1 or slab_slices & (slab_slices - 1):
             raise ValueError(f"slabs of {slab_slices} slices; a pyramid needs a power of two")
         import zarr  # noqa: PLC0415  half a second, with its metadata, that nobody pays before the first volume
         from zarr.codecs import ZstdCodec  # noqa: PLC0415
 
-        count = _level_count(shape)
-        group = zarr.create_group(folder, zarr_format=3, attributes=_attributes(count, frame, organs, window))
+        count, side = _level_count(shape), _CHUNK_SIDES[reduction]
+        group = zarr.create_group(folder, zarr_format=3, attributes=_attributes(count, frame, organs, reduction))
         for level in range(count):
             z, y, x = (-(-size >> level) for size in shape)
             depth = max(1, slab_slices >> level)
-            chunk = (min(_CHUNK_DEPTH, depth), min(_CHUNK_SIDE, y), min(_CHUNK_SIDE, x))
+            chunk = (min(_CHUNK_DEPTH, depth), min(side, y), min(side, x))
             group.create_array(
                 str(level),
                 shape=(z, y, x),
                 dtype=dtype,
                 chunks=chunk,
                 shards=(depth, -(-y // chunk[1]) * chunk[1], -(-x // chunk[2]) * chunk[2]),
-                compressors=ZstdCodec(level=_ZSTD_LEVEL),
+                compressors=ZstdCodec(level=_ZSTD_LEVEL, checksum=True),
                 fill_value=0,
                 dimension_names=["z", "y", "x"],
             )
@@ -95,7 +99,7 @@ class Pyramid:
         shards = arrays[0].shards
         if shards is None:
             raise ValueError(f"{store} is not stored in slabs")
-        return cls(arrays, shards[0])
+        return cls(arrays, shards[0], _reduction(group.attrs.asdict()))
 
     @classmethod
     def of_files(cls, files: Mapping[str, bytes]) -> Pyramid:
@@ -120,6 +124,16 @@ class Pyramid:
                 files.append(f"{level}/c/{start // stride // depth}/0/0")
         return files
 
+    @staticmethod
+    def shard_of(level: int, slab_slices: int, z: int) -> str:
+        """The shard of a level in which slice z of the volume is, a multiple of 2^level."""
+        return f"{level}/c/{(z >> level) // max(1, slab_slices >> level)}/0/0"
+
+    @staticmethod
+    def level_count(shape: Triple) -> int:
+        """Levels of a pyramid of a volume of that shape."""
+        return _level_count(shape)
+
     @property
     def shape(self) -> Triple:
         """Voxels of the volume along z, y, x."""
@@ -135,12 +149,14 @@ class Pyramid:
         expected = (min(self.slab_slices, self.shape[0] - start), *self.shape[1:])
         if number < 0 or slab.shape != expected:
             raise ValueError(f"slab {number} of {slab.shape} voxels (z, y, x) in a volume of {self.shape}")
+        part = slab
         for level, array in enumerate(self.levels):
-            stride = 2**level
-            if start % stride == 0:
-                part = slab[::stride, ::stride, ::stride]
-                first = start // stride
-                array[first : first + len(part)] = part
+            if start % 2**level:
+                break
+            if level:
+                part = reduced(part, self.reduction)
+            first = start >> level
+            array[first : first + len(part)] = part
         return self.files(number)
 
     def files(self, number: int) -> list[str]:
@@ -151,13 +167,36 @@ class Pyramid:
         """Slices [start, stop) of the finest level."""
         return np.asarray(self.levels[0][start:stop])
 
+    def plane(self, along: int, index: int, *, start: int = 0, stop: int | None = None) -> NDArray[Any]:
+        """The plane across axis 0, 1 or 2 at an index of the finest level; of the shards only its chunks are read.
+
+        Across y and x, of the slices [start, stop).
+        """
+        place: list[int | slice] = [slice(start, stop), slice(None), slice(None)]
+        place[along] = index
+        return np.asarray(self.levels[0][tuple(place)])
+
+
+def show_window(folder: Path, window: Window) -> None:
+    """States in the metadata of a pyramid which grey values viewers should show."""
+    import zarr  # noqa: PLC0415  as in create
+
+    group = zarr.open_group(folder, mode="r+")
+    ome: Any = group.attrs["ome"]
+    group.update_attributes({"ome": {**ome, "omero": {"channels": [_channel(window)]}}})
+
+
+def _reduction(attributes: Mapping[str, Any]) -> Reduction:
+    stated: Reduction = attributes["ome"]["multiscales"][0]["type"]
+    return stated
+
 
 def _level_count(shape: Triple) -> int:
     halvings = max(0, math.ceil(math.log2(max(shape) / _SMALLEST_LEVEL)))
     return min(halvings + 1, _MOST_LEVELS)
 
 
-def _attributes(levels: int, frame: Frame, organs: OrganMap | None, window: Window | None) -> dict[str, Any]:
+def _attributes(levels: int, frame: Frame, organs: OrganMap | None, reduction: Reduction) -> dict[str, Any]:
     from ome_zarr_models.v05.image_label import ImageLabelAttrs  # noqa: PLC0415  as in create
 
     units = [UNITS[symbol] for symbol in reversed(frame.units_in(OME_ZARR_UNITS))]
@@ -176,13 +215,11 @@ def _attributes(levels: int, frame: Frame, organs: OrganMap | None, window: Wind
     axes = [{"name": name, "type": "space", "unit": unit.word} for name, unit in zip("zyx", units, strict=True)]
     ome: dict[str, Any] = {
         "version": "0.5",
-        "multiscales": [{"name": "volume", "axes": axes, "datasets": datasets, "type": "stride"}],
+        "multiscales": [{"name": "volume", "axes": axes, "datasets": datasets, "type": reduction}],
     }
     if organs:
         ome["image-label"] = _image_label(organs)
         ome["multiscales"][0]["name"] = "segmentation"
-    if window:
-        ome["omero"] = {"channels": [_channel(window)]}
     ImageLabelAttrs.model_validate(ome)
     affine = [list(row) for row in frame.affine]
     return {"ome": ome, "ricefish": {"affine": affine, "world": "RAS+, mm, of voxel index x, y, z"}}

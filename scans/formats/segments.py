@@ -80,20 +80,23 @@ def _whole(text: str) -> int | None:
     return number if number is not None and number <= _MOST_VALUE else None
 
 
-def organs_of(path: Path, segments: Sequence[Segment], organs: OrganMap) -> dict[Segment, Organ]:
+def organs_of(
+    path: Path, segments: Sequence[Segment], organs: OrganMap, *, by_name: bool = False
+) -> dict[Segment, Organ]:
     """The organ of each segment. Names count; a segment without a name goes by its number.
 
-    Raises FormatError where name and number mean different organs, and for names that are no organ's.
+    Raises FormatError where name and number mean different organs, unless names count `by_name`, and for names that are
+    no organ's.
     """
-    by_name = {_plain(organ.name): organ for organ in organs.organs}
-    by_number = {organ.index: organ for organ in organs.organs}
+    of_name = {_plain(organ.name): organ for organ in organs.organs}
+    of_number = {organ.index: organ for organ in organs.organs}
     values = [segment.value for segment in segments]
     numbers_count = len(set(values)) == len(values)
     found, problems = {}, []
     for segment in segments:
-        named = by_name.get(_plain(segment.name))
-        numbered = by_number.get(segment.value) if numbers_count else None
-        if named is not None and numbered in (None, named):
+        named = of_name.get(_plain(segment.name))
+        numbered = of_number.get(segment.value) if numbers_count else None
+        if named is not None and (by_name or numbered in (None, named)):
             found[segment] = named
         elif named is not None and numbered is not None:
             problems.append(f"{segment.shown} is {numbered.index}: {numbered.name} by its number and {_entry(named)}")

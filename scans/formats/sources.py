@@ -56,6 +56,8 @@ class Opened:
     """The voxels as labels, where these are others than the grey values: a scan may be inverted, a class may not."""
     inverted: str = ""
     """Where the file says that its low values are bright, for which its grey values were inverted; empty: nowhere."""
+    source_headers: Callable[[], bytes | None] | None = None
+    """Gives what is to be kept of the file's headers beside a copy of its voxels; None: the format has nothing such."""
     unwritten: str = ""
     """What of the voxels was never written, which labels may leave out, and a scan may not; empty: nothing."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
 import zlib
 from collections.abc import Callable, Mapping
@@ -11,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from scans.hashes import file_sha256
 from scans.intensity import IntensityRule
 from scans.model.drift import Seen
 from scans.model.expected_dice import DiceCalibration
@@ -25,6 +25,7 @@ from scans.model.golden import (
 )
 from scans.organs import OrganMap
 from scans.precision import Precision
+from scans.raw.provenance import Origin
 
 __all__ = [
     "MANIFEST_FILE",
@@ -88,6 +89,8 @@ class ModelManifest:
     variants: Mapping[Precision, Variant] = field(default_factory=dict)
     seen: Seen | None = None
     """What the volumes of training and validation look like; None: nothing is known of it."""
+    corrections: Mapping[str, Origin] = field(default_factory=dict)
+    """Of those volumes, by id, the ones whose labels are corrections of what a model had answered."""
     git_commit: str = ""
     git_dirty: bool = False
     mlflow_run: str = ""
@@ -110,6 +113,9 @@ class ModelManifest:
         fields["golden"] = golden_content(self.golden)
         fields["expected_dice"] = None if self.expected_dice is None else self.expected_dice.to_dict()
         fields["seen"] = None if self.seen is None else self.seen.to_dict()
+        del fields["corrections"]  # where there is none, servers of before read the manifest too
+        if self.corrections:
+            fields["corrections"] = {name: dataclasses.asdict(origin) for name, origin in self.corrections.items()}
         return fields
 
     @classmethod
@@ -168,12 +174,6 @@ class ModelManifest:
                 raise ManifestError(f"{folder / name} does not exist; the manifest beside it describes it") from None
             if found != stated:
                 raise ManifestError(f"{folder / name} has SHA-256 {found}; the manifest says {stated}")
-
-
-def file_sha256(path: Path) -> str:
-    """Hex SHA-256 of a file, read in pieces."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _intensity(content: Mapping[str, Any]) -> IntensityRule:
@@ -239,6 +239,7 @@ _PARSERS: Mapping[str, Callable[[Any], Any]] = {
     "expected_dice": lambda content: None if content is None else DiceCalibration.from_dict(content),
     "variants": variants_from,
     "seen": lambda content: None if content is None else Seen.from_dict(content),
+    "corrections": lambda content: {name: Origin(**origin) for name, origin in dict(content).items()},
     "git_commit": _exactly(str),
     "git_dirty": _exactly(bool),
     "mlflow_run": _exactly(str),

@@ -13,6 +13,7 @@ from serving.auth.authentication import Auth
 from serving.auth.identity import ANYONE, Identity, identity_of
 from serving.inference.batching import Batcher
 from serving.intake.admission import Admission
+from serving.intake.correction_intake import CorrectionIntake
 from serving.intake.reception import Intake
 from serving.intake.tus import Uploads
 from serving.models.follower import Follower
@@ -27,6 +28,7 @@ from serving.queue.janitor import Janitor
 from serving.queue.jobs import Jobs
 from serving.queue.worker import Worker
 from serving.review.reviewing import Reviews
+from serving.segmentation.corrections import Corrections
 from serving.segmentation.results import Results
 from serving.shadow.service import Shadow
 
@@ -42,6 +44,8 @@ class Resources:
     intake: Intake
     uploads: Uploads
     results: Results
+    corrections: Corrections
+    correction_intake: CorrectionIntake
     readiness: Readiness
     observer: Observer
     """Is told of what is cancelled."""
@@ -67,8 +71,9 @@ class Resources:
         """The same, where scans and uploads of other owners do not exist and new ones are this identity's."""
         jobs, uploads = self.jobs.seen_by(identity), self.uploads.seen_by(identity)
         intake = self.intake.using(jobs, uploads, owner=identity.owner)
-        reviews = self.reviews.seen_by(identity)
-        return replace(self, jobs=jobs, uploads=uploads, intake=intake, reviews=reviews, caller=identity)
+        reviews, corrected = self.reviews.seen_by(identity), self.correction_intake.using(owner=identity.owner)
+        seen = replace(self, jobs=jobs, uploads=uploads, intake=intake, reviews=reviews, caller=identity)
+        return replace(seen, correction_intake=corrected)
 
     @property
     def shown_jobs(self) -> Jobs:

@@ -27,6 +27,7 @@ from serving.api.schemas import ProblemResponse, ScanRequest
 _TAGS: Final = [
     {"name": "scans", "description": "Post a scan, follow it, and move it in the queue."},
     {"name": "results", "description": "What came of a scan: voxels, organs, quality and pictures."},
+    {"name": "corrections", "description": "Segmentations that people have put right, as versions of a scan's."},
     {"name": "reviews", "description": "Slices that are worth a look, and what people say of them."},
     {"name": "uploads", "description": "Resumable uploads by the tus protocol, for large scans and bad networks."},
     {"name": "models", "description": "What new scans are segmented with."},

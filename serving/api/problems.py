@@ -19,6 +19,7 @@ from starlette.requests import ClientDisconnect
 from starlette.routing import Match
 
 from scans.formats import ACCEPTED, FormatError, SpacingMissing
+from scans.formats.errors import NotSegmentable
 from serving.api.ranges import RangeNotSatisfiable
 from serving.api.request_log import PROBLEM, REQUEST_ID
 from serving.auth.authentication import NotAllowed, NotAuthenticated
@@ -31,6 +32,7 @@ from serving.inference.runtime.memory import OutOfDeviceMemory
 from serving.inference.runtime.plain import RunFailed
 from serving.intake.arrived import UploadDamaged
 from serving.intake.body import DigestMismatch, DigestUnreadable, UploadStalled
+from serving.intake.correction_labels import LabelsRefused
 from serving.intake.limits import UploadTooLarge
 from serving.intake.multipart import FormRefused
 from serving.intake.reader_pool import ReaderFailed
@@ -58,9 +60,11 @@ from serving.protocol.errors import (
 from serving.queue.jobs import ScanNotFound, WrongState
 from serving.review.records import ReviewNotFound
 from serving.review.reviewing import OtherMask, ReviewRefused
+from serving.segmentation.corrections import VersionNotFound
+from serving.segmentation.organ_surfaces import SurfaceNotFound
 from serving.segmentation.results import SliceNotFound, UnknownFormat
-from serving.segmentation.served_files import NoFile
-from serving.segmentation.stored_segmentation import ResultDamaged
+from serving.segmentation.served_files import FileDamaged, NoFile
+from serving.segmentation.stored_segmentation import CorrectionDamaged, ResultDamaged
 from serving.segmentation.stored_voxels import ScanDamaged
 from serving.storage.failures import is_away, is_full
 from serving.storage.sealed import NoteDamaged
@@ -102,6 +106,7 @@ PROBLEMS: Mapping[type[Exception], Problem] = {
     QuotaExceeded: Problem(429, "too-much", "The API key's allowance is used up"),
     SlicesFull: Problem(429, "slice-queue-full", "As many slices wait as may wait"),
     QueueFull: Problem(429, "queue-full", "As many scans wait as may wait"),
+    LabelsRefused: Problem(422, "bad-labels", "The labels are not those of the scan"),
     SpacingMissing: Problem(400, "spacing-missing", "The voxel spacing has to be given"),
     FormatError: Problem(422, "unreadable-scan", "The file cannot be read as a scan"),
     RequestRefused: Problem(400, "bad-request", "The request cannot become a scan"),
@@ -128,10 +133,14 @@ PROBLEMS: Mapping[type[Exception], Problem] = {
     EventUnreadable: Problem(400, "bad-event", "The event cannot be understood"),
     ScanNotFound: Problem(404, "no-such-scan", "There is no such scan"),
     WrongState: Problem(409, "wrong-state", "The scan is not in a state for this"),
+    VersionNotFound: Problem(404, "no-such-version", "There is no such version of the segmentation"),
     ReviewRefused: Problem(400, "bad-review", "The verdict cannot be taken"),
     ReviewNotFound: Problem(404, "no-such-review", "There is no such review"),
     OtherMask: Problem(409, "other-mask", "The mask that was seen is another by now"),
     SliceNotFound: Problem(404, "no-such-slice", "There is no such slice"),
+    SurfaceNotFound: Problem(404, "no-such-surface", "There is no such surface"),
+    NotSegmentable: Problem(409, "no-dicom-segmentation", "There can be no DICOM segmentation of the scan"),
+    FileDamaged: Problem(503, "file-damaged", "A stored file is damaged"),
     NoFile: Problem(404, "no-such-file", "There is no such file", {"Cache-Control": "no-store"}),
     RangeNotSatisfiable: Problem(416, "bad-range", "The file ends before the part that was asked for"),
     UnknownFormat: Problem(400, "unknown-download-format", "The segmentation cannot be had in this format"),
@@ -145,6 +154,7 @@ PROBLEMS: Mapping[type[Exception], Problem] = {
     OutOfDeviceMemory: Problem(507, "out-of-device-memory", "The slices do not fit the device"),
     MemoryError: Problem(507, "out-of-memory", "The server has not the memory for this just now"),
     ResultDamaged: Problem(503, "result-damaged", "The stored result is damaged; it is being made again", _WAIT),
+    CorrectionDamaged: Problem(503, "correction-damaged", "The stored correction is damaged; it has to be sent again"),
     NoteDamaged: Problem(503, "row-damaged", "The server's database is damaged"),
     ScanDamaged: Problem(503, "scan-damaged", "The stored scan is damaged; it has to be sent again"),
     ReaderFailed: Problem(503, "no-reader", "The file could not be read just now", _WAIT),

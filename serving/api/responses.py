@@ -23,6 +23,13 @@ def known_form(scan_id: str) -> str:
     return scan_id
 
 
+def possible_key(key: str) -> str:
+    """An Idempotency-Key, if it can be one. Raises ValueError."""
+    if not is_name(key):
+        raise ValueError("it holds a character that no key has")
+    return key
+
+
 ScanId = Annotated[
     str, Path(description="The scan's id, as the answer to the post gave it."), AfterValidator(known_form)
 ]
@@ -61,6 +68,7 @@ def scan_response(scan: Scan, job: Job) -> ScanResponse:
             self=here,
             events=f"{here}/events",
             segmentation=f"{here}/segmentation",
+            segmentations=f"{here}/segmentations",
             organs=f"{here}/organs",
             quality=f"{here}/quality",
         ),

@@ -136,6 +136,7 @@ class Links(BaseModel):
     self: str
     events: str
     segmentation: str
+    segmentations: str
     organs: str
     quality: str
 
@@ -238,6 +239,7 @@ class OrgansResponse(BaseModel):
 
     scan: str
     model: ModelResponse
+    version: int = Field(description="Of the segmentation: 0 is the model's answer, from 1 on it is a correction.")
     quality_rate: float | None = Field(
         description="Share of organs whose true Dice lies between quality_low and quality_high, as it was on volumes "
         "that no model had learnt from; null where nothing is expected of organs."

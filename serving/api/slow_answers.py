@@ -15,6 +15,7 @@ Made = TypeVar("Made")
 
 _THREADS = 16
 _DRAWING_THREADS = 8
+_WHOLE_THREADS = 2
 
 
 class SlowAnswers:
@@ -23,6 +24,7 @@ class SlowAnswers:
     def __init__(self, threads: int = _THREADS) -> None:
         self._limiter = CapacityLimiter(threads)
         self._drawing = CapacityLimiter(_DRAWING_THREADS)
+        self._whole = CapacityLimiter(_WHOLE_THREADS)
 
     async def make(self, work: Callable[[], Made]) -> Made:
         """What `work` gives. Raises what it raises."""
@@ -31,6 +33,11 @@ class SlowAnswers:
     async def drawn(self, work: Callable[[], Made]) -> Made:
         """The same for a picture, in other threads: large ones wait for one another, and no download waits for them."""
         return await to_thread.run_sync(work, limiter=self._drawing)
+
+    async def whole(self, work: Callable[[], Made]) -> Made:
+        """The same for what is made whole in much memory, surfaces and DICOM: two at a time, and neither pictures nor
+        other downloads wait for them."""
+        return await to_thread.run_sync(work, limiter=self._whole)
 
     async def pieces(self, made: Iterator[bytes]) -> AsyncIterator[bytes]:
         """The same pieces, each made when the one before has been sent. Raises what making them raises."""

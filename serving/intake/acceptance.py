@@ -31,9 +31,9 @@ from serving.queue.jobs import Jobs
 from serving.queue.scan import Scan, Upload
 from serving.segmentation.stored_segmentation import create_segmentation
 from serving.storage import Store
+from serving.storage.contract import IMAGE_DIR
 
 SOURCE_DIR = "source"
-WORKING_COPY = "voxels.nii"
 
 
 @dataclass(frozen=True)
@@ -58,11 +58,12 @@ class Acceptance:
         readers: ReaderPool,
         owner_voxels: int,
         slab_slices: int,
+        keep_uploads: bool,
         tracing: Tracing,
         observer: Observer,
     ) -> None:
-        """`owner_voxels` may wait and be worked on for one owner. `observer` is told each way in which an accepted file
-        is unlike what the model has seen.
+        """`owner_voxels` may wait and be worked on for one owner. `keep_uploads`: what was sent stays beside what was
+        made of it. `observer` is told each way in which an accepted file is unlike what the model has seen.
         """
         self._store = store
         self._models = models
@@ -71,6 +72,7 @@ class Acceptance:
         self._readers = readers
         self._owner_voxels = owner_voxels
         self._slab_slices = slab_slices
+        self._keep_uploads = keep_uploads
         self._tracing = tracing
         self._observer = observer
         self.deferred_writes = DeferredWrites()
@@ -134,17 +136,16 @@ class Acceptance:
             spacing=upload.spacing,
             dataset=upload.dataset,
             rule=model.manifest.intensity,
-            copy=incoming / WORKING_COPY,
+            image=incoming / IMAGE_DIR,
             limits=self._limits.of_scan(upload.bytes, light_voxels=LIGHT_VOXELS if light else None),
             most_slices=self._slab_slices,
         )
-        if found.copy_header is not None:
+        if not self._keep_uploads:
             _remove(source)
         scan = Scan(
             id=uuid.uuid4().hex,
             created_seconds=time.time(),
             upload=upload,
-            volume=WORKING_COPY if found.copy_header is not None else f"{SOURCE_DIR}/{upload.filename}",
             shape=found.shape,
             dtype=found.dtype,
             frame=found.frame,
@@ -152,8 +153,8 @@ class Acceptance:
             model=model.identity,
             organs=model.manifest.organs,
             slab_slices=found.slab_slices,
-            voxels_crc32=found.voxels_crc32,
-            copy_header=found.copy_header,
+            image_checksums=found.image_checksums,
+            source_headers=found.source_headers,
             traceparent=self._tracing.traceparent(),
             good_threshold=None if (quality := model.quality) is None else quality.threshold,
             dice_calibration=None if quality is None else quality.manifest.expected_dice,

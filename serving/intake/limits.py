@@ -23,6 +23,9 @@ _MOST_SLICE_PIXELS = 1 << 26
 _RESULT_SHARE = 8
 """A segmentation takes at most about one byte in so many voxels."""
 
+_PYRAMID = 8 / 7
+"""All levels of a pyramid of means hold so many times the voxels, and noise may not pack at all."""
+
 
 class UploadTooLarge(ValueError):
     """The scan is larger than the server takes."""
@@ -71,8 +74,8 @@ class Limits:
         self.check_room(len(piece))
         file.write(piece)
 
-    def check_volume(self, shape: Triple, dtype: np.dtype[np.generic], *, name: str, copied: bool) -> None:
-        """Raises as the others do, for what a file holds once it is unpacked and its segmentation is written.
+    def check_volume(self, shape: Triple, dtype: np.dtype[np.generic], *, name: str) -> None:
+        """Raises as the others do, for what a file holds once it is unpacked and written with its segmentation.
 
         Raises HeavyVolume last: for a volume that may be read, in another place.
         """
@@ -82,7 +85,7 @@ class Limits:
             raise UploadTooLarge(f"{name} has {found}, 8192 x 8192 for example")
         self._check_ratio(voxels, name=name)
         self.check_size(voxels * dtype.itemsize, name=name)
-        self.check_room(voxels // _RESULT_SHARE + voxels * dtype.itemsize * copied)
+        self.check_room(voxels // _RESULT_SHARE + math.ceil(voxels * dtype.itemsize * _PYRAMID))
         if self.light_voxels is not None and voxels > self.light_voxels:
             raise HeavyVolume(voxels)
 

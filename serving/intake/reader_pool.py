@@ -22,6 +22,7 @@ from typing import Any
 
 from scans.formats import FormatError
 from serving.intake import reader_process
+from serving.intake.correction_labels import VerifiedLabels, verify_labels
 from serving.intake.limits import Limits
 from serving.intake.verification import Verified, verify
 
@@ -70,9 +71,21 @@ class ReaderPool:
         """
         if not self._most:
             return verify(path, limits=limits, **asked)
+        answer = self._answer("scan", path, limits=limits, owner=owner, **asked)
+        return reader_process.outcome(answer, path, memory_bytes=self._memory_bytes, found=Verified)
+
+    def verify_labels(self, path: Path, *, limits: Limits, owner: str | None = None, **asked: Any) -> VerifiedLabels:
+        """The same of `correction_labels.verify_labels`."""
+        if not self._most:
+            return verify_labels(path, limits=limits, **asked)
+        answer = self._answer("labels", path, limits=limits, owner=owner, **asked)
+        return reader_process.outcome(answer, path, memory_bytes=self._memory_bytes, found=VerifiedLabels)
+
+    def _answer(
+        self, task: reader_process.Task, path: Path, *, limits: Limits, owner: str | None, **asked: Any
+    ) -> bytes:
         with self._places.one(owner, heavy=limits.light_voxels is None), self._reader() as reader:
-            answer = reader.ask({"path": path, "limits": limits, **asked}, path)
-        return reader_process.outcome(answer, path, memory_bytes=self._memory_bytes)
+            return reader.ask({"task": task, "path": path, "limits": limits, **asked}, path)
 
     def close(self) -> None:
         """Ends every reader, whatever it is doing. Who waits for one lets go of it: a pipe is closed by its user."""

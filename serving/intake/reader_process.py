@@ -13,13 +13,14 @@ import pickle
 import resource
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import is_dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeVar
 
 from scans.formats import FormatError, SpacingMissing
+from serving.intake.correction_labels import LabelsRefused, VerifiedLabels, verify_labels
 from serving.intake.limits import HeavyVolume, UploadTooLarge
 from serving.intake.verification import Verified, verify
 
@@ -29,10 +30,19 @@ GOES_ON = b"goes on"
 
 Answer = tuple[str, Any]
 """Kind of outcome, and what belongs to it; see `outcome`."""
+Task = Literal["scan", "labels"]
+"""What a file is read as."""
+Found = TypeVar("Found", Verified, VerifiedLabels)
+TASKS: Mapping[Task, Callable[..., Verified | VerifiedLabels]] = {"scan": verify, "labels": verify_labels}
 
 _KEEPS = 4
 """A process that has kept a quarter of its memory after a file is not used for another."""
-_DATACLASSES_OF = ("scans.geometry", "scans.intensity", "serving.intake.verification")
+_DATACLASSES_OF = (
+    "scans.geometry",
+    "scans.intensity",
+    "serving.intake.correction_labels",
+    "serving.intake.verification",
+)
 _ARRAYS = {"_reconstruct", "ndarray", "dtype", "scalar", "_frombuffer"}
 
 
@@ -64,19 +74,20 @@ def _data_bytes() -> int:
 
 def _answer(asked: dict[str, Any], progress: Callable[[], None]) -> Answer:
     try:
-        return "verified", verify(**asked, progress=progress)
+        task: Task = asked.pop("task")
+        return "verified", TASKS[task](**asked, progress=progress)
     except Exception as error:
         return _fault(error)
+
+
+_REFUSALS: Mapping[str, type[FormatError]] = {"spacing": SpacingMissing, "labels": LabelsRefused}
 
 
 def _fault(error: Exception) -> Answer:
     match error:
         case FormatError():
-            return "spacing" if isinstance(error, SpacingMissing) else "format", (
-                str(error.path),
-                error.found,
-                error.accepted,
-            )
+            kind = next((kind for kind, refused in _REFUSALS.items() if isinstance(error, refused)), "format")
+            return kind, (str(error.path), error.found, error.accepted)
         case UploadTooLarge():
             return "too large", str(error)
         case HeavyVolume():
@@ -89,18 +100,16 @@ def _fault(error: Exception) -> Answer:
             return "other", f"{type(error).__name__}: {error}"
 
 
-def outcome(answer: bytes, path: Path, *, memory_bytes: int) -> Verified:
-    """What a reader found in a file, or what is wrong with it: raises what `verify` does.
+def outcome(answer: bytes, path: Path, *, memory_bytes: int, found: type[Found]) -> Found:
+    """What a reader found in a file, or what is wrong with it: raises what its task does.
 
     Nothing but the types that an answer is made of is built: what a file has done to its reader ends here.
     """
     kind, content = _Answers(io.BytesIO(answer)).load()
-    if kind == "verified" and isinstance(content, Verified):
+    if kind == "verified" and isinstance(content, found):
         return content
-    if kind == "spacing":
-        raise SpacingMissing(Path(content[0]), *content[1:])
-    if kind == "format":
-        raise FormatError(Path(content[0]), *content[1:])
+    if kind == "format" or kind in _REFUSALS:
+        raise _REFUSALS.get(kind, FormatError)(Path(content[0]), *content[1:])
     if kind == "too large":
         raise UploadTooLarge(content)
     if kind == "heavy":

@@ -10,7 +10,7 @@ import contextlib
 import copy
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -22,6 +22,7 @@ from serving.intake.acceptance import SOURCE_DIR, Acceptance, upload_key
 from serving.intake.admission import Admission, Place
 from serving.intake.body import MOST_BODY_BYTES, check_digest, not_silent, receive, whole
 from serving.intake.filename import folder_of
+from serving.intake.incoming import incoming_folder
 from serving.intake.limits import HeavyVolume
 from serving.intake.multipart import Form
 from serving.intake.parameters import Parameters, parameters_in_form
@@ -192,15 +193,8 @@ class Intake:
                     raise
             yield place
 
-    @asynccontextmanager
-    async def _incoming(self) -> AsyncIterator[Path]:
-        """A folder for what is on its way in, gone at the end whatever happens."""
-        folder, writing = self._scratch.passing("incoming"), self._pools.writing
-        path = await writing.run(folder.__enter__)
-        try:
-            yield path
-        finally:
-            await writing.run(lambda: folder.__exit__(None, None, None))
+    def _incoming(self) -> AbstractAsyncContextManager[Path]:
+        return incoming_folder(self._scratch, self._pools.writing)
 
     async def _write(self, body: AsyncIterator[bytes], incoming: Path, *, name: str, parameters: Parameters) -> Upload:
         path = incoming / SOURCE_DIR / name

@@ -1,23 +1,26 @@
-"""Verification: a file is read to its last voxel once, before it is accepted."""
+"""Verification: a file is read to its last voxel once, before it is accepted, and written as what everything after it
+reads: an OME-Zarr pyramid.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from scans.formats import SlabWriter, create_volume, open_volume
+from scans.checksums import checksum, file_checksums
+from scans.formats import open_volume
+from scans.formats.ome_zarr_pyramid import Pyramid, show_window
 from scans.geometry import Frame, Spacing, Triple
 from scans.intensity import IntensityRule, Window, stride
 from scans.model.drift import Departure, grey_quantiles, shear_departures, spacing_departures
 from scans.model.manifest import ModelManifest
-from scans.volume import Volume, voxels_crc32
+from scans.volume import Volume
 from serving.intake.limits import Limits
-from serving.segmentation.plain_copy import copy_header
+from serving.segmentation.source_headers import MOST_HEADERS_BYTES, SOURCE_HEADERS
 
 _SLAB_BYTES = 64 << 20
 """Of grey values that are read at once; a few such slabs are in memory per scan under way."""
@@ -35,12 +38,10 @@ class Verified:
     """Of the grey values in that window, as `scans.model.drift` compares them."""
     slab_slices: int
     """Slices of one durable step."""
-    voxels_crc32: tuple[int, ...]
-    """Of each such step."""
-    copy_header: str | None
-    """Of the plain copy that was written, to be used in the file's place, the checksum of what is before its voxels;
-    None where there is none.
-    """
+    image_checksums: Mapping[str, str]
+    """Of each file of the pyramid."""
+    source_headers: str | None = None
+    """Checksum of what was kept of the file's headers beside it; None where there is nothing such."""
     notes: tuple[str, ...] = ()
     """What the sender should know of how the file was read."""
 
@@ -59,53 +60,71 @@ def verify(
     spacing: Spacing | None,
     dataset: str | None = None,
     rule: IntensityRule,
-    copy: Path,
+    image: Path,
     limits: Limits,
     most_slices: int,
     progress: Callable[[], None] = lambda: None,
 ) -> Verified:
     """Reads every slice of a file once, slab by slab, and samples its grey values on the way, as `rule.window` would.
 
-    The slabs, of `most_slices` at most, are those in which it will be segmented, and the checksum of each is noted.
-    `progress` is called after each.
-    A file that is anything but voxels one after another (Zarr, HDF5, DICOM, pictures, packed TIFF and NIfTI) is written
-    to `copy` as it is decoded, so that it is never decoded again: least of all in the server, where no limit of a
-    reader holds. Raises FormatError for every fault, SpacingMissing where a spacing is needed,
-    UploadTooLarge and OSError (ENOSPC) for a volume that is too large unpacked.
+    What is read is written to the folder `image`, an OME-Zarr pyramid of means, so that the file is never decoded
+    again: least of all in the server, where no limit of a reader holds. Its slabs, of `most_slices` at most, are those
+    in which the scan will be segmented. Of a DICOM series, what a segmentation has to say of it is kept beside that
+    folder, as SOURCE_HEADERS. `progress` is called after each slab. Raises FormatError for every fault, SpacingMissing
+    where a spacing is needed, UploadTooLarge and OSError (ENOSPC) for a volume that is too large unpacked.
     """
-    with ExitStack() as stack:
-        volume = stack.enter_context(open_volume(path, spacing=spacing, dataset=dataset))
-        copied = not volume.plain
-        limits.check_volume(volume.shape, volume.dtype, name=path.name, copied=copied)
-        writer = stack.enter_context(_writer(copy, volume)) if copied else None
+    with open_volume(path, spacing=spacing, dataset=dataset) as volume:
+        limits.check_volume(volume.shape, volume.dtype, name=path.name)
         depth = _slab_slices(volume.shape, volume.dtype, most=most_slices)
-        step, rows, checksums = stride(volume.shape), [], []
-        for box, slab in volume.slabs(depth):
+        pyramid = _created(image, volume, slab_slices=depth)
+        step, rows = stride(volume.shape), []
+        checksums: dict[str, str] = {}
+        for number, (box, slab) in enumerate(volume.slabs(depth)):
             start, stop = box.start[0], box.stop[0]
             rows += [slab[z - start, ::step, ::step].flatten() for z in _multiples(step, start, stop)]
-            checksums.append(voxels_crc32(slab))
+            checksums.update(file_checksums(image, pyramid.write(number, slab)))
             progress()
-            if writer:
-                writer.write(slab)
         sample = np.concatenate(rows)
         window = rule.fixed or rule.window_of(sample)
-        quantiles = grey_quantiles(window, sample)
-        verified = Verified(
+        show_window(image, window)
+        return Verified(
             shape=volume.shape,
             dtype=volume.dtype.name,
             frame=volume.frame,
             window=window,
-            quantiles=quantiles,
+            quantiles=grey_quantiles(window, sample),
             slab_slices=depth,
-            voxels_crc32=tuple(checksums),
-            copy_header=None,
+            image_checksums={**file_checksums(image, Pyramid.metadata_files(volume.shape)), **checksums},
+            source_headers=_keep_headers(volume, image.with_name(SOURCE_HEADERS)),
             notes=volume.notes,
         )
-    return replace(verified, copy_header=copy_header(copy, verified.shape, verified.dtype)) if copied else verified
 
 
-def _writer(copy: Path, volume: Volume) -> AbstractContextManager[SlabWriter]:
-    return create_volume(copy, shape=volume.shape, dtype=volume.dtype, frame=volume.frame)
+def _created(image: Path, volume: Volume, *, slab_slices: int) -> Pyramid:
+    return Pyramid.create(
+        image,
+        shape=volume.shape,
+        dtype=volume.dtype,
+        frame=volume.frame,
+        organs=None,
+        slab_slices=slab_slices,
+        reduction="local_mean",
+    )
+
+
+def _keep_headers(volume: Volume, path: Path) -> str | None:
+    """Writes what is to be kept of a file's headers; gives its checksum. A file of which nothing can be kept is a scan
+    all the same: nothing of its voxels depends on it."""
+    if volume.source_headers is None:
+        return None
+    try:
+        kept = volume.source_headers()
+    except (ValueError, TypeError, AttributeError, LookupError, RuntimeError):  # its first header is no good DICOM
+        return None
+    if kept is None or len(kept) > MOST_HEADERS_BYTES:
+        return None
+    path.write_bytes(kept)
+    return checksum(kept)
 
 
 def _multiples(step: int, start: int, stop: int) -> range:

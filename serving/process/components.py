@@ -26,6 +26,7 @@ from serving.queue.jobs import Jobs, Priority
 from serving.queue.leases import Leases
 from serving.queue.worker import Worker
 from serving.review import enrolment
+from serving.segmentation.corrections import Corrections
 from serving.segmentation.pipeline import Segmenter
 from serving.settings import Settings
 from serving.shadow.candidate import ShadowModel
@@ -55,6 +56,7 @@ class Components:
     worker: Worker | None
     jobs: Jobs
     janitor: Janitor
+    corrections: Corrections
     shadow: Shadow
 
     @property
@@ -103,10 +105,11 @@ def opened(settings: Settings, scratch: Scratch, telemetry: Telemetry, tracing: 
         janitor = Janitor(store=store, jobs=jobs, retention_days=settings.retention_days)
         janitor.also(lambda: sweep(database), name="shadow")
         janitor.also(lambda: enrolment.sweep(database), name="reviews")
+        corrections = Corrections(database, store, owner=owner(settings))
+        janitor.also(corrections.sweep, name="corrections")
         with telemetry.watching(_watched(settings, scratch, database, batcher, models)):
-            yield Components(
-                settings, scratch, telemetry, tracing, database, store, batcher, models, worker, jobs, janitor, shadow
-            )
+            parts = (batcher, models, worker, jobs, janitor, corrections, shadow)
+            yield Components(settings, scratch, telemetry, tracing, database, store, *parts)
 
 
 @contextmanager

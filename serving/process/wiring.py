@@ -18,6 +18,7 @@ from serving.inference.scheduling import Urgency
 from serving.intake.acceptance import Acceptance
 from serving.intake.admission import Admission, QueueLimits
 from serving.intake.arrived import are_owned
+from serving.intake.correction_intake import CorrectionIntake
 from serving.intake.limits import Limits
 from serving.intake.pools import Pools
 from serving.intake.reader_pool import ReaderPool
@@ -66,8 +67,8 @@ def telemetry_of_process() -> Telemetry:
 def server(settings: Settings, *, telemetry: Telemetry, tracing: Tracing) -> Iterator[Resources]:
     """The resources of a server, open for as long as the context lasts.
 
-    In this order: scratch, store, database, the models (checked on their golden slices), then the worker, which may
-    need all of them at once. Raises StoreError, DatabaseError, NoKeys or ModelError.
+    In this order: scratch, store, database, models (checked on golden slices), then the worker, which may need all.
+    Raises StoreError, DatabaseError, NoKeys or ModelError.
     """
     with ExitStack() as stack:
         scratch = stack.enter_context(Scratch(scratch_dir(settings)).opened())
@@ -83,8 +84,7 @@ def server(settings: Settings, *, telemetry: Telemetry, tracing: Tracing) -> Ite
         stack.enter_context(components.shadow.published())
         admission = _admission(components)
         readers = stack.enter_context(contextlib.closing(_readers(settings)))
-        acceptance = _acceptance(components, uploads.limits, readers)
-        intake = _intake(components, acceptance, admission, uploads, pools)
+        intake = _intake(components, readers, admission, uploads, pools)
         results = Results(components.store, components.jobs)
         yield Resources(
             models=components.models,
@@ -94,6 +94,8 @@ def server(settings: Settings, *, telemetry: Telemetry, tracing: Tracing) -> Ite
             intake=intake,
             uploads=uploads,
             results=results,
+            corrections=components.corrections,
+            correction_intake=_correction_intake(components, results, readers, uploads.limits, pools),
             readiness=_readiness(components, follower),
             observer=telemetry,
             worker=components.worker,
@@ -145,6 +147,7 @@ def _uploads(components: Components, pools: Pools) -> Uploads:
     uploads.expire(starting=True)
     janitor.also(components.database.keep_reserve, name="reserve")
     janitor.also(uploads.expire, name="uploads")
+    components.corrections.give_up(starting=True, alone=components.alone)
     janitor.sweep(starting=True, alone=components.alone)
     janitor.also(lambda: components.models.prune(components.jobs.needed_models()), name="models")
     janitor.also(components.models.confirm, name="references")
@@ -168,6 +171,7 @@ def _acceptance(components: Components, limits: Limits, readers: ReaderPool) -> 
         readers=readers,
         owner_voxels=components.settings.owner_voxels,
         slab_slices=components.settings.slab_slices,
+        keep_uploads=components.settings.keep_uploads,
         tracing=components.tracing,
         observer=components.telemetry,
     )
@@ -176,11 +180,11 @@ def _acceptance(components: Components, limits: Limits, readers: ReaderPool) -> 
 
 
 def _intake(
-    components: Components, acceptance: Acceptance, admission: Admission, uploads: Uploads, pools: Pools
+    components: Components, readers: ReaderPool, admission: Admission, uploads: Uploads, pools: Pools
 ) -> Intake:
     settings = components.settings
     return Intake(
-        acceptance,
+        _acceptance(components, uploads.limits, readers),
         scratch=components.scratch,
         models=components.models,
         jobs=components.jobs,
@@ -189,6 +193,20 @@ def _intake(
         admission=admission,
         pools=pools,
         silence_seconds=settings.upload_timeout_seconds,
+    )
+
+
+def _correction_intake(
+    components: Components, results: Results, readers: ReaderPool, limits: Limits, pools: Pools
+) -> CorrectionIntake:
+    return CorrectionIntake(
+        components.corrections,
+        results,
+        readers=readers,
+        scratch=components.scratch,
+        limits=limits,
+        pools=pools,
+        silence_seconds=components.settings.upload_timeout_seconds,
     )
 
 

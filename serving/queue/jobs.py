@@ -32,7 +32,7 @@ from serving.queue.state import (
 )
 from serving.storage.database import Database
 from serving.storage.sealed import sealed
-from serving.storage.tables import keys, scans
+from serving.storage.tables import corrections, keys, scans
 
 __all__ = ["ENDED", "UNFINISHED", "Job", "Jobs", "Priority", "ScanNotFound", "State", "WrongState"]
 
@@ -172,16 +172,21 @@ class Jobs:
         before: float | None = None,
         states: Collection[State] = _SHOWN,
         flagged: bool | None = None,
+        key: str | None = None,
     ) -> list[tuple[Scan, Job]]:
         """At most `limit` scans, the newest first, accepted before `before` (seconds since 1970).
 
-        `flagged` True: only those with warnings; False: only those without. One whose row is damaged is left out.
+        `flagged` True: only those with warnings; False: only those without. `key`: only the one that this
+        Idempotency-Key of the owner's stands for. One whose row is damaged is left out.
         """
         query = select(scans).where(scans.c.state.in_(states), self._seen).order_by(scans.c.created.desc()).limit(limit)
         if before is not None:
             query = query.where(scans.c.created < before)
         if flagged is not None:
             query = query.where(scans.c.warnings.is_not(None) if flagged else scans.c.warnings.is_(None))
+        if key is not None:
+            stands_for = select(keys.c.scan_id).where(keys.c.key == self._identity.own_key(key))
+            query = query.where(scans.c.id.in_(stands_for), self._same_owner)
         with self._database.reading() as connection:
             return list(each_whole(connection.execute(query), scan_and_job))
 
@@ -227,6 +232,8 @@ class Jobs:
         gone = list(scan_ids)
         with self._database.writing() as connection:
             connection.execute(delete(keys).where(keys.c.scan_id.in_(gone)))
+            stored = corrections.c.state != "arriving"  # of what arrives at this moment, files may come yet
+            connection.execute(delete(corrections).where(corrections.c.scan_id.in_(gone), stored))
             connection.execute(delete(scans).where(scans.c.id.in_(gone), scans.c.state == "deleted"))
 
     def leftovers(self, *, starting: bool = False, alone: bool = False) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,9 @@ from scans.model.drift import Departure
 from scans.model.expected_dice import DiceCalibration
 from scans.organs import OrganMap
 from serving.models.served import ModelIdentity
+
+_NOT_FIELDS = frozenset({"nifti", "units", "placed", "volume", "voxels_crc32", "copy_header"})
+"""Of what is stored; the last three are of an earlier version."""
 
 
 @dataclass(frozen=True)
@@ -42,8 +45,6 @@ class Scan:
     created_seconds: float
     """When it was accepted, seconds since 1970."""
     upload: Upload
-    volume: str
-    """The file or folder to open, relative to the scan's folder."""
     shape: Triple
     """Voxels along z, y, x."""
     dtype: str
@@ -61,10 +62,10 @@ class Scan:
     """From which probability on the model's Quality Classifier calls a slice good; None where it has none."""
     dice_calibration: DiceCalibration | None = None
     """How what that classifier says of an organ becomes its expected Dice; None where it says nothing of organs."""
-    voxels_crc32: tuple[int, ...] = ()
-    """Of the grey values of each slab, as they were verified; empty for a scan of an earlier version."""
-    copy_header: str | None = None
-    """Checksum of what stands before the voxels in a plain copy of them; None where `volume` is the file itself."""
+    image_checksums: Mapping[str, str] = field(default_factory=dict)
+    """Of the files of its voxels, an OME-Zarr, by name relative to it; empty for a scan of an earlier version."""
+    source_headers: str | None = None
+    """Checksum of what was kept of the headers of a DICOM series; None where nothing was."""
     warnings: tuple[Departure, ...] = ()
     """How the file is unlike what the model has seen, found while it was verified."""
     notes: tuple[str, ...] = ()
@@ -86,10 +87,11 @@ class Scan:
     def to_dict(self) -> dict[str, Any]:
         """What `from_dict` reads back, in types that JSON can hold."""
         content = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-        for name in ("traceparent", "good_threshold", "dice_calibration", "copy_header"):
+        for name in ("traceparent", "good_threshold", "dice_calibration", "source_headers"):
             if content[name] is None:
                 del content[name]
         del content["warnings"], content["notes"]
+        content["image_checksums"] = dict(self.image_checksums)
         if self.notes:
             content["notes"] = list(self.notes)
         if self.warnings:
@@ -104,6 +106,8 @@ class Scan:
             content["nifti"] = dataclasses.asdict(self.frame.nifti)
         if self.frame.units:
             content["units"] = dataclasses.asdict(self.frame.units)
+        if not self.frame.placed:
+            content["placed"] = False
         content["window"] = dataclasses.asdict(self.window)
         content["model"] = dataclasses.asdict(self.model)
         content["organs"] = self.organs.to_mapping()
@@ -116,11 +120,12 @@ class Scan:
         z, y, x = content["shape"]
         calibration = content.get("dice_calibration")
         frame = Frame.from_affine(np.array(content["frame"]), units=_units(content.get("units")))
+        frame = dataclasses.replace(frame, placed=content.get("placed", True))
         if "nifti" in content:
             frame = dataclasses.replace(frame, nifti=_forms(content["nifti"]))
         return cls(
             **{
-                **{name: value for name, value in content.items() if name not in ("nifti", "units")},
+                **{name: value for name, value in content.items() if name not in _NOT_FIELDS},
                 "upload": Upload(**{**upload, "spacing": upload["spacing"] and Spacing(*upload["spacing"])}),
                 "shape": (z, y, x),
                 "frame": frame,
@@ -128,7 +133,6 @@ class Scan:
                 "model": ModelIdentity(**content["model"]),
                 "organs": OrganMap.from_mapping(content["organs"]),
                 "dice_calibration": None if calibration is None else DiceCalibration.from_dict(calibration),
-                "voxels_crc32": tuple(content.get("voxels_crc32", ())),
                 "notes": tuple(content.get("notes", ())),
                 "warnings": tuple(Departure(**warning) for warning in content.get("warnings", ())),
             }

@@ -66,9 +66,12 @@ class Job:
 
 
 @contextmanager
-def whole(row: Row[Any]) -> Iterator[str]:
-    """Reads a row of the table of scans within: gives what messages call it. Raises NoteDamaged for what is in it."""
-    of = f"scan {row.id}"
+def whole(row: Row[Any], *, of: str = "") -> Iterator[str]:
+    """Reads a row within, of the table of scans where it is not said `of` what: gives what messages call it.
+
+    Raises NoteDamaged for what is in it.
+    """
+    of = of or f"scan {row.id}"
     try:
         yield of
     except (ValueError, TypeError, KeyError, AttributeError) as error:

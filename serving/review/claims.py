@@ -74,7 +74,11 @@ class Claims:
         looked = or_(_SLICES.looks > 0, _SLICES.claimed_until > now)
         total = connection.scalar(select(func.count()).select_from(offered_slices).where(looked)) or 0
         by_scan, by_folder, by_organ = (
-            select(column, (func.count() * 1.0).label("looked")).where(looked).group_by(column).subquery()
+            select(column, (func.count() * 1.0).label("looked"))
+            .where(looked)
+            .group_by(column)
+            .cte()
+            .prefix_with("MATERIALIZED", dialect="postgresql")
             for column in (_SLICES.scan_id, _SLICES.folder, _SLICES.organ)
         )
         crowding = 1.0 + func.coalesce(by_scan.c.looked, 0.0)
@@ -110,7 +114,8 @@ def _unjudged_by(identity: Identity) -> ColumnElement[bool]:
         reviews.c.reviewer == identity.reviewer,
         reviews.c.ended.is_(None),
     )
-    return ~exists(select(reviews.c.id).where(theirs))
+    # what nobody has looked at is not looked up: PostgreSQL would join all with all where it knows no numbers of rows
+    return or_(_SLICES.looks == 0, ~exists(select(reviews.c.id).where(theirs)))
 
 
 def _offer(row: Row[Any]) -> Offer:

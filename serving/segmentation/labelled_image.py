@@ -4,50 +4,23 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from pathlib import Path
-from tempfile import TemporaryDirectory
+from collections.abc import Callable, Iterable
 from typing import Any, BinaryIO
 
-from numpy.typing import NDArray
-
-from scans.formats.ome_zarr_pyramid import Pyramid
-from scans.formats.zip_stream import ZipEntry, zip_in_order
-from serving.queue.scan import Scan
+from scans.formats.zip_stream import ZipEntry
+from serving.segmentation.stored_voxels import StoredVoxels
 
 _NAME = "segmentation"
 
 
-def labelled_image(scan: Scan, slabs: Iterable[NDArray[Any]], labels: Sequence[ZipEntry]) -> Iterator[bytes]:
-    """The archive, piece by piece. `slabs` are the grey values of `scan.boxes`; `labels` the files of the segmentation.
-
-    On the disk is the pyramid of one slab, in a folder that goes with the iterator.
-    """
-    with TemporaryDirectory() as folder:
-        yield from zip_in_order(_entries(scan, slabs, labels, Path(folder)))
-
-
-def _entries(scan: Scan, slabs: Iterable[NDArray[Any]], labels: Sequence[ZipEntry], folder: Path) -> Iterator[ZipEntry]:
-    """Metadata and labels first; then each shard of the image, which is removed when it has been sent."""
-    pyramid = Pyramid.create(
-        folder,
-        shape=scan.shape,
-        dtype=scan.dtype,
-        frame=scan.frame,
-        organs=None,
-        slab_slices=scan.slab_slices,
-        window=scan.window,
-    )
-    yield from (_file(folder, name) for name in Pyramid.metadata_files(scan.shape))
+def labelled_image(voxels: StoredVoxels, labels: Iterable[ZipEntry]) -> list[ZipEntry]:
+    """The files of both; `labels` are those of the segmentation. Raises ScanDamaged where one of the scan's is gone."""
     group = {"zarr_format": 3, "node_type": "group", "attributes": {"ome": {"version": "0.5", "labels": [_NAME]}}}
-    yield _document("labels/zarr.json", group)
-    for entry in labels:
-        yield _label_file(entry)
-    coming = iter(slabs)
-    for number in range(len(scan.boxes)):
-        for name in pyramid.write(number, next(coming)):  # no slab is held here: whoever fetches it may be slow
-            yield _file(folder, name)
-            (folder / name).unlink()
+    return [
+        *(ZipEntry(name, size, _opener(voxels, name)) for name, size in voxels.sizes().items()),
+        _document("labels/zarr.json", group),
+        *(_label_file(entry) for entry in labels),
+    ]
 
 
 def _label_file(entry: ZipEntry) -> ZipEntry:
@@ -66,9 +39,5 @@ def _document(name: str, content: dict[str, Any]) -> ZipEntry:
     return ZipEntry(name, len(text), lambda: io.BytesIO(text))
 
 
-def _file(folder: Path, name: str) -> ZipEntry:
-    return ZipEntry(name, (folder / name).stat().st_size, _opener(folder / name))
-
-
-def _opener(file: Path) -> Callable[[], BinaryIO]:
-    return lambda: file.open("rb")
+def _opener(voxels: StoredVoxels, name: str) -> Callable[[], BinaryIO]:
+    return lambda: io.BytesIO(voxels.file(name))

@@ -84,7 +84,7 @@ class Segmenter:
         with ExitStack() as stack:
             attempt = stack.enter_context(self._store.begin(scan.id, run.lease.epoch))
             folder = stack.enter_context(self._scratch.passing("staging"))
-            voxels = stack.enter_context(open_voxels(self._store, scan))
+            voxels = open_voxels(self._store, scan)
             reading, writing = (stack.enter_context(_thread(name)) for name in ("slab-reader", "slab-writer"))
             numbered = [(number, box) for number, box in enumerate(scan.boxes) if number >= run.lease.slabs_done]
 

@@ -12,8 +12,9 @@ from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+from scans.checksums import checksum_of
 from serving.storage import DataDamaged, Store
-from serving.storage.contract import Stamp, checksum_of
+from serving.storage.contract import Stamp
 
 PIECE_BYTES = 4 << 20
 """Longer parts are read and sent in pieces of so many bytes."""
@@ -33,6 +34,16 @@ class FileDamaged(DataDamaged):
         super().__init__(f"{file} is damaged")
         self.file = file
         """Relative to the scan."""
+
+
+@dataclass(frozen=True)
+class KeptPyramid:
+    """A pyramid of a scan, and what is known of its files."""
+
+    place: str
+    """Its folder, relative to the scan."""
+    checksums: Mapping[str, str]
+    """Of the files that are written, by name relative to it."""
 
 
 @dataclass(frozen=True)

@@ -6,16 +6,20 @@ fetched, compared with what was noted in the database when they were written, an
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from scans.checksums import checksum, file_checksums
 from scans.formats.ome_zarr_pyramid import Pyramid
+from scans.geometry import Box
 from serving.queue.scan import Scan
+from serving.segmentation.correction import Correction
 from serving.storage import Attempt, DataDamaged, Store
-from serving.storage.contract import RESULT_DIR, checksum, file_checksums
+from serving.storage.contract import RESULT_DIR
 
 _AT_ONCE = 16
 """Files that are fetched together."""
@@ -31,22 +35,33 @@ class ResultDamaged(DataDamaged):
         """Files, relative to the result."""
 
 
+class CorrectionDamaged(DataDamaged):
+    """Files of a correction are not as they were written, or are gone; only who sent it can send it again."""
+
+    def __init__(self, correction: Correction, names: Sequence[str]) -> None:
+        version = f"version {correction.number} of the segmentation of scan {correction.scan_id}"
+        super().__init__(f"{version} ({correction.sent.filename}) is damaged: {names[0]}; send it again and remove it")
+
+
 def create_segmentation(scan_dir: Path, scan: Scan) -> Mapping[str, str]:
     """An empty segmentation in the folder of a scan that is about to be accepted; the checksums of its metadata."""
-    _create(scan_dir / RESULT_DIR, scan)
+    create_pyramid(scan_dir / RESULT_DIR, scan)
     return file_checksums(scan_dir / RESULT_DIR, Pyramid.metadata_files(scan.shape))
 
 
 class StoredSegmentation:
     """A finished segmentation, for reading: every byte of it is what was written, or ResultDamaged is raised."""
 
-    def __init__(self, store: Store, scan: Scan, checksums: Mapping[str, str]) -> None:
+    def __init__(
+        self, store: Store, scan: Scan, checksums: Mapping[str, str], *, correction: Correction | None = None
+    ) -> None:
         """`checksums` as the database has them, by file; where it has none, as an earlier version left it, it is known
-        only which files must be there.
+        only which files must be there. A `correction` is read in the place of the model's answer, by its own.
         """
         self._store = store
         self._scan = scan
-        self._checksums = checksums
+        self._correction = correction
+        self._checksums = checksums if correction is None else correction.checksums
         self._metadata = self._fetched(Pyramid.metadata_files(scan.shape))
 
     def sizes(self) -> dict[str, int]:
@@ -68,22 +83,62 @@ class StoredSegmentation:
         shards = self._fetched([_shards(self._scan, number)[0] for number in slabs])
         return Pyramid.of_files({**self._metadata, **shards}).read(start, stop)
 
+    def strided(self, box: Box, step: int) -> NDArray[np.uint8]:
+        """Class indices at those voxels in a box whose z, y and x are multiples of `step`, a power of two.
+
+        Of the pyramid's levels the coarsest is read that has them, and no more of it than the slabs that the box is in.
+        """
+        level = min(step.bit_length() - 1, Pyramid.level_count(self._scan.shape) - 1)
+        stride, depth = step >> level, self._scan.slab_slices
+        rows, columns = (slice(-(-a // step) * stride, -(-b // step) * stride, stride) for a, b in _pairs(box)[1:])
+        planes = range(-(-box.start[0] // step), -(-box.stop[0] // step))
+        counts = (-(-box.stop[axis] // step) - -(-box.start[axis] // step) for axis in (1, 2))
+        found = np.empty((len(planes), *counts), np.uint8)
+        by_group = itertools.groupby(planes, lambda plane: plane * step // depth // _AT_ONCE)
+        for _, group in by_group:
+            first, *rest = group
+            last = rest[-1] if rest else first
+            names = {Pyramid.shard_of(level, depth, plane * step) for plane in (first, *rest)}
+            pyramid = Pyramid.of_files({**self._metadata, **self._fetched(sorted(names))})
+            part = pyramid.levels[level][first * stride : last * stride + 1 : stride, rows, columns]
+            found[first - planes.start : last - planes.start + 1] = part
+        return found
+
+    def plane(self, along: int, index: int) -> NDArray[np.uint8]:
+        """Class indices of the plane across axis z, y or x (0, 1, 2); of each slab no more than its chunks unpacked."""
+        if along == 0:
+            first: NDArray[np.uint8] = self.read(index, index + 1)[0]
+            return first
+        parts = []
+        for number, box in enumerate(self._scan.boxes):
+            files = {**self._metadata, **self._fetched(_shards(self._scan, number)[:1])}
+            parts.append(Pyramid.of_files(files).plane(along, index, start=box.start[0], stop=box.stop[0]))
+        return np.concatenate(parts)
+
     def slabs(self) -> Iterator[NDArray[np.uint8]]:
         """All class indices, slab by slab, upwards."""
         for box in self._scan.boxes:
             yield self.read(box.start[0], box.stop[0])
 
     def _fetched(self, names: Sequence[str]) -> dict[str, bytes]:
-        found = self._store.read_result(self._scan.id, names)
+        place = RESULT_DIR if self._correction is None else self._correction.place
+        found = self._store.read_result(self._scan.id, names, place=place)
         if wrong := [name for name in names if _wrong(name, found, self._checksums)]:
+            if self._correction is not None:
+                raise CorrectionDamaged(self._correction, wrong)
             raise ResultDamaged(self._scan.id, wrong)
         return found
 
 
-def damaged_files(store: Store, scan: Scan, checksums: Mapping[str, str], *, whole: bool) -> list[str]:
-    """Files of a result that are not as they were written, or are gone; `whole`: all of it must be there."""
+def damaged_files(
+    store: Store, scan: Scan, checksums: Mapping[str, str], *, whole: bool, place: str = RESULT_DIR
+) -> list[str]:
+    """Files of a result that are not as they were written, or are gone; `whole`: all of it must be there.
+
+    `place` is that of a correction instead.
+    """
     names = _names(scan) if whole else sorted(checksums)
-    return [name for name in names if _wrong(name, store.read_result(scan.id, [name]), checksums)]
+    return [name for name in names if _wrong(name, store.read_result(scan.id, [name], place=place), checksums)]
 
 
 def noted_files(scan: Scan, checksums: Mapping[str, str]) -> Mapping[str, str]:
@@ -115,7 +170,7 @@ class SegmentationWriter:
         self._attempt = attempt
         self._folder = folder
         self._shape = scan.shape
-        self._pyramid = _create(folder, scan)
+        self._pyramid = create_pyramid(folder, scan)
 
     def write(self, number: int, slab: NDArray[np.uint8]) -> Mapping[str, str]:
         """Slab `number`, uint8 (z, Y, X); it is durable when this returns. Gives the checksums of its shards.
@@ -134,7 +189,13 @@ class SegmentationWriter:
         return checksums
 
 
-def _create(folder: Path, scan: Scan) -> Pyramid:
+def _pairs(box: Box) -> list[tuple[int, int]]:
+    """Where it begins and ends along each axis."""
+    return list(zip(box.start, box.stop, strict=True))
+
+
+def create_pyramid(folder: Path, scan: Scan) -> Pyramid:
+    """An empty segmentation of a scan in a folder, which is made."""
     return Pyramid.create(
         folder,
         shape=scan.shape,

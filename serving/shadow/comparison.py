@@ -85,7 +85,7 @@ class Comparer:
             done, agreement = lease.slabs_done, lease.agreement
         with ExitStack() as stack:
             stack.enter_context(self._kept(comparison))
-            voxels = stack.enter_context(open_voxels(self._store, scan))
+            voxels = open_voxels(self._store, scan)
             window = model.manifest.intensity.window(voxels.volume)
             answered = StoredSegmentation(self._store, scan, lease.checksums)
             for number, box in enumerate(scan.boxes[done:], start=done):

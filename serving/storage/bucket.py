@@ -21,7 +21,7 @@ import fsspec.asyn
 import s3fs
 
 from serving.settings import S3_SCHEME
-from serving.storage.contract import RESULT_DIR, Attempt, Fenced, Stamp, StoreError, each_file
+from serving.storage.contract import RESULT_DIR, Attempt, Fenced, Stamp, StoreError, correction_dir, each_file
 from serving.storage.private_folder import make_private
 from serving.storage.rehearsal import REHEARSED, Stages
 from serving.storage.scratch import Scratch
@@ -95,17 +95,10 @@ class BucketStore:
     def sweep(self) -> None:
         """Nothing to do: what is removed is never elsewhere first."""
 
-    @contextmanager
-    def source(self, scan_id: str, volume: str) -> Iterator[Path]:
-        """A copy of the volume on the local disk."""
-        with self._scratch.passing("staging") as folder:
-            target, place = folder / Path(volume).name, f"{self._scan(scan_id)}/{volume}"
-            for name in self._s3.find(place):
-                within = name.removeprefix(place).lstrip("/")
-                file = target / within if within else target
-                file.parent.mkdir(parents=True, exist_ok=True)
-                self._s3.get_file(name, str(file))
-            yield target
+    def read_file(self, scan_id: str, name: str, *, start: int = 0, stop: int | None = None) -> bytes:
+        """Bytes of an object; no others are fetched."""
+        content: bytes = self._s3.cat_file(f"{self._scan(scan_id)}/{name}", start=start or None, end=stop)
+        return content
 
     @contextmanager
     def begin(self, scan_id: str, epoch: int) -> Iterator[Attempt]:
@@ -126,16 +119,27 @@ class BucketStore:
             if self._s3.exists(mine):
                 self._s3.rm_file(mine)
 
-    def read_result(self, scan_id: str, names: Collection[str]) -> dict[str, bytes]:
-        """Files of the result that are there, by name; several are fetched at once."""
+    def read_result(self, scan_id: str, names: Collection[str], *, place: str = RESULT_DIR) -> dict[str, bytes]:
+        """Files of the result, or of a correction, that are there, by name; several are fetched at once."""
         if not names:
             return {}
-        places = {f"{self._scan(scan_id)}/{RESULT_DIR}/{name}": name for name in names}
+        places = {f"{self._scan(scan_id)}/{place}/{name}": name for name in names}
         found = self._s3.cat(list(places), on_error="return")
         for content in found.values():
             if isinstance(content, Exception) and not isinstance(content, FileNotFoundError):
                 raise content
-        return {places[place]: content for place, content in found.items() if isinstance(content, bytes)}
+        return {places[where]: content for where, content in found.items() if isinstance(content, bytes)}
+
+    def add_correction(self, incoming: Path, scan_id: str, correction_id: str) -> None:
+        """Puts all files of a complete folder beside the result; nobody looks for them before the database says so."""
+        place = f"{self._scan(scan_id)}/{correction_dir(correction_id)}"
+        for file in each_file(incoming):
+            self._s3.put_file(str(file), f"{place}/{file.relative_to(incoming).as_posix()}")
+
+    def remove_correction(self, scan_id: str, correction_id: str) -> None:
+        """Removes what there is of a correction."""
+        if found := self._s3.find(f"{self._scan(scan_id)}/{correction_dir(correction_id)}"):
+            self._s3.rm(found)
 
     def stamp(self, scan_id: str, name: str) -> Stamp | None:
         """Of an object of a scan; None where there is none."""

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 RESULT_DIR = "segmentation.ome.zarr"
+IMAGE_DIR = "image.ome.zarr"
+CORRECTIONS_DIR = "corrections"
+"""Beside the result, what people have made of it."""
+
+
+def correction_dir(correction_id: str) -> str:
+    """Where a correction lies, relative to its scan."""
+    return f"{CORRECTIONS_DIR}/{correction_id}.ome.zarr"
 
 
 class StoreError(OSError):
@@ -122,16 +129,33 @@ class Store(RemoteCopies, Protocol):
         """Finishes removals that were cut off, whoever had begun them."""
         ...
 
-    def source(self, scan_id: str, volume: str) -> AbstractContextManager[Path]:
-        """A local path of a scan's volume (relative to the scan), for as long as the context lasts."""
+    def read_file(self, scan_id: str, name: str, *, start: int = 0, stop: int | None = None) -> bytes:
+        """Bytes [start, stop) of a file of a scan, by name relative to it; a negative start counts from its end.
+
+        Raises FileNotFoundError, and OSError.
+        """
         ...
 
     def begin(self, scan_id: str, epoch: int) -> AbstractContextManager[Attempt]:
         """Begins an attempt and fences all of a lower epoch off. Raises Fenced if there is one of a higher epoch."""
         ...
 
-    def read_result(self, scan_id: str, names: Collection[str]) -> dict[str, bytes]:
-        """Files of the result, by name relative to it; those that are not there are left out. Raises OSError."""
+    def read_result(self, scan_id: str, names: Collection[str], *, place: str = RESULT_DIR) -> dict[str, bytes]:
+        """Files of the result, by name relative to it; those that are not there are left out. Raises OSError.
+
+        `place` is that of another result of the same scan: a correction.
+        """
+        ...
+
+    def add_correction(self, incoming: Path, scan_id: str, correction_id: str) -> None:
+        """Takes over a complete folder as a correction of a scan, durably; `incoming` is gone or empty afterwards.
+
+        Raises FileNotFoundError where the scan is gone.
+        """
+        ...
+
+    def remove_correction(self, scan_id: str, correction_id: str) -> None:
+        """Removes a correction, or what there is of one; nothing if there is nothing of it."""
         ...
 
     def stamp(self, scan_id: str, name: str) -> Stamp | None:
@@ -154,21 +178,3 @@ class Store(RemoteCopies, Protocol):
 def each_file(folder: Path) -> Iterator[Path]:
     """All files below a folder, in a fixed order."""
     yield from sorted(file for file in folder.rglob("*") if file.is_file())
-
-
-def checksum(content: bytes) -> str:
-    """Of a file in the store, 16 hexadecimal digits: BLAKE2b of 64 bits, against damage and not against forgery."""
-    return hashlib.blake2b(content, digest_size=8).hexdigest()
-
-
-def checksum_of(pieces: Iterable[bytes]) -> str:
-    """The same, of a file that is read piece by piece."""
-    digest = hashlib.blake2b(digest_size=8)
-    for piece in pieces:
-        digest.update(piece)
-    return digest.hexdigest()
-
-
-def file_checksums(folder: Path, names: Iterable[str]) -> Mapping[str, str]:
-    """Checksums of files below a folder, by name."""
-    return {name: checksum((folder / name).read_bytes()) for name in names}

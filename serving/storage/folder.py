@@ -19,7 +19,15 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from serving.storage.contract import RESULT_DIR, Attempt, Fenced, NoRemoteCopies, Stamp, StoreError
+from serving.storage.contract import (
+    RESULT_DIR,
+    Attempt,
+    Fenced,
+    NoRemoteCopies,
+    Stamp,
+    StoreError,
+    correction_dir,
+)
 from serving.storage.private_folder import make_private, open_lock, unusable
 from serving.storage.rehearsal import REHEARSED, Stages
 from serving.storage.scratch import PROBED, sync
@@ -105,21 +113,24 @@ class FolderStore(NoRemoteCopies):
 
     def accept(self, incoming: Path, scan_id: str) -> None:
         """Makes a complete folder a scan, durably: by one rename where `incoming` is on the same disk."""
+        self._take_over(incoming, self._scans / scan_id, name=scan_id)
+
+    def _take_over(self, incoming: Path, target: Path, *, name: str) -> None:
         for path in incoming.rglob("*"):
             sync(path)
         sync(incoming)
         try:
-            incoming.rename(self._scans / scan_id)
+            incoming.rename(target)
         except OSError as error:
             if error.errno != errno.EXDEV:
                 raise
-            beside = self._arriving / scan_id
+            beside = self._arriving / name
             shutil.rmtree(beside, ignore_errors=True)
             shutil.copytree(incoming, beside)
             for path in (*beside.rglob("*"), beside):
                 sync(path)
-            beside.rename(self._scans / scan_id)
-        sync(self._scans)
+            beside.rename(target)
+        sync(target.parent)
 
     def scan_ids(self) -> list[str]:
         """Ids of all scans of which there is anything."""
@@ -135,10 +146,12 @@ class FolderStore(NoRemoteCopies):
         for folder in self._deleted.iterdir():
             shutil.rmtree(folder, ignore_errors=True)
 
-    @contextmanager
-    def source(self, scan_id: str, volume: str) -> Iterator[Path]:
-        """The volume where it lies."""
-        yield self._scans / scan_id / volume
+    def read_file(self, scan_id: str, name: str, *, start: int = 0, stop: int | None = None) -> bytes:
+        """Bytes of a file where it lies."""
+        with (self._scans / scan_id / name).open("rb") as file:
+            first = start if start >= 0 else max(0, file.seek(0, os.SEEK_END) + start)
+            file.seek(first)
+            return file.read() if stop is None else file.read(stop - first)
 
     @contextmanager
     def begin(self, scan_id: str, epoch: int) -> Iterator[Attempt]:
@@ -164,13 +177,26 @@ class FolderStore(NoRemoteCopies):
             with contextlib.suppress(OSError):  # not empty: a newer attempt has begun
                 attempts.rmdir()
 
-    def read_result(self, scan_id: str, names: Collection[str]) -> dict[str, bytes]:
-        """Files of the result that are there, by name."""
+    def read_result(self, scan_id: str, names: Collection[str], *, place: str = RESULT_DIR) -> dict[str, bytes]:
+        """Files of the result, or of a correction, that are there, by name."""
         found = {}
         for name in names:
             with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-                found[name] = (self._scans / scan_id / RESULT_DIR / name).read_bytes()
+                found[name] = (self._scans / scan_id / place / name).read_bytes()
         return found
+
+    def add_correction(self, incoming: Path, scan_id: str, correction_id: str) -> None:
+        """By one rename, where the scan is still there."""
+        place = self._scans / scan_id / correction_dir(correction_id)
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(place.parent)  # noqa: PTH102 - without parents, so that no scan that was removed comes back
+            sync(self._scans / scan_id)
+        self._take_over(incoming, place, name=correction_id)
+
+    def remove_correction(self, scan_id: str, correction_id: str) -> None:
+        """Removes what there is of a correction."""
+        self._discard(self._arriving / correction_id)
+        self._discard(self._scans / scan_id / correction_dir(correction_id))
 
     def stamp(self, scan_id: str, name: str) -> Stamp | None:
         """Of a file of a scan; None where there is none."""

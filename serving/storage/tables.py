@@ -66,6 +66,23 @@ keys = Table(
     Column("scan_id", String(32), nullable=False, index=True),
 )
 
+corrections = Table(
+    "ricefish_corrections",
+    metadata,
+    Column("id", String(32), primary_key=True),
+    Column("scan_id", String(32), nullable=False),
+    Column("number", Integer, comment="of the version, from 1; NULL until its files are stored"),
+    Column("state", String(16), nullable=False, comment="arriving, stored, deleted, gone"),
+    Column("created", Float(53), nullable=False, comment="seconds since 1970"),
+    Column("owner", String(200), comment="the process that takes it in"),
+    Column("author", String(200), comment="whose key it was sent with; NULL without keys"),
+    Column("sha256", String(64), nullable=False, comment="of the file that was sent"),
+    Column("content", Text, comment="the Correction, as JSON; NULL once it is deleted"),
+    Column("checksums", Text, comment="of its files, by name, as JSON"),
+    Index("ricefish_corrections_numbers", "scan_id", "number", unique=True),
+    Index("ricefish_corrections_state", "state"),
+)
+
 api_keys = Table(
     "ricefish_api_keys",
     metadata,

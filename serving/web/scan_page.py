@@ -10,19 +10,19 @@ from typing import Any, Final
 from fastapi import APIRouter, Depends, Request, Response
 from fastapi.concurrency import run_in_threadpool
 
-from scans.formats import DOWNLOADS
+from scans.formats import DICOM_SEG, DOWNLOADS
 from serving.api.dependencies import CallerResources, Resources, database_answers
 from serving.api.responses import ScanId, scan_response
 from serving.api.routes.results import get_organs
 from serving.api.schemas import OrganRowResponse
 from serving.queue.jobs import Job
 from serving.queue.scan import Scan
-from serving.web.pages import PageRoute, offers, page
-from serving.web.viewer_state import Place, viewer_address
+from serving.segmentation.correction import Correction
+from serving.storage.contract import RESULT_DIR
+from serving.web.pages import PageRoute, page
+from serving.web.viewer_state import Place, Shown, viewer_address
 from serving.web.wording import colour
 
-_IMAGE: Final = "image.ome.zarr"
-"""The store of a scan's grey values, where the server has one."""
 _CELLS: Final = 240
 """Of the strip along the slices, at most."""
 _WORST: Final = 5
@@ -60,8 +60,9 @@ async def show_scan(request: Request, resources: CallerResources, scan_id: ScanI
     """The page of one scan, in any state."""
     scan, job = await run_in_threadpool(resources.jobs.get, scan_id)
     content: dict[str, Any] = {"scan": scan_response(scan, job), "base": _base(request)}
-    view = _Viewer(request, scan)
-    content |= {"viewer": view.at(_first_place(scan, job)), "image": view.image}
+    latest = await run_in_threadpool(resources.corrections.latest, scan.id)
+    view = _Viewer(request, scan, job, latest)
+    content |= {"viewer": view.at(_first_place(scan, job)), "shown": view.shown}
     if job.state == "succeeded":
         content |= await run_in_threadpool(_results, resources, scan, job, view)
     return page(request, "scan.html", **content)
@@ -70,14 +71,15 @@ async def show_scan(request: Request, resources: CallerResources, scan_id: ScanI
 class _Viewer:
     """Makes addresses of the viewer for one page."""
 
-    def __init__(self, request: Request, scan: Scan) -> None:
+    def __init__(self, request: Request, scan: Scan, job: Job, latest: Correction | None) -> None:
         self._scan = scan
         self._base = _base(request)
-        self.image = _IMAGE if offers(request, f"/v1/scans/{{scan_id}}/{_IMAGE}/{{name:path}}") else None
-        """The store of grey values; None where the server has none."""
+        segmentation = RESULT_DIR if latest is None else f"segmentations/{latest.number}.ome.zarr"
+        done = job.state == "succeeded"
+        self.shown = Shown(image=bool(scan.image_checksums), segmentation=segmentation, bodies=done)
 
     def at(self, place: Place | None) -> str:
-        return viewer_address(self._scan, base=self._base, image=self.image, at=place)
+        return viewer_address(self._scan, base=self._base, shown=self.shown, at=place)
 
 
 def _results(resources: Resources, scan: Scan, job: Job, view: _Viewer) -> dict[str, Any]:
@@ -92,7 +94,7 @@ def _results(resources: Resources, scan: Scan, job: Job, view: _Viewer) -> dict[
         "rate": None if isinstance(found, Response) else found.quality_rate,
         "cells": cells,
         "worst": sorted((cell for cell in judged if cell.bad), key=lambda cell: cell.good or 0.0)[:_WORST],
-        "downloads": list(DOWNLOADS),
+        "downloads": [name for name in DOWNLOADS if name != DICOM_SEG.name or scan.source_headers is not None],
     }
 
 

@@ -17,7 +17,9 @@ pytestmark = pytest.mark.process
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("ricefish", "scans", "serving", "training")
-LEFT_OUT = "torch,onnxruntime,onnx,mlflow,dvc,fastapi,uvicorn,sqlalchemy,s3fs,PIL,psycopg,pydantic_settings"
+LEFT_OUT = (
+    "torch,onnxruntime,onnx,mlflow,dvc,fastapi,uvicorn,sqlalchemy,s3fs,PIL,psycopg,pydantic_settings,skimage,jinja2"
+)
 """What extras bring and the client does without."""
 
 # Begins a program where what extras bring cannot be found.
@@ -123,6 +125,7 @@ def test_a_workstation_needs_no_extra_for_the_client(workstation: Path) -> None:
         (["worker"], "ricefish[serving]"),
         (["doctor"], "ricefish[serving]"),
         (["keys", "list"], "ricefish[serving]"),
+        (["atlas", "fish.nii.gz", "-o", "atlas"], "ricefish[atlas]"),
         (["models", "list", "ricefish"], "ricefish[training]"),
     ],
 )

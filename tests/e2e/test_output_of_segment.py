@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from ricefish.cli import segment as command
 from ricefish.cli.app import app
-from ricefish.cli.output import OutputRefused, check_output
+from ricefish.cli.output import OutputRefused, check_output, check_source
 from ricefish.client.client import Client, ScanStatus
 
 SCAN = ScanStatus("a" * 32, "succeeded", 1, 1, None, None, None, "fish")
@@ -74,3 +74,21 @@ def test_force_replaces_what_is_there_and_says_so(
     with pytest.raises(OutputRefused, match=r"new_labels\.txt exists"):
         command.segment(client, folder / "fish.nii", Path("new.nii.gz"))
     client.close()
+
+
+@pytest.mark.parametrize("name", ["fish.nii", "fish.nii.gz", "fish.tif"])
+def test_dicom_of_what_is_no_dicom_is_refused_before_it_is_sent(name: str, folder: Path) -> None:
+    """The formats that there are stand in the message."""
+    begin = {"fish.nii": bytes(344) + b"n+1\0", "fish.nii.gz": b"\x1f\x8b\x08", "fish.tif": b"II*\0"}[name]
+    (folder / name).write_bytes(begin + bytes(600))
+    ended = CliRunner().invoke(app, ["segment", name, "-o", "organs.dcm", "--server", "http://127.0.0.1:9"])
+    assert ended.exit_code == 1
+    assert f"{name} is none; name a file such as organs.nii.gz" in ended.stderr
+
+
+@pytest.mark.parametrize("start", [bytes(128) + b"DICM", b"PK\3\4", b"\x08\0\x05\0CS\x0a\0ISO_IR 100"])
+def test_what_may_be_dicom_is_sent(start: bytes, folder: Path) -> None:
+    """A file with its prefix or without, and a zip, of which nobody knows before it is opened."""
+    (folder / "series").write_bytes(start + bytes(600))
+    check_source(folder / "series", folder / "organs.dcm")
+    check_source(folder, folder / "organs.dcm")

@@ -155,7 +155,7 @@ def test_the_client_knows_every_format_of_the_server() -> None:
     }
     assert asked == {
         **{".nii.gz": "nii.gz", ".nrrd": "nrrd", ".seg.nrrd": "nrrd", ".tif": "tif", ".tiff": "tif"},
-        **{".ome.zarr": "ome-zarr", ".ome.zarr.zip": "ome-zarr"},
+        **{".ome.zarr": "ome-zarr", ".ome.zarr.zip": "ome-zarr", ".dcm": "dicom-seg"},
     }
 
 

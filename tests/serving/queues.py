@@ -33,7 +33,6 @@ def new_scan(**changes: object) -> Scan:
         id=uuid.uuid4().hex,
         created_seconds=time.time(),
         upload=Upload(filename="fish.nii", sha256="ab" * 32, bytes=10, spacing=None),
-        volume="source/fish.nii",
         shape=(10, 4, 4),
         dtype="uint16",
         frame=Frame.from_lps(Spacing(1, 1, 1)),
@@ -41,6 +40,7 @@ def new_scan(**changes: object) -> Scan:
         model=ModelIdentity(name="m", version=None, sha256="cd" * 32, key="ef" * 32),
         organs=OrganMap.from_mapping({1: "heart", 2: "eye"}),
         slab_slices=4,
+        image_checksums={"zarr.json": "0" * 16},
     )
     return dataclasses.replace(scan, **changes)
 

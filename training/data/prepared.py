@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from scans.geometry import Frame, Spacing, Triple
 from scans.intensity import IntensityRule, Window
 from scans.organs import OrganMap
+from scans.raw.provenance import Origin, origin_from
 from scans.volume import ArrayVoxels, Volume
 from training.stage_files import read_json, stage_file
 
@@ -51,6 +52,8 @@ class VolumeRecord:
     """File or folder that it was read from, relative to the raw folder; a phantom's description."""
     sha256: str
     """Hash of its voxels, labels included."""
+    origin: Origin | None = None
+    """The server and scan that it is from, and the correction that its labels are; None where nobody says so."""
 
     @property
     def frame(self) -> Frame:
@@ -83,6 +86,12 @@ class Catalogue:
     def split(self, split: Split) -> tuple[VolumeRecord, ...]:
         """The volumes of one split, in order of id."""
         return tuple(volume for volume in self.volumes if volume.split == split)
+
+    @property
+    def corrections(self) -> dict[str, Origin]:
+        """Of what is learnt from or measured with, where the labels are from that correct a model's answer, by id."""
+        used = (*self.split("train"), *self.split("validation"))
+        return {one.id: one.origin for one in used if one.origin is not None and one.origin.correction}
 
     def slices(self, *splits: Split) -> int:
         """How many slices the volumes of some splits have."""
@@ -119,7 +128,8 @@ class Catalogue:
 def _record(content: Mapping[str, Any]) -> VolumeRecord:
     z, y, x = content["shape"]
     affine = tuple(tuple(float(v) for v in row) for row in content["affine"])
-    return VolumeRecord(**{**content, "shape": (z, y, x), "affine": affine, "window": Window(**content["window"])})
+    window, origin = Window(**content["window"]), origin_from(content.get("origin"))
+    return VolumeRecord(**{**content, "shape": (z, y, x), "affine": affine, "window": window, "origin": origin})
 
 
 def shard_slices(shape: Triple, dtype: np.dtype[Any]) -> int:

@@ -5,6 +5,7 @@
     labelled/labels/NAME.*       their labels, under the same name, in any format
     unlabelled/images/*          scans without labels, or
     unlabelled/EXPERIMENT/*      the same, by beam time or facility
+    provenance.csv               of scans that a server handed out, from where they are: see scans/raw/provenance.py
     spacing.yaml                 z, y, x in mm: only for files that do not state their spacing
     datasets.yaml                which data set is the volume, by file: only for HDF5 and Zarr that hold several, and
                                  "frames" or "channels" for TIFF whose slices were saved as such
@@ -30,9 +31,20 @@ from scans.formats.beside import voxel_file_names
 from scans.formats.file_names import readable, same_name
 from scans.formats.side_files import is_leftover, is_side_file
 from scans.geometry import Spacing
+from scans.hashes import file_sha256
 from scans.organs import OrganMap
+from scans.raw.layout import (
+    LABELLED_IMAGES,
+    LABELLED_LABELS,
+    ORGANS_FILE,
+    PROVENANCE_FILE,
+    UNLABELLED,
+    experiment_of,
+    unlabelled_dir,
+)
+from scans.raw.placed_labels import LabelsElsewhere, open_labels
+from scans.raw.provenance import Origin, ProvenanceError, read_provenance
 from scans.volume import Volume
-from training.data.placed_labels import LabelsElsewhere, open_labels
 
 SPACING_FILE = "spacing.yaml"
 DATASETS_FILE = "datasets.yaml"
@@ -72,6 +84,8 @@ class RawData:
     datasets: Mapping[str, str]
     """From datasets.yaml: pattern of paths to the name of a data set; the first that fits counts."""
     scans: tuple[RawScan, ...]
+    origins: Mapping[str, Origin]
+    """From provenance.csv, by image."""
     problems: tuple[str, ...]
     """Why it cannot be used."""
 
@@ -83,6 +97,19 @@ class RawData:
         """Which data set of a file is the volume; None where nothing is said of it."""
         name = self.source(path)
         return next((data for pattern, data in self.datasets.items() if fnmatch.fnmatchcase(name, pattern)), None)
+
+    def origin(self, scan: RawScan) -> Origin | None:
+        """Which server a scan is from, as far as its files, which are read, are still what came from there."""
+        origin = self.origins.get(self.source(scan.image))
+        if origin is None:
+            return None
+        stated = ((scan.image, origin.image_sha256), (scan.labels, origin.labels_sha256))
+        changed = [self.source(path) for path, sha256 in stated if path and not _is_file_of(path, sha256)]
+        if not changed:
+            return origin
+        why = f"{PROVENANCE_FILE} says that {origin.image} is {origin.what}; it goes without that origin"
+        logger.warning("%s is not what was added, and %s", " and ".join(changed), why)
+        return None
 
     @contextmanager
     def open(self, scan: RawScan) -> Iterator[tuple[Volume, Volume | None]]:
@@ -122,9 +149,9 @@ class RawData:
 def discover(raw_dir: Path) -> RawData:
     """Finds the scans of a raw data set. What is wrong with its names is told in `problems`.
 
-    Raises OrganMapError if organs.yaml cannot be used, RawDataError if spacing.yaml cannot.
+    Raises OrganMapError if organs.yaml cannot be used, RawDataError if spacing.yaml or provenance.csv cannot.
     """
-    organs = OrganMap.from_yaml(raw_dir / "organs.yaml")
+    organs = OrganMap.from_yaml(raw_dir / ORGANS_FILE)
     labelled, problems = _labelled(raw_dir)
     unlabelled, misplaced = _unlabelled(raw_dir)
     problems += misplaced
@@ -148,19 +175,22 @@ def discover(raw_dir: Path) -> RawData:
         for pattern in datasets
         if not fnmatch.filter(paths, pattern)
     ]
-    return RawData(raw_dir, organs, _spacing(raw_dir), datasets, (*labelled, *unlabelled), tuple(problems))
+    scans = (*labelled, *unlabelled)
+    return RawData(raw_dir, organs, _spacing(raw_dir), datasets, scans, _origins(raw_dir), tuple(problems))
 
 
 def _labelled(raw_dir: Path) -> tuple[list[RawScan], list[str]]:
     problems: list[str] = []
-    images = _by_stem(raw_dir, "labelled/images", problems)
-    labels = _by_stem(raw_dir, "labelled/labels", problems)
+    images = _by_stem(raw_dir, LABELLED_IMAGES, problems)
+    labels = _by_stem(raw_dir, LABELLED_LABELS, problems)
     problems += [
-        f"labelled/images/{images[name].name} has no labels; expected labelled/labels/{name} with any format's suffix"
+        f"{LABELLED_IMAGES}/{images[name].name} has no labels; expected {LABELLED_LABELS}/{name} with any format's "
+        "suffix"
         for name in sorted(set(images) - set(labels))
     ]
     problems += [
-        f"labelled/labels/{labels[name].name} has no image; expected labelled/images/{name} with any format's suffix"
+        f"{LABELLED_LABELS}/{labels[name].name} has no image; expected {LABELLED_IMAGES}/{name} with any format's "
+        "suffix"
         for name in sorted(set(labels) - set(images))
     ]
     both = sorted(set(images) & set(labels))
@@ -168,16 +198,18 @@ def _labelled(raw_dir: Path) -> tuple[list[RawScan], list[str]]:
 
 
 def _unlabelled(raw_dir: Path) -> tuple[list[RawScan], list[str]]:
-    folder = raw_dir / "unlabelled"
+    folder = raw_dir / UNLABELLED
     scans: list[RawScan] = []
     problems: list[str] = []
     for entry in _entries(folder) if folder.is_dir() else []:
         if not entry.is_dir():
-            problems.append(f"unlabelled/{entry.name} is in no experiment; move it to unlabelled/images/{entry.name}")
+            problems.append(
+                f"{UNLABELLED}/{entry.name} is in no experiment; move it to {unlabelled_dir('')}/{entry.name}"
+            )
             continue
-        experiment = "" if entry.name == "images" else entry.name
+        experiment = experiment_of(entry.name)
         prefix = f"{experiment}-" if experiment else ""
-        found = _by_stem(raw_dir, f"unlabelled/{entry.name}", problems)
+        found = _by_stem(raw_dir, f"{UNLABELLED}/{entry.name}", problems)
         scans += [RawScan(prefix + name, experiment, path, None) for name, path in found.items()]
     return scans, problems
 
@@ -206,6 +238,17 @@ def _entries(folder: Path) -> list[Path]:
         if path.is_file() and is_side_file(path.name):
             logger.warning("%s is passed over: by its name it is no scan", path)
     return [path for path in found if not (path.is_file() and is_side_file(path.name))]
+
+
+def _origins(raw_dir: Path) -> Mapping[str, Origin]:
+    try:
+        return read_provenance(raw_dir)
+    except ProvenanceError as error:
+        raise RawDataError(raw_dir, [str(error)]) from error
+
+
+def _is_file_of(path: Path, sha256: str) -> bool:
+    return path.is_file() and file_sha256(path) == sha256
 
 
 def _spacing(raw_dir: Path) -> Spacing | None:

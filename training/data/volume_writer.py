@@ -13,14 +13,10 @@ import zarr
 from numpy.typing import NDArray
 
 from scans.geometry import Box, Frame, Triple
-from scans.organs import NOT_LABELLED, OrganMap
+from scans.organs import OrganMap
+from scans.raw.class_indices import NAMED_VALUES, class_indices
 from scans.volume import Volume
 from training.data.prepared import create_array, shard_slices
-
-FROM_WHOLE = 1e-3
-"""By which a label in floating point may differ from a whole number: what resampling and rescaling leave."""
-NAMED_VALUES = 10
-"""Of label values that are no class, about this many are remembered."""
 
 
 @dataclass(frozen=True)
@@ -97,17 +93,7 @@ def _copied(
 def _class_indices(labels: Volume, organs: OrganMap, *, foreign: set[float]) -> Slabs:
     """The slabs with values that organs.yaml does not name set to 0, after adding them to `foreign`."""
     for box, slab in labels.slabs(shard_slices(labels.shape, np.dtype(np.uint8))):
-        whole = np.rint(slab) if slab.dtype.kind == "f" else slab
-        wrong = (whole < 0) | (whole >= organs.classes)
-        if organs.not_labelled:
-            wrong &= whole != NOT_LABELLED
-        if slab.dtype.kind == "f":
-            wrong |= abs(slab - whole) > FROM_WHOLE
-        if wrong.any() and len(foreign) < NAMED_VALUES:
-            foreign.update(_shown(value) for value in np.unique(slab[wrong])[:NAMED_VALUES])
-        yield box, np.where(wrong, slab.dtype.type(0), whole) if wrong.any() else whole
-
-
-def _shown(value: np.generic) -> float:
-    """The value with the digits that tell it from its neighbours in its own type: 0.1 for the float32 nearest to it."""
-    return float(str(value))
+        indices, wrong = class_indices(slab, classes=organs.classes, not_labelled=organs.not_labelled)
+        if len(foreign) < NAMED_VALUES:
+            foreign.update(wrong)
+        yield box, indices

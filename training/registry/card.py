@@ -23,6 +23,7 @@ def card(student: ModelManifest) -> str:
         "",
         f"- Organs: {organs}.",
         f"- Learnt from: data set {student.data_set or 'without a name'}, SHA-256 {student.data_sha256}.",
+        *_corrections(student),
         f"- Voxel spacing in training, mm: {spacing}. Scans beyond it get a warning.",
         f"- Made at commit {student.git_commit or 'unknown'}{dirty}; MLflow run {student.mlflow_run or 'unknown'}.",
         "",
@@ -43,6 +44,15 @@ def card(student: ModelManifest) -> str:
         "",
     ]
     return "\n".join(lines)
+
+
+def _corrections(student: ModelManifest) -> Iterator[str]:
+    """A line for those volumes, and one below it for each."""
+    if student.corrections:
+        yield f"- Among them are {len(student.corrections)} volumes whose labels are corrections of a model's answer:"
+    for volume, origin in sorted(student.corrections.items()):
+        model = f"{origin.model} {origin.model_version}".strip()
+        yield f"  - {volume}: {origin.what} at {origin.server}, {origin.corrected}, answered by {model}."
 
 
 def _scores(metrics: Mapping[str, float]) -> Iterator[str]:

@@ -56,6 +56,16 @@ class Version:
         return f"{self.name} version {self.number}"
 
 
+_LONGEST_TAG = 4000
+"""Characters of a tag's value that every store of MLflow keeps."""
+
+
+def _corrections(student: ModelManifest) -> str:
+    """Those that the model has learnt from or was measured with, as far as a tag holds them; the card has all."""
+    named = "; ".join(f"{volume}: {origin.what}" for volume, origin in sorted(student.corrections.items()))
+    return named if len(named) <= _LONGEST_TAG else f"{named[: _LONGEST_TAG - 3]}..."
+
+
 def tags_of(student: ModelManifest, quality: ModelManifest) -> dict[str, str]:
     """What is noted with a version of two models: where they are from, and what the Student reaches."""
     figures = {runs.allowed_name(key): str(value) for key, value in student.metrics.items()}
@@ -65,6 +75,7 @@ def tags_of(student: ModelManifest, quality: ModelManifest) -> dict[str, str]:
         "data_sha256": student.data_sha256,
         "data_set": student.data_set,
         "organs": ", ".join(student.organs.names),
+        **({"corrections": _corrections(student)} if student.corrections else {}),
         "git_commit": student.git_commit,
         "git_dirty": str(student.git_dirty).lower(),
         **figures,

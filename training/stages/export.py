@@ -93,6 +93,7 @@ class Exported:
             expected_dice=self.expected_dice,
             variants=self.variants,
             seen=self.seen,
+            corrections=catalogue.corrections,
             git_commit=git.commit,
             git_dirty=git.dirty,
             mlflow_run=mlflow_run,

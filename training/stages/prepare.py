@@ -22,6 +22,8 @@ from scans.formats import FormatError
 from scans.grids import of_shear
 from scans.intensity import IntensityRule
 from scans.organs import NOT_LABELLED, NOT_LABELLED_NAME, OrganMap
+from scans.raw.class_indices import as_text
+from scans.raw.provenance import Origin
 from scans.volume import Volume
 from training.command import StageError, run_command
 from training.data.organ_window import organ_window
@@ -49,6 +51,7 @@ class Prepared:
     source: str
     split: Split
     stored: StoredVolume
+    origin: Origin | None = None
 
 
 def prepare(params: Params, out: Path = PREPARED_DIR) -> Catalogue:
@@ -171,6 +174,7 @@ def _raw_volumes(raw: RawData, *, share: float, seed: int, out: Path) -> list[Pr
             source=raw.source(scan.image),
             split="unlabelled" if scan.labels is None else "validation" if scan.id in validation else "train",
             stored=volume,
+            origin=raw.origin(scan),
         )
         for scan, volume in stored.items()
     ]
@@ -198,10 +202,9 @@ def _label_problems(raw: RawData, scan: RawScan, volume: StoredVolume) -> Iterat
     if scan.labels is None:
         return
     if volume.foreign_labels:
-        values = ", ".join(f"{int(value) if value.is_integer() else value!r}" for value in volume.foreign_labels)
         yield (
-            f"{raw.source(scan.labels)} holds {values}; labels are whole numbers, 0 for background "
-            f"and 1 to {len(raw.organs)} as organs.yaml names them{_hint(volume)}"
+            f"{raw.source(scan.labels)} holds {as_text(volume.foreign_labels)}; labels are whole numbers, 0 for "
+            f"background and 1 to {len(raw.organs)} as organs.yaml names them{_hint(volume)}"
         )
     elif not volume.organs:
         known = " or 255, not_labelled" if raw.organs.not_labelled else ""
@@ -270,6 +273,7 @@ def _record(volume: Prepared, *, rule: IntensityRule, reader: SliceReader) -> Vo
         window=rule.window(reader.image_volume(volume.id, stored.frame)),
         source=volume.source,
         sha256=stored.sha256,
+        origin=volume.origin,
     )
 
 

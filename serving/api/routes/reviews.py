@@ -31,6 +31,7 @@ from serving.api.schemas import ModelResponse
 from serving.parsing.texts import is_name
 from serving.review.records import KeptReview, ReviewFilter, ReviewNotFound
 from serving.review.reviewing import Question, ReviewerCounts, ReviewRefused, Said
+from serving.segmentation.correction import MODELS_ANSWER
 
 _COLUMNS = (*NEEDED_COLUMNS, *MARKING_COLUMNS, *NOTED_COLUMNS)
 _PAGE = 100
@@ -159,7 +160,7 @@ def _said(body: bytes) -> Said:
 
 def _question(question: Question) -> NextReviewResponse:
     scan, offer = question.scan, question.offer
-    picture = f"/v1/scans/{scan.id}/slices/z/{offer.slice_index}.png"
+    picture = f"/v1/scans/{scan.id}/slices/z/{offer.slice_index}.png?version={MODELS_ANSWER}"
     return NextReviewResponse(
         scan=scan.id,
         filename=scan.upload.filename,
@@ -178,7 +179,7 @@ def _question(question: Question) -> NextReviewResponse:
         organs=list(question.organs),
         organs_of_model=list(scan.organs.names),
         until=_time(question.until_seconds),
-        links=ReviewLinks(overlay=picture, plain=f"{picture}?opacity=0", review="/v1/reviews"),
+        links=ReviewLinks(overlay=picture, plain=f"{picture}&opacity=0", review="/v1/reviews"),
     )
 
 

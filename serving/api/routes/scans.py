@@ -17,7 +17,7 @@ from serving.api.dependencies import CallerResources, database_answers
 from serving.api.document import refusals
 from serving.api.problems import RETRY_SECONDS
 from serving.api.query import Flag
-from serving.api.responses import ScanId, known_form, scan_response
+from serving.api.responses import ScanId, known_form, possible_key, scan_response
 from serving.api.schemas import ScanResponse, ScansResponse
 from serving.observability import logs
 from serving.observability.reasons import reason
@@ -30,7 +30,7 @@ router = APIRouter(prefix="/v1/scans", tags=["scans"], dependencies=[Depends(dat
 
 
 @router.get("", summary="List scans", responses=refusals(404))
-def list_scans(
+def list_scans(  # noqa: PLR0917 - FastAPI passes parameters by name
     resources: CallerResources,
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
     before: Annotated[
@@ -40,11 +40,16 @@ def list_scans(
     ] = None,
     state: Annotated[State | None, Query(description="Only scans in this state.")] = None,
     flagged: Annotated[Flag | None, Query(description="Only scans with warnings, or only those without.")] = None,
+    idempotency_key: Annotated[
+        str | None,
+        Query(description="Only the scan that was posted with this Idempotency-Key.", min_length=1, max_length=255),
+        AfterValidator(lambda stated: stated and possible_key(stated)),
+    ] = None,
 ) -> ScansResponse:
     """Scans, the newest first, page by page."""
     earlier = None if before is None else resources.jobs.scan(before).created_seconds
     states = {} if state is None else {"states": (state,)}
-    found = resources.jobs.page(limit=limit, before=earlier, flagged=flagged, **states)
+    found = resources.jobs.page(limit=limit, before=earlier, flagged=flagged, key=idempotency_key, **states)
     return ScansResponse(scans=[scan_response(scan, job) for scan, job in found])
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from pathlib import PurePosixPath
 from typing import Annotated, Any, Final
@@ -15,9 +16,13 @@ from serving.api.document import BINARY, refusals
 from serving.api.problems import NoResult
 from serving.api.ranges import asked_range, has_changed
 from serving.api.responses import ScanId
+from serving.api.versions import segmented
 from serving.observability.reasons import without_paths
-from serving.queue.jobs import ENDED
-from serving.segmentation.served_files import NoFile, ServedFile
+from serving.queue.jobs import ENDED, Job
+from serving.queue.scan import Scan
+from serving.segmentation.served_files import KeptPyramid, NoFile, ServedFile
+from serving.segmentation.stored_segmentation import noted_files
+from serving.storage.contract import IMAGE_DIR, RESULT_DIR
 
 _FOR_EVER: Final = "private, max-age=31536000, immutable"
 _TYPES: Final = {".json": "application/json"}
@@ -33,60 +38,112 @@ router = APIRouter(
     prefix="/v1/scans", tags=["results"], responses=refusals(409), dependencies=[Depends(database_answers)]
 )
 
+_FILE: Final[dict[str, Any]] = {"response_class": Response, "responses": _PARTS}
+_HEAD: Final[dict[str, Any]] = {"response_class": Response, "responses": {304: _PARTS[304]}}
+
 StoredName = Annotated[
     str, Path(description="A file of the store, such as zarr.json, 0/zarr.json or 0/c/0/0/0.", max_length=200)
 ]
+Correction = Annotated[int, Path(ge=0, le=(1 << 31) - 1, description="0 is the model's answer.")]
 Ranged = Annotated[
     str | None, Header(alias="Range", description="One range of bytes, such as bytes=0-99 or bytes=-16.")
 ]
 
 
-@router.get(
-    "/{scan_id}/segmentation.ome.zarr/{name:path}",
-    summary="A file of the segmentation's store",
-    response_class=Response,
-    responses=_PARTS,
-)
+Finding = Callable[[Resources, str], tuple[KeptPyramid, Scan, Job]]
+"""Resources and a scan's id -> one of its pyramids, and what it is of."""
+
+
+@router.get("/{scan_id}/image.ome.zarr/{name:path}", summary="A file of the scan's store", **_FILE)
+async def get_image_file(
+    request: Request, resources: CallerResources, scan_id: ScanId, name: StoredName, _range: Ranged = None
+) -> Response:
+    """The grey values as an OME-Zarr that programs open by its address, and read as little of as they need."""
+    return await _answer(request, resources, scan_id, name, _image)
+
+
+@router.head("/{scan_id}/image.ome.zarr/{name:path}", summary="How long a file of the scan's store is", **_HEAD)
+async def head_image_file(request: Request, resources: CallerResources, scan_id: ScanId, name: StoredName) -> Response:
+    """Its length and version, without the file."""
+    return await _answer(request, resources, scan_id, name, _image)
+
+
+@router.get("/{scan_id}/segmentation.ome.zarr/{name:path}", summary="A file of the segmentation's store", **_FILE)
 async def get_segmentation_file(
     request: Request, resources: CallerResources, scan_id: ScanId, name: StoredName, _range: Ranged = None
 ) -> Response:
-    """The segmentation as an OME-Zarr that programs open by its address, and read as little of as they need.
-
-    While a scan is under way it holds the slabs that are finished; the others are not there yet.
-    """
-    return await _answer(request, resources, scan_id, name, whole=True)
+    """The model's answer in the same way. While a scan is under way it holds the slabs that are finished."""
+    return await _answer(request, resources, scan_id, name, _answered)
 
 
 @router.head(
-    "/{scan_id}/segmentation.ome.zarr/{name:path}",
-    summary="How long a file of the segmentation's store is",
-    response_class=Response,
-    responses={304: _PARTS[304]},
+    "/{scan_id}/segmentation.ome.zarr/{name:path}", summary="How long a file of the segmentation's store is", **_HEAD
 )
 async def head_segmentation_file(
     request: Request, resources: CallerResources, scan_id: ScanId, name: StoredName
 ) -> Response:
     """Its length and version, without the file."""
-    return await _answer(request, resources, scan_id, name, whole=False)
+    return await _answer(request, resources, scan_id, name, _answered)
 
 
-async def _answer(request: Request, resources: Resources, scan_id: str, name: str, *, whole: bool) -> Response:
-    scan, job = await run_in_threadpool(resources.jobs.get, scan_id)
+@router.get(
+    "/{scan_id}/segmentations/{version}.ome.zarr/{name:path}", summary="A file of a correction's store", **_FILE
+)
+async def get_correction_file(
+    request: Request,
+    resources: CallerResources,
+    scan_id: ScanId,
+    version: Correction,
+    name: StoredName,
+    _range: Ranged = None,
+) -> Response:
+    """A correction in the same way; 255 is where nobody has looked."""
+    return await _answer(request, resources, scan_id, name, partial(_corrected, version=version))
+
+
+@router.head(
+    "/{scan_id}/segmentations/{version}.ome.zarr/{name:path}",
+    summary="How long a file of a correction's store is",
+    **_HEAD,
+)
+async def head_correction_file(
+    request: Request, resources: CallerResources, scan_id: ScanId, version: Correction, name: StoredName
+) -> Response:
+    """Its length and version, without the file."""
+    return await _answer(request, resources, scan_id, name, partial(_corrected, version=version))
+
+
+def _image(resources: Resources, scan_id: str) -> tuple[KeptPyramid, Scan, Job]:
+    scan, job = resources.jobs.get(scan_id)
+    return KeptPyramid(IMAGE_DIR, scan.image_checksums), scan, job
+
+
+def _answered(resources: Resources, scan_id: str) -> tuple[KeptPyramid, Scan, Job]:
+    scan, job = resources.jobs.get(scan_id)
     if job.state in ENDED and job.state != "succeeded":
         raise NoResult(f"scan {scan_id} is {job.state}: {without_paths(job.error or 'it was cancelled')}")
-    file = await resources.slow_answers.make(partial(resources.results.stored_file, scan, job, name))
+    return KeptPyramid(RESULT_DIR, noted_files(scan, job.checksums)), scan, job
+
+
+def _corrected(resources: Resources, scan_id: str, *, version: int) -> tuple[KeptPyramid, Scan, Job]:
+    found = segmented(resources, scan_id, version)
+    if found.correction is None:
+        return _answered(resources, scan_id)
+    return KeptPyramid(found.correction.place, found.correction.checksums), found.scan, found.job
+
+
+async def _answer(request: Request, resources: Resources, scan_id: str, name: str, find: Finding) -> Response:
+    pyramid, scan, job = await run_in_threadpool(find, resources, scan_id)
+    file = await resources.slow_answers.make(partial(resources.results.stored_file, scan, pyramid, name))
     if file is None:
-        raise NoFile(f"the segmentation of scan {scan_id} has no file {name[:200]!r}" + _yet(job.state))
+        raise NoFile(f"{pyramid.place} of scan {scan_id} has no file {name[:200]!r}" + _yet(job.state))
+    whole_one = job.state == "succeeded" or pyramid.place == IMAGE_DIR
     tag = f'"{file.checksum or file.stamp.mark}"'
-    headers = {
-        "ETag": tag,
-        "Accept-Ranges": "bytes",
-        "Cache-Control": _FOR_EVER if job.state == "succeeded" else "no-cache",
-    }
+    headers = {"ETag": tag, "Accept-Ranges": "bytes", "Cache-Control": _FOR_EVER if whole_one else "no-cache"}
     if not has_changed(request.headers, tag):
         return Response(status_code=304, headers=headers)
     kind = _TYPES.get(PurePosixPath(name).suffix, _SHARD)
-    if not whole:
+    if request.method == "HEAD":
         return Response(headers=headers | {"Content-Length": str(file.size)}, media_type=kind)
     asked = asked_range(request.headers, size=file.size, tag=tag)
     start, stop = asked or (0, file.size)

@@ -14,7 +14,6 @@ from typing import Any
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from scans.model.manifest import file_sha256
 from serving.intake.arrived import damaged_uploads
 from serving.models.cache import REFERENCES_DIR, ModelCache
 from serving.observability.findings import Finding, Level
@@ -22,11 +21,14 @@ from serving.observability.reasons import first_line
 from serving.process.diagnosis.stand_ins import of_queue, queue_made
 from serving.queue.jobs import Job, Jobs, ScanNotFound
 from serving.queue.scan import Scan
+from serving.segmentation.corrections import Corrections
+from serving.segmentation.dicom_results import read_source_headers
+from serving.segmentation.source_headers import SOURCE_HEADERS
 from serving.segmentation.stored_segmentation import damaged_files
-from serving.segmentation.stored_voxels import ScanDamaged, open_voxels
+from serving.segmentation.stored_voxels import damaged_voxels
 from serving.settings import SettingsError, read_settings
 from serving.storage import DataDamaged, FolderStore, Scratch, Store, StoreError, open_store
-from serving.storage.contract import RESULT_DIR
+from serving.storage.contract import CORRECTIONS_DIR, IMAGE_DIR, RESULT_DIR
 from serving.storage.database import Database, DatabaseError
 from serving.storage.locations import database_url, scratch_dir
 from serving.storage.sealed import NoteDamaged
@@ -34,6 +36,7 @@ from serving.storage.sealed import NoteDamaged
 Progress = Callable[[str], None]
 """Told what is looked at."""
 
+_NOT_AS_WRITTEN = "it is not what was written, or is gone"
 _RESTORE = "Restore the database from its backup."
 _LOST = "Restore it from its backup; or RICEFISH_DATABASE_URL names another than the server's does."
 
@@ -76,6 +79,7 @@ class _StoreAudit:
         self._database = database
         self._uploads = uploads
         self._jobs = Jobs(database, owner="doctor")
+        self._corrections = Corrections(database, store, owner="doctor")
         self._repair = repair
         self._progress = progress
         self._models: set[str] = set()
@@ -121,10 +125,11 @@ class _StoreAudit:
             return
         self._models.add(scan.model.key)
         self._served[scan.model.name] = scan_id
-        lost = scan.volume in damage
+        lost = any(name.startswith(IMAGE_DIR) for name in damage)
         for name, how in damage.items():
             yield Finding(f"scan {scan_id}, {name}", Level.FAIL, how, _advice(scan, job, name, lost=lost))
-        if damage and not lost and self._repair:
+        made = [name for name in damage if not name.startswith((CORRECTIONS_DIR, SOURCE_HEADERS))]
+        if made and not lost and self._repair:
             self._jobs.remake(scan_id, "the stored result was found damaged; it is being made again")
 
     def _of_uploads(self) -> Iterator[Finding]:
@@ -143,22 +148,18 @@ class _StoreAudit:
     def _damage(self, scan_id: str) -> dict[str, str]:
         """Damaged files, by name relative to the scan, and how they are."""
         scan, job = self._jobs.get(scan_id)
-        found = {}
-        try:
-            self._read_voxels(scan)
-        except DataDamaged as damaged:
-            found[scan.volume] = str(damaged)
+        found = dict(damaged_voxels(self._store, scan))
+        if scan.source_headers is not None:
+            try:
+                read_source_headers(self._store, scan)
+            except DataDamaged as damaged:
+                found[SOURCE_HEADERS] = str(damaged)
         for name in damaged_files(self._store, scan, job.checksums, whole=job.state == "succeeded"):
-            found[f"{RESULT_DIR}/{name}"] = "it is not what was written, or is gone"
+            found[f"{RESULT_DIR}/{name}"] = _NOT_AS_WRITTEN
+        for correction in self._corrections.each(scan_id):
+            for name in damaged_files(self._store, scan, correction.checksums, whole=True, place=correction.place):
+                found[f"{correction.place}/{name}"] = f"{_NOT_AS_WRITTEN}: version {correction.number}"
         return found
-
-    def _read_voxels(self, scan: Scan) -> None:
-        with open_voxels(self._store, scan) as voxels:
-            for _ in voxels.slabs():
-                pass
-        with self._store.source(scan.id, scan.volume) as path:
-            if scan.copy_header is None and path.is_file() and file_sha256(path) != scan.upload.sha256:
-                raise ScanDamaged(f"{path.name} has not the SHA-256 of the file that was accepted")
 
     def _of_models(self) -> Iterator[Finding]:
         self._progress("models")
@@ -183,9 +184,13 @@ class _StoreAudit:
 
 
 def _advice(scan: Scan, job: Job, name: str, *, lost: bool) -> str:
-    if name == scan.volume:
+    if name.startswith(IMAGE_DIR):
         kept = " Its result is handed out all the same." if job.state == "succeeded" else ""
         return f"Post {scan.upload.filename} again, and delete this scan.{kept}"
+    if name.startswith(CORRECTIONS_DIR):
+        return "Nothing can make it again: have its author send it again, and remove this version."
+    if name == SOURCE_HEADERS:
+        return f"Post {scan.upload.filename} again where a DICOM segmentation is wanted; all else is handed out."
     if lost:
-        return f"It cannot be made again, as {scan.volume} is damaged as well: post {scan.upload.filename} again."
+        return f"It cannot be made again, as {IMAGE_DIR} is damaged as well: post {scan.upload.filename} again."
     return "It is made again when it is next asked for, or at once with --repair, by the server or worker that runs."

@@ -23,7 +23,7 @@ EXPECTED = {
     ("HEAD", "/openapi.json"): OPEN,
     ("GET", "/metrics"): frozenset({"admin"}),
     ("GET", "/v1/model"): EITHER,
-    ("GET", "/v1/models/shadow"): frozenset({"review"}),
+    ("GET", "/v1/models/shadow"): REVIEW,
     ("GET", "/v1/models"): EITHER,
     SIGNED: OPEN,
     **dict.fromkeys((SIGN_IN, SIGN_OUT, ("GET", "/sign-in")), OPEN),
@@ -32,7 +32,11 @@ EXPECTED = {
     **{("GET", path): SEGMENT for path in (UNENDING, "/scans/{scan_id}", "/scans/{scan_id}/organ-names/info")},
     ("GET", "/events/{scan_id}"): SEGMENT,
     ("GET", "/reviews"): REVIEW,
-    **{(method, "/v1/scans/{scan_id}/segmentation.ome.zarr/{name:path}"): SEGMENT for method in ("GET", "HEAD")},
+    **{
+        (method, f"/v1/scans/{{scan_id}}/{store}.ome.zarr/{{name:path}}"): SEGMENT
+        for method in ("GET", "HEAD")
+        for store in ("image", "segmentation", "segmentations/{version}")
+    },
     ("POST", "/v1/scans"): SEGMENT,
     ("GET", "/v1/scans"): SEGMENT,
     ("GET", "/v1/scans/{scan_id}"): SEGMENT,
@@ -41,6 +45,10 @@ EXPECTED = {
     ("POST", "/v1/scans/{scan_id}/cancel"): SEGMENT,
     ("POST", "/v1/scans/{scan_id}/retry"): SEGMENT,
     ("GET", "/v1/scans/{scan_id}/segmentation"): SEGMENT,
+    ("PUT", "/v1/scans/{scan_id}/segmentation"): SEGMENT,
+    ("GET", "/v1/scans/{scan_id}/segmentations"): SEGMENT,
+    ("DELETE", "/v1/scans/{scan_id}/segmentations/{version}"): SEGMENT,
+    ("GET", "/v1/scans/{scan_id}/image"): SEGMENT,
     ("GET", "/v1/scans/{scan_id}/organs"): SEGMENT,
     ("GET", "/v1/scans/{scan_id}/labels"): SEGMENT,
     ("GET", "/v1/scans/{scan_id}/quality"): SEGMENT,
@@ -48,6 +56,12 @@ EXPECTED = {
     **{("GET", f"/v1/reviews{what}"): REVIEW for what in ("", "/next", "/counts")},
     ("POST", "/v1/reviews"): REVIEW,
     ("DELETE", "/v1/reviews/{review_id}"): REVIEW,
+    ("GET", "/v1/scans/{scan_id}/surfaces.glb"): SEGMENT,
+    **{("GET", f"/v1/scans/{{scan_id}}/surfaces/{{organ}}.{suffix}"): SEGMENT for suffix in ("glb", "stl")},
+    **{
+        ("GET", f"/v1/scans/{{scan_id}}/surfaces/precomputed/{what}"): SEGMENT
+        for what in ("info", "segment_properties/info", "{segment}:0", "{segment}.mesh")
+    },
     ("OPTIONS", "/v1/uploads"): SEGMENT,
     ("POST", "/v1/uploads"): SEGMENT,
     ("OPTIONS", "/v1/uploads/{upload_id}"): SEGMENT,

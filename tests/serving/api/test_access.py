@@ -72,6 +72,8 @@ class Site:
             "{review_id}": review,
             "{axis}": "z",
             "{index}": "0",
+            "{organ}": "1",
+            "{segment}": "1",
             "{name}": "m",
             "{rest:path}": "status",
             "{name:path}": "zarr.json",
@@ -172,6 +174,8 @@ def test_what_is_anothers_is_not_there(site: Site, method: str, path: str) -> No
     body = {"Content-Type": "application/offset+octet-stream", "Upload-Offset": "0"}
     request = {"headers": body, "content": b"evil"} if method == "PATCH" else {}
     filled = site.filled(path, scan=site.scan, upload=site.upload, review=site.review)
+    if method == "PUT":
+        request = {"params": {"filename": "evil.nii"}, "content": b"evil"}
     there = site.call(method, filled, site.shown["stranger"], **request)
     nowhere = site.call(method, site.filled(path), site.shown["stranger"], **request)
     assert (there.status_code, nowhere.status_code) == (404, 404)

@@ -13,7 +13,7 @@ from serving.storage.database import Database
 from tests.serving.in_process import Answered, App, running_app
 
 FILLED = {
-    **{"name": "bad", "version": "1", "axis": "z", "index": "0"},
+    **{"name": "bad", "version": "1", "axis": "z", "index": "0", "organ": "1", "segment": "1"},
     **dict.fromkeys(("scan_id", "upload_id", "review_id"), "0" * 32),
 }
 

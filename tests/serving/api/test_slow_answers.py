@@ -47,7 +47,8 @@ def test_slow_answers_leave_the_common_threads_free() -> None:
     assert made == ["picture"] * (COMMON_THREADS + 10)
 
 
-def test_pictures_that_wait_hold_up_no_download() -> None:
+@pytest.mark.parametrize("kind", ["drawn", "whole"])
+def test_pictures_and_bodies_that_wait_hold_up_no_download(kind: str) -> None:
     """Many more than there are threads for, none of which is done: a piece of a download comes all the same."""
     go_on = threading.Event()
 
@@ -55,7 +56,7 @@ def test_pictures_that_wait_hold_up_no_download() -> None:
         answers = SlowAnswers()
         async with anyio.create_task_group() as tasks:
             for _ in range(COMMON_THREADS):
-                tasks.start_soon(answers.drawn, partial(go_on.wait, WAIT_SECONDS))
+                tasks.start_soon(getattr(answers, kind), partial(go_on.wait, WAIT_SECONDS))
             await anyio.sleep(0.05)
             with anyio.fail_after(WAIT_SECONDS / 2):
                 pieces = [piece async for piece in answers.pieces(iter([b"a"]))]

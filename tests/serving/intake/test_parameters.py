@@ -110,7 +110,8 @@ def test_no_call_passes_an_unknown_name_over(server: RunningServer) -> None:
     for path, methods in server.get("/openapi.json").json()["paths"].items():
         if path.startswith("/v2"):
             continue
-        place = path.format(scan_id=NO_SCAN, upload_id=NO_SCAN, review_id=NO_SCAN, axis="z", index=0)
+        ids = dict.fromkeys(("scan_id", "upload_id", "review_id"), NO_SCAN)
+        place = path.format(**ids, axis="z", index=0, organ="1", segment=1)
         for method in methods:
             answer = server.http.request(method, f"{server.url}{place}?zzz=1", headers=TUS)
             assert answer.status_code == 400, (method, path, answer.text)

@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from scans.geometry import Frame, Spacing, StatedUnits
+from serving.auth.identity import Identity
 from serving.queue.jobs import Jobs, Priority, ScanNotFound, WrongState
 from serving.queue.leases import MOST_STARTS, Lease, Leases
 from serving.queue.scan import Upload
@@ -194,6 +195,20 @@ def test_the_same_file_is_found_again(jobs: Jobs) -> None:
         assert jobs.find(**{**wanted, **other}) is None
     jobs.cancel(scan.id)
     assert jobs.find(**wanted) is None
+
+
+def test_a_scan_is_listed_by_its_key(jobs: Jobs) -> None:
+    """Whatever has become of it; not while it still arrives, and by no key of another owner."""
+    scan, ada = new_scan(), jobs.seen_by(Identity("ada", frozenset({"segment"})))
+    assert ada.reserve(scan, priority=Priority.NORMAL, checksums={}, key="k")
+    assert ada.page(limit=9, key="k") == []
+    ada.enqueue(scan.id)
+    queued(jobs)
+    for move in (lambda _: None, ada.cancel, ada.retry):
+        move(scan.id)
+        assert [found.id for found, _ in ada.page(limit=9, key="k")] == [scan.id]
+    assert ada.page(limit=9, key="other") == []
+    assert jobs.seen_by(Identity("eve", frozenset({"admin"}))).page(limit=9, key="k") == []
 
 
 def test_scans_are_listed_page_by_page(jobs: Jobs) -> None:

@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from scans.checksums import checksum
 from serving.segmentation import served_files
 from serving.segmentation.served_files import FileDamaged, ServedFiles
 from serving.storage import FolderStore, Scratch, Store
 from serving.storage.bucket import BucketStore
-from serving.storage.contract import RESULT_DIR, Stamp, checksum
+from serving.storage.contract import RESULT_DIR, Stamp
 from tests.serving.storage.test_store_s3 import endpoint  # noqa: F401 - a fixture
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import signal
 from collections.abc import Iterator
@@ -11,19 +12,27 @@ import boto3
 import httpx
 import nibabel as nib
 import numpy as np
+import pydicom
 import pytest
 from moto.server import ThreadedMotoServer
 
 from harness import forked, servers
 from harness.postgresql import new_postgresql_database, postgresql_server
+from scans.checksums import checksum
+from scans.formats.dicom_series import DicomSeries, SliceObject
+from scans.formats.errors import NotSegmentable
 from scans.formats.ome_zarr_pyramid import Pyramid
 from scans.geometry import Frame, Spacing
 from serving.models.cache import ModelCache
 from serving.models.references import KeptVersion
 from serving.models.registry import RegisteredVersion
+from serving.segmentation.dicom_results import read_source_headers
+from serving.segmentation.source_headers import SOURCE_HEADERS
+from serving.segmentation.stored_voxels import ScanDamaged
 from serving.storage import Fenced, Scratch, StoreError
 from serving.storage.bucket import BucketStore
 from tests.serving.models import write_model
+from tests.serving.queues import new_scan
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
 
@@ -71,11 +80,11 @@ def accepted(store: BucketStore, folder: Path, scan_id: str) -> Path:
 
 
 def test_what_is_published_can_be_read(store: BucketStore, tmp_path: Path) -> None:
-    """The source as it was, the result's voxels, its files with their sizes; and after the removal, nothing."""
+    """A file whole and in parts, the result's voxels, its files; and after the removal, nothing."""
     staged = accepted(store, tmp_path, "a" * 32)
-    with store.source("a" * 32, "source/fish.nii") as path:
-        assert (path.name, path.read_bytes()) == ("fish.nii", b"voxels")
-    assert not path.exists()
+    limits: tuple[tuple[int, int | None, bytes], ...] = ((0, None, b"voxels"), (1, 3, b"ox"), (4, None, b"ls"))
+    for start, stop, content in (*limits, (-2, None, b"ls")):
+        assert store.read_file("a" * 32, "source/fish.nii", start=start, stop=stop) == content
     with store.begin("a" * 32, 1) as attempt:
         attempt.publish(staged, ["0/c/0/0/0"])
     names = {"zarr.json", "0/zarr.json", "0/c/0/0/0"}
@@ -87,8 +96,28 @@ def test_what_is_published_can_be_read(store: BucketStore, tmp_path: Path) -> No
     store.remove("a" * 32)
     assert store.scan_ids() == []
     assert store.read_result("a" * 32, ["zarr.json"]) == {}
+    with pytest.raises(FileNotFoundError):
+        store.read_file("a" * 32, "source/fish.nii")
     with pytest.raises(Fenced), store.begin("a" * 32, 2):
         pass
+
+
+def test_dicom_headers_come_from_the_bucket_as_they_were_kept(store: BucketStore, tmp_path: Path) -> None:
+    """Compared with their checksum; a scan that has none is no DICOM, one whose file is gone is damaged."""
+    slices = (SliceObject("1.2", "1.2.3", None, (1.0, 2.0, 3.0)),)
+    content = DicomSeries(pydicom.Dataset(), slices, (1.0, 0, 0, 0, 1.0, 0), (0.5, 0.25)).to_json()
+    (tmp_path / "incoming").mkdir()
+    (tmp_path / "incoming" / SOURCE_HEADERS).write_bytes(content)
+    scan = new_scan(source_headers=checksum(content))
+    store.accept(tmp_path / "incoming", scan.id)
+    assert read_source_headers(store, scan).slices == slices
+    with pytest.raises(ScanDamaged, match="they are not what was written"):
+        read_source_headers(store, dataclasses.replace(scan, source_headers="0" * 16))
+    with pytest.raises(NotSegmentable, match="it did not come as one"):
+        read_source_headers(store, dataclasses.replace(scan, source_headers=None))
+    store.remove(scan.id)
+    with pytest.raises(ScanDamaged, match="are damaged"):
+        read_source_headers(store, scan)
 
 
 def test_an_older_attempt_is_fenced_off(store: BucketStore, tmp_path: Path) -> None:

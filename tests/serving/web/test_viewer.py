@@ -95,5 +95,5 @@ def test_nothing_is_said_of_a_server_that_is_gone(visit: Visit, organs_of: tuple
     visit.page.wait_for_timeout(1000)
     expect(frame.get_by_text("Disconnected")).to_have_count(0)
     assert len(visit.sent("GET", f"/events/{scan}")) == 1
-    assert visit.sent("GET", f"/scans/{scan}/organ-names/info")
+    assert visit.sent("GET", f"/v1/scans/{scan}/surfaces/precomputed/info")
     assert not visit.sent("POST", "/")

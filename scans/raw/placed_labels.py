@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -34,27 +34,46 @@ class LabelsElsewhere(ValueError):
     """Labels that do not lie on the voxels of their image; the message completes "FILE ..."."""
 
 
+@dataclass(frozen=True)
+class Reading:
+    """How labels are read by whoever has to be careful with them."""
+
+    check: Callable[[Volume], None] = lambda labels: None
+    """Is shown the labels as their file has them, before a voxel is read; may raise."""
+    progress: Callable[[], None] = lambda: None
+    """Is called now and then while all of them are gone through to be turned."""
+    spool_dir: Path | None = None
+    """Where they lie while they are turned; None: among the temporary files."""
+    by_name: bool = False
+    """Whether the name of a segment counts where its number is another organ's, which is else refused."""
+
+
 @contextmanager
-def open_labels(path: Path, image: Volume, organs: OrganMap, *, dataset: str | None) -> Iterator[Volume]:
+def open_labels(
+    path: Path, image: Volume, organs: OrganMap, *, dataset: str | None, reading: Reading | None = None
+) -> Iterator[Volume]:
     """The labels of an image, lazy, on its voxels.
 
     Labels in a file that states no spacing lie where the image lies. Raises FormatError for a file that cannot be read,
-    LabelsElsewhere for one that does not lie on the image.
+    LabelsElsewhere for one that does not lie on the image, and what the checks of `reading` raise.
     """
+    reading = reading or Reading()
     with ExitStack() as stack:
-        segments = stack.enter_context(open_segments(path, organs))
+        segments = stack.enter_context(open_segments(path, organs, by_name=reading.by_name))
         if segments is not None:
-            yield _placed_on(image, segments, partial=True)
+            reading.check(segments)
+            yield _placed_on(image, segments, reading, partial=True)
             return
         try:
             labels = stack.enter_context(open_volume(path, dataset=dataset, labels=True))
         except SpacingMissing:
             unplaced = stack.enter_context(open_volume(path, spacing=image.spacing, dataset=dataset, labels=True))
             labels = replace(unplaced, frame=image.frame)
-        yield _placed_on(image, labels, partial=False)
+        reading.check(labels)
+        yield _placed_on(image, labels, reading, partial=False)
 
 
-def _placed_on(image: Volume, labels: Volume, *, partial: bool) -> Volume:
+def _placed_on(image: Volume, labels: Volume, reading: Reading, *, partial: bool) -> Volume:
     """The labels as a volume of the image's shape and frame, voxel for voxel.
 
     Their axes may run otherwise, as viewers save them, as long as the grids coincide; of an image in NIfTI whose qform
@@ -73,7 +92,7 @@ def _placed_on(image: Volume, labels: Volume, *, partial: bool) -> Volume:
         box = Box.of_shape(shape).shifted(offset_in(frame, place) if partial else (0, 0, 0))
         problem = _mismatch(image, place, labels, frame, box, partial=partial)
         if not problem:
-            voxels = _PlacedVoxels(labels, orientation, box, image.shape)
+            voxels = _PlacedVoxels(labels, orientation, box, image.shape, reading)
             if beyond := voxels.beyond():
                 raise LabelsElsewhere(
                     f"holds {beyond} labelled voxels beyond its image of {_sides(image.shape)} voxels"
@@ -146,6 +165,7 @@ class _PlacedVoxels:
     orientation: Orientation
     box: Box
     shape: Triple
+    reading: Reading
 
     @property
     def unmoved(self) -> bool:
@@ -166,9 +186,12 @@ class _PlacedVoxels:
         common = self.box & Box.of_shape(self.shape)
         if common == self.box:
             return 0
-        labelled = sum(np.count_nonzero(slab) for _, slab in self.labels.slabs(_SPOOL_SLICES))
+        labelled = 0
+        for _, slab in self.labels.slabs(_SPOOL_SLICES):
+            labelled += int(np.count_nonzero(slab))
+            self.reading.progress()
         inside = sum(np.count_nonzero(self.read(z, z + 1)) for z in range(common.start[0], common.stop[0]))
-        return int(labelled - inside)
+        return labelled - int(inside)
 
     def read(self, start: int, stop: int) -> NDArray[Any]:
         slab = np.zeros((stop - start, *self.shape[1:]), self.dtype)
@@ -188,11 +211,12 @@ class _PlacedVoxels:
     @cached_property
     def _turned(self) -> NDArray[Any]:
         """All of them, the way the image's axes run, in a file without a name that goes with the array."""
-        with tempfile.TemporaryFile() as file:
+        with tempfile.TemporaryFile(dir=self.reading.spool_dir) as file:
             turned = np.memmap(file, dtype=self.dtype, mode="w+", shape=self.box.shape)
         back = np.argsort(self.orientation.axes)
         steps = tuple(slice(None, None, -1 if backwards else 1) for backwards in self.orientation.backwards)
         as_stored = turned[steps].transpose(back)
         for box, slab in self.labels.slabs(_SPOOL_SLICES):
             as_stored[box.slices[0]] = slab
+            self.reading.progress()
         return turned

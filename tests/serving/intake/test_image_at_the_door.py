@@ -1,4 +1,4 @@
-"""Only a reader unpacks what strangers packed: what the server keeps, and reads again, is plain voxels."""
+"""A scan becomes OME-Zarr when it comes: only a reader unpacks what strangers packed, and it is never read again."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ import imagecodecs
 import numpy as np
 import pytest
 import tifffile
+from ome_zarr.io import parse_url
+from ome_zarr.reader import Reader
 
 from scans.formats import create_volume, open_volume
 from scans.geometry import Frame, Spacing
@@ -53,7 +55,7 @@ def _dicom(folder: Path) -> Path:
     return zip_folder(write_dicom_series(folder / "fish", GREY, step=1.0), folder / "fish.zip")
 
 
-PACKED: dict[str, Callable[[Path], Path]] = {
+FILES: dict[str, Callable[[Path], Path]] = {
     "Zarr": _written(".ome.zarr.zip"),
     "HDF5": _written(".h5"),
     "NIfTI": _written(".nii.gz"),
@@ -61,9 +63,11 @@ PACKED: dict[str, Callable[[Path], Path]] = {
     "DICOM": _dicom,
     "pictures": _pictures,
     "a folder": _tiff_slices,
+    "plain NIfTI": _written(".nii"),
+    "plain MetaImage": _written(".mha"),
+    "plain TIFF": _tiff,
 }
-UNSPACED = ("TIFF", "pictures", "a folder")
-PLAIN: dict[str, Callable[[Path], Path]] = {"NIfTI": _written(".nii"), "MetaImage": _written(".mha"), "TIFF": _tiff}
+UNSPACED = ("TIFF", "pictures", "a folder", "plain TIFF")
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +77,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("plain")
+    return tmp_path_factory.mktemp("door")
 
 
 @pytest.fixture(scope="module")
@@ -82,9 +86,11 @@ def app(folder: Path, root: Path, model_dir: Path) -> Iterator[App]:
         yield running
 
 
-def _kept(app: App, folder: Path, path: Path) -> Path:
-    """What the store has of a scan when it has been segmented, and shown."""
-    spacing = b'"1,1,1"' if path.parent.name.split(maxsplit=1)[1] in UNSPACED else b"null"
+def _segmented(app: App, folder: Path, name: str) -> str:
+    """Address of the scan of a file of that kind in a new folder, once it is segmented and shown along every axis."""
+    folder.mkdir()
+    path = FILES[name](folder)
+    spacing = b'"1,1,1"' if name in UNSPACED else b"null"
     body = b'{"source": {"uri": "%b"}, "fresh": true, "spacing": %b}' % (path.as_uri().encode(), spacing)
     posted = app.ask("POST", b"/v1/scans", headers=[(b"content-type", b"application/json")], body=body)
     assert posted.status == 202, posted.body
@@ -93,28 +99,42 @@ def _kept(app: App, folder: Path, path: Path) -> Path:
         assert time.monotonic() < until
         time.sleep(0.05)
     assert scan["state"] == "succeeded"
-    assert app.ask("GET", f"{place}/slices/z/2.png".encode()).status == 200
-    return folder / "store" / "scans" / scan["id"]
+    for axis in "zyx":
+        assert app.ask("GET", f"{place}/slices/{axis}/2.png".encode()).status == 200
+    return place
 
 
-@pytest.mark.parametrize("name", PACKED)
-def test_packed_voxels_are_kept_plain(name: str, app: App, folder: Path, root: Path) -> None:
-    """Beside them nothing is kept of what was sent, be it a file or a folder; the scan is segmented, and shown."""
-    (root / f"packed {name}").mkdir()
-    path = PACKED[name](root / f"packed {name}")
-    kept = _kept(app, folder, path)
+def _kept(folder: Path, place: str) -> Path:
+    return folder / "store" / "scans" / place.rpartition("/")[2]
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_voxels_are_kept_as_ome_zarr(name: str, app: App, folder: Path, root: Path) -> None:
+    """Whatever was sent, and nothing else of it; the grey values and the spacing are the file's."""
+    kept = _kept(folder, _segmented(app, root / name, name))
     assert not list((kept / "source").rglob("*"))
-    assert (kept / "voxels.nii").stat().st_size < GREY.nbytes + 1000
-    with open_volume(kept / "voxels.nii") as volume:
+    with open_volume(kept / "image.ome.zarr") as volume:
         assert volume.spacing == (Spacing(1.0, 0.5, 0.25) if name == "DICOM" else MM)
         np.testing.assert_array_equal(volume.read(), GREY)
 
 
-@pytest.mark.parametrize("name", PLAIN)
-def test_plain_voxels_stay_as_they_came(name: str, app: App, folder: Path, root: Path) -> None:
-    """To the last byte."""
-    (root / f"plain {name}").mkdir()
-    path = PLAIN[name](root / f"plain {name}")
-    kept = _kept(app, folder, path)
-    assert [file.read_bytes() for file in (kept / "source").iterdir()] == [path.read_bytes()]
-    assert not (kept / "voxels.nii").exists()
+def test_another_reader_opens_what_is_kept(app: App, folder: Path, root: Path) -> None:
+    """ome-zarr-py finds the image, its axes and the window in which it is shown."""
+    kept = _kept(folder, _segmented(app, root / "for another reader", "HDF5"))
+    (node,) = Reader(parse_url(kept / "image.ome.zarr"))()
+    np.testing.assert_array_equal(np.asarray(node.data[0]), GREY)
+    assert [axis["name"] for axis in node.metadata["axes"]] == ["z", "y", "x"]
+    lower, upper = node.metadata["contrast_limits"][0]
+    assert GREY.min() <= lower < upper <= GREY.max()
+
+
+def test_what_was_sent_is_kept_where_it_is_wanted(tmp_path: Path, model_dir: Path) -> None:
+    """To the last byte, until the scan is removed."""
+    with running_app(tmp_path, model_dir, readers=0, source_roots=(tmp_path,), keep_uploads=True) as app:
+        place = _segmented(app, tmp_path / "sent", "NIfTI")
+        kept = _kept(tmp_path, place)
+        assert [file.read_bytes() for file in (kept / "source").iterdir()] == [
+            (tmp_path / "sent" / "fish.nii.gz").read_bytes()
+        ]
+        assert app.ask("DELETE", place.encode()).status == 204
+        assert not kept.exists()
