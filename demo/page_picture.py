@@ -22,8 +22,8 @@ from training.phantom.fish import FIRST_HELD_OUT_FISH, make_phantom, write_phant
 _BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 _OPTIONS = ("--no-sandbox", "--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader")
 _SIZE = (1280, 960)
-_COLOURS = 64
-"""Of the picture, which makes it small."""
+_COLOURS = 256
+"""Of the picture, which makes it small; rare ones count as much as frequent ones."""
 _DRAWN_SECONDS = 8.0
 """For the viewer to have drawn what it has fetched."""
 
@@ -43,7 +43,7 @@ def page_picture(url: str, scan_id: str) -> Image.Image:
         time.sleep(_DRAWN_SECONDS)
         shown = page.screenshot()
         browser.close()
-    return Image.open(io.BytesIO(shown)).convert("RGB").quantize(_COLOURS)
+    return Image.open(io.BytesIO(shown)).convert("RGB").quantize(_COLOURS, method=Image.Quantize.MAXCOVERAGE)
 
 
 def main() -> None:

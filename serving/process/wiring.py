@@ -67,7 +67,8 @@ def telemetry_of_process() -> Telemetry:
 def server(settings: Settings, *, telemetry: Telemetry, tracing: Tracing) -> Iterator[Resources]:
     """The resources of a server, open for as long as the context lasts.
 
-    First what the worker may need, itself last. Raises StoreError, DatabaseError, NoKeys or ModelError.
+    In this order: scratch, store, database, models (checked on golden slices), then the worker, which may need all.
+    Raises StoreError, DatabaseError, NoKeys or ModelError.
     """
     with ExitStack() as stack:
         scratch = stack.enter_context(Scratch(scratch_dir(settings)).opened())
@@ -79,10 +80,9 @@ def server(settings: Settings, *, telemetry: Telemetry, tracing: Tracing) -> Ite
         follower = Follower(components.models, every_seconds=settings.follow_seconds, observer=telemetry)
         pools = stack.enter_context(Pools.opened())
         uploads = _uploads(components, pools)
-        stack.enter_context(running(components, components.janitor, components.worker, follower))
-        stack.enter_context(components.shadow.published())
+        stack.enter_context(_at_work(components, follower))
         admission = _admission(components)
-        readers = stack.enter_context(contextlib.closing(_readers(settings)))
+        readers = stack.enter_context(_readers(settings))
         intake = _intake(components, readers, admission, uploads, pools)
         results = Results(components.store, components.jobs)
         yield Resources(
@@ -137,6 +137,12 @@ def worker(settings: Settings) -> Iterator[Callable[[], str | None]]:
         yield lambda: next((name for name, part in threads.items() if not part.alive), None)
 
 
+@contextmanager
+def _at_work(components: Components, follower: Follower) -> Iterator[None]:
+    with running(components, components.janitor, components.worker, follower), components.shadow.published():
+        yield
+
+
 def _uploads(components: Components, pools: Pools) -> Uploads:
     """Clears what an earlier process left, and has the janitor look after what this one will leave."""
     settings, scratch, janitor = components.settings, components.scratch, components.janitor
@@ -153,12 +159,9 @@ def _uploads(components: Components, pools: Pools) -> Uploads:
     return uploads
 
 
-def _readers(settings: Settings) -> ReaderPool:
-    return ReaderPool(
-        most=settings.readers,
-        memory_bytes=settings.reader_memory_bytes,
-        stall_seconds=settings.reader_stall_seconds,
-    )
+def _readers(settings: Settings) -> contextlib.closing[ReaderPool]:
+    memory_bytes, stall_seconds = settings.reader_memory_bytes, settings.reader_stall_seconds
+    return contextlib.closing(ReaderPool(most=settings.readers, memory_bytes=memory_bytes, stall_seconds=stall_seconds))
 
 
 def _acceptance(components: Components, limits: Limits, readers: ReaderPool) -> Acceptance:

@@ -178,9 +178,9 @@ class Results:
         with self._remaking(scan), self._as_damaged(scan.id):
             return self._files.find(scan.id, pyramid.place, name, pyramid.checksums)
 
-    def stored_pieces(self, file: ServedFile, start: int, stop: int) -> Iterator[bytes]:
+    def stored_pieces(self, scan: Scan, file: ServedFile, start: int, stop: int) -> Iterator[bytes]:
         """Bytes [start, stop) of it, piece by piece."""
-        with self._remaking(self._jobs.scan(file.scan_id)), self._as_damaged(file.scan_id):
+        with self._remaking(scan), self._as_damaged(scan.id):
             yield from self._files.pieces(file, start, stop)
 
     @contextmanager

@@ -12,12 +12,13 @@ from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from scans.checksums import checksum
+from scans.checksums import checksum_of
 from serving.storage import DataDamaged, Store
 from serving.storage.contract import Stamp
 
 PIECE_BYTES = 4 << 20
 """Longer parts are read and sent in pieces of so many bytes."""
+_COMPARED_AT_ONCE = 2
 _MOST_REMEMBERED = 65_536
 """Files: some twenty megabytes."""
 
@@ -70,6 +71,7 @@ class ServedFiles:
         self._most_remembered = most_remembered
         self._compared: OrderedDict[ServedFile, None] = OrderedDict()
         self._lock = threading.Lock()
+        self._comparing = threading.BoundedSemaphore(_COMPARED_AT_ONCE)
 
     def find(self, scan_id: str, folder: str, name: str, checksums: Mapping[str, str]) -> ServedFile | None:
         """The file `name` of the pyramid in `folder` of a scan; None where nobody wrote it.
@@ -86,13 +88,12 @@ class ServedFiles:
             yield self._part(file, first, min(stop, first + PIECE_BYTES))
 
     def _part(self, file: ServedFile, start: int, stop: int) -> bytes:
-        found = self._store.read_part(file.scan_id, file.name, start, stop)
-        if found is None or found[1] != file.stamp:  # written anew: the same, or not
-            file = self._whole(file.scan_id, file.name, file.checksum)
+        for known in (file, None):  # it may have been written anew meanwhile
+            same = known or self._whole(file.scan_id, file.name, file.checksum)
             found = self._store.read_part(file.scan_id, file.name, start, stop)
-        if found is None or found[1] != file.stamp or len(found[0]) != stop - start:
-            raise FileDamaged(file.name)
-        return found[0]
+            if found is not None and found[1] == same.stamp and len(found[0]) == stop - start:
+                return found[0]
+        raise FileDamaged(file.name)
 
     def _whole(self, scan_id: str, name: str, noted: str) -> ServedFile:
         stamp = self._store.stamp(scan_id, name)
@@ -100,12 +101,19 @@ class ServedFiles:
             raise FileDamaged(name)
         file = ServedFile(scan_id, name, noted, stamp)
         if not self._is_known(file):
-            found = self._store.read_part(scan_id, name, 0, stamp.size)
-            if found is None or (noted and checksum(found[0]) != noted):
-                raise FileDamaged(name)
-            file = ServedFile(scan_id, name, noted, found[1])
-            self._remember(file)
+            with self._comparing:  # who asks for the same file at the same time waits, and finds it known
+                if not self._is_known(file):
+                    if checksum_of(self._read(file)) != noted and noted:
+                        raise FileDamaged(name)
+                    self._remember(file)
         return file
+
+    def _read(self, file: ServedFile) -> Iterator[bytes]:
+        for first in range(0, file.size, PIECE_BYTES):
+            found = self._store.read_part(file.scan_id, file.name, first, min(file.size, first + PIECE_BYTES))
+            if found is None or found[1] != file.stamp:
+                raise FileDamaged(file.name)
+            yield found[0]
 
     def _is_known(self, file: ServedFile) -> bool:
         with self._lock:

@@ -48,7 +48,6 @@ def page(request: Request, template: str, *, status: int = 200, **content: Any) 
         here=request.url.path,
         identity=identity,
         session=session,
-        reviews=offers(request, "/v1/reviews/next"),
         csrf="" if session is None else session.csrf,
         **content,
     )

@@ -18,6 +18,7 @@ from serving.api.schemas import OrganRowResponse
 from serving.queue.jobs import Job
 from serving.queue.scan import Scan
 from serving.segmentation.correction import Correction
+from serving.segmentation.results import IMAGE_SUFFIXES
 from serving.storage.contract import RESULT_DIR
 from serving.web.pages import PageRoute, page
 from serving.web.viewer_state import Place, Shown, viewer_address
@@ -94,6 +95,7 @@ def _results(resources: Resources, scan: Scan, job: Job, view: _Viewer) -> dict[
         "rate": None if isinstance(found, Response) else found.quality_rate,
         "cells": cells,
         "worst": sorted((cell for cell in judged if cell.bad), key=lambda cell: cell.good or 0.0)[:_WORST],
+        "images": list(IMAGE_SUFFIXES),
         "downloads": [name for name in DOWNLOADS if name != DICOM_SEG.name or scan.source_headers is not None],
     }
 

@@ -145,18 +145,17 @@ async def _answer(request: Request, resources: Resources, scan_id: str, name: st
     kind = _TYPES.get(PurePosixPath(name).suffix, _SHARD)
     if request.method == "HEAD":
         return Response(headers=headers | {"Content-Length": str(file.size)}, media_type=kind)
-    return _sent(resources, file, asked_range(request.headers, size=file.size, tag=tag), headers, kind)
-
-
-def _sent(
-    resources: Resources, file: ServedFile, asked: tuple[int, int] | None, headers: dict[str, str], kind: str
-) -> Response:
+    asked = asked_range(request.headers, size=file.size, tag=tag)
     start, stop = asked or (0, file.size)
-    if asked is not None:
-        headers["Content-Range"] = f"bytes {start}-{stop - 1}/{file.size}"
-    headers["Content-Length"] = str(stop - start)
-    pieces = resources.slow_answers.pieces(resources.results.stored_pieces(file, start, stop))
-    return StreamingResponse(pieces, 200 if asked is None else 206, headers, kind)
+    pieces = resources.slow_answers.pieces(resources.results.stored_pieces(scan, file, start, stop))
+    return StreamingResponse(pieces, 200 if asked is None else 206, headers | _part(file, asked), kind)
+
+
+def _part(file: ServedFile, asked: tuple[int, int] | None) -> dict[str, str]:
+    if asked is None:
+        return {"Content-Length": str(file.size)}
+    start, stop = asked
+    return {"Content-Length": str(stop - start), "Content-Range": f"bytes {start}-{stop - 1}/{file.size}"}
 
 
 def _yet(state: str) -> str:

@@ -96,7 +96,7 @@ async function count() {
   try {
     const counts = await ask("/v1/reviews/counts");
     const pace = counts.reviewers.map((one) => `${one.reviewer} ${one.verdicts}${one.per_hour === null ? "" : ` (${Math.round(one.per_hour)} an hour)`}`);
-    at("counts").textContent = `${counts.verdicts} verdicts: ${counts.good} good, ${counts.bad} bad. ${counts.waiting_for_you} wait for you. ${pace.join(", ")}`;
+    at("counts").textContent = `${counts.verdicts} ${counts.verdicts === 1 ? "verdict" : "verdicts"}: ${counts.good} good, ${counts.bad} bad. ${counts.waiting_for_you} wait for you. ${pace.join(", ")}`;
   } catch (error) { say(error.message); }
 }
 

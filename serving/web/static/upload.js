@@ -80,7 +80,7 @@ async function send(file, name, fingerprint) {
 async function accept(upload, row, more) {
   row.bar.removeAttribute("value");
   row.say("the server reads every voxel of it…");
-  const id = upload.url.split("/").pop();
+  const id = upload.url.split("/").pop(), asked = performance.now();
   let answer;
   try {
     answer = await fetch("/v1/scans", {
@@ -95,7 +95,8 @@ async function accept(upload, row, more) {
   }
   if (answer.ok) {
     forget(upload);
-    if (answer.status === 200) known(row, await answer.json());
+    const scan = await answer.json();
+    if (wasThere(scan, answer, performance.now() - asked)) known(row, scan);
     else row.done();
     return;
   }
@@ -106,6 +107,11 @@ async function accept(upload, row, more) {
   if (problem.type.endsWith(":spacing-missing")) askSpacing(upload, row);
   else if (answer.status === 503 || answer.status === 429) again(row, () => accept(upload, row, more));
   else forget(upload);
+}
+
+// Whether a scan was there before it was asked for, by the server's clock.
+function wasThere(scan, answer, milliseconds) {
+  return Date.parse(scan.created) < Date.parse(answer.headers.get("date")) - milliseconds - 2000;
 }
 
 function known(row, scan) {

@@ -37,6 +37,7 @@ def test_a_file_that_was_sent_before_is_found(visit: Visit, organs_of: tuple[str
     """Under whatever name it comes: the page says so, and leads to the scan that there is."""
     path, _ = fish(tmp_path)
     visit.open("/")
+    visit.page.wait_for_timeout(3000)  # older than what could be its own
     visit.page.set_input_files("#files", path.rename(tmp_path / "again.nii.gz"))
     sent = visit.page.locator("#uploads li")
     expect(sent).to_contain_text("segmented with this model before")

@@ -45,10 +45,8 @@ def test_a_key_opens_the_page(visitor: Visit, guarded: tuple[RunningServer, str]
     page.set_input_files("#files", path)
     row = page.locator("#rows tr", has_text="fish_1.nii.gz")
     expect(row.locator(".state.succeeded")).to_be_visible(timeout=60_000)
-    row.get_by_role("link").click()
-    frame = page.frame_locator("iframe[name=viewer]")
-    frame.locator(".neuroglancer-rendered-data-panel").first.wait_for()
-    page.wait_for_event("response", lambda answer: answer.status == 206)
+    with page.expect_response(lambda answer: answer.status == 206):
+        row.get_by_role("link").click()
     page.on("dialog", lambda dialog: dialog.accept())
     page.get_by_role("button", name="Delete this scan").click()
     page.wait_for_url(f"{visitor.url}/")
