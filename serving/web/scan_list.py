@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterable
-from datetime import datetime
 from typing import Annotated, Any, Final, Literal
 
 from fastapi import APIRouter, Depends, Query, Request, Response
@@ -102,4 +101,4 @@ def _scans(resources: Resources, state: str, flag: Flagged, before: str | None) 
 
 
 def _rows(scans: list[ScanResponse]) -> str:
-    return " ".join(render("rows.html", scans=scans, now=datetime.now).split("\n"))
+    return " ".join(render("rows.html", scans=scans).split("\n"))
