@@ -14,6 +14,7 @@ from scans.formats import DICOM_SEG, DOWNLOADS
 from serving.api.dependencies import CallerResources, Resources, database_answers
 from serving.api.responses import ScanId, scan_response
 from serving.api.routes.results import get_organs
+from serving.api.routes.segmentations import list_segmentations
 from serving.api.schemas import OrganRowResponse
 from serving.queue.jobs import Job
 from serving.queue.scan import Scan
@@ -96,6 +97,7 @@ def _results(resources: Resources, scan: Scan, job: Job, view: _Viewer) -> dict[
         "cells": cells,
         "worst": sorted((cell for cell in judged if cell.bad), key=lambda cell: cell.good or 0.0)[:_WORST],
         "images": list(IMAGE_SUFFIXES),
+        "versions": list_segmentations(resources, scan.id).versions,
         "downloads": [name for name in DOWNLOADS if name != DICOM_SEG.name or scan.source_headers is not None],
     }
 

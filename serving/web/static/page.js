@@ -47,6 +47,32 @@ for (const link of document.querySelectorAll("[data-reload]")) {
   });
 }
 
+// A segmentation that somebody has put right.
+const corrected = document.querySelector("[data-correct]");
+if (corrected) corrected.addEventListener("change", async () => {
+  const [file] = corrected.files;
+  if (!file) return;
+  corrected.disabled = true;
+  say(`Sending ${file.name}…`);
+  try {
+    const answer = await fetch(`${corrected.dataset.correct}?filename=${encodeURIComponent(file.name)}`, {
+      method: "PUT",
+      body: file,
+      headers: {
+        "Content-Type": "application/octet-stream",
+        "X-CSRF-Token": document.querySelector("meta[name=csrf-token]").content,
+      },
+    });
+    const told = await answer.json();
+    if (answer.ok) { location.reload(); return; }
+    say(told.detail);
+  } catch {
+    say("The server does not answer. Nothing of the file was kept; send it again.");
+  }
+  corrected.disabled = false;
+  corrected.value = "";
+});
+
 // Texts to copy.
 for (const button of document.querySelectorAll("[data-copy]")) {
   button.addEventListener("click", async () => {
