@@ -59,6 +59,8 @@ class Authorship:
     """When the result is said to have been made; it is written in UTC."""
     entropy: str
     """What tells this result from all others: with the same, the objects have the same UIDs."""
+    corrected: bool = False
+    """People have put right what the model answered."""
 
 
 def dicom_segmentation(
@@ -226,6 +228,7 @@ def _step_mm(series: DicomSeries) -> float:
 def _description(number: int, organ: Organ, by: Authorship) -> highdicom.seg.SegmentDescription:
     import highdicom  # noqa: PLC0415  as in `_segmentation`
 
+    kinds = highdicom.seg.SegmentAlgorithmTypeValues
     algorithm = highdicom.AlgorithmIdentificationSequence(
         name=by.name[:64], version=by.version[:64], family=codes.DCM.ArtificialIntelligence
     )
@@ -234,7 +237,7 @@ def _description(number: int, organ: Organ, by: Authorship) -> highdicom.seg.Seg
         segment_label=organ.name[:64],
         segmented_property_category=codes.SCT.AnatomicalStructure,
         segmented_property_type=codes.SCT.Organ,
-        algorithm_type=highdicom.seg.SegmentAlgorithmTypeValues.AUTOMATIC,
+        algorithm_type=kinds.SEMIAUTOMATIC if by.corrected else kinds.AUTOMATIC,
         algorithm_identification=algorithm,
         display_color=highdicom.color.CIELabColor.from_rgb(*organ.colour),
     )

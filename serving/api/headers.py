@@ -51,7 +51,7 @@ class SecurityHeaders:
 
     def _complete(self, headers: MutableHeaders, path: str) -> None:
         headers.setdefault("x-content-type-options", "nosniff")
-        headers.setdefault("referrer-policy", "no-referrer")
+        headers.setdefault("referrer-policy", "same-origin")  # with none, a form of this server has no origin
         page = path == "/docs" or path.startswith("/docs/")
         headers.setdefault("content-security-policy", _DOCS if page else NOTHING)
         if path.startswith(_ABOUT_SCANS):

@@ -13,6 +13,7 @@ from scans.formats.errors import NotSegmentable
 from scans.organs import BACKGROUND, NOT_LABELLED
 from serving.inference.memory_budget import MemoryBudget
 from serving.queue.scan import Scan
+from serving.segmentation.correction import Correction
 from serving.segmentation.source_headers import SOURCE_HEADERS
 from serving.segmentation.stored_segmentation import StoredSegmentation
 from serving.segmentation.stored_voxels import ScanDamaged
@@ -50,15 +51,20 @@ class DicomResults:
         self._store = store
         self._budget = MemoryBudget()
 
-    def made(self, scan: Scan, segmentation: StoredSegmentation) -> bytes:
-        """The file. Raises NotSegmentable before a voxel is read where that is known then, and DataDamaged."""
+    def made(self, scan: Scan, segmentation: StoredSegmentation, correction: Correction | None = None) -> bytes:
+        """The file, of the model's answer or a correction; each is an object of its own.
+
+        Raises NotSegmentable before a voxel is read where that is known then, and DataDamaged.
+        """
         from scans.formats import dicom_segmentation as dicom  # noqa: PLC0415  as in `read_source_headers`
 
         series = read_source_headers(self._store, scan)
         dicom.require_segmentable(series, scan.shape)
-        accepted = datetime.fromtimestamp(scan.created_seconds, UTC)
-        entropy = f"{scan.id} {scan.model.sha256}"
-        by = dicom.Authorship(scan.model.name, scan.model.shown_version, accepted, entropy)
+        seconds, entropy = scan.created_seconds, f"{scan.id} {scan.model.sha256}"
+        if correction is not None:
+            seconds, entropy = correction.created_seconds, f"{entropy} {correction.id}"
+        made, by_people = datetime.fromtimestamp(seconds, UTC), correction is not None
+        by = dicom.Authorship(scan.model.name, scan.model.shown_version, made, entropy, corrected=by_people)
         needed = dicom.needed_bytes(scan.shape, len(scan.organs))
         with self._budget.taken(needed / dicom.MOST_BYTES):
             labels = np.empty(scan.shape, np.uint8)

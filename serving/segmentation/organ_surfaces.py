@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from scans.geometry import Box
 from scans.measures.statistics import OrganStatistics
-from scans.organs import Organ
+from scans.organs import Organ, OrganMap
 from scans.shape.mesh_files import glb, neuroglancer_fragment, stl
 from scans.shape.surfaces import OrganNotThere, Surface, organ_surface
 from serving.inference.memory_budget import MemoryBudget
@@ -63,14 +63,24 @@ class SegmentedOrgans:
 
     def organ(self, name: str) -> Organ:
         """The organ of that name, or of that class index. Raises SurfaceNotFound that lists the names."""
-        for organ in self.scan.organs.organs:
-            if name in (organ.name, str(organ.index)):
-                return organ
-        raise SurfaceNotFound(f"there is no organ {name!r}; this scan's model has {', '.join(self.scan.organs.names)}")
+        return organ_named(self.scan.organs, name)
 
     def box(self, organ: Organ) -> Box | None:
         """The smallest that holds an organ; None where it was not found."""
-        return self.statistics.table(self.scan.organs, self.scan.frame, self.scan.shape)[organ.index - 1].box
+        return organ_box(self.statistics, self.scan, organ)
+
+
+def organ_named(organs: OrganMap, name: str) -> Organ:
+    """The organ of that name, or of that class index. Raises SurfaceNotFound that lists the names."""
+    for organ in organs.organs:
+        if name in (organ.name, str(organ.index)):
+            return organ
+    raise SurfaceNotFound(f"there is no organ {name!r}; this scan's model has {', '.join(organs.names)}")
+
+
+def organ_box(statistics: OrganStatistics, scan: Scan, organ: Organ) -> Box | None:
+    """The smallest that holds an organ of a scan; None where it was not found."""
+    return statistics.table(scan.organs, scan.frame, scan.shape)[organ.index - 1].box
 
 
 class OrganSurfaces:

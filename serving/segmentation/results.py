@@ -25,7 +25,7 @@ from serving.queue.scan import Scan
 from serving.segmentation.correction import MODELS_ANSWER, Correction
 from serving.segmentation.dicom_results import DicomResults, in_pieces
 from serving.segmentation.labelled_image import labelled_image
-from serving.segmentation.organ_surfaces import OrganSurfaces, SegmentedOrgans, SurfaceFormat
+from serving.segmentation.organ_surfaces import OrganSurfaces, SegmentedOrgans, SurfaceFormat, organ_box, organ_named
 from serving.segmentation.pictures import PictureStyle, png, proportions
 from serving.segmentation.served_files import FileDamaged, KeptPyramid, ServedFile, ServedFiles
 from serving.segmentation.stored_segmentation import ResultDamaged, StoredSegmentation
@@ -105,7 +105,7 @@ class Results:
         name = f"{stem(Path(scan.upload.filename))}_segmentation{version}{suffix}"
         if format_name == DICOM_SEG.name:
             with self._remaking(scan):
-                content = self._dicom.made(scan, self._segmentation(scan, job, correction))
+                content = self._dicom.made(scan, self._segmentation(scan, job, correction), correction)
             return Download(name, sent.media_type, len(content), in_pieces(content))
         with self._remaking(scan):
             segmentation = self._segmentation(scan, job, correction)
@@ -212,15 +212,14 @@ class Results:
     def fragments(self, scan: Scan, job: Job, index: int, *, correction: Correction | None = None) -> list[str]:
         """Files of the mesh of an organ, by its class index, in Neuroglancer's format; none where it was not found.
 
-        Raises SurfaceNotFound for an index that the scan's model has not, and DataDamaged.
+        Nothing is read for it. Raises SurfaceNotFound for an index that the scan's model has not.
         """
-        with self._remaking(scan):
-            segmented = self._segmented(scan, job, correction)
-            return [] if segmented.box(segmented.organ(str(index))) is None else [f"{index}.mesh"]
+        organ = organ_named(scan.organs, str(index))
+        statistics = _statistics(scan, job, correction)
+        return [] if organ_box(statistics, scan, organ) is None else [f"{index}.mesh"]
 
     def _segmented(self, scan: Scan, job: Job, correction: Correction | None) -> SegmentedOrgans:
-        known = job.statistics if correction is None else correction.findings.statistics
-        statistics = known or OrganStatistics.empty(scan.organs.classes)
+        statistics = _statistics(scan, job, correction)
         version = MODELS_ANSWER if correction is None else correction.number
         return SegmentedOrgans(scan, statistics, self._segmentation(scan, job, correction), version=version)
 
@@ -234,6 +233,7 @@ class Results:
             yield
         except (DataDamaged, FileNotFoundError) as damaged:
             self._jobs.scan(scan.id)
+            self._store.check()  # one that is away for a moment has lost nothing
             if isinstance(damaged, ResultDamaged) and self._jobs.remake(scan.id, f"{damaged}; it is being made again"):
                 logs.event("result_damaged", level=logging.ERROR, scan=scan.id, files=len(damaged.names), error=damaged)
             raise
@@ -241,6 +241,11 @@ class Results:
     def _sent(self, scan: Scan, pieces: Iterator[bytes]) -> Iterator[bytes]:
         with self._remaking(scan):
             yield from pieces
+
+
+def _statistics(scan: Scan, job: Job, correction: Correction | None) -> OrganStatistics:
+    known = job.statistics if correction is None else correction.findings.statistics
+    return known or OrganStatistics.empty(scan.organs.classes)
 
 
 def _require_slice(scan: Scan, along: int, index: int) -> None:

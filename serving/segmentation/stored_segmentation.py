@@ -40,7 +40,7 @@ class CorrectionDamaged(DataDamaged):
 
     def __init__(self, correction: Correction, names: Sequence[str]) -> None:
         version = f"version {correction.number} of the segmentation of scan {correction.scan_id}"
-        super().__init__(f"{version} ({correction.sent.filename}) is damaged: {names[0]}; send it again and remove it")
+        super().__init__(f"{version} ({correction.sent.filename}) is damaged: {names[0]}; remove it and send it again")
 
 
 def create_segmentation(scan_dir: Path, scan: Scan) -> Mapping[str, str]:

@@ -83,12 +83,22 @@ def _shown(one: ListedVersion) -> dict[str, Any]:
         "aliases": one.aliases,
         "registered": datetime.fromtimestamp(one.created_ms / 1000, UTC),
         "commit": one.tags.get("git_commit", "")[:10],
-        "figures": {key: float(one.tags[key]) for key in FIGURES if key in one.tags},
+        "figures": {key: value for key in FIGURES if (value := _figure(one.tags.get(key))) is not None},
         "organs": {
-            match.group(1): float(value) for tag, value in one.tags.items() if (match := _ORGAN_DICE.fullmatch(tag))
+            match.group(1): value
+            for tag, said in one.tags.items()
+            if (match := _ORGAN_DICE.fullmatch(tag)) and (value := _figure(said)) is not None
         },
         "verdict": _verdict(one),
     }
+
+
+def _figure(said: str | None) -> float | None:
+    """A number in a tag; None for what anybody may have written there instead."""
+    try:
+        return None if said is None else float(said)
+    except ValueError:
+        return None
 
 
 def _verdict(one: ListedVersion) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import AsyncIterable
 from typing import Annotated, Any, Final, Literal
 
@@ -28,6 +29,8 @@ Flagged = Literal["any", "warnings", "quality", "none"]
 _ROWS: Final = 50
 _SEARCHED: Final = 500
 """Scans with warnings among which those of bad quality are looked for."""
+_LASTS_SECONDS: Final = 60.0
+"""Of one stream of rows."""
 _LOOKING_SECONDS: Final = 1.0
 _FLAGS: Final[dict[Flagged, bool | None]] = {"any": None, "warnings": True, "quality": True, "none": False}
 _BAD: Final = "quality"
@@ -72,7 +75,8 @@ async def follow_scans(
     """Rows as they change: `row-ID` is a new row for one that is shown, `list` are all rows, where one came or went."""
     shown: dict[str, ScanResponse] = {}
     known = False
-    while not resources.readiness.draining:
+    until = time.monotonic() + _LASTS_SECONDS  # then the browser asks again, and whether it still may is looked at
+    while not resources.readiness.draining and time.monotonic() < until:
         try:
             scans = await run_in_threadpool(_scans, resources, state, flag, None)
         except SQLAlchemyError as error:  # the stream is longer than the outage

@@ -16,9 +16,12 @@ from serving.api.dependencies import Resources, resources_of
 from serving.auth.authentication import NotAuthenticated
 from serving.auth.origin import check_own_form
 from serving.auth.sessions import COOKIE, SESSION_SECONDS
+from serving.intake.refusals import RequestRefused
 from serving.web.pages import PageRoute, page
 
 _HOME: Final = "/"
+_MOST_FIELDS: Final = 10
+"""Of a form."""
 _WITHIN: Final = re.compile(r"/(?![/\\])[!-\[\]-~]*")
 """A path on this server, and nothing that a browser takes for another's address."""
 
@@ -69,9 +72,13 @@ async def sign_out(request: Request) -> Response:
 
 
 async def _fields(request: Request, resources: Resources) -> dict[str, str]:
-    """Of a form, each once. Raises TooLarge, UploadStalled."""
+    """Of a form, each once. Raises RequestRefused, TooLarge, UploadStalled."""
     body = await short_body(request, resources)
-    return {name: values[-1] for name, values in parse_qs(body.decode("utf-8", "replace"), max_num_fields=10).items()}
+    try:
+        fields = parse_qs(body.decode("utf-8", "replace"), max_num_fields=_MOST_FIELDS)
+    except ValueError:
+        raise RequestRefused(f"a form of more than {_MOST_FIELDS} fields", field="form") from None
+    return {name: values[-1] for name, values in fields.items()}
 
 
 def _set_cookie(request: Request, answer: Response, token: str, *, seconds: int) -> None:

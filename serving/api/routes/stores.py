@@ -24,7 +24,8 @@ from serving.segmentation.served_files import KeptPyramid, NoFile, ServedFile
 from serving.segmentation.stored_segmentation import noted_files
 from serving.storage.contract import IMAGE_DIR, RESULT_DIR
 
-_FOR_EVER: Final = "private, max-age=31536000, immutable"
+_ASKED_AGAIN: Final = "private, no-cache"
+"""A copy is used once the server has said that it is still the same, and that whoever asks may still have it."""
 _TYPES: Final = {".json": "application/json"}
 _SHARD: Final = "application/octet-stream"
 _PARTS: Final[dict[int | str, dict[str, Any]]] = {
@@ -122,7 +123,8 @@ def _answered(resources: Resources, scan_id: str) -> tuple[KeptPyramid, Scan, Jo
     scan, job = resources.jobs.get(scan_id)
     if job.state in ENDED and job.state != "succeeded":
         raise NoResult(f"scan {scan_id} is {job.state}: {without_paths(job.error or 'it was cancelled')}")
-    return KeptPyramid(RESULT_DIR, noted_files(scan, job.checksums)), scan, job
+    files = noted_files(scan, job.checksums) if job.state == "succeeded" else job.checksums
+    return KeptPyramid(RESULT_DIR, files), scan, job
 
 
 def _corrected(resources: Resources, scan_id: str, *, version: int) -> tuple[KeptPyramid, Scan, Job]:
@@ -137,9 +139,8 @@ async def _answer(request: Request, resources: Resources, scan_id: str, name: st
     file = await resources.slow_answers.make(partial(resources.results.stored_file, scan, pyramid, name))
     if file is None:
         raise NoFile(f"{pyramid.place} of scan {scan_id} has no file {name[:200]!r}" + _yet(job.state))
-    whole_one = job.state == "succeeded" or pyramid.place == IMAGE_DIR
     tag = f'"{file.checksum or file.stamp.mark}"'
-    headers = {"ETag": tag, "Accept-Ranges": "bytes", "Cache-Control": _FOR_EVER if whole_one else "no-cache"}
+    headers = {"ETag": tag, "Accept-Ranges": "bytes", "Cache-Control": _ASKED_AGAIN}
     if not has_changed(request.headers, tag):
         return Response(status_code=304, headers=headers)
     kind = _TYPES.get(PurePosixPath(name).suffix, _SHARD)

@@ -2,6 +2,8 @@
 import { downloadZip } from "/static/vendor/client-zip-2.5.1.js";
 
 const PART_BYTES = 8 * 1024 * 1024;
+// Refusals of the file itself, after which another has to be sent.
+const FINAL = new Set([400, 404, 409, 413, 415, 422]);
 const RETRY_MILLISECONDS = [0, 1000, 3000, 5000, 10000, 20000];
 const TOKEN = document.querySelector("meta[name=csrf-token]").content;
 const list = document.getElementById("uploads");
@@ -100,13 +102,14 @@ async function accept(upload, row, more) {
     else row.done();
     return;
   }
-  const problem = await answer.json();
+  let problem = { title: `The server answered ${answer.status}`, detail: "", type: "" };
+  try { problem = await answer.json(); } catch { /* whoever stands before the server has answered */ }
   row.bar.value = 1;
   row.say(`${problem.title}: ${problem.detail}`, true);
   row.stop.textContent = "Close";
   if (problem.type.endsWith(":spacing-missing")) askSpacing(upload, row);
-  else if (answer.status === 503 || answer.status === 429) again(row, () => accept(upload, row, more));
-  else forget(upload);
+  else if (FINAL.has(answer.status)) forget(upload);
+  else again(row, () => accept(upload, row, more));  // what was sent is there, and waits
 }
 
 // Whether a scan was there before it was asked for, by the server's clock.
@@ -162,7 +165,7 @@ async function sendFolder(name, files) {
   row.done();
   const said = files.map(({ path, file }) => `${path} ${file.size} ${file.lastModified}`).join("\n");
   const digest = await sha256(new Blob([said]));
-  await send(archive, `${name}.zip`, `ricefish-folder ${digest ?? said.length} ${location.host}`);
+  await send(archive, `${name}.zip`, `ricefish-folder ${digest ?? said} ${location.host}`);
 }
 
 async function filesOf(entry, path = "") {

@@ -247,7 +247,7 @@ def test_every_answer_tells_browsers_what_to_leave_alone(site: Site) -> None:
     """Pages, JSON and refusals; what is said of scans is kept nowhere; the documentation still finds its scripts."""
     for path, key in (("/v1/scans", "segment"), ("/v1/scans", "none"), ("/v1/nothing", "segment"), ("/docs", "none")):
         headers = site.call("GET", path, site.shown.get(key)).headers
-        assert (headers["x-content-type-options"], headers["referrer-policy"]) == ("nosniff", "no-referrer")
+        assert (headers["x-content-type-options"], headers["referrer-policy"]) == ("nosniff", "same-origin")
         assert "frame-ancestors 'none'" in headers["content-security-policy"]
         assert ("script-src 'self'" in headers["content-security-policy"]) == (path == "/docs")
         assert headers.get("cache-control") == ("no-store" if path.startswith("/v1/") else None)

@@ -81,6 +81,23 @@ def test_a_series_has_a_segmentation_that_refers_to_it(server: RunningServer, fi
     assert server.get(f"/v1/scans/{finished}/segmentation?format=dicom-seg").content == answer.content
 
 
+def test_a_correction_is_an_object_of_its_own(server: RunningServer) -> None:
+    """With other UIDs than the model's answer, made when it was sent, and not by the model alone."""
+    scan = str(server.post(zipped_series(PatientID="fish 8"), "fish_8.zip").json()["id"])
+    assert server.until_ended(scan)["state"] == "succeeded"
+    labels = server.get(f"/v1/scans/{scan}/segmentation?format=nrrd").content
+    sent = server.http.put(f"{server.url}/v1/scans/{scan}/segmentation?filename=mine.nrrd", content=labels)
+    assert sent.status_code == 201, sent.text
+    made = [
+        pydicom.dcmread(io.BytesIO(server.get(f"/v1/scans/{scan}/segmentation?format=dicom-seg&version={n}").content))
+        for n in (0, 1)
+    ]
+    kinds = [one.SegmentSequence[0].SegmentAlgorithmType for one in made]
+    assert kinds == ["AUTOMATIC", "SEMIAUTOMATIC"]
+    assert len({one.SOPInstanceUID for one in made}) == len({one.SeriesInstanceUID for one in made}) == 2
+    assert made[0].StudyInstanceUID == made[1].StudyInstanceUID
+
+
 def test_the_client_fetches_it_by_its_suffix(server: RunningServer, finished: str, tmp_path: Path) -> None:
     """`.dcm` stands for it, as for `ricefish segment -o organs.dcm`."""
     with Client(server.url) as client:

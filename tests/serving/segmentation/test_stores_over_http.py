@@ -46,7 +46,7 @@ def test_a_file_whole_and_in_part(server: RunningServer, scan: str, place: str) 
     assert (whole.status_code, whole.content) == (200, stored)
     assert whole.headers["content-type"] == "application/octet-stream"
     assert get(place, "zarr.json").headers["content-type"] == "application/json"
-    assert whole.headers["cache-control"] == "private, max-age=31536000, immutable"
+    assert whole.headers["cache-control"] == "private, no-cache"
     assert whole.headers["accept-ranges"] == "bytes"
     for stated, start, stop in (("bytes=2-5", 2, 6), ("bytes=-16", size - 16, size), (f"bytes={size - 1}-", -1, size)):
         part = get(place, Range=stated)
@@ -129,6 +129,48 @@ def test_a_damaged_file_is_made_again(server: RunningServer, example: Example) -
     assert get(place).content == whole
 
 
+def test_the_scan_and_a_correction_are_opened_by_their_addresses(
+    server: RunningServer, scan: str, example: Example, tmp_path: Path
+) -> None:
+    """Grey values as they were sent; labels as they were put right, beside the model's answer, which stays."""
+    place = f"{server.url}/v1/scans/{scan}"
+    answered = server.get(f"/v1/scans/{scan}/segmentation?format=nrrd&version=0").content
+    (tmp_path / "mine.nrrd").write_bytes(answered)
+    sent = server.http.put(f"{place}/segmentation?filename=mine.nrrd", content=answered)
+    assert sent.status_code == 201, sent.text
+    number = sent.json()["version"]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of the libraries' own making
+        arrays = {
+            store: zarr.open_group(f"{place}/{store}.ome.zarr", mode="r")["0"]
+            for store in ("image", "segmentation", f"segmentations/{number}")
+        }
+        voxels = {store: np.asarray(array[:]) for store, array in arrays.items() if isinstance(array, zarr.Array)}
+    np.testing.assert_array_equal(voxels["image"], example.grey)
+    np.testing.assert_array_equal(voxels["segmentation"], voxels[f"segmentations/{number}"])
+    assert get(f"{place}/segmentations/99.ome.zarr", "zarr.json").status_code == 404
+
+
+def test_what_was_found_damaged_is_not_handed_out_while_it_waits(
+    tmp_path: Path, model_dir: Path, example: Example
+) -> None:
+    """Nobody works on it yet, and of its files no checksum is noted any more: none of them is there."""
+    server = RunningServer(tmp_path, model_dir, slab_slices=4)
+    server.start()
+    scan = server.until_ended(server.post(example.path, "fish.nii.gz").json()["id"])["id"]
+    server.end()
+    stored = tmp_path / "store" / "scans" / str(scan) / RESULT_DIR / SHARD
+    stored.write_bytes(stored.read_bytes()[:-1] + b"?")
+    waiting = RunningServer(tmp_path, model_dir, slab_slices=4, concurrent_scans=0)
+    waiting.start()
+    try:
+        place = f"{waiting.url}/v1/scans/{scan}/{RESULT_DIR}"
+        assert [get(place).status_code for _ in range(2)] == [503, 404]
+        assert waiting.get(f"/v1/scans/{scan}").json()["state"] == "queued"
+    finally:
+        waiting.end()
+
+
 @pytest.fixture
 def slow(tmp_path: Path) -> Iterator[RunningServer]:
     """A server whose model takes its time, so that a scan is seen under way."""
@@ -152,7 +194,7 @@ def test_what_is_finished_of_a_scan_under_way_is_there(slow: RunningServer, tmp_
 
     slow.until(under_way)
     first, last = get(place), get(place, "0/c/63/0/0")
-    assert (first.status_code, first.headers["cache-control"]) == (200, "no-cache")
+    assert (first.status_code, first.headers["cache-control"]) == (200, "private, no-cache")
     assert (last.status_code, last.headers["cache-control"]) == (404, "no-store")
     assert "it is running" in last.json()["detail"]
     assert get(place, "zarr.json").status_code == 200

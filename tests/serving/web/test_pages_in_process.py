@@ -90,3 +90,11 @@ def test_a_server_without_a_model_says_so(tmp_path: Path) -> None:
         shown = app.ask("GET", b"/", headers=BROWSER).body
         assert b"RICEFISH_MODEL" in shown and b'id="drop"' not in shown
         assert b"No segmentation model is served." in app.ask("GET", b"/models", headers=BROWSER).body
+
+
+def test_a_form_of_many_fields_is_refused(app: App) -> None:
+    """400, whatever they are; nobody is signed in by it."""
+    body = b"&".join(b"a%d=1" % number for number in range(11))
+    form = [(b"content-type", b"application/x-www-form-urlencoded"), (b"sec-fetch-site", b"same-origin")]
+    answer = app.ask("POST", b"/sign-in", headers=form, body=body)
+    assert (answer.status, "set-cookie" in answer.headers) == (400, False)
