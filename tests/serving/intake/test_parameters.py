@@ -111,7 +111,7 @@ def test_no_call_passes_an_unknown_name_over(server: RunningServer) -> None:
         if path.startswith("/v2"):
             continue
         ids = dict.fromkeys(("scan_id", "upload_id", "review_id"), NO_SCAN)
-        place = path.format(**ids, axis="z", index=0, organ="1", segment=1)
+        place = path.format(**ids, axis="z", index=0, organ="1", segment=1, version=1, name="zarr.json")
         for method in methods:
             answer = server.http.request(method, f"{server.url}{place}?zzz=1", headers=TUS)
             assert answer.status_code == 400, (method, path, answer.text)
@@ -127,7 +127,9 @@ def test_no_call_passes_an_unknown_name_over(server: RunningServer) -> None:
 def test_the_nearest_name_is_told(server: RunningServer) -> None:
     """Or those that there are."""
     assert "did you mean priority?" in server.post(nifti(8), "a.nii", prioriti="backlog").json()["detail"]
-    assert "it knows before, flagged, limit, state" in server.get("/v1/scans?colour=red").json()["detail"]
+    assert (
+        "it knows before, flagged, idempotency_key, limit, state" in server.get("/v1/scans?colour=red").json()["detail"]
+    )
     assert "it takes none" in server.get("/v1/models?name=a").json()["detail"]
 
 

@@ -40,8 +40,9 @@ class Visit:
         return [one for one in self.requests if one.method == method and urlsplit(one.url).path.startswith(path)]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def chromium(processes: None) -> Iterator[Browser]:
+    """Gone when its file is: while Playwright runs, no other test of this process can run an event loop."""
     if installed() is None:
         pytest.skip(f"no browser is installed: none of {', '.join(NAMES)}")
     with sync_playwright() as playwright:
