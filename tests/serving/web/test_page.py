@@ -59,7 +59,7 @@ def test_a_file_becomes_a_scan_that_is_followed_to_its_end(visit: Visit, tmp_pat
     assert parts and all(part.headers["upload-checksum"].startswith("sha256 ") for part in parts)
     row.get_by_role("link", name="chosen.nii.gz").click()
     expect(visit.page.get_by_role("heading", name="chosen.nii.gz")).to_be_visible()
-    names = visit.page.locator("table th[scope=row]").all_inner_texts()
+    names = visit.page.get_by_role("region", name="Table of organs").locator("th[scope=row]").all_inner_texts()
     assert [name.strip() for name in names] == ["heart", "eye"]
 
 
