@@ -32,7 +32,7 @@ class ReviewTally:
     on_organs: int = 0
     """Of single organs in slices, good and bad ones: they teach."""
     other_masks: int = 0
-    """On masks that the slices do not have any more."""
+    """On other masks than the pseudo-labels have."""
     other_scans: int = 0
     """On volumes, slices or organs that are not in the data set."""
     disputed: int = 0

@@ -50,7 +50,7 @@ SMALLER: Mapping[str, Mapping[str, Any]] = {
     "export": {"precisions": [], "agreement_slices": 4, "seen_slices": 4},
     "evaluate": {"figure_slices": 1},
 }
-"""What the profile has beside the smallest values. A Teacher of 160 steps sees organs, be they the right ones or not."""
+"""What the profile has beside the smallest values. A Teacher of 160 steps sees organs, right or wrong."""
 
 
 @dataclass(frozen=True)
@@ -170,7 +170,7 @@ def check_lineage(tmp_path: Path, *, scan_id: str, reviews: Path) -> None:
     shown = json.loads(ricefish("models", "show", "ricefish", "--version", "2", "--json"))["tags"]
     stored = model_files.download("models:/ricefish/2", tmp_path / "stored")
     manifest, card = ModelManifest.read(stored), (stored / model_files.CARD_FILE).read_text()
-    correction = f"correction 1 by anonymous of scan {scan_id}"
+    correction = f"correction 1 of scan {scan_id}"  # without keys nobody has a name
     assert {name: origin.what for name, origin in manifest.corrections.items()} == {CORRECTED: correction}
     assert shown["corrections"] == f"{CORRECTED}: {correction}" and f"  - {shown['corrections']} at " in card
     tally = manifest.reviews

@@ -65,7 +65,7 @@ def _reviews(student: ModelManifest) -> Iterator[str]:
     yield f"- Learnt from reviews: {tally.what}{by}; reviews.csv, SHA-256 {tally.sha256}."
     if tally.counted < tally.given:
         yield (
-            f"  - The others teach nothing: {tally.other_masks} are on masks that the Teacher does not make any more, "
+            f"  - The others teach nothing: {tally.other_masks} are on other masks than the pseudo-labels have, "
             f"{tally.other_scans} on what is not among the volumes without labels, {tally.disputed} on what reviewers "
             "do not agree on."
         )

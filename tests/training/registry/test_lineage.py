@@ -125,7 +125,9 @@ def test_card_and_tags_say_what_came_of_reviews() -> None:
     counted = "12 of 40 verdicts (8 slices good, 1 bad, 3 on organs)"
     line, others = (line for line in card(reviewed).splitlines() if "reviews" in line or "teach nothing" in line)
     assert line == f"- Learnt from reviews: {counted}, by ada, eve; reviews.csv, SHA-256 {'a' * 64}."
-    assert all(f"{count} {where}" in others for count, where in ((20, "are on masks"), (6, "on what"), (2, "on what")))
+    assert all(
+        f"{count} {where}" in others for count, where in ((20, "are on other masks"), (6, "on what"), (2, "on what"))
+    )
     assert tags_of(reviewed, manifest())["reviews"] == f"{counted} of reviews.csv {'a' * 64}, by ada, eve"
     assert "review" not in card(manifest()) and "reviews" not in tags_of(manifest(), manifest())
 
@@ -134,7 +136,7 @@ def test_reviews_of_which_none_counted_are_told_too() -> None:
     """Forty that were for nothing are what whoever gave them would like to know of; who is nobody's business then."""
     lost = manifest(reviews=ReviewTally("a" * 64, other_masks=40))
     assert tags_of(lost, lost)["reviews"].startswith("0 of 40 verdicts (0 slices good, 0 bad, 0 on organs) of reviews")
-    assert "40 are on masks that the Teacher does not make any more" in card(lost)
+    assert "40 are on other masks than the pseudo-labels have" in card(lost)
 
 
 def test_reviews_that_all_count_leave_no_others() -> None:
