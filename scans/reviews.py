@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any, Literal, get_args
 
 Verdict = Literal["good", "bad", "unsure", "skip"]
 VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
@@ -15,3 +17,53 @@ MARKING_COLUMNS = ("organ", "mask_sha256", "reviewer", "ending")
 verdict no longer stands (empty: it does)."""
 NOTED_COLUMNS = ("time", "comment", "axis", "scan", "model", "version", "model_sha256", "id")
 """May be there, for people to read."""
+
+
+@dataclass(frozen=True)
+class ReviewTally:
+    """What became of the verdicts in a reviews.csv that are good or bad and stand: each is counted in one place."""
+
+    sha256: str
+    """Of the file."""
+    good: int = 0
+    """Of slices that are good: they teach."""
+    bad: int = 0
+    """Of slices that are bad: they teach."""
+    on_organs: int = 0
+    """Of single organs in slices, good and bad ones: they teach."""
+    other_masks: int = 0
+    """On other masks than the pseudo-labels have."""
+    other_scans: int = 0
+    """On volumes, slices or organs that are not in the data set."""
+    disputed: int = 0
+    """On what reviewers do not agree on."""
+    reviewers: tuple[str, ...] = ()
+    """Names of those whose verdicts teach, in order; a file that names nobody has none."""
+
+    @property
+    def counted(self) -> int:
+        """How many teach."""
+        return self.good + self.bad + self.on_organs
+
+    @property
+    def given(self) -> int:
+        """How many there are."""
+        return self.counted + self.other_masks + self.other_scans + self.disputed
+
+    @property
+    def what(self) -> str:
+        """In words: "3 of 40 verdicts (1 slice good, 1 bad, 1 on organs)"."""
+        slices = f"{self.good} slice{'' if self.good == 1 else 's'} good"
+        return f"{self.counted} of {self.given} verdicts ({slices}, {self.bad} bad, {self.on_organs} on organs)"
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any]) -> ReviewTally:
+        """From what `dataclasses.asdict` gave, through JSON. Raises ValueError for what is no tally."""
+        names = [field.name for field in fields(cls)]
+        if set(content) != set(names):
+            raise ValueError(f"it has {', '.join(sorted(content))}; expected {', '.join(names)}")
+        counts = {name: content[name] for name in names if name not in ("sha256", "reviewers")}
+        for name, value in counts.items():
+            if type(value) is not int or value < 0:
+                raise ValueError(f"{name} is {value!r}; expected how many there are")
+        return cls(sha256=str(content["sha256"]), reviewers=tuple(map(str, content["reviewers"])), **counts)

@@ -26,6 +26,7 @@ from scans.model.golden import (
 from scans.organs import OrganMap
 from scans.precision import Precision
 from scans.raw.provenance import Origin
+from scans.reviews import ReviewTally
 
 __all__ = [
     "MANIFEST_FILE",
@@ -91,6 +92,8 @@ class ModelManifest:
     """What the volumes of training and validation look like; None: nothing is known of it."""
     corrections: Mapping[str, Origin] = field(default_factory=dict)
     """Of those volumes, by id, the ones whose labels are corrections of what a model had answered."""
+    reviews: ReviewTally | None = None
+    """What people had said of pseudo-labels, and how much of it was learnt from; None: nothing was said."""
     git_commit: str = ""
     git_dirty: bool = False
     mlflow_run: str = ""
@@ -113,9 +116,11 @@ class ModelManifest:
         fields["golden"] = golden_content(self.golden)
         fields["expected_dice"] = None if self.expected_dice is None else self.expected_dice.to_dict()
         fields["seen"] = None if self.seen is None else self.seen.to_dict()
-        del fields["corrections"]  # where there is none, servers of before read the manifest too
+        del fields["corrections"], fields["reviews"]  # where there is none, servers of before read the manifest too
         if self.corrections:
             fields["corrections"] = {name: dataclasses.asdict(origin) for name, origin in self.corrections.items()}
+        if self.reviews is not None:
+            fields["reviews"] = dataclasses.asdict(self.reviews)
         return fields
 
     @classmethod
@@ -240,6 +245,7 @@ _PARSERS: Mapping[str, Callable[[Any], Any]] = {
     "variants": variants_from,
     "seen": lambda content: None if content is None else Seen.from_dict(content),
     "corrections": lambda content: {name: Origin(**origin) for name, origin in dict(content).items()},
+    "reviews": ReviewTally.from_dict,
     "git_commit": _exactly(str),
     "git_dirty": _exactly(bool),
     "mlflow_run": _exactly(str),

@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from enum import Enum
 from itertools import islice
 from pathlib import Path
 
@@ -40,6 +41,23 @@ class Review:
 
 
 @dataclass(frozen=True)
+class GivenReviews:
+    """All that a reviews.csv says."""
+
+    reviews: tuple[Review, ...]
+    """Once each, in the order of the file."""
+    elsewhere: int
+    """Lines that are good or bad, and stand, on a volume, slice or organ that is not there."""
+
+
+class _Passed(Enum):
+    """Why a line is no review."""
+
+    SILENT = "teaches nothing"
+    ELSEWHERE = "is on what is not there"
+
+
+@dataclass(frozen=True)
 class Reviewable:
     """What verdicts may be on."""
 
@@ -60,6 +78,11 @@ class Reviewable:
 
 
 def read_reviews(path: Path, *, slices: Mapping[str, int], organs: Sequence[str] = ()) -> tuple[Review, ...]:
+    """As `read_given`, without what is said of other data sets."""
+    return read_given(path, slices=slices, organs=organs).reviews
+
+
+def read_given(path: Path, *, slices: Mapping[str, int], organs: Sequence[str] = ()) -> GivenReviews:
     """Every review that teaches, once each, in the order of the file: those that are good or bad, and stand.
 
     `slices` tells how many each pseudo-labelled volume has, `organs` the names of its organs. A line with a digest
@@ -69,7 +92,7 @@ def read_reviews(path: Path, *, slices: Mapping[str, int], organs: Sequence[str]
     """
     faults: list[str] = []
     first: dict[tuple[str, ...], tuple[int, Review]] = {}
-    there = Reviewable(slices, organs)
+    there, elsewhere = Reviewable(slices, organs), 0
     with path.open(encoding="utf-8-sig", newline="") as file:
         reader = csv.reader(file)
         header = _header(path, next(reader, []))
@@ -79,7 +102,9 @@ def read_reviews(path: Path, *, slices: Mapping[str, int], organs: Sequence[str]
             review = _parse(row, header, there=there)
             if isinstance(review, str):
                 faults.append(f"line {reader.line_num}: {review}")
-            elif review is not None:
+            elif review is _Passed.ELSEWHERE:
+                elsewhere += 1
+            elif isinstance(review, Review):
                 line, before = first.setdefault(_same(review), (reader.line_num, review))
                 if before.good != review.good:
                     where = f"slice {review.slice_index} of {review.volume_id}"
@@ -88,7 +113,7 @@ def read_reviews(path: Path, *, slices: Mapping[str, int], organs: Sequence[str]
     if faults:
         shown = [*faults[:_SHOWN], f"and {len(faults) - _SHOWN} more"] if len(faults) > _SHOWN else faults
         raise ReviewsError(f"{path} cannot be used:\n  " + "\n  ".join(shown))
-    return tuple(review for _, review in first.values())
+    return GivenReviews(tuple(review for _, review in first.values()), elsewhere)
 
 
 def _same(review: Review) -> tuple[str, ...]:
@@ -107,8 +132,8 @@ def _header(path: Path, cells: list[str]) -> tuple[str, ...]:
     return header
 
 
-def _parse(row: list[str], header: tuple[str, ...], *, there: Reviewable) -> Review | str | None:
-    """The review of one line, or what is wrong with it; None where it teaches nothing."""
+def _parse(row: list[str], header: tuple[str, ...], *, there: Reviewable) -> Review | str | _Passed:
+    """The review of one line, or what is wrong with it, or why it is neither."""
     if len(row) != len(header):
         return f"{len(row)} fields; expected {','.join(header)}"
     said = {name: cell.strip() for name, cell in zip(header, row, strict=True)}
@@ -116,10 +141,11 @@ def _parse(row: list[str], header: tuple[str, ...], *, there: Reviewable) -> Rev
     organ, digest = said.get("organ", ""), said.get("mask_sha256", "").lower()
     if digest and (len(digest) != _DIGEST_DIGITS or set(digest) - set("0123456789abcdef")):
         return f"mask_sha256 {digest!r}; expected {_DIGEST_DIGITS} hexadecimal digits, or nothing"
+    teaches = verdict in _TEACH and not said.get("ending")
     if (fault := there.fault(volume_id, index, organ)) is not None:
-        return None if digest else fault
+        return fault if not digest else _Passed.ELSEWHERE if teaches else _Passed.SILENT
     if verdict not in VERDICTS:
         return f"verdict {verdict!r}; expected good or bad, or one that teaches nothing: unsure, skip"
-    if verdict not in _TEACH or said.get("ending"):
-        return None
+    if not teaches:
+        return _Passed.SILENT
     return Review(volume_id, int(index), _TEACH[verdict], organ, digest, said.get("reviewer", ""))

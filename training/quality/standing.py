@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from scans.hashes import file_sha256
 from scans.mask_digest import mask_sha256
 from scans.organs import OrganMap
+from scans.reviews import ReviewTally
 from training.data.prepared import Catalogue, VolumeRecord
 from training.data.pseudo_labels import PSEUDO_LABELS_DIR, PseudoLabelReader
-from training.quality.reviews import Review, read_reviews
+from training.quality.reviews import GivenReviews, Review, read_given
 
 log = logging.getLogger(__name__)
 
@@ -29,6 +31,8 @@ class StandingVerdicts:
     slices: Mapping[Place, bool] = field(default_factory=dict)
     organs: Mapping[Place, Mapping[str, bool]] = field(default_factory=dict)
     """Of single organs in slices, by name."""
+    tally: ReviewTally | None = field(default=None, compare=False)
+    """Of how many verdicts these came; None: of none, be it one that teaches nothing."""
 
     def keeps(self, place: Place) -> bool | None:
         """Whether a slice is learnt from: one that is good is, as is one of which organs alone are bad (their pixels
@@ -62,19 +66,20 @@ NOTHING_SAID = StandingVerdicts()
 def read_standing(path: Path, catalogue: Catalogue, *, pseudo_labels_dir: Path = PSEUDO_LABELS_DIR) -> StandingVerdicts:
     """What reviews.csv says of the pseudo-labels of a data set. Raises ReviewsError."""
     slices = {record.id: record.shape[0] for record in catalogue.split("unlabelled")}
-    reviews = read_reviews(path, slices=slices, organs=catalogue.organs.names)
-    return standing(reviews, PseudoLabelReader(pseudo_labels_dir))
+    given = read_given(path, slices=slices, organs=catalogue.organs.names)
+    return standing(given, PseudoLabelReader(pseudo_labels_dir), sha256=file_sha256(path))
 
 
-def standing(reviews: Iterable[Review], store: PseudoLabelReader) -> StandingVerdicts:
+def standing(given: GivenReviews, store: PseudoLabelReader, *, sha256: str) -> StandingVerdicts:
     """Of reviews, those that are on the very masks in the store, where they name one, and that nobody contradicts.
 
-    What several say differently of the same teaches nothing; how many are left out for which reason, the log tells.
+    What several say differently of the same teaches nothing; how many are left out for which reason, the log and the
+    tally tell. `sha256` is that of the file.
     """
     digests: dict[Place, str] = {}
-    opinions: dict[tuple[Place, str], set[bool]] = {}
+    opinions: dict[tuple[Place, str], list[Review]] = {}
     others = 0
-    for review in reviews:
+    for review in given.reviews:
         place = (review.volume_id, review.slice_index)
         if review.mask_sha256:
             if place not in digests:
@@ -82,14 +87,34 @@ def standing(reviews: Iterable[Review], store: PseudoLabelReader) -> StandingVer
             if digests[place] != review.mask_sha256:
                 others += 1
                 continue
-        opinions.setdefault((place, review.organ), set()).add(review.good)
+        opinions.setdefault((place, review.organ), []).append(review)
     if others:
         log.warning("%d reviews are of other masks than the pseudo-labels there are now, and teach nothing", others)
-    if disputed := sum(len(said) > 1 for said in opinions.values()):
-        log.warning("of %d slices or organs reviewers say good and bad: these teach nothing", disputed)
-    agreed = {key: next(iter(said)) for key, said in opinions.items() if len(said) == 1}
+    disputed = {key: said for key, said in opinions.items() if len({review.good for review in said}) > 1}
+    if disputed:
+        log.warning("of %d slices or organs reviewers say good and bad: these teach nothing", len(disputed))
+    teaching = [review for key, said in opinions.items() if key not in disputed for review in said]
+    agreed = {((review.volume_id, review.slice_index), review.organ): review.good for review in teaching}
     organs: dict[Place, dict[str, bool]] = {}
     for (place, organ), good in agreed.items():
         if organ:
             organs.setdefault(place, {})[organ] = good
-    return StandingVerdicts({place: good for (place, organ), good in agreed.items() if not organ}, organs)
+    of_slices = {place: good for (place, organ), good in agreed.items() if not organ}
+    contradicted = sum(len(said) for said in disputed.values())
+    tally = _tally(teaching, sha256=sha256, other_masks=others, other_scans=given.elsewhere, disputed=contradicted)
+    return StandingVerdicts(of_slices, organs, tally if tally.given else None)
+
+
+def _tally(
+    teaching: Collection[Review], *, sha256: str, other_masks: int, other_scans: int, disputed: int
+) -> ReviewTally:
+    return ReviewTally(
+        sha256,
+        good=sum(review.good and not review.organ for review in teaching),
+        bad=sum(not review.good and not review.organ for review in teaching),
+        on_organs=sum(bool(review.organ) for review in teaching),
+        other_masks=other_masks,
+        other_scans=other_scans,
+        disputed=disputed,
+        reviewers=tuple(sorted({review.reviewer for review in teaching if review.reviewer})),
+    )

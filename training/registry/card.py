@@ -24,6 +24,7 @@ def card(student: ModelManifest) -> str:
         f"- Organs: {organs}.",
         f"- Learnt from: data set {student.data_set or 'without a name'}, SHA-256 {student.data_sha256}.",
         *_corrections(student),
+        *_reviews(student),
         f"- Voxel spacing in training, mm: {spacing}. Scans beyond it get a warning.",
         f"- Made at commit {student.git_commit or 'unknown'}{dirty}; MLflow run {student.mlflow_run or 'unknown'}.",
         "",
@@ -53,6 +54,21 @@ def _corrections(student: ModelManifest) -> Iterator[str]:
     for volume, origin in sorted(student.corrections.items()):
         model = f"{origin.model} {origin.model_version}".strip()
         yield f"  - {volume}: {origin.what} at {origin.server}, {origin.corrected}, answered by {model}."
+
+
+def _reviews(student: ModelManifest) -> Iterator[str]:
+    """A line for what people had said of pseudo-labels, and one below it for what of it teaches nothing."""
+    tally = student.reviews
+    if tally is None:
+        return
+    by = f", by {', '.join(tally.reviewers)}" if tally.reviewers else ""
+    yield f"- Learnt from reviews: {tally.what}{by}; reviews.csv, SHA-256 {tally.sha256}."
+    if tally.counted < tally.given:
+        yield (
+            f"  - The others teach nothing: {tally.other_masks} are on other masks than the pseudo-labels have, "
+            f"{tally.other_scans} on what is not among the volumes without labels, {tally.disputed} on what reviewers "
+            "do not agree on."
+        )
 
 
 def _scores(metrics: Mapping[str, float]) -> Iterator[str]:

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from scans.model.manifest import ModelManifest
+from scans.reviews import ReviewTally
 from training.tracking import runs
 
 _METRICS = ("mean_dice", "control.mean_dice", "mean_iou", "control.mean_iou")
@@ -60,10 +61,20 @@ _LONGEST_TAG = 4000
 """Characters of a tag's value that every store of MLflow keeps."""
 
 
+def _held(value: str) -> str:
+    """As far as a tag holds it; the card has all."""
+    return value if len(value) <= _LONGEST_TAG else f"{value[: _LONGEST_TAG - 3]}..."
+
+
 def _corrections(student: ModelManifest) -> str:
-    """Those that the model has learnt from or was measured with, as far as a tag holds them; the card has all."""
-    named = "; ".join(f"{volume}: {origin.what}" for volume, origin in sorted(student.corrections.items()))
-    return named if len(named) <= _LONGEST_TAG else f"{named[: _LONGEST_TAG - 3]}..."
+    """Those that the model has learnt from or was measured with."""
+    return _held("; ".join(f"{volume}: {origin.what}" for volume, origin in sorted(student.corrections.items())))
+
+
+def _reviews(tally: ReviewTally) -> str:
+    """How many were learnt from, of which file, and whose."""
+    by = f", by {', '.join(tally.reviewers)}" if tally.reviewers else ""
+    return _held(f"{tally.what} of reviews.csv {tally.sha256}{by}")
 
 
 def tags_of(student: ModelManifest, quality: ModelManifest) -> dict[str, str]:
@@ -76,6 +87,7 @@ def tags_of(student: ModelManifest, quality: ModelManifest) -> dict[str, str]:
         "data_set": student.data_set,
         "organs": ", ".join(student.organs.names),
         **({"corrections": _corrections(student)} if student.corrections else {}),
+        **({"reviews": _reviews(student.reviews)} if student.reviews is not None else {}),
         "git_commit": student.git_commit,
         "git_dirty": str(student.git_dirty).lower(),
         **figures,

@@ -15,6 +15,7 @@ from scans.model.drift import Seen
 from scans.model.expected_dice import DiceCalibration
 from scans.model.manifest import MODEL_FILE, Golden, Kind, ModelManifest, Variant, file_sha256
 from scans.precision import Precision
+from scans.reviews import ReviewTally
 from training.command import run_command
 from training.data.prepared import PREPARED_DIR, Catalogue, SliceReader
 from training.export.agreement import ExportAgreement, compare_quality, compare_segmentation, spread_slices
@@ -41,6 +42,7 @@ from training.tracking.runs import StageRun
 
 EVALUATION_FILE = metrics_file("evaluate")
 CLASSIFIER_FILE = metrics_file("train_classifier")
+REFINE_FILE = metrics_file("refine")
 
 
 def main() -> None:
@@ -94,6 +96,7 @@ class Exported:
             variants=self.variants,
             seen=self.seen,
             corrections=catalogue.corrections,
+            reviews=_reviews(),
             git_commit=git.commit,
             git_dirty=git.dirty,
             mlflow_run=mlflow_run,
@@ -196,6 +199,13 @@ def _export_classifier(
         metrics=_numbers(read_json(CLASSIFIER_FILE)),
         threshold=threshold,
     )
+
+
+def _reviews() -> ReviewTally | None:
+    """What was learnt from of what people had said, as refine counted it. Raises StageFileError."""
+    with stage_file(REFINE_FILE):
+        said = read_json(REFINE_FILE).get("reviews")
+        return None if said is None else ReviewTally.from_dict(said)
 
 
 def _student_metrics() -> dict[str, float]:

@@ -1,8 +1,9 @@
 """label_quality: slices with a mask that is good or bad, for the Quality Classifier to learn from (section 2.1).
 
-In the paper a person judges about 1000 pseudo-labels. Where data/reviews.csv holds such verdicts, they are the
-examples. Where nobody has judged yet, the labelled training volumes are divided into folds; each fold is segmented by a
-Teacher that learnt from the others, and each slice is good or bad by its IoU. Validation volumes take no part.
+In the paper a person judges about 1000 pseudo-labels. Where data/reviews.csv holds such verdicts, they are examples.
+As many as are missing to `label_quality.slices` are made: the labelled training volumes are divided into folds; each
+fold is segmented by a Teacher that learnt from the others, and each slice is good or bad by its IoU. Validation volumes
+take no part. Few verdicts alone would be too few to learn from, and those that count may be one of forty.
 
 Every fold's Teacher begins with new weights. Were they the Teacher's, or those of a network that learnt from its
 pseudo-labels, they would have seen the labels that they are scored against, and nearly all masks would be good. It is
@@ -63,12 +64,15 @@ def main() -> None:
 def _label(params: Params, ranks: Processes, report: Callable[[Epoch], None]) -> Report:
     catalogue = Catalogue.read()
     said = read_standing(REVIEWS_FILE, catalogue).slices
-    if reviews := [Review(*place, good) for place, good in said.items()]:
-        log.info("%d reviews in %s are the examples", len(reviews), REVIEWS_FILE)
+    judged = tuple(reviewed([Review(*place, good) for place, good in said.items()]))
+    if judged:
+        log.info("%d reviews in %s are examples", len(judged), REVIEWS_FILE)
+    if len(judged) >= params.label_quality.slices:
         shutil.rmtree(EXAMPLES_DIR, ignore_errors=True)
-        examples = write_examples(EXAMPLES_DIR, reviewed(reviews))
+        examples = write_examples(EXAMPLES_DIR, judged)
     else:
-        fitting = CrossFitting(params.label_quality, catalogue, load_architecture(TEACHER), params.seed, ranks)
+        architecture = load_architecture(TEACHER)
+        fitting = CrossFitting(params.label_quality, catalogue, architecture, params.seed, ranks, judged=judged)
         examples = fitting.write(EXAMPLES_DIR, report=lambda fold, epoch: report(_named(fold, epoch)))
     metrics = {**summary(examples), "components": read_rule(EXAMPLES_DIR)}
     return Report(metrics, {name: metrics[name] for name in ("examples", "good", "bad")}, files=(METRICS,))
@@ -88,7 +92,7 @@ def reviewed(reviews: Sequence[Review], *, pseudo_labels_dir: Path = PSEUDO_LABE
 
 @dataclass(frozen=True)
 class CrossFitting:
-    """Examples from labelled volumes alone."""
+    """Examples from labelled volumes, beside those that people judged."""
 
     section: LabelQuality
     catalogue: Catalogue
@@ -96,14 +100,16 @@ class CrossFitting:
     """The Teacher's."""
     seed: int
     ranks: Processes
+    judged: tuple[Candidate, ...] = ()
+    """By people; these are examples too, and so many fewer are made."""
     prepared_dir: Path = PREPARED_DIR
 
     def write(self, folder: Path, *, report: Callable[[int, Epoch], None]) -> tuple[Example, ...]:
-        """Trains the Teachers of the folds, scores their masks, and writes about `section.slices` of them.
+        """Trains the Teachers of the folds, scores their masks, and writes about `section.slices` examples.
 
         `report` is called with the fold's number, from 1, and each of its epochs. With one labelled volume there is
-        nothing to cross-fit: all examples are then true labels, damaged on purpose. Raises StageError where no slice of
-        a labelled training volume holds an organ.
+        nothing to cross-fit: all that are made are then true labels, damaged on purpose. Raises StageError where nobody
+        judged anything and no slice of a labelled training volume holds an organ.
         """
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
@@ -112,11 +118,17 @@ class CrossFitting:
             drawn = self._predicted(volumes, folder=Path(predictions), report=report)
             if drawn:
                 write_rule(folder, self._component_rule(volumes, folder=Path(predictions)))
-            damaged = round(self.section.corrupted_share * len(drawn)) if len(volumes) > 1 else self.section.slices
-            examples = write_examples(folder, [*drawn, *self._judge().damaged(volumes, damaged, seed=self.seed)])
+            damaged = round(self.section.corrupted_share * len(drawn)) if len(volumes) > 1 else self._missing
+            made = self._judge().damaged(volumes, damaged, seed=self.seed)
+            examples = write_examples(folder, [*self.judged, *drawn, *made])
         if not examples:
             raise StageError("no slice of a labelled training volume holds an organ: there is nothing to score")
         return examples
+
+    @property
+    def _missing(self) -> int:
+        """How many are to be made."""
+        return self.section.slices - len(self.judged)
 
     def _predicted(
         self, volumes: tuple[VolumeRecord, ...], *, folder: Path, report: Callable[[int, Epoch], None]
@@ -135,7 +147,7 @@ class CrossFitting:
             candidates += self._of_fold(fold, number, folder=folder, report=report)
         for number, fold in enumerate(folds, start=1):  # not before: a stage that is killed finds its finished folds
             self._teaching(fold, number).resume(self.ranks).remove()
-        return drawn_evenly(candidates, self.section.slices, rng=np.random.default_rng(self.seed))
+        return drawn_evenly(candidates, self._missing, rng=np.random.default_rng(self.seed))
 
     def _of_fold(
         self, fold: Fold, number: int, *, folder: Path, report: Callable[[int, Epoch], None]

@@ -66,16 +66,17 @@ def main() -> None:
 
 
 def _refine(params: Params, _run: StageRun) -> Report:
+    said = read_standing(REVIEWS_FILE, Catalogue.read(PREPARED_DIR))
     counts = refine(
         _scorer() if params.refine.quality_classifier else None,
         params.refine,
         rule=_component_rule() if params.refine.components else {},
-        said=read_standing(REVIEWS_FILE, Catalogue.read(PREPARED_DIR)),
+        said=said,
         prepared_dir=PREPARED_DIR,
         pseudo_labels_dir=PSEUDO_LABELS_DIR,
         output_dir=REFINED_DIR,
     )
-    metrics = summary(counts)
+    metrics = summary(counts) | of_reviews(said)
     figures = {name: metrics[name] for name in ("slices", "empty", "kept", "kept_share")}
     experiments = {f"kept_share.{name}": group["kept_share"] for name, group in metrics["by_experiment"].items()}
     truth = against_truth(
@@ -261,6 +262,11 @@ def against_truth(
         if (truth := read_truth(prepared_dir, record.id)) is not None
     ]
     return by_experiment(scores, catalogue.organs, classifier=classifier) if scores else {}
+
+
+def of_reviews(said: StandingVerdicts) -> dict[str, Any]:
+    """How many verdicts people gave and how many of them counted, for JSON; nothing where they gave none."""
+    return {} if said.tally is None else {"reviews": asdict(said.tally)}
 
 
 def summary(counts: dict[str, VolumeCounts]) -> dict[str, Any]:

@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 
 from scans.geometry import Box
+from scans.hashes import file_sha256
 from scans.mask_digest import mask_sha256
 from scans.organs import NOT_LABELLED
+from scans.reviews import ReviewTally
 from tests.training.tiny_volumes import ORGANS, write_catalogue, write_volume
 from training.data.prepared import Catalogue
 from training.data.pseudo_labels import (
@@ -25,7 +27,7 @@ from training.data.pseudo_labels import (
 from training.params import Refine
 from training.quality.reviews import Review, ReviewsError, read_reviews
 from training.quality.standing import StandingVerdicts, read_standing
-from training.stages.refine import refine
+from training.stages.refine import of_reviews, refine
 
 SECTION = Refine(quality_classifier=False, threshold=0.5, least_confidence=0.0, keep_empty=False, components=False)
 LABELS = np.zeros((5, 4, 4), dtype=np.uint8)
@@ -106,6 +108,34 @@ def test_a_line_of_another_data_set_is_passed_over_where_it_has_a_digest(tmp_pat
     assert [line.split(":")[0].strip() for line in lines] == ["line 2", "line 3", "line 4", "line 5"]
     assert "organ 'fin'; expected one of left_eye, right_eye, heart" in lines[2]
     assert "expected 64 hexadecimal digits" in lines[3]
+
+
+def test_every_verdict_is_counted_in_one_place(tmp_path: Path) -> None:
+    """Ten are given: three on slices and one on an organ count, of ada and eve; the others are each for one reason.
+
+    What is unsure, has ended or is there twice is none; where nobody said good or bad there is nothing to tell.
+    """
+    data_set(tmp_path)
+    header = "volume,slice_index,verdict,organ,mask_sha256,reviewer,ending"
+    lines = [
+        f"fish,0,good,,{DIGESTS[0]},ada,",
+        f"fish,0,good,,{DIGESTS[0]},ada,",  # again
+        "fish,0,good,,,eve,",
+        f"fish,1,bad,,{DIGESTS[1]},ada,",
+        f"fish,1,bad,heart,{DIGESTS[1]},ada,",
+        f"fish,2,good,,{DIGESTS[4]},bob,",  # another mask
+        f"shark,2,good,,{DIGESTS[0]},bob,",  # another scan, and slice
+        f"fish,9,bad,,{DIGESTS[0]},bob,",
+        f"shark,3,unsure,,{DIGESTS[0]},bob,",
+        f"shark,3,good,,{DIGESTS[0]},bob,replaced",
+        *("fish,3,good,,,ada,", "fish,3,bad,,,eve,", "fish,3,bad,,,dan,"),  # disputed
+        *("fish,2,unsure,,,ada,", "fish,2,bad,,,ada,withdrawn"),
+    ]
+    found = said(tmp_path, *lines, header=header)
+    expected = ReviewTally(file_sha256(tmp_path / "reviews.csv"), 2, 1, 1, 1, 2, 3, reviewers=("ada", "eve"))
+    assert (found.tally, expected.counted, expected.given) == (expected, 4, 10)
+    assert of_reviews(found)["reviews"] | {"reviewers": ("ada", "eve")} == vars(expected)
+    assert of_reviews(said(tmp_path, "fish,2,unsure,,,ada,", header=header)) == {}
 
 
 @pytest.mark.parametrize("more", ["colour", "organ,organ", "organ,verdict"])

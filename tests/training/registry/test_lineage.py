@@ -1,4 +1,4 @@
-"""A model says which corrections it has learnt from: in its manifest, on its card, in the registry's tags."""
+"""A model says which corrections and reviews it learnt from: in its manifest, on its card, in the registry's tags."""
 
 from __future__ import annotations
 
@@ -6,11 +6,13 @@ import dataclasses
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from scans.intensity import IntensityRule, Window
-from scans.model.manifest import Golden, ModelManifest
+from scans.model.manifest import Golden, ManifestError, ModelManifest
 from scans.organs import OrganMap
 from scans.raw.provenance import Origin
+from scans.reviews import ReviewTally
 from tests.training.tiny_volumes import fish, write_catalogue, write_volume
 from training.data.prepared import Catalogue
 from training.registry.card import card
@@ -31,6 +33,9 @@ ORIGIN = Origin(
     correction_sha256="7" * 64,
     image_sha256="8" * 64,
     labels_sha256="9" * 64,
+)
+REVIEWS = ReviewTally(
+    "a" * 64, good=8, bad=1, on_organs=3, other_masks=20, other_scans=6, disputed=2, reviewers=("ada", "eve")
 )
 
 
@@ -93,3 +98,49 @@ def test_a_tag_is_no_longer_than_stores_keep() -> None:
     tag = tags_of(many, many)["corrections"]
     assert len(tag) == 4000 and tag.endswith("...")
     assert card(many).count("correction 2 by ada") == 500
+
+
+def test_a_manifest_holds_reviews_where_there_are_any(tmp_path: Path) -> None:
+    """They come back as they were; without them it is what servers of before read."""
+    manifest(reviews=REVIEWS).write(tmp_path)
+    assert ModelManifest.read(tmp_path).reviews == REVIEWS
+    assert "reviews" not in manifest().to_dict()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [({"good": -1}, "good is -1"), ({"bad": "3"}, "bad is '3'"), ({"likes": 3}, "it has .*likes.*; expected sha256")],
+)
+def test_reviews_that_are_no_counts_are_refused(changes: dict[str, object], message: str) -> None:
+    """By the name of the field of the manifest, and what is wrong in it."""
+    content = manifest(reviews=REVIEWS).to_dict()
+    content["reviews"] |= changes
+    with pytest.raises(ManifestError, match=f"field reviews: {message}"):
+        ModelManifest.from_dict(content)
+
+
+def test_card_and_tags_say_what_came_of_reviews() -> None:
+    """8 + 1 + 3 of 40 teach, and the card says why the other 20 + 6 + 2 do not; of which file, and whose they are."""
+    reviewed = manifest(reviews=REVIEWS)
+    counted = "12 of 40 verdicts (8 slices good, 1 bad, 3 on organs)"
+    line, others = (line for line in card(reviewed).splitlines() if "reviews" in line or "teach nothing" in line)
+    assert line == f"- Learnt from reviews: {counted}, by ada, eve; reviews.csv, SHA-256 {'a' * 64}."
+    assert all(
+        f"{count} {where}" in others for count, where in ((20, "are on other masks"), (6, "on what"), (2, "on what"))
+    )
+    assert tags_of(reviewed, manifest())["reviews"] == f"{counted} of reviews.csv {'a' * 64}, by ada, eve"
+    assert "review" not in card(manifest()) and "reviews" not in tags_of(manifest(), manifest())
+
+
+def test_reviews_of_which_none_counted_are_told_too() -> None:
+    """Forty that were for nothing are what whoever gave them would like to know of; who is nobody's business then."""
+    lost = manifest(reviews=ReviewTally("a" * 64, other_masks=40))
+    assert tags_of(lost, lost)["reviews"].startswith("0 of 40 verdicts (0 slices good, 0 bad, 0 on organs) of reviews")
+    assert "40 are on other masks than the pseudo-labels have" in card(lost)
+
+
+def test_reviews_that_all_count_leave_no_others() -> None:
+    """One slice is said as one; a file that names no reviewer names none."""
+    all_counted = manifest(reviews=ReviewTally("a" * 64, good=1))
+    assert "1 of 1 verdicts (1 slice good, 0 bad, 0 on organs); reviews.csv" in card(all_counted)
+    assert "teach nothing" not in card(all_counted)

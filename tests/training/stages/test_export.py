@@ -87,6 +87,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Exported]:
         evaluation = {"student": scores, "control": scores | {"mean_dice": 0.75}}
         (root / "metrics").mkdir()
         (root / "metrics/evaluate.json").write_text(json.dumps(evaluation))
+        (root / "metrics/refine.json").write_text('{"kept": 5}')
         (root / "metrics/train_classifier.json").write_text('{"roc_auc": 0.9, "auc_missing": null}')
         report = export(SECTION, threshold=0.4, mlflow_run="a run")
         yield Exported(root, catalogue, network.eval(), classifier.eval(), report)
@@ -117,12 +118,11 @@ def test_the_manifests_say_what_the_models_are(exported: Exported) -> None:
     assert (quality.name, quality.kind, quality.threshold) == ("fish-quality", "quality", 0.4)
     assert student.organs == quality.organs == ORGANS
     assert (student.data_sha256, student.data_set) == ("of the test's volumes", "tiny")
-    assert student.mlflow_run == "a run"
     assert student.intensity_range == (WINDOW.lower, WINDOW.upper)
     assert student.spacing_mm[0] == pytest.approx((0.1, 0.1))
     assert [student.metrics[name] for name in ("mean_dice", "iou.heart", "control.mean_dice")] == [0.8, 0.7, 0.75]
     assert quality.metrics == {"roc_auc": 0.9}
-    assert student.agreement["slices"] == 5
+    assert (student.mlflow_run, student.agreement["slices"]) == ("a run", 5)
 
 
 def test_the_manifest_says_what_was_seen(exported: Exported) -> None:

@@ -212,9 +212,12 @@ def test_a_slice_without_organs_cannot_be_damaged() -> None:
         corrupted(np.zeros((4, 4), dtype=np.uint8), classes=4, rng=np.random.default_rng(0))
 
 
-def cross_fitted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, catalogue: Catalogue) -> tuple[Example, ...]:
+def cross_fitted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, catalogue: Catalogue, *, judged: tuple[Candidate, ...] = ()
+) -> tuple[Example, ...]:
     monkeypatch.chdir(tmp_path)
-    fitting = CrossFitting(SECTION, catalogue, Architecture("resnet18", 3, len(ORGANS)), seed=1, ranks=Processes())
+    unet, ranks = Architecture("resnet18", 3, len(ORGANS)), Processes()
+    fitting = CrossFitting(SECTION, catalogue, unet, seed=1, ranks=ranks, judged=judged)
     reported: list[int] = []
     examples = fitting.write(tmp_path / "out", report=lambda fold, _epoch: reported.append(fold))
     assert reported == ([1, 2] if len(catalogue.split("train")) > 1 else [])
@@ -257,6 +260,14 @@ def test_one_labelled_volume_falls_back_to_damaged_labels(
     assert len(examples) == 8
     assert {e.source for e in examples} == {"corrupted"}
     assert "There is 1 labelled training volume" in caplog.text
+
+
+def test_few_verdicts_are_examples_beside_those_that_are_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three slices were judged of the eight that are wanted: five are made, and the three keep what was said."""
+    judged = tuple(replace(candidate("seen", z, 0.0), iou=None, source="review", good=z == 1) for z in range(3))
+    examples = cross_fitted(tmp_path, monkeypatch, tiny_data_set(tmp_path, labelled=1), judged=judged)
+    assert [example.good for example in examples if example.source == "review"] == [False, True, False]
+    assert [example.source for example in examples].count("corrupted") == 5 and len(examples) == 8
 
 
 def test_labels_of_background_alone_are_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
