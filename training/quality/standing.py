@@ -14,7 +14,7 @@ from scans.mask_digest import mask_sha256
 from scans.organs import OrganMap
 from training.data.prepared import Catalogue, VolumeRecord
 from training.data.pseudo_labels import PSEUDO_LABELS_DIR, PseudoLabelReader
-from training.quality.reviews import Review, read_reviews
+from training.quality.reviews import Review, Reviewable, read_reviews
 
 log = logging.getLogger(__name__)
 
@@ -31,8 +31,8 @@ class StandingVerdicts:
     """Of single organs in slices, by name."""
 
     def keeps(self, place: Place) -> bool | None:
-        """Whether a slice is learnt from: one that is good is, as is one of which organs alone are bad (their pixels
-        are left out instead); one that is bad is not. None where nobody has said so.
+        """Whether a slice is learnt from: one that is good is, as is one of which organs alone are bad (of which the
+        others are learnt from); one that is bad is not. None where nobody has said so.
         """
         if place in self.slices:
             return self.slices[place]
@@ -61,15 +61,18 @@ NOTHING_SAID = StandingVerdicts()
 
 def read_standing(path: Path, catalogue: Catalogue, *, pseudo_labels_dir: Path = PSEUDO_LABELS_DIR) -> StandingVerdicts:
     """What reviews.csv says of the pseudo-labels of a data set. Raises ReviewsError."""
-    slices = {record.id: record.shape[0] for record in catalogue.split("unlabelled")}
-    reviews = read_reviews(path, slices=slices, organs=catalogue.organs.names)
+    records = catalogue.split("unlabelled")
+    slices = {record.id: record.shape[0] for record in records}
+    scans = {record.origin.scan: record.id for record in records if record.origin is not None}
+    reviews = read_reviews(path, Reviewable(slices, catalogue.organs.names, scans))
     return standing(reviews, PseudoLabelReader(pseudo_labels_dir))
 
 
 def standing(reviews: Iterable[Review], store: PseudoLabelReader) -> StandingVerdicts:
     """Of reviews, those that are on the very masks in the store, where they name one, and that nobody contradicts.
 
-    What several say differently of the same teaches nothing; how many are left out for which reason, the log tells.
+    What is said differently of the same, be it by one reviewer, teaches nothing; how many are left out for which
+    reason, the log tells.
     """
     digests: dict[Place, str] = {}
     opinions: dict[tuple[Place, str], set[bool]] = {}

@@ -26,7 +26,7 @@ from serving.storage.database import Database
 from tests.serving.intake.test_ways_in import nifti
 from tests.serving.models import write_classifier, write_model
 from tests.serving.running import RunningServer
-from training.quality.reviews import Review, read_reviews
+from training.quality.reviews import Review, Reviewable, read_reviews
 
 SCAN = nifti(3, (12, 24, 20))
 BOUND_SECONDS = 60
@@ -84,11 +84,11 @@ def test_a_slice_is_offered_shown_judged_and_exported(server: RunningServer, tmp
         assert list(client.reviews.each(later)) == [] != list(client.reviews.each(ReviewSelection(history=True)))
     of = {"mask_sha256": question.mask_sha256, "reviewer": "anonymous"}
     expected = [Review("day_7-fish", question.slice_index, good=False, organ=organ, **of) for organ in ("eye", "")]
-    assert list(read_reviews(path, slices={"day_7-fish": 12}, organs=["heart", "eye"])) == expected
+    assert list(read_reviews(path, Reviewable({"day_7-fish": 12}, ["heart", "eye"]))) == expected
     history = server.get("/v1/reviews?format=csv&history=yes").text
     (tmp_path / "history.csv").write_text(history, encoding="utf-8")
     assert "replaced" in history
-    assert len(read_reviews(tmp_path / "history.csv", slices={"day_7-fish": 12}, organs=["heart", "eye"])) == 2
+    assert len(read_reviews(tmp_path / "history.csv", Reviewable({"day_7-fish": 12}, ["heart", "eye"]))) == 2
 
 
 def _last_voxels(nrrd: bytes, shape: tuple[int, int, int]) -> np.ndarray:
