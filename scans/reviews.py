@@ -16,7 +16,7 @@ MARKING_COLUMNS = ("organ", "mask_sha256", "reviewer", "ending")
 """May be there: the organ that the verdict is on (empty: the slice), the mask that was seen, who judged, and why the
 verdict no longer stands (empty: it does)."""
 NOTED_COLUMNS = ("time", "comment", "axis", "scan", "model", "version", "model_sha256", "id")
-"""May be there, for people to read."""
+"""May be there, for people; by `scan`, its id at a server, training knows volumes that came from there too."""
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ from ricefish.client.parameters import Priority, SubmissionOptions, download_par
 from ricefish.client.resumable_upload import submit_resumable
 from ricefish.client.review_calls import ReviewCalls
 from ricefish.client.scan_status import ScanStatus, State
-from ricefish.client.upload_body import Report, pieces, reported, upload_name, zipped_files
+from ricefish.client.upload_body import Report, pieces, reported, upload_path, zipped_files
 from scans.geometry import Spacing
 
 __all__ = ["PATIENCE_SECONDS", "RESUMABLE_BYTES", "Client", "RicefishError", "ScanStatus"]
@@ -107,7 +107,8 @@ class Client:
     ) -> ScanStatus:
         """Sends a file, or a folder (DICOM or TIFF series, OME-Zarr), and returns when the server has accepted it.
 
-        A header whose voxels are in a file beside it is sent with that.
+        A header whose voxels are in a file beside it is sent with that. With its name goes that of the folder that
+        `path` names before it, by which slices are offered for review evenly: of `day_7/fish.tif`, `day_7`.
 
         `spacing` is for files that do not state theirs; `fresh` segments anew what was segmented before; `model` and
         its `version` are among those that the server serves, None: its default. `dataset` names one of several volumes
@@ -121,7 +122,7 @@ class Client:
         """
         if not path.exists():
             raise FileNotFoundError(f"{path} does not exist")
-        said = (upload_name(path), spacing, priority, fresh, model, version, dataset)
+        said = (upload_path(path), spacing, priority, fresh, model, version, dataset)
         options = SubmissionOptions(*said, sha256=sha256, idempotency_key=key)
         answer = None
         if not zipped_files(path) and path.stat().st_size > self._resumable_bytes:

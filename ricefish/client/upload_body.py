@@ -25,6 +25,11 @@ def upload_name(path: Path) -> str:
     return readable(f"{path.name}.zip" if zipped_files(path) else path.name)
 
 
+def upload_path(path: Path) -> str:
+    """The same behind the folder that the path names before it, where it names one: day_7/fish.tif."""
+    return "/".join(part for part in (readable(path.parent.name), upload_name(path)) if part)
+
+
 def upload_bytes(path: Path) -> int:
     """Bytes on disk: exactly what is sent of a file, nearly what is sent of a folder."""
     return sum(file.stat().st_size for file in zipped_files(path) or [path])

@@ -46,8 +46,9 @@ class Wishes:
 def add_scans(client: Client, folder: Path, scan_ids: Sequence[str], wishes: Wishes, *, tell: Tell) -> None:
     """Adds scans to the raw data set in `folder`, which is made where it is not there.
 
-    Raises DataSetError with all that is wrong, before anything is written; RicefishError where the server refuses,
-    OrganMapError and ProvenanceError for files of the data set that cannot be used.
+    Raises DataSetError with all that is wrong, before anything is written, and, with what was added by then, for a file
+    in the way of a scan whose content is not that scan's, which is known when the scan has been fetched. RicefishError
+    where the server refuses, OrganMapError and ProvenanceError for files of the data set that cannot be used.
     """
     _check_experiment(folder, wishes.experiment)
     known = read_provenance(folder)
@@ -71,9 +72,20 @@ def add_scans(client: Client, folder: Path, scan_ids: Sequence[str], wishes: Wis
     if problems:
         raise DataSetError(folder, problems)
     _make(folder, organs, places)
-    for place in places:
-        tell(_Adding(client, folder, place, organs, known).done())
-        write_provenance(folder, known.values())
+    _add_each([_Adding(client, folder, place, organs, known) for place in places], tell)
+
+
+def _add_each(scans: Sequence[_Adding], tell: Tell) -> None:
+    added: list[str] = []
+    for scan in scans:
+        image = scan.place.image
+        if (there := scan.whole()) is not None:
+            tell(f"{image} is there already: {there.what}")
+            continue
+        scan.put(added_before=added)
+        write_provenance(scan.folder, scan.known.values())
+        added.append(image)
+        tell(f"{image} is {scan.known[image].what}")
 
 
 def _check_experiment(folder: Path, experiment: str | None) -> None:
@@ -110,10 +122,13 @@ def _problems(
     noted = known.get(place.image)
     if noted is None or noted.scan != place.scan.scan_id:
         return
+    later = place.correction is not None and noted.correction != str(place.correction.number)
     for file, sha256 in ((noted.image, noted.image_sha256), (noted.labels, noted.labels_sha256)):
+        if later and file == noted.labels:
+            continue  # may be the later ones, of an update that was cut off: see _Adding
         if file and (folder / file).exists() and not is_there(folder, file, sha256):
             yield f"{file} is not what was added, as {PROVENANCE_FILE} has it: keep it under another name, or remove it"
-    if place.correction is not None and noted.correction != str(place.correction.number) and not wishes.update:
+    if place.correction is not None and later and not wishes.update:
         yield (
             f"{place.labels} is correction {noted.correction} of scan {noted.scan}, and {place.correction.number} is "
             "the latest; --update replaces it"
@@ -146,25 +161,37 @@ class _Adding:
     known: dict[str, Origin]
     """What is noted, to which this is added."""
 
-    def done(self) -> str:
-        """Adds it; gives what was done. Raises DataSetError for files in the way that hold something else."""
-        place, noted = self.place, self.known.get(self.place.image)
-        if noted is not None and self._is_whole(noted):
-            return f"{place.image} is there already: {noted.what}"
-        with tempfile.TemporaryDirectory(dir=self.folder, prefix=".adding-") as temporary:
-            if place.correction is not None:
-                self._put(self._labels(Path(temporary)), place.labels, noted.labels_sha256 if noted else "")
-            if not self._moved():
-                self._put(self._image(Path(temporary)), place.image, "")
-        for earlier in self._earlier():
-            del self.known[earlier.image]
-        self.known[place.image] = origin = place.origin(self.folder, server=self.client.url)
-        return f"{place.image} is {origin.what}"
-
-    def _is_whole(self, noted: Origin) -> bool:
+    def whole(self) -> Origin | None:
+        """What is noted of it, if all of it is there."""
+        noted = self.known.get(self.place.image)
+        if noted is None:
+            return None
         number = "" if self.place.correction is None else str(self.place.correction.number)
         files = ((noted.image, noted.image_sha256), (noted.labels, noted.labels_sha256))
-        return noted.correction == number and all(is_there(self.folder, *file) for file in files if file[0])
+        there = noted.correction == number and all(is_there(self.folder, *file) for file in files if file[0])
+        return noted if there else None
+
+    def put(self, *, added_before: Sequence[str]) -> None:
+        """Puts its files in place and notes its origin in `known`.
+
+        Raises DataSetError, and changes nothing, where files in the way hold something else.
+        """
+        place, noted = self.place, self.known.get(self.place.image)
+        replaced = noted.labels_sha256 if noted is not None else ""
+        with tempfile.TemporaryDirectory(dir=self.folder, prefix=".adding-") as temporary:
+            arrived = {place.labels: self._labels(Path(temporary))} if place.labels else {}
+            arrived[place.image] = self._image(Path(temporary))
+            if problems := [
+                f"{file} is there with other content; keep it under another name, or remove it"
+                for file, source in arrived.items()
+                if self._is_other(file, source, replaced_sha256=replaced if file == place.labels else "")
+            ]:
+                raise DataSetError(self.folder, problems, added=added_before)
+            for file, source in arrived.items():
+                source.replace(self.folder / file)
+        for earlier in self._earlier():
+            del self.known[earlier.image]
+        self.known[place.image] = place.origin(self.folder, server=self.client.url)
 
     def _labels(self, temporary: Path) -> Path:
         version = None if self.place.correction is None else self.place.correction.number
@@ -174,25 +201,17 @@ class _Adding:
         return fetched
 
     def _image(self, temporary: Path) -> Path:
-        return self.client.image(self.place.scan.scan_id, temporary / "image.nii.gz")
-
-    def _moved(self) -> bool:
-        """Whether the image is where it belongs, be it that it was moved from where it lay without labels."""
+        """Where it lies in the data set already, be it without labels; else fetched."""
         for origin in self._earlier():
             if is_there(self.folder, origin.image, origin.image_sha256):
-                (self.folder / origin.image).replace(self.folder / self.place.image)
-                return True
-        return False
+                return self.folder / origin.image
+        return self.client.image(self.place.scan.scan_id, temporary / "image.nii.gz")
 
     def _earlier(self) -> list[Origin]:
         """What is noted of the same scan."""
         return [origin for origin in self.known.values() if origin.scan == self.place.scan.scan_id]
 
-    def _put(self, arrived: Path, file: str, replaced_sha256: str) -> None:
-        """Gives a file its name. One of other content is replaced only if it is what was added before."""
+    def _is_other(self, file: str, arrived: Path, *, replaced_sha256: str) -> bool:
+        """Whether a file is there that is neither what has arrived nor what was added before, and is replaced."""
         target = self.folder / file
-        if target.exists() and file_sha256(target) not in (file_sha256(arrived), replaced_sha256):
-            raise DataSetError(
-                self.folder, [f"{file} is there with other content; keep it under another name, or remove it"]
-            )
-        arrived.replace(target)
+        return target.exists() and file_sha256(target) not in (file_sha256(arrived), replaced_sha256)

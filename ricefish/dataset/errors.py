@@ -1,4 +1,4 @@
-"""DataSetError: why nothing was added to a data set."""
+"""DataSetError: why scans were not added to a data set."""
 
 from __future__ import annotations
 
@@ -7,8 +7,15 @@ from pathlib import Path
 
 
 class DataSetError(ValueError):
-    """Scans that cannot be added to a data set; `problems` holds every reason that was found, as does the message."""
+    """Scans that cannot be added to a data set; `problems` holds every reason that was found, as does the message.
 
-    def __init__(self, folder: Path, problems: Sequence[str]) -> None:
+    `added`: the images of those that were, before it was found.
+    """
+
+    def __init__(self, folder: Path, problems: Sequence[str], *, added: Sequence[str] = ()) -> None:
         self.problems = tuple(problems)
-        super().__init__("\n  - ".join([f"nothing was added to {folder}:", *self.problems]))
+        self.added = tuple(added)
+        head = f"nothing was added to {folder}:"
+        if added:
+            head = f"added to {folder}: {', '.join(added)}; nothing after that:"
+        super().__init__("\n  - ".join([head, *self.problems]))

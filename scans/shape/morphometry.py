@@ -223,7 +223,7 @@ def _with_pairs(shapes: list[OrganShape], organs: OrganMap) -> tuple[OrganShape,
 
 
 def _with_pair(shape: OrganShape, other: OrganShape) -> OrganShape:
-    left, right = (shape, other) if "left" in shape.name else (other, shape)
+    left, right = (shape, other) if "left" in shape.name.split("_") else (other, shape)
     whole = left.found and right.found and not (left.touches_border or right.touches_border)
     asymmetry = (left.voxels - right.voxels) / (left.voxels + right.voxels) if whole else None
     return replace(shape, asymmetry=asymmetry, paired=True)

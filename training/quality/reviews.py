@@ -7,9 +7,9 @@ on the mask of that digest alone; `reviewer`; `ending`, where it no longer stand
 from __future__ import annotations
 
 import csv
+import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from enum import Enum
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 
@@ -20,6 +20,10 @@ _OPTIONAL = (*MARKING_COLUMNS, *NOTED_COLUMNS)
 _TEACH = {"good": True, "bad": False}
 _DIGEST_DIGITS = 64
 _SHOWN = 20
+_NAMED = 5
+"""Volumes that a line of the log names."""
+
+log = logging.getLogger(__name__)
 
 
 class ReviewsError(ValueError):
@@ -46,15 +50,8 @@ class GivenReviews:
 
     reviews: tuple[Review, ...]
     """Once each, in the order of the file."""
-    elsewhere: int
+    elsewhere: int = 0
     """Lines that are good or bad, and stand, on a volume, slice or organ that is not there."""
-
-
-class _Passed(Enum):
-    """Why a line is no review."""
-
-    SILENT = "teaches nothing"
-    ELSEWHERE = "is on what is not there"
 
 
 @dataclass(frozen=True)
@@ -64,6 +61,8 @@ class Reviewable:
     slices: Mapping[str, int]
     """How many each pseudo-labelled volume has."""
     organs: Sequence[str] = ()
+    scans: Mapping[str, str] = field(default_factory=dict)
+    """Volume by the id that its scan has at a server, where that is known."""
 
     def fault(self, volume_id: str, index: str, organ: str) -> str | None:
         """What is wrong with where a verdict is; None if nothing is."""
@@ -77,22 +76,30 @@ class Reviewable:
         return None
 
 
-def read_reviews(path: Path, *, slices: Mapping[str, int], organs: Sequence[str] = ()) -> tuple[Review, ...]:
+@dataclass(frozen=True)
+class _Elsewhere:
+    """A verdict that would teach, on what the data set does not have."""
+
+    volume: str
+
+
+def read_reviews(path: Path, there: Reviewable) -> tuple[Review, ...]:
     """As `read_given`, without what is said of other data sets."""
-    return read_given(path, slices=slices, organs=organs).reviews
+    return read_given(path, there).reviews
 
 
-def read_given(path: Path, *, slices: Mapping[str, int], organs: Sequence[str] = ()) -> GivenReviews:
+def read_given(path: Path, there: Reviewable) -> GivenReviews:
     """Every review that teaches, once each, in the order of the file: those that are good or bad, and stand.
 
-    `slices` tells how many each pseudo-labelled volume has, `organs` the names of its organs. A line with a digest
-    whose volume, slice or organ is not there is of another data set, and passed over: servers see more scans than are
-    learnt from. Raises ReviewsError that lists the lines that, without a digest, name an unknown volume, slice or
-    organ, those of an unknown verdict, and those that somebody has judged differently in another line.
+    A line is on the volume of its scan, where that is known, else on that which it names. One with a digest whose
+    volume, slice or organ is not there is of another data set, and passed over, as the log says: servers see more scans
+    than are learnt from. Raises ReviewsError that lists the lines that, without a digest, name an unknown volume, slice
+    or organ or contradict another line of the same reviewer, and those of an unknown verdict. Of lines with a digest
+    both such verdicts are given: one mask in two scans can be judged twice.
     """
     faults: list[str] = []
+    elsewhere: list[str] = []
     first: dict[tuple[str, ...], tuple[int, Review]] = {}
-    there, elsewhere = Reviewable(slices, organs), 0
     with path.open(encoding="utf-8-sig", newline="") as file:
         reader = csv.reader(file)
         header = _header(path, next(reader, []))
@@ -102,9 +109,9 @@ def read_given(path: Path, *, slices: Mapping[str, int], organs: Sequence[str] =
             review = _parse(row, header, there=there)
             if isinstance(review, str):
                 faults.append(f"line {reader.line_num}: {review}")
-            elif review is _Passed.ELSEWHERE:
-                elsewhere += 1
-            elif isinstance(review, Review):
+            elif isinstance(review, _Elsewhere):
+                elsewhere.append(review.volume)
+            elif review is not None:
                 line, before = first.setdefault(_same(review), (reader.line_num, review))
                 if before.good != review.good:
                     where = f"slice {review.slice_index} of {review.volume_id}"
@@ -113,12 +120,26 @@ def read_given(path: Path, *, slices: Mapping[str, int], organs: Sequence[str] =
     if faults:
         shown = [*faults[:_SHOWN], f"and {len(faults) - _SHOWN} more"] if len(faults) > _SHOWN else faults
         raise ReviewsError(f"{path} cannot be used:\n  " + "\n  ".join(shown))
-    return GivenReviews(tuple(review for _, review in first.values()), elsewhere)
+    _tell_of(path, elsewhere)
+    return GivenReviews(tuple(review for _, review in first.values()), len(elsewhere))
+
+
+def _tell_of(path: Path, elsewhere: Sequence[str]) -> None:
+    if elsewhere:
+        volumes = sorted(set(elsewhere))
+        log.warning(
+            "%d lines of %s are on volumes, slices or organs that are not among the pseudo-labels, and teach nothing; "
+            "they name the volumes %s",
+            len(elsewhere),
+            path,
+            ", ".join(volumes[:_NAMED]) + (f" and {len(volumes) - _NAMED} more" if len(volumes) > _NAMED else ""),
+        )
 
 
 def _same(review: Review) -> tuple[str, ...]:
-    """What a reviewer has one opinion of."""
-    return review.volume_id, str(review.slice_index), review.organ, review.mask_sha256, review.reviewer
+    """What a reviewer has one opinion of; of a mask, which may be that of two scans, there may be two."""
+    opinion = str(review.good) if review.mask_sha256 else ""
+    return review.volume_id, str(review.slice_index), review.organ, review.mask_sha256, review.reviewer, opinion
 
 
 def _header(path: Path, cells: list[str]) -> tuple[str, ...]:
@@ -132,8 +153,8 @@ def _header(path: Path, cells: list[str]) -> tuple[str, ...]:
     return header
 
 
-def _parse(row: list[str], header: tuple[str, ...], *, there: Reviewable) -> Review | str | _Passed:
-    """The review of one line, or what is wrong with it, or why it is neither."""
+def _parse(row: list[str], header: tuple[str, ...], *, there: Reviewable) -> Review | _Elsewhere | str | None:
+    """The review of one line, or what is wrong with it; None where it teaches nothing."""
     if len(row) != len(header):
         return f"{len(row)} fields; expected {','.join(header)}"
     said = {name: cell.strip() for name, cell in zip(header, row, strict=True)}
@@ -141,11 +162,14 @@ def _parse(row: list[str], header: tuple[str, ...], *, there: Reviewable) -> Rev
     organ, digest = said.get("organ", ""), said.get("mask_sha256", "").lower()
     if digest and (len(digest) != _DIGEST_DIGITS or set(digest) - set("0123456789abcdef")):
         return f"mask_sha256 {digest!r}; expected {_DIGEST_DIGITS} hexadecimal digits, or nothing"
-    teaches = verdict in _TEACH and not said.get("ending")
-    if (fault := there.fault(volume_id, index, organ)) is not None:
-        return fault if not digest else _Passed.ELSEWHERE if teaches else _Passed.SILENT
+    named, volume_id = volume_id, there.scans.get(said.get("scan", ""), volume_id)
+    fault = there.fault(volume_id, index, organ)
+    if fault is not None and not digest:
+        return fault
     if verdict not in VERDICTS:
         return f"verdict {verdict!r}; expected good or bad, or one that teaches nothing: unsure, skip"
-    if not teaches:
-        return _Passed.SILENT
-    return Review(volume_id, int(index), _TEACH[verdict], organ, digest, said.get("reviewer", ""))
+    if verdict not in _TEACH or said.get("ending"):
+        return None
+    reviewer = said.get("reviewer", "")
+    here = fault is None
+    return Review(volume_id, int(index), _TEACH[verdict], organ, digest, reviewer) if here else _Elsewhere(named)

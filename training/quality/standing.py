@@ -16,7 +16,7 @@ from scans.organs import OrganMap
 from scans.reviews import ReviewTally
 from training.data.prepared import Catalogue, VolumeRecord
 from training.data.pseudo_labels import PSEUDO_LABELS_DIR, PseudoLabelReader
-from training.quality.reviews import GivenReviews, Review, read_given
+from training.quality.reviews import GivenReviews, Review, Reviewable, read_given
 
 log = logging.getLogger(__name__)
 
@@ -35,8 +35,8 @@ class StandingVerdicts:
     """Of how many verdicts these came; None: of none, be it one that teaches nothing."""
 
     def keeps(self, place: Place) -> bool | None:
-        """Whether a slice is learnt from: one that is good is, as is one of which organs alone are bad (their pixels
-        are left out instead); one that is bad is not. None where nobody has said so.
+        """Whether a slice is learnt from: one that is good is, as is one of which organs alone are bad (of which the
+        others are learnt from); one that is bad is not. None where nobody has said so.
         """
         if place in self.slices:
             return self.slices[place]
@@ -65,16 +65,18 @@ NOTHING_SAID = StandingVerdicts()
 
 def read_standing(path: Path, catalogue: Catalogue, *, pseudo_labels_dir: Path = PSEUDO_LABELS_DIR) -> StandingVerdicts:
     """What reviews.csv says of the pseudo-labels of a data set. Raises ReviewsError."""
-    slices = {record.id: record.shape[0] for record in catalogue.split("unlabelled")}
-    given = read_given(path, slices=slices, organs=catalogue.organs.names)
+    records = catalogue.split("unlabelled")
+    slices = {record.id: record.shape[0] for record in records}
+    scans = {record.origin.scan: record.id for record in records if record.origin is not None}
+    given = read_given(path, Reviewable(slices, catalogue.organs.names, scans))
     return standing(given, PseudoLabelReader(pseudo_labels_dir), sha256=file_sha256(path))
 
 
 def standing(given: GivenReviews, store: PseudoLabelReader, *, sha256: str) -> StandingVerdicts:
     """Of reviews, those that are on the very masks in the store, where they name one, and that nobody contradicts.
 
-    What several say differently of the same teaches nothing; how many are left out for which reason, the log and the
-    tally tell. `sha256` is that of the file.
+    What is said differently of the same, be it by one reviewer, teaches nothing; how many are left out for which
+    reason, the log and the tally tell. `sha256` is that of the file.
     """
     digests: dict[Place, str] = {}
     opinions: dict[tuple[Place, str], list[Review]] = {}

@@ -1,7 +1,9 @@
 """Unsure: organs in slices that those who labelled were not sure of, or that a person calls bad; these teach nothing.
 
 Networks that look along other axes, or learnt in another order, are seldom of one wrong opinion: where they disagree,
-the fused confidence is low. What is masked is an organ's pixels in one slice, not the slice.
+the fused confidence is low. What is masked is an organ's pixels in one slice, not the slice. Where a person calls an
+organ bad, it may be cut short or missing as well as too large: what is background in that slice is not known then, and
+is masked too; only the other organs' pixels are left.
 """
 
 from __future__ import annotations
@@ -25,7 +27,7 @@ from training.quality.standing import StandingVerdicts
 
 @dataclass(frozen=True)
 class OrganDoubt:
-    """Which organs of which slices may be wrong."""
+    """Which organs of which slices, and which slices' background, may be wrong."""
 
     least: float
     """Mean confidence that an organ's pixels in a slice need, 0..1; 0: none."""
@@ -34,12 +36,15 @@ class OrganDoubt:
     organs: OrganMap
 
     def of_volume(self, record: VolumeRecord, store: PseudoLabelReader) -> NDArray[np.bool_]:
-        """bool (z, organs), by what people say and the confidence in the store of pseudo-labels."""
+        """bool (z, classes), by what people say and the confidence in the store of pseudo-labels.
+
+        Of background, class 0, it is so in the slices of which somebody calls an organ bad.
+        """
         bad, good = self.said.of_organs(record, self.organs)
-        if not self.least:
-            return bad
-        unsure: NDArray[np.bool_] = store.organ_confidence(record.id) < self.least
-        return bad | (unsure & ~good)
+        unsure = bad
+        if self.least:
+            unsure = bad | ((store.organ_confidence(record.id) < self.least) & ~good)
+        return np.concatenate([bad.any(axis=1, keepdims=True), unsure], axis=1)
 
 
 def leave_unsure_out(
@@ -52,7 +57,8 @@ def leave_unsure_out(
 ) -> str:
     """Writes the labels of `labels_dir` into `output_dir`, which may be the same, masked where they may be wrong.
 
-    The pixels of an organ in a slice become NOT_LABELLED where there is doubt. Returns the SHA-256 of all labels.
+    The pixels of an organ, or of background, in a slice become NOT_LABELLED where there is doubt. Returns the SHA-256
+    of all labels.
     """
     store, digest = PseudoLabelReader(pseudo_labels_dir), hashlib.sha256()
     output_dir.mkdir(parents=True, exist_ok=True)
@@ -73,8 +79,19 @@ def leave_unsure_out(
 
 
 def masked(labels: NDArray[np.uint8], unsure: NDArray[np.bool_]) -> NDArray[np.uint8]:
-    """Class indices, uint8 (z, Y, X), NOT_LABELLED where the organ is `unsure`, bool (z, organs), in the slice."""
+    """Class indices, uint8 (z, Y, X), NOT_LABELLED where the class is `unsure`, bool (z, classes), in the slice."""
     lookup = np.tile(np.arange(256, dtype=np.uint8), (len(labels), 1))
-    organs = slice(1, 1 + unsure.shape[1])
-    lookup[:, organs] = np.where(unsure, np.uint8(NOT_LABELLED), lookup[:, organs])
+    classes = slice(0, unsure.shape[1])
+    lookup[:, classes] = np.where(unsure, np.uint8(NOT_LABELLED), lookup[:, classes])
     return np.stack([table[plane] for table, plane in zip(lookup, labels, strict=True)])
+
+
+def holding_any(labels: NDArray[np.uint8], unsure: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """bool (z,): slices of which anything is left when they are `masked`."""
+    return np.array(
+        [
+            not classes.any() or bool((plane != NOT_LABELLED).any())
+            for classes, plane in zip(unsure, masked(labels, unsure), strict=True)
+        ],
+        dtype=np.bool_,
+    )

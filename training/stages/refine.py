@@ -6,7 +6,9 @@ trained on. Whether they are kept is `refine.keep_empty`, with the classifier or
 the Student learns from the labelled volumes too.
 
 What people say in data/reviews.csv counts more than the classifier: a slice that they call bad is dropped, one that
-they call good is kept, and where they call single organs bad, the slice is kept and these organs' pixels teach nothing.
+they call good is kept, and where they call single organs bad, the slice is kept for its other organs: neither the bad
+ones' pixels nor the background, where the rest of them may lie, teach anything. A slice of which nothing is left then
+is dropped.
 
 With `refine.components` the small components of organs are left out first, by the rule that label_quality chose: what
 is judged, and what the Student learns, are the labels without them.
@@ -25,6 +27,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from rich.console import Console
 
 from scans.organs import OrganMap
@@ -51,7 +54,7 @@ from training.quality.examples import EXAMPLES_DIR
 from training.quality.reviews import REVIEWS_FILE
 from training.quality.standing import NOTHING_SAID, StandingVerdicts, read_standing
 from training.quality.truth_scores import Figures, by_experiment, flat, table, truth_scores
-from training.quality.unsure import OrganDoubt, leave_unsure_out
+from training.quality.unsure import OrganDoubt, holding_any, leave_unsure_out
 from training.run_stage import Report, run_stage
 from training.tracking.runs import StageRun
 
@@ -141,12 +144,12 @@ def refine(
     if changed := any(rule.values()):
         _leave_out(records, catalogue.organs, rule, pseudo_labels_dir=pseudo_labels_dir, output_dir=output_dir)
     labels_dir = output_dir if changed else pseudo_labels_dir
-    kept, counts, sha256 = _judged(records, score, section, said, prepared_dir=prepared_dir, labels_dir=labels_dir)
+    doubt = OrganDoubt(section.least_confidence, said, catalogue.organs)
+    stores = {"labels_dir": labels_dir, "pseudo_labels_dir": pseudo_labels_dir}
+    kept, counts, sha256 = _judged(records, score, section, doubt, prepared_dir=prepared_dir, **stores)
     if section.least_confidence or said.organs:
         changed = True
-        doubt = OrganDoubt(section.least_confidence, said, catalogue.organs)
-        stores = {"labels_dir": labels_dir, "pseudo_labels_dir": pseudo_labels_dir, "output_dir": output_dir}
-        sha256 = leave_unsure_out(records, doubt, **stores)
+        sha256 = leave_unsure_out(records, doubt, **stores, output_dir=output_dir)
     volumes = {name: asdict(of_volume) for name, of_volume in counts.items()}
     write_refined(output_dir, kept, volumes=volumes, changed=changed, labels_sha256=sha256)
     if records and not kept:
@@ -158,19 +161,24 @@ def _judged(
     records: Sequence[VolumeRecord],
     score: Scorer | None,
     section: Refine,
-    said: StandingVerdicts,
+    doubt: OrganDoubt,
     *,
     prepared_dir: Path,
     labels_dir: Path,
+    pseudo_labels_dir: Path,
 ) -> tuple[list[KeptSlice], dict[str, VolumeCounts], str]:
     """The slices that are kept, what became of each volume's, and the SHA-256 of all labels."""
     images, store = SliceReader(prepared_dir, cache_megabytes=0), PseudoLabelReader(labels_dir)
+    teachers = PseudoLabelReader(pseudo_labels_dir)
     kept: list[KeptSlice] = []
     counts: dict[str, VolumeCounts] = {}
     digest = hashlib.sha256()
     for record in track(records, description="Refine", total=len(records), unit="volume"):
         stores = {"images": images.volume(record).voxels, "labels": ArrayVoxels(store.array(record.id))}
-        own, counts[record.id] = _refined(record, **stores, score=score, section=section, said=said, digest=digest)
+        unsure = doubt.of_volume(record, teachers)
+        own, counts[record.id] = _refined(
+            record, **stores, score=score, section=section, said=doubt.said, unsure=unsure, digest=digest
+        )
         kept += own
     return kept, counts, digest.hexdigest()
 
@@ -202,6 +210,7 @@ def _refined(
     score: Scorer | None,
     section: Refine,
     said: StandingVerdicts,
+    unsure: NDArray[np.bool_],
     digest: hashlib._Hash,
 ) -> tuple[list[KeptSlice], VolumeCounts]:
     """The slices of one volume that are kept, with probabilities, and its counts; `digest` takes its labels in."""
@@ -221,7 +230,8 @@ def _refined(
         places = [(record.id, start + z) for z in range(len(segmentation))]
         decided = [said.keeps(place) for place in places]
         chosen = [own if by_people is None else by_people for own, by_people in zip(passed, decided, strict=True)]
-        kept += [KeptSlice(*places[z], float(good[z])) for z in np.flatnonzero(chosen).tolist()]
+        left = holding_any(segmentation, unsure[start : start + BATCH_SLICES])
+        kept += [KeptSlice(*places[z], float(good[z])) for z in np.flatnonzero(left & chosen).tolist()]
     return kept, VolumeCounts(record.experiment, slices=depth, empty=empty, kept=len(kept))
 
 

@@ -103,6 +103,16 @@ def test_asymmetry_of_a_pair_and_of_an_organ_that_lies_left() -> None:
     assert (organs["left_eye"].paired, organs["heart"].paired) == (True, False)
 
 
+def test_sides_are_words_of_a_name() -> None:
+    """`cleft_right` is a right organ: of three voxels left and one right, (3 - 1) / (3 + 1), whichever comes first."""
+    labels = np.zeros((5, 5, 9), np.uint8)
+    labels[2, 2, 1:4] = 1
+    labels[2, 2, 6] = 2
+    volume = Volume.from_array(labels, Spacing(1, 1, 1))
+    organs = measure(volume, OrganMap.from_mapping({1: "cleft_left", 2: "cleft_right"})).organs
+    assert [organ.asymmetry for organ in organs] == [0.5, 0.5]
+
+
 def test_an_organ_that_is_cut_off_says_so_and_has_no_asymmetry() -> None:
     """The scan ends within the left eye: its pair has none either; all the others have."""
     volume = fish_volume()

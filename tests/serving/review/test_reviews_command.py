@@ -12,7 +12,7 @@ from ricefish.client import RicefishError
 from tests.e2e.test_client_downloads import answering
 from tests.serving.conftest import Example
 from tests.serving.running import RunningServer
-from training.quality.reviews import read_reviews
+from training.quality.reviews import Reviewable, read_reviews
 
 HEAD = (
     "volume,slice_index,verdict,organ,mask_sha256,reviewer,ending,time,comment,axis,scan,model,version,model_sha256,id"
@@ -40,7 +40,7 @@ def test_a_file_is_written_and_replaced_when_it_is_meant(
     status, told = export(*words)
     assert status == 1 and told.startswith(f"ricefish reviews: {out} exists; --force replaces it")
     assert export(*words, "--force", "--since", "2026-01-01", "--reviewer", "anonymous")[0] == 0
-    (review,) = read_reviews(out, slices={offered["volume"]: 11})
+    (review,) = read_reviews(out, Reviewable({offered["volume"]: 11}))
     assert (review.slice_index, review.good, review.mask_sha256) == (said["slice_index"], False, said["mask_sha256"])
     assert list(tmp_path.iterdir()) == [out]
 

@@ -26,7 +26,7 @@ from serving.storage.database import Database
 from tests.serving.intake.test_ways_in import nifti
 from tests.serving.models import write_classifier, write_model
 from tests.serving.running import RunningServer
-from training.quality.reviews import Review, read_reviews
+from training.quality.reviews import Review, Reviewable, read_reviews
 
 SCAN = nifti(3, (12, 24, 20))
 BOUND_SECONDS = 60
@@ -84,11 +84,35 @@ def test_a_slice_is_offered_shown_judged_and_exported(server: RunningServer, tmp
         assert list(client.reviews.each(later)) == [] != list(client.reviews.each(ReviewSelection(history=True)))
     of = {"mask_sha256": question.mask_sha256, "reviewer": "anonymous"}
     expected = [Review("day_7-fish", question.slice_index, good=False, organ=organ, **of) for organ in ("eye", "")]
-    assert list(read_reviews(path, slices={"day_7-fish": 12}, organs=["heart", "eye"])) == expected
+    assert list(read_reviews(path, Reviewable({"day_7-fish": 12}, ["heart", "eye"]))) == expected
     history = server.get("/v1/reviews?format=csv&history=yes").text
     (tmp_path / "history.csv").write_text(history, encoding="utf-8")
     assert "replaced" in history
-    assert len(read_reviews(tmp_path / "history.csv", slices={"day_7-fish": 12}, organs=["heart", "eye"])) == 2
+    assert len(read_reviews(tmp_path / "history.csv", Reviewable({"day_7-fish": 12}, ["heart", "eye"]))) == 2
+
+
+def test_the_client_names_the_folder_of_a_file(
+    server: RunningServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That which its path names, sent at once or in parts: so the pipeline knows the volume by the name on its disk,
+    `unlabelled/day_7/fish.nii`, and `unlabelled/images/fish.nii`, which is of no experiment.
+    """
+    found = []
+    for path, resumable_bytes in (
+        ("day_7/fish.nii", 0),
+        ("day_8/fish.nii", 1 << 30),
+        ("images/fish.nii", 0),
+        ("a.nii", 0),
+    ):
+        (tmp_path / path).parent.mkdir(exist_ok=True)
+        (tmp_path / path).write_bytes(SCAN)
+        monkeypatch.chdir(tmp_path)
+        with Client(server.url, resumable_bytes=resumable_bytes) as client:
+            scan = client.submit(Path(path), fresh=True)
+            assert server.until_ended(scan.id)["filename"] == Path(path).name
+            questions = iter(client.reviews.next, None)
+            found.append(next(question.volume for question in questions if question.scan == scan.id))
+    assert found == ["day_7-fish", "day_8-fish", "fish", "a"]
 
 
 def _last_voxels(nrrd: bytes, shape: tuple[int, int, int]) -> np.ndarray:

@@ -13,6 +13,7 @@ from scans.geometry import Box
 from scans.hashes import file_sha256
 from scans.mask_digest import mask_sha256
 from scans.organs import NOT_LABELLED
+from scans.raw.provenance import Origin
 from scans.reviews import ReviewTally
 from tests.training.tiny_volumes import ORGANS, write_catalogue, write_volume
 from training.data.prepared import Catalogue
@@ -25,7 +26,7 @@ from training.data.pseudo_labels import (
     refined_labels_sha256,
 )
 from training.params import Refine
-from training.quality.reviews import Review, ReviewsError, read_reviews
+from training.quality.reviews import Review, Reviewable, ReviewsError, read_reviews
 from training.quality.standing import StandingVerdicts, read_standing
 from training.stages.refine import of_reviews, refine
 
@@ -95,15 +96,45 @@ def test_what_reviewers_do_not_agree_on_teaches_nothing(tmp_path: Path, caplog: 
         said(tmp_path, "fish,0,good,ada", "fish,0,bad,ada", header=header)
 
 
+def test_one_mask_in_two_scans_may_be_judged_twice(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A file that was posted twice: Ada calls its slice 0 good, and bad; neither counts; slice 1 does."""
+    data_set(tmp_path)
+    header = "volume,slice_index,verdict,mask_sha256,reviewer,scan"
+    zero, one = f"{DIGESTS[0]},ada", f"{DIGESTS[1]},ada"
+    lines = [f"fish,0,good,{zero},a", f"fish,0,bad,{zero},b", f"fish,1,bad,{one},a", f"fish,1,bad,{one},b"]
+    with caplog.at_level(logging.WARNING):
+        assert said(tmp_path, *lines, header=header) == StandingVerdicts({("fish", 1): False}, {})
+    assert "of 1 slices or organs reviewers say good and bad" in caplog.text
+
+
+def test_verdicts_follow_their_scan_into_the_data_set(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A server calls it `day_7-fish`, here it is `fish`, and provenance has its id; a line of another scan goes by its
+    name, and what is of no volume here is told, unless it would teach nothing anyway.
+    """
+    data_set(tmp_path)
+    catalogue = Catalogue.read(tmp_path / "prepared")
+    origin = Origin(**{**dict.fromkeys(Origin.__dataclass_fields__, ""), "image": "a.nii.gz", "scan": "0123"})
+    write_catalogue(tmp_path / "prepared", *(replace(record, origin=origin) for record in catalogue.volumes))
+    header = "volume,slice_index,verdict,mask_sha256,scan,ending"
+    lines = [
+        *(f"day_7-fish,0,bad,{DIGESTS[0]},0123,", f"fish,1,bad,{DIGESTS[1]},4567,"),
+        *(f"{name},0,bad,{DIGESTS[0]},89ab," for name in ("shark", "g", "f", "e", "d", "c", "c")),
+        *(f"x,0,bad,{DIGESTS[0]},89ab,replaced", f"x,0,unsure,{DIGESTS[0]},89ab,"),
+    ]
+    with caplog.at_level(logging.WARNING):
+        assert said(tmp_path, *lines, header=header).slices == {("fish", 0): False, ("fish", 1): False}
+    assert "7 lines of" in caplog.text and "they name the volumes c, d, e, f, g and 1 more" in caplog.text
+
+
 def test_a_line_of_another_data_set_is_passed_over_where_it_has_a_digest(tmp_path: Path) -> None:
     """A server sees more scans than are learnt from; without a digest the same line is a mistake, and named."""
     path = reviews_csv(
         tmp_path, f"shark,0,bad,,{DIGESTS[0]}", f"fish,9,bad,,{DIGESTS[0]}", f"fish,0,bad,fin,{DIGESTS[0]}"
     )
-    assert read_reviews(path, slices={"fish": 5}, organs=ORGANS.names) == ()
+    assert read_reviews(path, Reviewable({"fish": 5}, ORGANS.names)) == ()
     path = reviews_csv(tmp_path, "shark,0,bad,,", "fish,9,bad,,", "fish,0,bad,fin,", f"fish,0,bad,,{DIGESTS[0][:9]}")
     with pytest.raises(ReviewsError) as error:
-        read_reviews(path, slices={"fish": 5}, organs=ORGANS.names)
+        read_reviews(path, Reviewable({"fish": 5}, ORGANS.names))
     lines = str(error.value).splitlines()[1:]
     assert [line.split(":")[0].strip() for line in lines] == ["line 2", "line 3", "line 4", "line 5"]
     assert "organ 'fin'; expected one of left_eye, right_eye, heart" in lines[2]
@@ -142,7 +173,7 @@ def test_every_verdict_is_counted_in_one_place(tmp_path: Path) -> None:
 def test_columns_that_nobody_knows_are_refused(tmp_path: Path, more: str) -> None:
     """A misspelt column would be passed over in silence; one that comes twice is one too many."""
     with pytest.raises(ReviewsError, match="once each, any of organ, mask_sha256, reviewer"):
-        read_reviews(reviews_csv(tmp_path, header=f"volume,slice_index,verdict,{more}"), slices={})
+        read_reviews(reviews_csv(tmp_path, header=f"volume,slice_index,verdict,{more}"), Reviewable({}))
 
 
 def test_columns_may_come_in_any_order(tmp_path: Path) -> None:
@@ -151,7 +182,7 @@ def test_columns_may_come_in_any_order(tmp_path: Path) -> None:
         tmp_path, f"fish,1,bad,ada,{DIGESTS[1]},heart", header="volume,slice_index,verdict,reviewer,mask_sha256,organ"
     )
     expected = Review("fish", 1, good=False, organ="heart", mask_sha256=DIGESTS[1], reviewer="ada")
-    assert read_reviews(path, slices={"fish": 5}, organs=["heart"]) == (expected,)
+    assert read_reviews(path, Reviewable({"fish": 5}, ["heart"])) == (expected,)
 
 
 def test_people_decide_which_slices_are_kept(tmp_path: Path) -> None:
@@ -185,13 +216,16 @@ def test_people_count_more_than_the_classifier(tmp_path: Path) -> None:
 
 
 def test_the_pixels_of_a_bad_organ_teach_nothing(tmp_path: Path) -> None:
-    """The heart of slice 2 is bad: its two pixels are masked, the eye beside it and all slices stay; another hash."""
+    """The heart of slice 2 is bad: its two pixels are masked, and the background, where the rest of it may be; the eye
+    beside it and all slices stay; another hash.
+    """
     data_set(tmp_path)
     refined(tmp_path, StandingVerdicts())
     before = refined_labels_sha256(tmp_path / "refined")
     kept, labels = refined(tmp_path, said(tmp_path, f"fish,2,bad,heart,{DIGESTS[2]}", "fish,3,good,heart,"))
     expected = LABELS.copy()
-    expected[2, 2, 2:] = NOT_LABELLED
+    expected[2] = NOT_LABELLED
+    expected[2, 1, 1] = 1
     assert kept == [0, 1, 2, 3] and np.array_equal(labels, expected)
     assert refined_labels_sha256(tmp_path / "refined") != before
 
@@ -204,5 +238,18 @@ def test_a_person_knows_better_than_confidence(tmp_path: Path) -> None:
         tmp_path, said(tmp_path, "fish,0,good,heart,", "fish,1,good,,", "fish,1,bad,left_eye,"), section
     )
     expected = np.where(LABELS > 0, NOT_LABELLED, 0)
+    expected[1] = NOT_LABELLED
     expected[0, 2, 2:] = expected[1, 2, 2:] = 3
     assert np.array_equal(labels, expected)
+
+
+def test_an_organ_that_was_missed_is_not_taught_as_background(tmp_path: Path) -> None:
+    """The right eye has no pixel and is bad in slice 1: eye and heart stay, the rest is not known. In the empty slice 4
+    nothing is left, nor in slice 3, all of whose organs are bad: neither is kept.
+    """
+    data_set(tmp_path)
+    lines = ["fish,1,bad,right_eye,", "fish,4,bad,heart,", "fish,3,bad,heart,", "fish,3,bad,left_eye,"]
+    kept, labels = refined(tmp_path, said(tmp_path, *lines))
+    assert kept == [0, 1, 2]
+    assert labels[1].tolist() == [[255, 255, 255, 255], [255, 1, 255, 255], [255, 255, 3, 3], [255, 255, 255, 255]]
+    assert np.array_equal(labels[[0, 2]], LABELS[[0, 2]])

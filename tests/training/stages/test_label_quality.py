@@ -24,7 +24,7 @@ from training.quality.components import read_rule
 from training.quality.corruption import DAMAGES, corrupted, drop, resize, shift, swap
 from training.quality.cross_fitting import MaskJudge, folds_of
 from training.quality.examples import Candidate, Example, MaskReader, drawn_evenly, read_examples, write_examples
-from training.quality.reviews import Review, ReviewsError, read_reviews
+from training.quality.reviews import Review, Reviewable, ReviewsError, read_reviews
 from training.recipe import Sampling, Schedule
 from training.stages.label_quality import CrossFitting, reviewed, summary
 
@@ -61,12 +61,12 @@ def reviews_file(tmp_path: Path, *lines: str) -> Path:
 def test_reviews_are_read_once_each(tmp_path: Path) -> None:
     """Two verdicts, one of them twice, a blank line and spaces: two reviews."""
     path = reviews_file(tmp_path, "fish,0,good", "", "fish, 4 ,bad", "fish,0,good")
-    assert read_reviews(path, slices={"fish": 5}) == (Review("fish", 0, good=True), Review("fish", 4, good=False))
+    assert read_reviews(path, Reviewable({"fish": 5})) == (Review("fish", 0, good=True), Review("fish", 4, good=False))
 
 
 def test_a_header_alone_is_no_review(tmp_path: Path) -> None:
     """The file that the repository comes with holds no review."""
-    assert read_reviews(reviews_file(tmp_path), slices={"fish": 5}) == ()
+    assert read_reviews(reviews_file(tmp_path), Reviewable({"fish": 5})) == ()
 
 
 def test_every_line_at_fault_is_named_at_once(tmp_path: Path) -> None:
@@ -75,7 +75,7 @@ def test_every_line_at_fault_is_named_at_once(tmp_path: Path) -> None:
         tmp_path, "fish,1,good", "shark,0,good", "fish,5,good", "fish,-1,bad", "fish,2,maybe", "fish,1,bad", "fish,3"
     )
     with pytest.raises(ReviewsError) as error:
-        read_reviews(path, slices={"fish": 5})
+        read_reviews(path, Reviewable({"fish": 5}))
     lines = str(error.value).splitlines()
     assert lines[0] == f"{path} cannot be used:"
     assert [line.split(":")[0].strip() for line in lines[1:]] == [f"line {n}" for n in (3, 4, 5, 6, 7, 8)]
@@ -90,7 +90,7 @@ def test_another_header_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "reviews.csv"
     path.write_text("slice_index,volume,verdict\n", encoding="utf-8")
     with pytest.raises(ReviewsError, match="expected 'volume,slice_index,verdict'"):
-        read_reviews(path, slices={})
+        read_reviews(path, Reviewable({}))
 
 
 @given(st.lists(st.tuples(st.integers(0, 9), st.booleans()), unique_by=lambda pair: pair[0]))
@@ -99,7 +99,7 @@ def test_what_was_reviewed_is_what_is_read(
 ) -> None:
     """Any set of verdicts on different slices is read back as it was written."""
     path = reviews_file(tmp_path_factory.mktemp("r"), *(f"a,{z},{'good' if good else 'bad'}" for z, good in pairs))
-    assert read_reviews(path, slices={"a": 10}) == tuple(Review("a", z, good) for z, good in pairs)
+    assert read_reviews(path, Reviewable({"a": 10})) == tuple(Review("a", z, good) for z, good in pairs)
 
 
 def test_reviewed_pseudo_labels_become_examples(tmp_path: Path) -> None:
