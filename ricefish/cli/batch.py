@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Literal
 
 from ricefish.cli.batch_state import BatchState
-from ricefish.cli.output import check_output, outputs, write_beside
+from ricefish.cli.output import check_output, check_source, outputs, write_beside
 from ricefish.client.client import Client, RicefishError
 from ricefish.client.organs import ServedOrgan
 from ricefish.client.parameters import Priority
@@ -153,6 +153,7 @@ class ScanBatch:
         return os.path.lexists(out) and not (self._options.force and not self._state.wrote(out))
 
     def _segmented(self, item: BatchItem) -> Outcome:
+        check_source(item.path, item.out)
         item.out.parent.mkdir(parents=True, exist_ok=True)
         check_output(item.out, sent_bytes=upload_bytes(item.path), force=self._options.force)
         scan = self._accepted(item)

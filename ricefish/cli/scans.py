@@ -126,7 +126,8 @@ def download(  # noqa: PLR0917 - typer passes options by name
     suffix: Annotated[
         str | None,
         typer.Option(
-            "--format", help="nii.gz, nrrd, seg.nrrd, tif, ome.zarr or ome.zarr.zip, where --out is a folder."
+            "--format",
+            help="nii.gz, nrrd, seg.nrrd, tif, ome.zarr, ome.zarr.zip or, of DICOM series, dcm, where --out is a folder.",
         ),
     ] = None,
     with_scan: Annotated[bool, typer.Option("--with-scan", help="Have the scan in it too: OME-Zarr.")] = False,

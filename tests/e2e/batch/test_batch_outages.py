@@ -109,3 +109,13 @@ def test_a_scan_that_failed_for_good_says_how_it_is_sent_anew(waiting: RunningSe
         client.delete(lost.name)
         (new,) = batch.run(todo, jobs=1)
     assert (new.ending, new.scan is not None and new.scan.id != lost.name) == ("done", True)
+
+
+def test_dicom_of_what_is_no_dicom_is_refused_before_it_is_sent(waiting: RunningServer, tmp_path: Path) -> None:
+    """As of a single scan: the server never hears of it."""
+    path = write_scan(tmp_path / "fish.nii", 1)
+    with Client(waiting.url, patience_seconds=1.0) as client:
+        batch = ScanBatch(client, BatchOptions(), state=BatchState("t"), watcher=Watcher())
+        (outcome,) = batch.run([BatchItem(path, tmp_path / "organs.dcm")], jobs=1)
+    assert "a DICOM segmentation refers to the DICOM series that it is of, and fish.nii is none" in (outcome.error or "")
+    assert waiting.get("/v1/scans").json()["scans"] == []
