@@ -67,7 +67,9 @@ def read_inputs(paths: Iterable[Path], *, besides: Path) -> Inputs:
     named = list(paths)
     results = besides.resolve()
     if [path.resolve() for path in named] == [results]:
-        raise ValueError(f"{named[0]} is both where the scans are and where the results go; give another folder with -o")
+        raise ValueError(
+            f"{named[0]} is both where the scans are and where the results go; give another folder with -o"
+        )
     voxels = {voxels.resolve() for voxels in voxels_beside(named)}
     for path in named:
         if not path.is_dir():
