@@ -11,7 +11,7 @@ VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
 """good and bad teach; unsure and skip say that somebody has looked."""
 
 NEEDED_COLUMNS = ("volume", "slice_index", "verdict")
-"""Of reviews.csv, in any order."""
+"""The first of reviews.csv, in this order."""
 MARKING_COLUMNS = ("organ", "mask_sha256", "reviewer", "ending")
 """May be there: the organ that the verdict is on (empty: the slice), the mask that was seen, who judged, and why the
 verdict no longer stands (empty: it does)."""

@@ -18,8 +18,9 @@ from pathlib import Path
 from typing import Literal
 
 from ricefish.cli.batch_state import BatchState
-from ricefish.cli.output import check_output, outputs, write_beside
+from ricefish.cli.output import check_output, check_source, fetch_result
 from ricefish.client.client import Client, RicefishError
+from ricefish.client.connection import NoAnswer
 from ricefish.client.organs import ServedOrgan
 from ricefish.client.parameters import Priority
 from ricefish.client.scan_status import ScanStatus
@@ -48,6 +49,11 @@ class BatchOptions:
     force: bool = False
     organs: bool = False
     """Whether to ask for the organs of what was fetched."""
+
+    @property
+    def anew(self) -> bool:
+        """Whether what is there, here or on the server, is made again."""
+        return self.force or self.fresh
 
 
 @dataclass(frozen=True)
@@ -87,15 +93,17 @@ class Watcher:
 class ScanBatch:
     """Scans that are segmented on one server."""
 
-    def __init__(self, client: Client, options: BatchOptions, *, state: BatchState, watcher: Watcher) -> None:
-        """Asks for the model that scans would get. Raises RicefishError where the server is not there."""
+    def __init__(
+        self, client: Client, options: BatchOptions, *, model: str, state: BatchState, watcher: Watcher
+    ) -> None:
+        """`model` is what tells the model that scans would get from others, as `served_model` asks for it."""
         self._client = client
         self._options = options
         self._state = state
         self._watcher = watcher
         spacing = None if options.spacing is None else list(options.spacing)
         token = state.token if options.fresh else None
-        self._asked = json.dumps([self._model(), spacing, options.dataset, token])
+        self._asked = json.dumps([model, spacing, options.dataset, token])
         self._gone = threading.Event()
 
     def run(self, items: Sequence[BatchItem], *, jobs: int) -> list[Outcome]:
@@ -121,27 +129,16 @@ class ScanBatch:
             self._watcher.ended(outcome)
         return [outcomes[number] for number in range(len(items))]
 
-    def _model(self) -> str:
-        """What tells the model from others. A server that is not there at all is an error at once."""
-        patience = self._client.patience()
-        while True:
-            try:
-                return self._client.model_identity(self._options.model, self._options.version)
-            except RicefishError as error:
-                if error.status is None:
-                    raise
-                patience.pause(error)
-
     def _outcome(self, item: BatchItem) -> Outcome:
         """Of one scan; nothing that is wrong with it goes further."""
         try:
-            if self._is_there(item.out):
+            if self._is_there(item):
                 return Outcome(item, "there")
             if self._gone.is_set():
                 return Outcome(item, "failed", _NOT_BEGUN)
             return self._segmented(item)
         except RicefishError as error:
-            if error.status in (None, 502, 503, 504) and not self._client.is_there():
+            if (isinstance(error, NoAnswer) or error.status in (502, 503, 504)) and not self._client.is_there():
                 self._gone.set()
             return Outcome(item, "failed", str(error))
         except (OSError, ValueError) as error:
@@ -149,10 +146,11 @@ class ScanBatch:
         except Exception as error:  # whatever it is, the others go on
             return Outcome(item, "failed", f"{type(error).__name__}: {error}")
 
-    def _is_there(self, out: Path) -> bool:
-        return os.path.lexists(out) and not (self._options.force and not self._state.wrote(out))
+    def _is_there(self, item: BatchItem) -> bool:
+        return os.path.lexists(item.out) and not (self._options.force and not self._state.wrote(item.path, item.out))
 
     def _segmented(self, item: BatchItem) -> Outcome:
+        check_source(item.path, item.out)
         item.out.parent.mkdir(parents=True, exist_ok=True)
         check_output(item.out, sent_bytes=upload_bytes(item.path), force=self._options.force)
         scan = self._accepted(item)
@@ -173,7 +171,15 @@ class ScanBatch:
                 break
             self._watcher.began(item, "fetching")
             try:
-                self._fetch(scan, item.out)
+                options, patience = self._options, self._client.patience
+                fetch_result(
+                    self._client,
+                    scan.id,
+                    item.out,
+                    with_scan=options.with_scan,
+                    force=options.force,
+                    patience=patience,
+                )
                 break
             except RicefishError as error:
                 if error.problem != "not-finished" or not left:  # else the result was damaged, and is made again
@@ -214,26 +220,30 @@ class ScanBatch:
 
     def _followed(self, item: BatchItem, scan: ScanStatus) -> ScanStatus:
         """The scan at its end."""
-
-        def follow() -> ScanStatus:
-            last = scan
-            for last in self._client.wait(scan.id):
-                self._watcher.segmented(item, last)
-            return last
-
-        return self._client.patience().persist(follow)
-
-    def _fetch(self, scan: ScanStatus, out: Path) -> None:
-        """What lies beside a segmentation comes first: where that is, all of it is."""
-        patience, force = self._client.patience(), self._options.force
-        for beside in outputs(out)[1:]:
-            write_beside(beside, patience.persist(lambda: self._client.labels(scan.id)), force=force)
-        patience.persist(lambda: self._client.download(scan.id, out, with_scan=self._options.with_scan))
+        last = scan
+        for last in self._client.wait(scan.id):
+            self._watcher.segmented(item, last)
+        return last
 
 
-def said_of(options: BatchOptions, *, server: str, suffix: str) -> str:
+def served_model(client: Client, options: BatchOptions) -> str:
+    """What tells the model that scans would get from others.
+
+    Raises RicefishError where it is not served; a server that is not there at all is an error at once.
+    """
+    patience = client.patience()
+    while True:
+        try:
+            return client.model_identity(options.model, options.version)
+        except NoAnswer:
+            raise
+        except RicefishError as error:
+            patience.pause(error)
+
+
+def said_of(options: BatchOptions, *, server: str, suffix: str, model: str) -> str:
     """All that tells one batch from another, but for its scans."""
-    return json.dumps([server, suffix, repr(dataclasses.replace(options, organs=False))])
+    return json.dumps([server, suffix, model, repr(dataclasses.replace(options, organs=False))])
 
 
 def _why(scan: ScanStatus) -> str:

@@ -2,7 +2,7 @@
 
 What of its scans is done the results say, and what was sent the server does. Only a batch that is to make anew what is
 there (--force, --fresh) has to be told from the one before it: by a file in the folder of results, which is gone again
-once a batch has come to its end.
+once nothing of a batch is left to do.
 """
 
 from __future__ import annotations
@@ -13,13 +13,14 @@ import os
 import re
 import shutil
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
 from ricefish.client.file_lock import locked
+from ricefish.client.upload_body import zipped_files
 
 STATE_FILE = ".ricefish-batch.json"
 _PARTIAL = re.compile(r"\.(?P<name>.+)\.[0-9a-f]{32}\.(part|unpacked|before)")
@@ -36,19 +37,51 @@ class BatchState:
 
     token: str
     """No other batch has it."""
-    since_ns: int | None = None
-    """When the batch was begun that this one goes on with, by the clock of the disk; None: it goes on with none."""
+    since_ns: Mapping[str, int] = field(default_factory=dict)
+    """When the batch that this one goes on with was begun, by the clock of the disk, for each scan that is as it was
+    then."""
 
-    def wrote(self, path: Path) -> bool:
-        """Whether a result was written by the batch that this one goes on with."""
-        return self.since_ns is not None and path.stat().st_mtime_ns >= self.since_ns
+    def wrote(self, scan: Path, result: Path) -> bool:
+        """Whether the result of a scan was written by the batch that this one goes on with."""
+        since = self.since_ns.get(_key(scan))
+        return since is not None and result.stat().st_mtime_ns >= since
+
+
+class ResultsFolder:
+    """A folder of results that no other batch fills, and the state that is kept in it."""
+
+    def __init__(self, path: Path, file: BinaryIO | None) -> None:
+        """Without a file no state is kept, and a batch that is interrupted is begun anew."""
+        self._path, self._file = path, file
+
+    def begun(self, said: str, scans: Iterable[Path]) -> BatchState:
+        """The state of a batch that makes anew what is there, and is asked for in these words, the model among them.
+
+        Call it when the server is there: what is kept of a batch that was asked for otherwise is forgotten.
+        """
+        if self._file is None:
+            return BatchState(uuid.uuid4().hex)
+        token, before = _read(self._file, said)
+        os.utime(self._path)
+        now = os.fstat(self._file.fileno()).st_mtime_ns
+        looks = {_key(scan): _looks(scan) for scan in scans}
+        same = [key for key, look in looks.items() if look and key in before and before[key][0] == look]
+        since = {key: before[key][1] for key in same}
+        kept = {key: (look, since.get(key, now)) for key, look in looks.items()}
+        _write(self._file, json.dumps({"said": said, "token": token, "scans": kept}).encode())
+        return BatchState(token, since)
+
+    def forget(self) -> None:
+        """Call it when nothing of a batch is left to do, or when another is begun that makes nothing anew."""
+        if self._file is not None:
+            _write(self._file, b"")
 
 
 @contextmanager
-def batch_state(folder: Path, said: str) -> Iterator[BatchState]:
-    """The state of a batch that is asked for in these words, forgotten at its end, but for one that is interrupted.
+def results_folder(folder: Path) -> Iterator[ResultsFolder]:
+    """Keeps other batches out of a folder of results; the state stays there until it is forgotten.
 
-    Raises BatchUnderWay. Where no state can be kept, a batch that is interrupted is begun anew.
+    Raises BatchUnderWay.
     """
     path = folder / STATE_FILE
     try:
@@ -58,18 +91,15 @@ def batch_state(folder: Path, said: str) -> Iterator[BatchState]:
     except OSError:
         file = None
     if file is None:
-        yield BatchState(uuid.uuid4().hex)
+        yield ResultsFolder(path, None)
         return
-    with file, contextlib.ExitStack() as ending:
-        state = _read(file, said) or _begun(file, said)
-        ending.callback(_forget, file, path)
+    with file:
         try:
-            yield state
-        except Exception:
-            raise
-        except BaseException:  # Ctrl-C: as if it had been killed
-            ending.pop_all()
-            raise
+            yield ResultsFolder(path, file)
+        finally:
+            if not os.fstat(file.fileno()).st_size:
+                with contextlib.suppress(OSError):  # Windows removes no open file: it stays, empty
+                    path.unlink()
 
 
 def remove_partial(results: Iterable[Path]) -> None:
@@ -90,27 +120,36 @@ def remove_partial(results: Iterable[Path]) -> None:
                 left.unlink()
 
 
-def _forget(file: BinaryIO, path: Path) -> None:
-    with contextlib.suppress(OSError):  # Windows removes no open file: it is emptied
-        file.truncate(0)
-        path.unlink()
+def _key(scan: Path) -> str:
+    return str(scan.resolve())
 
 
-def _read(file: BinaryIO, said: str) -> BatchState | None:
-    """None where no batch was ended, or one that was asked for otherwise."""
+def _looks(scan: Path) -> str:
+    """Its bytes and its latest change, by which a scan that was replaced is known; nothing where it cannot be read."""
+    try:
+        found = [file.stat() for file in zipped_files(scan) or [scan]]
+    except (OSError, ValueError):
+        return ""
+    return f"{sum(one.st_size for one in found)} bytes, {max(one.st_mtime_ns for one in found)} ns"
+
+
+def _read(file: BinaryIO, said: str) -> tuple[str, dict[str, tuple[str, int]]]:
+    """The token, and of each scan what it looked like, and since when results of it count.
+
+    A new token and no scan where no batch was ended, or one that was asked for otherwise.
+    """
     try:
         content = json.loads(file.read())
-        token, told = str(content["token"]), content["said"]
-    except (ValueError, KeyError, TypeError):  # new, or torn by a crash of the machine
-        return None
-    return BatchState(token, os.fstat(file.fileno()).st_mtime_ns) if told == said else None
+        if content["said"] == said:
+            return str(content["token"]), {key: (str(look), int(at)) for key, (look, at) in content["scans"].items()}
+    except (ValueError, KeyError, TypeError, AttributeError):  # new, or torn by a crash of the machine
+        pass
+    return uuid.uuid4().hex, {}
 
 
-def _begun(file: BinaryIO, said: str) -> BatchState:
-    state = BatchState(uuid.uuid4().hex)
+def _write(file: BinaryIO, content: bytes) -> None:
     file.seek(0)
-    file.truncate(0)
-    file.write(json.dumps({"said": said, "token": state.token}).encode())
+    file.write(content)
     file.flush()
+    file.truncate(len(content))
     os.fsync(file.fileno())
-    return state

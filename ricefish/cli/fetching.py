@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from ricefish.cli.output import OutputRefused, check_output, outputs, result_suffix, write_beside
+from ricefish.cli.output import OutputRefused, check_output, fetch_result, result_suffix
 from ricefish.client.client import Client, RicefishError
 from ricefish.client.parameters import download_parameters
 from scans.formats import stem
@@ -50,9 +50,7 @@ class Fetching:
         if out in self._written:
             raise OutputRefused(f"{out} is that of another of these scans; fetch this one with -o FILE")
         check_output(out, sent_bytes=0, force=self._force)
-        for beside in outputs(out)[1:]:
-            write_beside(beside, self._client.labels(scan_id), force=self._force)
-        self._client.download(scan_id, out, with_scan=self._with_scan)
+        fetch_result(self._client, scan_id, out, with_scan=self._with_scan, force=self._force)
         self._written.add(out)
         return out
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import glob
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 
-from ricefish.cli.folder_contents import FolderContents, is_zarr, read_contents, voxels_beside
+from ricefish.cli.folder_contents import is_zarr, read_contents, voxels_beside
 from scans.formats import ACCEPTED, stem
 from scans.formats.numbered_names import natural_key
 from scans.formats.side_files import is_leftover
@@ -30,7 +30,16 @@ class Inputs:
     refused: dict[Path, str] = field(default_factory=dict)
     """Folders of which nothing can be sent, each with the reason."""
     passed_over: list[Path] = field(default_factory=list)
-    """Files in folders that are no scans."""
+    """Files in folders that are no scans, and the folder of results where that is named among others."""
+    known: set[Path] = field(default_factory=set)
+    """The scans' paths with every link followed."""
+
+    def add(self, scan: ScanInput) -> None:
+        """Adds a scan; one that is there already, by a link or in a folder that is named too, keeps its first place."""
+        there = scan.path.resolve()
+        if there not in self.known:
+            self.known.add(there)
+            self.scans.append(scan)
 
 
 def expanded(arguments: Iterable[Path]) -> list[Path]:
@@ -50,19 +59,27 @@ def read_inputs(paths: Iterable[Path], *, besides: Path) -> Inputs:
 
     A folder is one scan if it is a Zarr, or holds the slices of a DICOM, TIFF or picture series; else each scan in it,
     and in its folders, is one of its own, with a place as in the folder. Files that are named are scans, whatever they
-    hold, but for the voxels of a header that is named too.
+    hold, but for the voxels of a header that is named too. A scan that is met twice is one, at its first place.
+
+    The folder of results is passed over, as a pattern may match it; raises ValueError where nothing else is named.
     """
     inputs = Inputs()
     named = list(paths)
+    results = besides.resolve()
+    if [path.resolve() for path in named] == [results]:
+        raise ValueError(
+            f"{named[0]} is both where the scans are and where the results go; give another folder with -o"
+        )
     voxels = {voxels.resolve() for voxels in voxels_beside(named)}
     for path in named:
         if not path.is_dir():
             if path.resolve() not in voxels:
-                inputs.scans.append(ScanInput(path, PurePath(stem(path))))
+                inputs.add(ScanInput(path, PurePath(stem(path))))
             continue
-        before = len(inputs.scans), len(inputs.refused)
-        _add_folder(inputs, path, place=PurePath(), besides=besides.resolve(), above=frozenset())
-        if (len(inputs.scans), len(inputs.refused)) == before:
+        if path.resolve() == results:
+            inputs.passed_over.append(path)
+            continue
+        if not _add_folder(inputs, path, place=PurePath(), besides=results, above=frozenset()):
             inputs.refused[path] = f"no scan in this folder; accepted: {ACCEPTED}"
     return inputs
 
@@ -79,35 +96,36 @@ def _matches(argument: Path) -> list[Path]:
     return useful
 
 
-def _add_folder(inputs: Inputs, folder: Path, *, place: PurePath, besides: Path, above: frozenset[Path]) -> None:
-    """Adds what is in a folder; `above` are those that it lies in, so that links that lead back to one are not gone."""
+def _add_folder(inputs: Inputs, folder: Path, *, place: PurePath, besides: Path, above: frozenset[Path]) -> bool:
+    """Adds what is in a folder; gives whether a scan, or one that is refused, is there.
+
+    `above` are the folders that it lies in, so that links that lead back to one are not gone.
+    """
     here = folder.resolve()
     if here == besides or here in above:
-        return
+        return False
     whole = ScanInput(folder, place if place.name else PurePath(stem(Path(here))))
     if is_zarr(folder):
-        inputs.scans.append(whole)
-        return
+        inputs.add(whole)
+        return True
     try:
         contents = read_contents(folder)
     except OSError as error:
         inputs.refused[folder] = f"the folder cannot be read: {error.strerror}"
-        return
+        return True
     if contents.series and contents.volumes:
         inputs.refused[folder] = (
             f"slices, such as {contents.series[0].name}, among other scans, such as {contents.volumes[0].name}; put "
             "the slices into a folder of their own"
         )
     elif contents.series:
-        inputs.scans.append(whole)
-        return
+        inputs.add(whole)
+        return True
     else:
-        inputs.scans += _volumes(contents, place)
+        for path in contents.volumes:
+            inputs.add(ScanInput(path, place / stem(path)))
     inputs.passed_over += contents.others
+    found = bool(contents.volumes)
     for inner in contents.folders:
-        _add_folder(inputs, inner, place=place / stem(inner), besides=besides, above=above | {here})
-
-
-def _volumes(contents: FolderContents, place: PurePath) -> Iterator[ScanInput]:
-    for path in contents.volumes:
-        yield ScanInput(path, place / stem(path))
+        found |= _add_folder(inputs, inner, place=place / stem(inner), besides=besides, above=above | {here})
+    return found

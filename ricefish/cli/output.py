@@ -1,14 +1,20 @@
-"""Output: whether a result can be put where it is wanted, asked before a scan is sent for an hour."""
+"""Output: whether a result can be put where it is wanted, asked before a scan is sent for an hour, and putting it."""
 
 from __future__ import annotations
 
 import os
 import shutil
 import tempfile
+import uuid
+from collections.abc import Callable
 from pathlib import Path
 
+from ricefish.client.client import Client
+from ricefish.client.connection import Patience
 from ricefish.client.parameters import download_parameters
+from ricefish.client.upload_body import Report
 from scans.formats import DOWNLOADS, stem
+from scans.formats.label_names import LABELS_HEAD
 
 _SHARE, _LEAST_BYTES = 100, 1_000_000
 """A segmentation takes about a hundredth of what its scan takes, or more; with less room it cannot be kept."""
@@ -73,7 +79,44 @@ def check_source(path: Path, out: Path) -> None:
         )
 
 
-def write_beside(path: Path, text: str, *, force: bool) -> None:
+def check_outputs(path: Path, *, sent_bytes: int, force: bool) -> None:
+    """Raises OutputRefused, as `check_output`, unless the segmentation and what belongs beside it can be written."""
+    for place in outputs(path):
+        left = place != path and _is_left(place, of=path)
+        check_output(place, sent_bytes=sent_bytes, force=force or left)
+
+
+def fetch_result(
+    client: Client,
+    scan_id: str,
+    out: Path,
+    *,
+    with_scan: bool = False,
+    force: bool = False,
+    patience: Callable[[], Patience] = lambda: Patience(0.0),
+    report: Report | None = None,
+) -> None:
+    """Fetches a segmentation, and what belongs beside it; that comes first: where the segmentation is, all of it is.
+
+    Each appears when it is whole. A description of labels that was left without its segmentation is replaced. Raises
+    OutputRefused where another text is in its place, unless `force`; RicefishError for what does not pass in time.
+    """
+    for beside in outputs(out)[1:]:
+        text = patience().persist(lambda: client.labels(scan_id))
+        _write_beside(beside, text, force=force or _is_left(beside, of=out))
+    patience().persist(lambda: client.download(scan_id, out, with_scan=with_scan, report=report))
+
+
+def _is_left(beside: Path, *, of: Path) -> bool:
+    """Whether it is a description of labels, as it is fetched, of a segmentation that was not fetched any more."""
+    head = LABELS_HEAD.encode()
+    if os.path.lexists(of) or beside.is_symlink() or not beside.is_file():
+        return False
+    with beside.open("rb") as file:
+        return file.read(len(head)) == head
+
+
+def _write_beside(path: Path, text: str, *, force: bool) -> None:
     """Writes a text that is there as a whole or not at all. Raises OutputRefused where there is another."""
     content = text.encode()
     if os.path.lexists(path):
@@ -81,9 +124,12 @@ def write_beside(path: Path, text: str, *, force: bool) -> None:
             return
         if not force:
             raise OutputRefused(f"{path} exists and says something else; --force replaces it")
-    part = path.with_name(f".{path.name}.part")
-    part.write_bytes(content)
-    part.replace(path)
+    part = path.with_name(f".{path.name}.{uuid.uuid4().hex}.part")
+    try:
+        part.write_bytes(content)
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def result_suffix(said: str | None, *, with_scan: bool) -> str:

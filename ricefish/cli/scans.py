@@ -126,7 +126,8 @@ def download(  # noqa: PLR0917 - typer passes options by name
     suffix: Annotated[
         str | None,
         typer.Option(
-            "--format", help="nii.gz, nrrd, seg.nrrd, tif, ome.zarr or ome.zarr.zip, where --out is a folder."
+            "--format",
+            help="nii.gz, nrrd, seg.nrrd, tif, ome.zarr, ome.zarr.zip or dcm, of DICOM series, where -o is a folder.",
         ),
     ] = None,
     with_scan: Annotated[bool, typer.Option("--with-scan", help="Have the scan in it too: OME-Zarr.")] = False,
@@ -159,7 +160,7 @@ def _each(client: Client, ids: list[str], act: Callable[[str], ScanStatus | Path
 
     After a server that does not answer, the others are not tried.
     """
-    from ricefish.client.connection import RicefishError
+    from ricefish.client.connection import NoAnswer, RicefishError
 
     rows: list[dict[str, object]] = []
     gone = False
@@ -170,8 +171,7 @@ def _each(client: Client, ids: list[str], act: Callable[[str], ScanStatus | Path
                 raise RicefishError("not tried, as the server does not answer")
             did = act(scan_id)
         except (RicefishError, OSError, ValueError) as refused:
-            unanswered = isinstance(refused, RicefishError) and refused.status is None
-            gone = gone or (unanswered and not client.is_there())
+            gone = gone or (isinstance(refused, NoAnswer) and not client.is_there())
             error = str(refused)
         rows.append(_row(scan_id, did, error))
         if error is not None:

@@ -21,7 +21,7 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
-from ricefish.cli.output import check_output, check_source, outputs
+from ricefish.cli.output import check_outputs, check_source, fetch_result, outputs
 from ricefish.client.client import Client, RicefishError, ScanStatus
 from ricefish.client.organs import ServedOrgan
 from ricefish.client.parameters import Priority, download_parameters
@@ -68,9 +68,7 @@ def segment(
     if not path.exists():
         raise FileNotFoundError(f"{path} does not exist")
     check_source(path, out)
-    wanted = outputs(out)
-    for place in wanted:
-        check_output(place, sent_bytes=upload_bytes(path), force=force)
+    check_outputs(out, sent_bytes=upload_bytes(path), force=force)
     console = Console(stderr=True)
     with Progress(*_bytes_columns(), console=console, disable=not console.is_terminal) as bar:
         report = _sending_bar(bar, path)
@@ -94,10 +92,15 @@ def segment(
         console.print(f"warning: {warning}", markup=False, highlight=False, soft_wrap=True)
     with Progress(*_bytes_columns(), console=console, disable=not console.is_terminal) as bar:
         task = bar.add_task("fetching", total=None)
-        replaced = [place for place in wanted if os.path.lexists(place)]
-        client.download(scan.id, out, with_scan=with_scan, report=lambda done: bar.update(task, completed=done))
-    for beside in wanted[1:]:
-        beside.write_text(client.labels(scan.id), encoding="utf-8")
+        replaced = [place for place in outputs(out) if os.path.lexists(place)]
+        fetch_result(
+            client,
+            scan.id,
+            out,
+            with_scan=with_scan,
+            force=force,
+            report=lambda done: bar.update(task, completed=done),
+        )
     for place in replaced:
         console.print(f"{place} was there before, and is replaced", markup=False, highlight=False, soft_wrap=True)
     return Segmented(status, client.organs(scan.id))

@@ -66,8 +66,8 @@ def segment(  # noqa: PLR0917 - typer passes options by name
         str | None,
         typer.Option(
             "--format",
-            help="Of the segmentations in a folder: nii.gz, nrrd, seg.nrrd, tif, ome.zarr or ome.zarr.zip; nii.gz "
-            "unless it is said, ome.zarr with --with-scan.",
+            help="Of the segmentations in a folder: nii.gz, nrrd, seg.nrrd, tif, ome.zarr, ome.zarr.zip or, of DICOM "
+            "series, dcm; nii.gz unless it is said, ome.zarr with --with-scan.",
         ),
     ] = None,
     jobs: Annotated[

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Sequence
 from pathlib import Path
 
 import typer
 from rich.console import Console
 
-from ricefish.cli.batch import BatchItem, BatchOptions, Outcome, ScanBatch, said_of
+from ricefish.cli.batch import BatchItem, BatchOptions, Outcome, ScanBatch, said_of, served_model
 from ricefish.cli.batch_progress import BatchProgress
 from ricefish.cli.batch_report import as_json, failures_table, summary_table
-from ricefish.cli.batch_state import batch_state, remove_partial
+from ricefish.cli.batch_state import STATE_FILE, BatchState, ResultsFolder, remove_partial, results_folder
 from ricefish.cli.inputs import Inputs, read_inputs
-from ricefish.cli.output import OutputRefused, result_suffix
+from ricefish.cli.output import OutputRefused, outputs, result_suffix
 from ricefish.cli.segment import organ_table, segment
 from ricefish.cli.tables import print_folded, print_whole
 from ricefish.client.client import Client
@@ -77,17 +78,33 @@ def segment_several(
         console.print(note.replace("as no slice", "as no scan"), markup=False, highlight=False, soft_wrap=True)
     _make(out)
     try:
-        with batch_state(out, said_of(options, server=client.url, suffix=ending)) as state:
-            remove_partial(item.out for item in items)
+        with results_folder(out) as folder:
+            remove_partial(path for item in items for path in outputs(item.out))
+            model = served_model(client, options)
+            state = _state(folder, items, options, said_of(options, server=client.url, suffix=ending, model=model))
             progress = BatchProgress(console, scans=len(items))
-            batch = ScanBatch(client, options, state=state, watcher=progress)
+            batch = ScanBatch(client, options, model=model, state=state, watcher=progress)
             with progress:
                 outcomes = batch.run(items, jobs=jobs)
+            failed = any(outcome.ending == "failed" for outcome in outcomes)
+            if not failed:
+                folder.forget()
     except KeyboardInterrupt:
         console.print("interrupted; the same command goes on where it was", soft_wrap=True)
         raise typer.Exit(_INTERRUPTED) from None
+    if failed and options.anew:
+        again = "the same command makes what failed and leaves what was made; it makes all anew without "
+        console.print(f"{again}{out / STATE_FILE}", markup=False, highlight=False, soft_wrap=True)
     _print(outcomes, inputs, machine=options.organs)
-    return bool(inputs.refused) or any(outcome.ending == "failed" for outcome in outcomes)
+    return bool(inputs.refused) or failed
+
+
+def _state(folder: ResultsFolder, items: Sequence[BatchItem], options: BatchOptions, said: str) -> BatchState:
+    """That of the batch that was ended, or a new one; only what makes results anew has one that is kept."""
+    if options.anew:
+        return folder.begun(said, [item.path for item in items])
+    folder.forget()
+    return BatchState(uuid.uuid4().hex)
 
 
 def _items(inputs: Inputs, out: Path, suffix: str) -> list[BatchItem]:

@@ -18,7 +18,7 @@ from types import TracebackType
 
 import httpx
 
-from ricefish.client.connection import QUEUE_FULL, Connection, Patience, RicefishError, to_be_tried, wait_for_allowance
+from ricefish.client.connection import QUEUE_FULL, Connection, NoAnswer, Patience, RicefishError, wait_for_allowance
 from ricefish.client.corrections import Segmentations, SegmentationVersion, send_correction
 from ricefish.client.fetched import fetch
 from ricefish.client.organs import ServedOrgan
@@ -88,7 +88,7 @@ class Client:
         try:
             self._connection.request("GET", "/health/live")
         except RicefishError as error:
-            return error.status not in (None, 502, 504)
+            return not isinstance(error, NoAnswer) and error.status not in (502, 504)
         return True
 
     def submit(
@@ -185,23 +185,11 @@ class Client:
 
         A server that does not answer is tried again for `patience_seconds`: scans survive its restart.
         """
-        unreached_since: float | None = None
         while True:
-            try:
-                status = self.status(scan_id)
-            except RicefishError as error:
-                now = time.monotonic()
-                waited = 0.0 if unreached_since is None else now - unreached_since
-                if error.status not in (None, 502, 503, 504) or waited > self._patience_seconds:
-                    raise
-                if unreached_since is None:
-                    unreached_since = now
-                    to_be_tried(error, self._patience_seconds)
-            else:
-                unreached_since = None
-                yield status
-                if status.ended:
-                    return
+            status = self.patience().persist(lambda: self.status(scan_id))
+            yield status
+            if status.ended:
+                return
             time.sleep(poll_seconds)
 
     def correct(

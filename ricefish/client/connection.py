@@ -8,6 +8,7 @@ import random
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from copy import copy
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from pathlib import Path
@@ -26,8 +27,8 @@ _DIRECT = {"all://127.0.0.1": None, "all://localhost": None, "all://[::1]": None
 """No proxy stands between a machine and itself, whatever the environment says of proxies."""
 _NO_KEY = f"the server wants an API key: set {KEY_VARIABLE}, or give --key"
 _WRONG_KEY = f"the server does not take this API key: it is wrong, expired or revoked; set another in {KEY_VARIABLE}"
-_MAY_PASS = frozenset({None, 408, 425, 429, 500, 502, 503, 504})
-"""Answers after which the same request may succeed; None: no answer at all."""
+_MAY_PASS = frozenset({408, 425, 429, 500, 502, 503, 504})
+"""Answers after which the same request may succeed, as it may after none at all."""
 _FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.5, 30.0
 QUEUE_FULL = "queue-full"
 """What a server calls it, at the end of a problem's `type`, that as much waits as may wait."""
@@ -50,11 +51,23 @@ class RicefishError(RuntimeError):
     ) -> None:
         super().__init__(message)
         self.status = status
-        """HTTP status; None where there was no answer."""
+        """HTTP status; None where no answer is what is wrong."""
         self.retry_seconds = retry_seconds
         """How long the server asks to be left alone."""
         self.problem = problem
         """The server's word for what is wrong, such as queue-full; None where it has none."""
+        self.waited_for = False
+        """Whether a Patience has given it up; no other one begins."""
+
+    def adding(self, said: str) -> RicefishError:
+        """The same error, whose message says more."""
+        more = copy(self)
+        more.args = (f"{self}; {said}",)
+        return more
+
+
+class NoAnswer(RicefishError):
+    """The server could not be reached, or the connection broke off; it may pass."""
 
 
 class Connection:
@@ -113,9 +126,9 @@ class Connection:
         except httpx.HTTPError as error:
             raise self._unreachable(error) from error
 
-    def _unreachable(self, error: httpx.HTTPError) -> RicefishError:
+    def _unreachable(self, error: httpx.HTTPError) -> NoAnswer:
         reason = str(error) or type(error).__name__
-        return RicefishError(f"no answer from {self.url}: {reason}; {unreachable_hint(error, self.url)}")
+        return NoAnswer(f"no answer from {self.url}: {reason}; {unreachable_hint(error, self.url)}")
 
 
 def to_be_tried(error: RicefishError, seconds: float) -> None:
@@ -151,6 +164,8 @@ class Patience:
 
         `also` are statuses that pass here and not elsewhere.
         """
+        if error.waited_for:
+            raise error
         if error.problem == QUEUE_FULL:
             self._wait_for_room(error)
             return
@@ -158,7 +173,9 @@ class Patience:
         self._faults = self._faults + 1 if error.status == 500 else 0
         pause = max(self._pause_seconds, error.retry_seconds)
         since = now if self._since is None else self._since
-        if error.status not in _MAY_PASS | also or self._faults >= _MOST_FAULTS or now + pause - since > self._seconds:
+        passes = isinstance(error, NoAnswer) or error.status in _MAY_PASS | also
+        if not passes or self._faults >= _MOST_FAULTS or now + pause - since > self._seconds:
+            error.waited_for = True
             raise error
         if self._since is None and error.status not in also:
             to_be_tried(error, self._seconds)
@@ -180,6 +197,7 @@ class Patience:
         self._since, self._pause_seconds, self._faults = None, _FIRST_PAUSE_SECONDS, 0
         self._full_since = now if self._full_since is None else self._full_since
         if now - self._full_since > QUEUE_SECONDS:
+            error.waited_for = True
             raise error
         pause = max(error.retry_seconds, _FIRST_PAUSE_SECONDS) * random.uniform(1.0, 1.2)  # noqa: S311 - no secret
         if not self._reminded or now - self._reminded > _REMINDER_SECONDS:

@@ -9,7 +9,7 @@ from typing import BinaryIO
 
 import httpx
 
-from ricefish.client.connection import LONG_SECONDS, Connection, Patience, RicefishError
+from ricefish.client.connection import LONG_SECONDS, Connection, NoAnswer, Patience, RicefishError
 from ricefish.client.parameters import SubmissionOptions
 from ricefish.client.upload_body import Report, pieces_of, reported
 from ricefish.client.upload_state import UploadIdentity, UploadState, upload_state
@@ -64,7 +64,7 @@ def _describe(connection: Connection, patience: Patience) -> httpx.Response:
         except RicefishError as error:
             if error.status in (404, 405, 501):
                 return httpx.Response(error.status)
-            if error.status is None:
+            if isinstance(error, NoAnswer):
                 raise
             patience.pause(error)
 
@@ -103,7 +103,7 @@ class _Sending:
         except RicefishError as error:
             if error.status not in _GONE:
                 arrived = f"{self._arrived} of {self._identity.bytes} bytes have arrived; sent again, it goes on there"
-                raise RicefishError(f"{error}; {arrived}", status=error.status, problem=error.problem) from error
+                raise error.adding(arrived) from error
         return self._ask(entry.upload_id, options)
 
     def _create(self, options: SubmissionOptions) -> str:

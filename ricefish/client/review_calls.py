@@ -147,7 +147,7 @@ class ReviewCalls:
             parameters["before"] = page[-1]["id"]
 
     def export(self, path: Path, selection: ReviewSelection = ALL) -> Path:
-        """Fetches the verdicts into a file that the stage label_quality reads as reviews.csv.
+        """Fetches the verdicts into a file that the stages label_quality and refine read as reviews.csv.
 
         The file appears when it is complete, and what was there before stays until then.
         """

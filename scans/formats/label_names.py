@@ -12,7 +12,7 @@ from scans.organs import OrganMap
 COLOURS = 256
 """Of the palette of an 8-bit picture."""
 
-_ITK_SNAP_HEAD = """\
+LABELS_HEAD = """\
 ################################################
 # ITK-SnAP Label Description File
 # File format:
@@ -29,6 +29,7 @@ _ITK_SNAP_HEAD = """\
 ################################################
     0     0    0    0        0  0  0    "Clear Label"
 """
+"""How a description of labels begins, ours as ITK-SNAP's own."""
 
 
 def caret_labels(organs: OrganMap) -> str:
@@ -55,7 +56,7 @@ def itk_snap_labels(organs: OrganMap) -> str:
         red, green, blue = organ.colour
         name = organ.name.replace('"', "'")
         lines.append(f'{organ.index:5} {red:5} {green:4} {blue:4}        1  1  1    "{name}"\n')
-    return _ITK_SNAP_HEAD + "".join(lines)
+    return LABELS_HEAD + "".join(lines)
 
 
 def tiff_palette(organs: OrganMap) -> NDArray[np.uint16]:

@@ -126,6 +126,26 @@ def test_patterns_are_expanded_in_natural_order_and_what_comes_twice_is_one() ->
         expanded([Path("f9.nii"), Path("g.nii")])
 
 
+@pytest.mark.usefixtures("here")
+def test_a_pattern_that_matches_the_folder_of_results_is_none_the_worse() -> None:
+    """It is passed over, and said to be; what is named alone as input and output is a mistake."""
+    _write(day__a_o_nii=b"x", day__out__a_o_nii_o_gz=b"x")
+    inputs = read_inputs(expanded([Path("day/*")]), besides=Path("day/out"))
+    assert (_placed(inputs), inputs.refused, inputs.passed_over) == ({"day/a.nii": "a"}, {}, [Path("day/out")])
+    with pytest.raises(ValueError, match="day is both where the scans are and where the results go; give another"):
+        read_inputs([Path("day")], besides=Path("day/out/.."))
+
+
+def test_a_scan_that_is_met_twice_is_one(here: Path) -> None:
+    """Named beside its folder, or behind a link in it; the first place is its own."""
+    _write(s__day__a_o_nii=b"x", s__b_o_nii=b"x", far__1_o_tif=_tiff(1), far__2_o_tif=_tiff(1))
+    (here / "s" / "c.nii").symlink_to(here / "s" / "b.nii")
+    (here / "s" / "linked").symlink_to(here / "far")
+    inputs = _read("s", "s/day", "s/b.nii", "far")
+    assert _placed(inputs) == {"s/day/a.nii": "day/a", "s/b.nii": "b", "s/linked": "linked"}
+    assert inputs.refused == {}
+
+
 NAMES = st.sampled_from(["a.nii", "b.tif", "c.dcm", "d.png", "e.txt", "f", "g.raw", ".h", "i.mhd", "j.zip", "k.hdr"])
 
 

@@ -35,7 +35,7 @@ def items(folder: Path, count: int) -> list[BatchItem]:
 def test_what_was_not_begun_when_the_server_went_away_is_not_tried(waiting: RunningServer, tmp_path: Path) -> None:
     """Those under way are given up once patience is over, and the others at once, each by name."""
     with Client(waiting.url, patience_seconds=1.0) as client:
-        batch = ScanBatch(client, BatchOptions(), state=BatchState("t"), watcher=Watcher())
+        batch = ScanBatch(client, BatchOptions(), model="m", state=BatchState("t"), watcher=Watcher())
         outcomes: list[Outcome] = []
         thread = threading.Thread(target=lambda: outcomes.extend(batch.run(items(tmp_path, 6), jobs=2)))
         thread.start()
@@ -81,7 +81,7 @@ def test_a_result_that_is_damaged_on_the_server_is_waited_for(server: RunningSer
     (server.store / "scans" / posted / "segmentation.ome.zarr/0/c/0/0/0").unlink()
     path = tmp_path / "fish_0.nii"
     with Client(server.url) as client:
-        batch = ScanBatch(client, BatchOptions(), state=BatchState("t"), watcher=Watcher())
+        batch = ScanBatch(client, BatchOptions(), model="m", state=BatchState("t"), watcher=Watcher())
         (outcome,) = batch.run([BatchItem(path, tmp_path / "out" / "fish_0.nii.gz")], jobs=1)
     assert (outcome.ending, outcome.error, outcome.scan and outcome.scan.id) == ("done", None, posted)
     np.testing.assert_array_equal(read(tmp_path / "out" / "fish_0.nii.gz"), segmentation(77))
@@ -90,7 +90,7 @@ def test_a_result_that_is_damaged_on_the_server_is_waited_for(server: RunningSer
 def test_a_scan_that_failed_for_good_says_how_it_is_sent_anew(waiting: RunningServer, tmp_path: Path) -> None:
     """Its file is gone from the store: tried again it fails again, and deleted it is a new one."""
     with Client(waiting.url) as client:
-        batch = ScanBatch(client, BatchOptions(), state=BatchState("t"), watcher=Watcher())
+        batch = ScanBatch(client, BatchOptions(), model="m", state=BatchState("t"), watcher=Watcher())
         outcomes: list[Outcome] = []
         todo = items(tmp_path, 1)
         thread = threading.Thread(target=lambda: outcomes.extend(batch.run(todo, jobs=1)))
@@ -109,3 +109,15 @@ def test_a_scan_that_failed_for_good_says_how_it_is_sent_anew(waiting: RunningSe
         client.delete(lost.name)
         (new,) = batch.run(todo, jobs=1)
     assert (new.ending, new.scan is not None and new.scan.id != lost.name) == ("done", True)
+
+
+def test_dicom_of_what_is_no_dicom_is_refused_before_it_is_sent(waiting: RunningServer, tmp_path: Path) -> None:
+    """As of a single scan: the server never hears of it."""
+    path = write_scan(tmp_path / "fish.nii", 1)
+    with Client(waiting.url, patience_seconds=1.0) as client:
+        batch = ScanBatch(client, BatchOptions(), model="m", state=BatchState("t"), watcher=Watcher())
+        (outcome,) = batch.run([BatchItem(path, tmp_path / "organs.dcm")], jobs=1)
+    assert "a DICOM segmentation refers to the DICOM series that it is of, and fish.nii is none" in (
+        outcome.error or ""
+    )
+    assert waiting.get("/v1/scans").json()["scans"] == []

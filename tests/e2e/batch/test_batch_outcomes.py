@@ -14,6 +14,8 @@ import pytest
 import tifffile
 
 from scans.formats import open_volume
+from scans.formats.label_names import itk_snap_labels
+from scans.organs import OrganMap
 from tests.e2e.batch.small_scans import grey, read, run, segmentation, start, write_scan
 from tests.serving.running import RunningServer
 
@@ -108,6 +110,25 @@ def test_labels_that_say_something_else_are_not_replaced(server: RunningServer, 
     assert (status, told["done"], told["failed"]) == (1, 2, 1)
     assert "fish_0_labels.txt exists and says something else; --force replaces it" in told["scans"][0]["error"]
     assert (out / "fish_0_labels.txt").read_text() == "mine" and not (out / "fish_0.nii.gz").exists()
+
+
+def test_what_a_killed_command_left_of_a_description_is_in_nobodys_way(server: RunningServer, folder: Path) -> None:
+    """The names of another model, without their segmentation, and a part of such a file: replaced, and removed."""
+    out = folder.parent / "organs"
+    out.mkdir()
+    left = itk_snap_labels(OrganMap.from_mapping({1: "liver"}))
+    (out / "fish_0_labels.txt").write_text(left)
+    (out / f".fish_1_labels.txt.{'0' * 32}.part").write_text(left[:100])
+    status, told, _ = batch(server, folder, "-o", out)
+    assert (status, told["done"]) == (0, 3), told
+    assert sorted(path.name for path in out.iterdir()) == sorted(
+        f"fish_{number}{end}" for number in range(3) for end in (".nii.gz", "_labels.txt")
+    )
+    assert "heart" in (out / "fish_0_labels.txt").read_text()
+    one = ("segment", folder / "fish_0.nii.gz", "--server", server.url)
+    (folder.parent / "one_labels.txt").write_text(left)
+    assert run(*one, "-o", folder.parent / "one.nii.gz")[0] == 0
+    assert "heart" in (folder.parent / "one_labels.txt").read_text()
 
 
 def test_a_series_a_pattern_and_another_format(server: RunningServer, folder: Path) -> None:
@@ -218,3 +239,22 @@ def test_a_model_that_is_not_served_is_told_once(server: RunningServer, folder: 
     status, said, complained = run(*words)
     assert (status, said) == (1, "")
     assert complained == f"ricefish: {server.url} serves no model zebra; it serves thresholds\n"
+
+
+def test_a_batch_of_which_some_failed_goes_on_with_them_alone(server: RunningServer, folder: Path) -> None:
+    """With --force and --fresh: what was made is left, nothing is segmented twice, and a batch of which nothing is left
+    to do is forgotten.
+    """
+    good = write_scan(folder / "good.nii.gz", int.from_bytes(folder.parent.name.encode(), "little") + 9).read_bytes()
+    (folder / "good.nii.gz").write_bytes(b"no scan at all" * 50)
+    out, words = folder.parent / "organs", ("--force", "--fresh")
+    before = len(scans(server))
+    status, told, complained = batch(server, folder, "-o", out, *words)
+    assert (status, told["done"], told["failed"], len(scans(server))) == (1, 3, 1, before + 3)
+    assert f"it makes all anew without {out}/.ricefish-batch.json" in complained
+    (folder / "good.nii.gz").write_bytes(good)
+    (out / "fish_0.nii.gz").unlink()
+    status, told, _ = batch(server, folder, "-o", out, *words)
+    assert (status, told["done"], told["already_there"], len(scans(server))) == (0, 2, 2, before + 4)
+    status, told, _ = batch(server, folder, "-o", out, *words)
+    assert (status, told["done"], told["already_there"], len(scans(server))) == (0, 4, 0, before + 8)

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
 from ricefish.cli.app import app
-from ricefish.cli.batch_state import STATE_FILE, BatchState, BatchUnderWay, batch_state, remove_partial
+from ricefish.cli.batch_state import STATE_FILE, BatchState, BatchUnderWay, remove_partial, results_folder
 
 NOWHERE = "http://127.0.0.1:9"
 
@@ -62,47 +61,71 @@ def test_what_no_command_is_has_the_usage(words: str) -> None:
 def test_one_command_at_a_time_fills_a_folder() -> None:
     """The second is told so; the lock goes with the first."""
     Path("out").mkdir()
-    with batch_state(Path("out"), "words"):
+    with results_folder(Path("out")):
         ended = CliRunner().invoke(app, ["segment", "a", "-o", "out", "--server", NOWHERE])
         assert (ended.exit_code, "another ricefish segment is at work on this folder" in ended.stderr) == (1, True)
-        with pytest.raises(BatchUnderWay), batch_state(Path("out"), "words"):
+        with pytest.raises(BatchUnderWay), results_folder(Path("out")):
             pass
-    with batch_state(Path("out"), "words"):
+    with results_folder(Path("out")):
         pass
     assert list(Path("out").iterdir()) == []
 
 
-def _interrupted(words: str, meanwhile: Callable[[BatchState], object] = lambda _: None) -> BatchState:
-    """The state of a batch that Ctrl-C ended."""
-    states = []
-    with suppress(KeyboardInterrupt), batch_state(Path(), words) as state:
-        states.append(state)
-        meanwhile(state)
-        raise KeyboardInterrupt
-    return states[0]
+SCANS = [Path("a/fish.nii"), Path("b/fish.tif")]
+
+
+def _ended(words: str, meanwhile: Callable[[], object] = lambda: None, *, forgotten: bool = False) -> BatchState:
+    """The state of a batch of these scans that is at its end, whether something failed or all of it is made."""
+    with results_folder(Path()) as folder:
+        state = folder.begun(words, SCANS)
+        meanwhile()
+        if forgotten:
+            folder.forget()
+    return state
 
 
 def test_a_batch_that_was_ended_is_known_by_its_words() -> None:
-    """What it wrote is told from what was there before; one that came to its end, or is asked for otherwise, is not
-    gone on with.
+    """What it wrote is told from what was there before; one of which nothing was left, or that is asked for otherwise,
+    is not gone on with.
     """
     old, new = Path("old"), Path("new")
     old.write_text("before")
     os.utime(old, (1, 1))
-    first = _interrupted("--force", lambda _: new.write_text("after"))
-    second = _interrupted("--force")
-    assert not first.wrote(new)
-    assert (second.token, second.wrote(old), second.wrote(new)) == (first.token, False, True)
-    with batch_state(Path(), "--fresh") as third:
-        assert third.token != first.token and not third.wrote(new)
-    with batch_state(Path(), "--force") as fourth:
-        assert fourth.token != first.token and not fourth.wrote(new)
-    with suppress(OSError), batch_state(Path(), "--force"):
-        raise OSError("no server")
+    first = _ended("--force", lambda: new.write_text("after"))
+    second, third = _ended("--force"), _ended("--force", forgotten=True)
+    assert not first.wrote(SCANS[0], new)
+    for state in (second, third):
+        assert (state.token, state.wrote(SCANS[0], old), state.wrote(SCANS[0], new)) == (first.token, False, True)
     assert not Path(STATE_FILE).exists()
+    fourth, fifth = _ended("--force"), _ended("--force --fresh")
+    assert len({first.token, fourth.token, fifth.token}) == 3
+    assert not fourth.wrote(SCANS[0], new) and not fifth.wrote(SCANS[0], new)
     Path(STATE_FILE).write_text("torn")
-    with batch_state(Path(), "--force") as fifth:
-        assert fifth.since_ns is None
+    assert not _ended("--force").since_ns
+
+
+def test_scans_that_changed_since_are_made_again() -> None:
+    """By their size or the time of their change, each for itself, and from then on they count as the others do."""
+    new = Path("new")
+    _ended("--force", lambda: new.write_text("after"))
+    SCANS[1].write_bytes(b"other")
+    second = _ended("--force")
+    assert (second.wrote(SCANS[0], new), second.wrote(SCANS[1], new)) == (True, False)
+    third = _ended("--force", lambda: new.write_text("again"))
+    assert _ended("--force").wrote(SCANS[1], new) and third.token == second.token
+    os.utime(SCANS[0], (1, 1))
+    assert not _ended("--force").wrote(SCANS[0], new)
+
+
+def test_a_server_that_is_not_there_costs_a_batch_nothing() -> None:
+    """What is kept of one that was interrupted is kept, whatever the command that nothing comes of asks for."""
+    _ended("--force")
+    Path(STATE_FILE).rename(Path("a", STATE_FILE))
+    before = Path("a", STATE_FILE).read_bytes()
+    for words in ([], ["--force"]):
+        ended = CliRunner().invoke(app, ["segment", "b/fish.tif", "-o", "a", *words, "--server", NOWHERE])
+        assert (ended.exit_code, "no answer from" in ended.stderr) == (1, True)
+    assert Path("a", STATE_FILE).read_bytes() == before
 
 
 def test_what_killed_commands_leave_is_removed_and_nothing_else() -> None:
