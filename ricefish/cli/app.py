@@ -13,6 +13,7 @@ import typer
 
 from ricefish.cli import atlas, correct, dataset, keys, models, plan, reviews, runs, scans, sending
 from ricefish.cli.mistakes import fail
+from ricefish.cli.options import AsJson
 
 app = typer.Typer(
     name="ricefish",
@@ -107,7 +108,7 @@ def doctor(  # noqa: PLR0917 - typer passes options by name
         bool, typer.Option("--worker", help="Look at what a worker needs: no port, no model of its own.")
     ] = False,
     scan_gb: Annotated[float, typer.Option(help="Size of a full scan, for which the disks need room.", min=0)] = 12.0,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Looks at all that a server needs, with its settings, and says what to do; exit status 1 if something fails.
 

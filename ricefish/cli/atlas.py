@@ -3,22 +3,25 @@
 # ruff: noqa: PLC0415  what only this command needs is imported when it is called
 from __future__ import annotations
 
+import json
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
+from dataclasses import asdict, replace
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from ricefish.cli.mistakes import fail, of_a_server
+from ricefish.cli.options import DEFAULT_SERVER, ApiKey, AsJson, Authority, Server, SpacingText, read_spacing
 
 if TYPE_CHECKING:
     from ricefish.atlas.gathering import Gathered, Progress
     from ricefish.atlas.measuring import AtlasOptions
     from ricefish.atlas.sources import AtlasSource
-    from scans.geometry import Spacing
 
 _NEEDED = ("skimage", "jinja2")
 _MOST_JOBS = 4
@@ -37,9 +40,7 @@ def atlas(  # noqa: PLR0917 - typer passes options by name
     organs: Annotated[
         Path | None, typer.Option(help="organs.yaml, for labels that no file names; it counts before what they say.")
     ] = None,
-    spacing: Annotated[
-        str | None, typer.Option(help="Z,Y,X in mm, for files that do not state their voxel spacing.")
-    ] = None,
+    spacing: SpacingText = None,
     with_cut_off: Annotated[
         bool, typer.Option("--with-cut-off", help="Count organs that reach the border of their scan in the means.")
     ] = False,
@@ -47,17 +48,11 @@ def atlas(  # noqa: PLR0917 - typer passes options by name
         int,
         typer.Option(min=1, help="Fish at once, each in a process of up to 1 GB; default: as processors, at most 4."),
     ] = min(_MOST_JOBS, os.cpu_count() or 1),
-    server: Annotated[
-        str, typer.Option(envvar="RICEFISH_SERVER", help="Address of the server.")
-    ] = "http://127.0.0.1:8000",
-    key: Annotated[
-        str | None, typer.Option(envvar="RICEFISH_API_KEY", help="API key of a server that wants one.")
-    ] = None,
-    authority: Annotated[
-        Path | None,
-        typer.Option("--ca", envvar="RICEFISH_CA", help="Certificate (PEM) of who signed the server's, if private."),
-    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace the atlas that is at --out already.")] = False,
+    server: Server = DEFAULT_SERVER,
+    key: ApiKey = None,
+    authority: Authority = None,
+    as_json: AsJson = False,
 ) -> None:
     """Measures the organs of many fish: tables of each organ and of groups, and a page that shows them.
 
@@ -67,26 +62,25 @@ def atlas(  # noqa: PLR0917 - typer passes options by name
         for name in _NEEDED:
             import_module(name)
     except ModuleNotFoundError as error:
-        _fail(f"the atlas is not installed ({error}); install ricefish[atlas]")
+        fail(f"the atlas is not installed ({error}); install ricefish[atlas]")
     from ricefish.atlas.measuring import AtlasOptions
-    from ricefish.client.client import RicefishError
     from scans.organs import OrganMap
 
-    try:
+    with of_a_server():
         _require_room(out, force=force)
-        where = _spacing(spacing)
         named = None if organs is None else OrganMap.from_yaml(organs)
-        options = AtlasOptions(named, where, server, key, authority)
-        failed = _make(scans, out, options, groups=groups, jobs=jobs, cut_off=with_cut_off)
-    except (RicefishError, OSError, ValueError) as error:
-        _fail(error)
-    raise typer.Exit(failed)
+        options = AtlasOptions(named, read_spacing(spacing), server, key, authority)
+        gathered = _gathered(scans, options, groups=groups, jobs=jobs)
+        said = _write(gathered, out, cut_off=with_cut_off) if gathered.fish else []
+    if as_json:
+        print(_as_json(gathered, out, said))
+    else:
+        _tell(gathered, out, said)
+    raise typer.Exit(1 if gathered.failed else 0)
 
 
-def _make(
-    scans: Sequence[str], out: Path, options: AtlasOptions, *, groups: Path | None, jobs: int, cut_off: bool
-) -> int:
-    """Writes the atlas, and says what is in it; the exit status. Raises what reading and asking raise."""
+def _gathered(scans: Sequence[str], options: AtlasOptions, *, groups: Path | None, jobs: int) -> Gathered:
+    """All fish in their groups. Raises what reading and asking raise."""
     from ricefish.atlas.gathering import gather
     from ricefish.atlas.groups_file import read_groups
     from ricefish.atlas.sources import find_sources
@@ -97,18 +91,31 @@ def _make(
     with _progress(sources) as progress:
         gathered = gather(sources, options, jobs=jobs, progress=progress)
     grouped = tuple(replace(one, group=group_of.get(one.name, one.group)) for one in gathered.fish)
-    gathered = replace(gathered, fish=grouped)
-    if gathered.fish:
-        _write(gathered, out, cut_off=cut_off)
+    return replace(gathered, fish=grouped)
+
+
+def _tell(gathered: Gathered, out: Path, said: Sequence[str]) -> None:
+    for sentence in said:
+        print(sentence)
     for one in gathered.failed:
         print(f"ricefish: {one.name} was not measured: {one.why}", file=sys.stderr)
-    count = f"{len(gathered.fish)} of {len(sources)} fish"
+    count = f"{len(gathered.fish)} of {len(gathered.fish) + len(gathered.failed)} fish"
     print(f"{count} in {out / 'atlas.html'}" if gathered.fish else f"{count}: nothing was written", file=sys.stderr)
-    return 1 if gathered.failed else 0
 
 
-def _write(gathered: Gathered, out: Path, *, cut_off: bool) -> None:
-    """All files of an atlas, each in the place of one that was there once it is whole; fish out of line are printed."""
+def _as_json(gathered: Gathered, out: Path, said: Sequence[str]) -> str:
+    """The same for machines."""
+    content = {
+        "output": str(out / "atlas.html") if gathered.fish else None,
+        "fish": [one.name for one in gathered.fish],
+        "failed": [asdict(one) for one in gathered.failed],
+        "findings": list(said),
+    }
+    return json.dumps(content, indent=2)
+
+
+def _write(gathered: Gathered, out: Path, *, cut_off: bool) -> list[str]:
+    """All files of an atlas, each in the place of one that was there once it is whole; what is to be said of fish."""
     from ricefish.atlas.csv_tables import columns_page, groups_csv, organs_csv
     from ricefish.atlas.findings import findings, of_all
     from ricefish.atlas.outliers import find_outliers
@@ -130,11 +137,8 @@ def _write(gathered: Gathered, out: Path, *, cut_off: bool) -> None:
         part = out / f".{name}.part"
         part.write_text(text, encoding="utf-8")
         part.replace(out / name)
-    for sentence in of_all(fish):
-        print(sentence)
-    for finding in found:
-        for sentence in finding.clear:
-            print(f"{finding.fish.name}: {sentence}")
+    clear = [f"{finding.fish.name}: {sentence}" for finding in found for sentence in finding.clear]
+    return [*of_all(fish), *clear]
 
 
 def _require_room(out: Path, *, force: bool) -> None:
@@ -190,20 +194,3 @@ def _progress(sources: Sequence[AtlasSource]) -> Iterator[Progress]:
             bar.update(task, completed=sum(shares), done=done, under_way=", ".join(under_way[:3]))
 
         yield progress
-
-
-def _spacing(text: str | None) -> Spacing | None:
-    from scans.geometry import Spacing
-
-    if text is None:
-        return None
-    try:
-        z, y, x = (float(part) for part in text.split(","))
-        return Spacing(z, y, x)
-    except ValueError as error:
-        raise ValueError(f"--spacing is {text!r}; give Z,Y,X in mm, such as 0.01,0.005,0.005 ({error})") from None
-
-
-def _fail(error: object) -> NoReturn:
-    print(f"ricefish: {error}", file=sys.stderr)
-    raise typer.Exit(1)

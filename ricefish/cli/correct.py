@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ricefish.cli.servers import Authority, Key, Server, refused
+from ricefish.cli.mistakes import of_a_server
+from ricefish.cli.options import DEFAULT_SERVER, ApiKey, AsJson, Authority, Server
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -22,9 +25,10 @@ def correct(  # noqa: PLR0917 - typer passes options by name
     dataset: Annotated[
         str | None, typer.Option(help="Name of the data set in an HDF5 file, or array in a Zarr, that holds several.")
     ] = None,
-    server: Server = "http://127.0.0.1:8000",
-    key: Key = None,
+    server: Server = DEFAULT_SERVER,
+    key: ApiKey = None,
     authority: Authority = None,
+    as_json: AsJson = False,
 ) -> None:
     """Sends a corrected segmentation as the next version of a scan's, and prints what it changes.
 
@@ -34,8 +38,14 @@ def correct(  # noqa: PLR0917 - typer passes options by name
     from ricefish.cli.tables import print_whole  # noqa: PLC0415
     from ricefish.client.client import Client  # noqa: PLC0415
 
-    with refused(), Client(server, key=key, ca=authority) as client:
+    with of_a_server(), Client(server, key=key, ca=authority) as client:
         version = client.correct(scan, file, dataset=dataset)
+    if as_json:
+        changes = [asdict(change) for change in version.changes]
+        print(
+            json.dumps({"scan": scan, "version": version.number, "notes": version.notes, "changes": changes}, indent=2)
+        )
+        return
     for note in version.notes:
         print(f"note: {note}", file=sys.stderr)
     print(f"version {version.number} of scan {scan}")

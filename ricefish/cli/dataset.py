@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from ricefish.cli.servers import Authority, Key, Server, refused
+from ricefish.cli.mistakes import of_a_server
+from ricefish.cli.options import DEFAULT_SERVER, ApiKey, Authority, Server
 
 app = typer.Typer(help="Make a raw data set of scans that a server has.", no_args_is_help=True)
 
@@ -32,8 +33,8 @@ def add(  # noqa: PLR0917 - typer passes options by name
     update: Annotated[
         bool, typer.Option("--update", help="Replace the labels of an earlier correction by those of the latest.")
     ] = False,
-    server: Server = "http://127.0.0.1:8000",
-    key: Key = None,
+    server: Server = DEFAULT_SERVER,
+    key: ApiKey = None,
     authority: Authority = None,
 ) -> None:
     """Adds scans to a raw data set: corrected ones to labelled/, with the labels of the latest correction.
@@ -45,7 +46,7 @@ def add(  # noqa: PLR0917 - typer passes options by name
     from ricefish.dataset.addition import Wishes, add_scans  # noqa: PLC0415
 
     ids = [*(scans or ()), *(more or ())]
-    with refused(), Client(server, key=key, ca=authority) as client:
+    with of_a_server(), Client(server, key=key, ca=authority) as client:
         if not ids:
             raise ValueError("no scan is named; give the ids of some: ricefish dataset add DIR --scans ID ID")
         wishes = Wishes(experiment, corrected_only=corrected, with_id=with_id, update=update)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Table
 
+from ricefish.cli.options import AsJson
 from ricefish.cli.tables import print_whole
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ def add(  # noqa: PLR0917 - typer passes options by name
 
 
 @app.command(name="list")
-def list_keys(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
+def list_keys(as_json: AsJson = False) -> None:
     """Shows all keys that ever were, the newest last; no secrets."""
     with _errors(), _keys(make=False) as keys:
         found = keys.all()

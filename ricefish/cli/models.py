@@ -11,6 +11,7 @@ import typer
 from rich.table import Table
 
 from ricefish.cli.mistakes import in_one_line
+from ricefish.cli.options import AsJson
 from ricefish.cli.tables import print_whole
 from scans.tracking import require_store
 
@@ -78,7 +79,7 @@ def rollback(name: Name) -> None:
 
 
 @app.command(name="list")
-def list_versions(name: Name, as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
+def list_versions(name: Name, as_json: AsJson = False) -> None:
     """Shows all versions, the newest first. Exits with 1 where files of one are missing, empty or no manifest."""
     with in_one_line("models"):
         registry = _registry(name)
@@ -99,7 +100,7 @@ def list_versions(name: Name, as_json: Annotated[bool, typer.Option("--json", he
 def show(
     name: Name,
     version: Annotated[int | None, typer.Option(help="Number of the version; else the champion.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Shows all that is known of a version: data, commit, run, figures of each organ, and how it was promoted.
 

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import sys
 from dataclasses import asdict
@@ -12,6 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from ricefish.cli.options import ApiKey, AsJson, Authority
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -32,10 +33,8 @@ def plan(  # noqa: PLR0917 - typer passes options by name
     results: Annotated[
         Path | None, typer.Option(help="Result of `make bench` or `make bench-capacity`, instead of --metrics.")
     ] = None,
-    authority: Annotated[
-        Path | None,
-        typer.Option("--ca", envvar="RICEFISH_CA", help="Certificate (PEM) of who signed the worker's, if private."),
-    ] = None,
+    key: ApiKey = None,
+    authority: Authority = None,
     row: Annotated[int, typer.Option(help="Which row of --results.", min=0)] = 0,
     rates: Annotated[
         str | None,
@@ -56,7 +55,7 @@ def plan(  # noqa: PLR0917 - typer passes options by name
     workers: Annotated[
         int | None, typer.Option(help="What so many workers do, instead of how many are needed.")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Says how many workers a load needs, what is the bottleneck, how long scans wait, and what is stored in a year.
 
@@ -65,7 +64,7 @@ def plan(  # noqa: PLR0917 - typer passes options by name
     from ricefish.planning import capacity
 
     try:
-        measured = _rates(metrics, results, row, rates, authority=authority)
+        measured = _rates(metrics, results, row, rates, key=key, authority=authority)
         load = capacity.PlannedLoad(
             scans_per_day=scans_per_day,
             voxels=_voxels(voxels),
@@ -118,7 +117,15 @@ def _table(load: PlannedLoad, rates: Rates, found: CapacityPlan) -> Table:
     return drawn
 
 
-def _rates(metrics: str | None, results: Path | None, row: int, given: str | None, *, authority: Path | None) -> Rates:
+def _rates(
+    metrics: str | None,
+    results: Path | None,
+    row: int,
+    given: str | None,
+    *,
+    key: str | None,
+    authority: Path | None,
+) -> Rates:
     """Rates from the one place that was named. Raises ValueError if it is not one, RatesError and OSError."""
     from ricefish.planning import rates
     from ricefish.planning.capacity import Rates
@@ -126,7 +133,7 @@ def _rates(metrics: str | None, results: Path | None, row: int, given: str | Non
     if sum(place is not None for place in (metrics, results, given)) != 1:
         raise ValueError("give one of --metrics, --results and --rates: a plan is made from what was measured")
     if metrics is not None:
-        return rates.from_metrics(_fetch(metrics, authority), source=metrics)
+        return rates.from_metrics(_fetch(metrics, key, authority), source=metrics)
     if results is not None:
         rows = rates.from_results(results)
         if row >= len(rows):
@@ -140,13 +147,12 @@ def _rates(metrics: str | None, results: Path | None, row: int, given: str | Non
     return Rates(read, prepare, infer, write, source="--rates")
 
 
-def _fetch(address: str, authority: Path | None) -> str:
+def _fetch(address: str, key: str | None, authority: Path | None) -> str:
     """The text of /metrics. Raises OSError that says why not, ValueError for what is no certificate."""
     import httpx
 
     from ricefish.client.certificates import trusted, unreachable_hint
 
-    key = os.environ.get("RICEFISH_API_KEY")
     headers = {"Authorization": f"Bearer {key}"} if key else {}
     try:
         answer = httpx.get(address, headers=headers, timeout=10, verify=trusted(authority)).raise_for_status()

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from ricefish.cli.mistakes import of_a_server
-from ricefish.cli.options import DEFAULT_SERVER, ApiKey, AsJson, Authority, Server
+from ricefish.cli.options import DEFAULT_SERVER, ApiKey, AsJson, Authority, Server, SpacingText, read_spacing
 from ricefish.client.parameters import Priority
-
-if TYPE_CHECKING:
-    from scans.geometry import Spacing
 
 _MOST_JOBS = 64
 
@@ -32,9 +29,7 @@ def segment(  # noqa: PLR0917 - typer passes options by name
     ],
     server: Server = DEFAULT_SERVER,
     key: ApiKey = None,
-    spacing: Annotated[
-        str | None, typer.Option(help="Z,Y,X in mm, for files that do not state their voxel spacing.")
-    ] = None,
+    spacing: SpacingText = None,
     priority: Annotated[Priority, typer.Option(help="Which scans go first.")] = "normal",
     fresh: Annotated[
         bool, typer.Option("--fresh", help="Segment it even if the same file was segmented with this model.")
@@ -83,13 +78,13 @@ def segment(  # noqa: PLR0917 - typer passes options by name
     The key of a server that wants one is read from the environment variable RICEFISH_API_KEY.
     """
     from ricefish.cli.batch import BatchOptions  # noqa: PLC0415
-    from ricefish.cli.inputs import expanded  # noqa: PLC0415
     from ricefish.cli.several import is_one, segment_one, segment_several  # noqa: PLC0415
     from ricefish.client.client import Client  # noqa: PLC0415
+    from ricefish.inputs import expanded  # noqa: PLC0415
 
     with of_a_server():
         options = BatchOptions(
-            spacing=_spacing(spacing),
+            spacing=read_spacing(spacing),
             priority=priority,
             fresh=fresh,
             model=model,
@@ -106,15 +101,3 @@ def segment(  # noqa: PLR0917 - typer passes options by name
             else:
                 failed = segment_several(client, paths, out, options, suffix=suffix, jobs=jobs)
     raise typer.Exit(int(failed))
-
-
-def _spacing(text: str | None) -> Spacing | None:
-    """Raises ValueError that says how to write it."""
-    from scans.geometry import Spacing  # noqa: PLC0415
-
-    if text is None:
-        return None
-    parts = [float(part) for part in text.split(",")]
-    if len(parts) != 3:
-        raise ValueError(f"--spacing is {text!r}; give Z,Y,X in mm, such as 0.01,0.005,0.005")
-    return Spacing(*parts)

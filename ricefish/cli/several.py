@@ -13,11 +13,11 @@ from ricefish.cli.batch import BatchItem, BatchOptions, Outcome, ScanBatch, said
 from ricefish.cli.batch_progress import BatchProgress
 from ricefish.cli.batch_report import as_json, failures_table, summary_table
 from ricefish.cli.batch_state import STATE_FILE, BatchState, ResultsFolder, remove_partial, results_folder
-from ricefish.cli.inputs import Inputs, read_inputs
 from ricefish.cli.output import OutputRefused, outputs, result_suffix
 from ricefish.cli.segment import organ_table, segment
 from ricefish.cli.tables import print_folded, print_whole
 from ricefish.client.client import Client
+from ricefish.inputs import Inputs, read_inputs
 from scans.formats import stem
 from scans.formats.file_names import readable
 from scans.formats.side_files import passed_over

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -82,7 +83,15 @@ def test_one_bad_file_is_named_and_the_rest_is_there(six: Path, tmp_path: Path) 
     assert code == 1
     assert "ricefish: torn was not measured: " in said and "6 of 7 fish in" in said
     assert {row["fish"] for row in rows(tmp_path / "atlas/organs.csv")} == {f"fish_{n}" for n in range(6)}
-    assert "1 of 7 scans could not be measured" in (tmp_path / "atlas/atlas.html").read_text(encoding="utf-8")
+    page = tmp_path / "atlas/atlas.html"
+    assert "1 of 7 scans could not be measured" in page.read_text(encoding="utf-8")
+    words = (six, "-o", tmp_path / "atlas", "--jobs", 1, "--organs", organs_file(tmp_path), "--force", "--json")
+    code, told, said = run(*words)
+    content = json.loads(told)
+    assert (code, said, content["output"]) == (1, "", str(page))
+    assert content["fish"] == [f"fish_{n}" for n in range(6)]
+    (torn,) = content["failed"]
+    assert (torn["name"], torn["source"]) == ("torn", str(six / "torn.nii.gz")) and torn["why"] and content["findings"]
 
 
 def organs_file(folder: Path) -> Path:

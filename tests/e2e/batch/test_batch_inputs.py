@@ -12,8 +12,8 @@ import tifffile
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ricefish.cli.folder_contents import read_contents
-from ricefish.cli.inputs import Inputs, expanded, read_inputs
+from ricefish.folder_contents import read_contents
+from ricefish.inputs import Inputs, expanded, read_inputs
 
 
 def _tiff(pages: int) -> bytes:

@@ -66,7 +66,7 @@ def test_answers_that_may_pass_are_asked_for_again(
         return send(self, request, **options)  # type: ignore[arg-type]
 
     with Client(server.url, patience_seconds=20.0) as client:
-        batch = ScanBatch(client, BatchOptions(organs=True), state=BatchState("t"), watcher=Watcher())
+        batch = ScanBatch(client, BatchOptions(organs=True), model="m", state=BatchState("t"), watcher=Watcher())
         monkeypatch.setattr(httpx.Client, "send", unwilling)
         (outcome,) = batch.run(items(tmp_path, 1), jobs=1)
     assert (outcome.ending, outcome.error) == ("done", None)

@@ -40,6 +40,11 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("a none.nii -o out", "none.nii does not exist"),
         ("a -o a/fish.nii/out", "a/fish.nii/out: no folder of results can be made there: Not a directory"),
         ("a -o out --spacing 1,1", "--spacing is '1,1'; give Z,Y,X in mm"),
+        (
+            "a -o out --spacing 1,1,wide",
+            "--spacing is '1,1,wide'; give Z,Y,X in mm, such as 0.01,0.005,0.005 (could",
+        ),
+        ("a -o a", "a is both where the scans are and where the results go; give another folder with -o"),
         ("a -o out", "no answer from http://127.0.0.1:9"),
     ],
 )

@@ -35,10 +35,12 @@ def touch(*paths: Path) -> None:
 
 
 def test_folders_hold_the_volumes_in_them(tmp_path: Path) -> None:
-    """Files of known formats and Zarr folders; no descriptions, no hidden files, nothing from deeper down."""
+    """Files of known formats and Zarr folders, in folders in it too, as a batch leaves them; no descriptions, pictures
+    or hidden files.
+    """
     touch(tmp_path / "b.nii.gz", tmp_path / "a.seg.nrrd", tmp_path / "c.ome.zarr/zarr.json")
-    touch(tmp_path / "b_labels.txt", tmp_path / ".d.nii", tmp_path / "deep/e.nii")
-    assert [name for name, _ in found(tmp_path)] == ["a", "b", "c"]
+    touch(tmp_path / "b_labels.txt", tmp_path / ".d.nii", tmp_path / "deep/e.nii", tmp_path / "a.png")
+    assert [name for name, _ in found(tmp_path)] == ["a", "b", "c", "e"]
     assert found(tmp_path / "c.ome.zarr") == [("c", str(tmp_path / "c.ome.zarr"))]
 
 
@@ -70,13 +72,18 @@ def test_patterns_files_and_ids_each_once(tmp_path: Path) -> None:
 
 
 def test_fish_of_one_name_are_told_apart_by_their_folders_or_ids(tmp_path: Path) -> None:
-    """organs.nii.gz in a folder for each fish, and two scans of one file; where folders do not help, it is an error."""
+    """organs.nii.gz in a folder for each fish, and two scans of one file; as many folders as it takes, and where none
+    helps, it is an error.
+    """
     touch(tmp_path / "fish_1/organs.nii.gz", tmp_path / "fish_2/organs.nii.gz", tmp_path / "x/fish_1/organs.nii.gz")
     assert [name for name, _ in found(tmp_path / "fish_1", tmp_path / "fish_2", ID, OTHER_ID)] == [
         *("fish_1/organs", "fish_2/organs", "fish_9 (01234567)", "fish_9 (fedcba98)"),
     ]
-    with pytest.raises(NoSuchScan, match=r"have the same name, in folders of the same name: .*fish_1/organs\.nii\.gz"):
-        found(tmp_path / "fish_1", tmp_path / "x/fish_1")
+    deeper = [name for name, _ in found(tmp_path / "fish_1", tmp_path / "fish_2", tmp_path / "x")]
+    assert deeper == [f"{tmp_path.name}/fish_1/organs", "fish_2/organs", "x/fish_1/organs"]
+    touch(tmp_path / "fish_1/organs.tif")
+    with pytest.raises(NoSuchScan, match=r"have the same name, in the same folder: .*fish_1/organs\.nii\.gz"):
+        found(tmp_path / "fish_1")
 
 
 def test_everything_that_is_no_scan_is_told_at_once(tmp_path: Path) -> None:
@@ -84,7 +91,7 @@ def test_everything_that_is_no_scan_is_told_at_once(tmp_path: Path) -> None:
     touch(tmp_path / "empty/notes.txt")
     with pytest.raises(NoSuchScan) as raised:
         found(tmp_path / "gone.nii", tmp_path / "*.nrrd", tmp_path / "empty")
-    for words in ("gone.nii does not exist", "no file is called", "empty holds no label volume"):
+    for words in ("gone.nii does not exist", "no file is called", "empty: no label volume in this folder"):
         assert words in str(raised.value)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -38,7 +39,9 @@ def test_a_file_is_written_and_replaced_when_it_is_meant(
     assert export(*words, "--verdict", "good") == (0, f"{out} is written.\n")
     assert out.read_text() == f"{HEAD}\n"
     status, told = export(*words)
-    assert status == 1 and told.startswith(f"ricefish reviews: {out} exists; --force replaces it")
+    assert status == 1 and told.startswith(f"ricefish: {out} exists; --force replaces it")
+    status, told = export(*words, "--force", "--json")
+    assert (status, json.loads(told)) == (0, {"output": str(out), "reviews": 1})
     assert export(*words, "--force", "--since", "2026-01-01", "--reviewer", "anonymous")[0] == 0
     (review,) = read_reviews(out, Reviewable({offered["volume"]: 11}))
     assert (review.slice_index, review.good, review.mask_sha256) == (said["slice_index"], False, said["mask_sha256"])
@@ -48,9 +51,7 @@ def test_a_file_is_written_and_replaced_when_it_is_meant(
 def test_a_server_that_is_not_there_is_one_line(tmp_path: Path) -> None:
     """And no file."""
     status, told = export("-o", str(tmp_path / "reviews.csv"), "--server", "http://127.0.0.1:9")
-    assert (status, told.count("\n")) == (1, 1) and told.startswith(
-        "ricefish reviews: no answer from http://127.0.0.1:9"
-    )
+    assert (status, told.count("\n")) == (1, 1) and told.startswith("ricefish: no answer from http://127.0.0.1:9")
     assert list(tmp_path.iterdir()) == []
 
 

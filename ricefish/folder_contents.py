@@ -22,7 +22,7 @@ _ZARR_MARKERS = ("zarr.json", ".zgroup", ".zattrs", ".zarray")
 _TIFF = (".tif", ".tiff")
 _PICTURES = (".png", ".bmp")
 _SEGMENTATION = ".seg.nrrd"
-"""By its name what came of a scan, and no scan."""
+"""By its name what came of a scan; no scan, though a label volume."""
 _FEWEST_SLICES = 2
 """A single picture is a preview, a single page a scan of one slice."""
 
@@ -44,8 +44,8 @@ def is_zarr(folder: Path) -> bool:
     return any((folder / marker).is_file() for marker in _ZARR_MARKERS)
 
 
-def read_contents(folder: Path) -> FolderContents:
-    """What lies in a folder, in natural order of the names.
+def read_contents(folder: Path, *, labels: bool = False) -> FolderContents:
+    """What lies in a folder, in natural order of the names; `labels`: segmentations are volumes too.
 
     DICOM files are one series together; so are TIFF files of one page each, and pictures where there is nothing else. A
     file whose name or beginning is that of a format is a volume, though it may be damaged. Raises OSError.
@@ -58,7 +58,7 @@ def read_contents(folder: Path) -> FolderContents:
         name, suffix = path.name.lower(), path.suffix.lower()
         if suffix in _PICTURES:
             pictures.append(path)
-        elif is_side_file(name) or name.endswith(_SEGMENTATION):
+        elif is_side_file(name) or (name.endswith(_SEGMENTATION) and not labels):
             contents.others.append(path)
         elif suffix in _TIFF:
             tiff.append(path)

@@ -1,4 +1,4 @@
-"""Inputs: the scans that the arguments of a command stand for. A folder may be one scan, or hold some."""
+"""Inputs: the scans, or label volumes, that arguments of a command stand for; a folder is one, or holds some."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 
-from ricefish.cli.folder_contents import is_zarr, read_contents, voxels_beside
+from ricefish.folder_contents import is_zarr, read_contents, voxels_beside
 from scans.formats import ACCEPTED, stem
 from scans.formats.numbered_names import natural_key
 from scans.formats.side_files import is_leftover
@@ -54,8 +54,10 @@ def expanded(arguments: Iterable[Path]) -> list[Path]:
     return list(found.values())
 
 
-def read_inputs(paths: Iterable[Path], *, besides: Path) -> Inputs:
-    """The scans among files and folders, in the order of their names; `besides` is the folder of results.
+def read_inputs(paths: Iterable[Path], *, besides: Path | None = None, labels: bool = False) -> Inputs:
+    """The scans among files and folders, in the order of their names; `besides` is the folder of results, if any.
+
+    `labels`: label volumes are looked for, so that segmentations count as well.
 
     A folder is one scan if it is a Zarr, or holds the slices of a DICOM, TIFF or picture series; else each scan in it,
     and in its folders, is one of its own, with a place as in the folder. Files that are named are scans, whatever they
@@ -65,7 +67,7 @@ def read_inputs(paths: Iterable[Path], *, besides: Path) -> Inputs:
     """
     inputs = Inputs()
     named = list(paths)
-    results = besides.resolve()
+    results = None if besides is None else besides.resolve()
     if [path.resolve() for path in named] == [results]:
         raise ValueError(
             f"{named[0]} is both where the scans are and where the results go; give another folder with -o"
@@ -79,8 +81,8 @@ def read_inputs(paths: Iterable[Path], *, besides: Path) -> Inputs:
         if path.resolve() == results:
             inputs.passed_over.append(path)
             continue
-        if not _add_folder(inputs, path, place=PurePath(), besides=results, above=frozenset()):
-            inputs.refused[path] = f"no scan in this folder; accepted: {ACCEPTED}"
+        if not _add_folder(inputs, path, place=PurePath(), besides=results, labels=labels):
+            inputs.refused[path] = f"no {'label volume' if labels else 'scan'} in this folder; accepted: {ACCEPTED}"
     return inputs
 
 
@@ -96,7 +98,15 @@ def _matches(argument: Path) -> list[Path]:
     return useful
 
 
-def _add_folder(inputs: Inputs, folder: Path, *, place: PurePath, besides: Path, above: frozenset[Path]) -> bool:
+def _add_folder(
+    inputs: Inputs,
+    folder: Path,
+    *,
+    place: PurePath,
+    besides: Path | None,
+    labels: bool,
+    above: frozenset[Path] = frozenset(),
+) -> bool:
     """Adds what is in a folder; gives whether a scan, or one that is refused, is there.
 
     `above` are the folders that it lies in, so that links that lead back to one are not gone.
@@ -109,7 +119,7 @@ def _add_folder(inputs: Inputs, folder: Path, *, place: PurePath, besides: Path,
         inputs.add(whole)
         return True
     try:
-        contents = read_contents(folder)
+        contents = read_contents(folder, labels=labels)
     except OSError as error:
         inputs.refused[folder] = f"the folder cannot be read: {error.strerror}"
         return True
@@ -127,5 +137,6 @@ def _add_folder(inputs: Inputs, folder: Path, *, place: PurePath, besides: Path,
     inputs.passed_over += contents.others
     found = bool(contents.volumes)
     for inner in contents.folders:
-        found |= _add_folder(inputs, inner, place=place / stem(inner), besides=besides, above=above | {here})
+        below = place / stem(inner)
+        found |= _add_folder(inputs, inner, place=below, besides=besides, labels=labels, above=above | {here})
     return found
