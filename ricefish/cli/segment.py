@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
@@ -14,6 +15,7 @@ from rich.progress import (
     Progress,
     ProgressColumn,
     Task,
+    TaskID,
     TextColumn,
     TimeRemainingColumn,
     TransferSpeedColumn,
@@ -93,17 +95,15 @@ def segment(
     with Progress(*_bytes_columns(), console=console, disable=not console.is_terminal) as bar:
         task = bar.add_task("fetching", total=None)
         replaced = [place for place in outputs(out) if os.path.lexists(place)]
-        fetch_result(
-            client,
-            scan.id,
-            out,
-            with_scan=with_scan,
-            force=force,
-            report=lambda done: bar.update(task, completed=done),
-        )
+        report = partial(_show_bytes, bar, task)
+        fetch_result(client, scan.id, out, with_scan=with_scan, force=force, report=report)
     for place in replaced:
         console.print(f"{place} was there before, and is replaced", markup=False, highlight=False, soft_wrap=True)
     return Segmented(status, client.organs(scan.id))
+
+
+def _show_bytes(bar: Progress, task: TaskID, done: int) -> None:
+    bar.update(task, completed=done)
 
 
 def organ_table(rows: list[ServedOrgan]) -> Table:

@@ -2,13 +2,11 @@
 
 Slices where the Teacher sees no organ at all are not shown to it: no example of a good one was ever made, and nothing
 tells a slice beside the fish from a fish that the Teacher missed, as it does most in the beam times that it was not
-trained on. Whether they are kept is `refine.keep_empty`, with the classifier or without; what background looks like,
-the Student learns from the labelled volumes too.
+trained on. Whether they are kept is `refine.keep_empty`, with the classifier or without.
 
 What people say in data/reviews.csv counts more than the classifier: a slice that they call bad is dropped, one that
-they call good is kept, and where they call single organs bad, the slice is kept for its other organs: neither the bad
-ones' pixels nor the background, where the rest of them may lie, teach anything. A slice of which nothing is left then
-is dropped.
+they call good is kept, and where they call single organs bad, the slice is kept for its other organs, if it has any:
+neither the bad ones' pixels nor the background, where the rest of them may lie, teach anything.
 
 With `refine.components` the small components of organs are left out first, by the rule that label_quality chose: what
 is judged, and what the Student learns, are the labels without them.
