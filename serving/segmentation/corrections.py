@@ -155,6 +155,7 @@ class Corrections:
         for left in reversed(range(_TRIES)):
             try:
                 with self._database.writing() as connection:
+                    self._database.in_turn(connection)  # else the same file, sent twice at once, would be two versions
                     known = self._same(connection, scan_id, author=author, sent=sent)
                     if known is None:
                         self._show(connection, correction_id, scan_id)

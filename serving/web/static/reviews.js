@@ -67,11 +67,9 @@ async function judge(verdict) {
     say(`${verdict[0].toUpperCase()}${verdict.slice(1)}: kept.`);
   } catch (error) {
     say(error.message);
-    busy = false;
-    if (error.status !== 409 && error.status !== 404) return;  // another mask, or none: on to the next
+    if (error.status !== 409 && error.status !== 404) { busy = false; return; }  // another mask, or none: on to the next
   }
-  busy = false;
-  await show(await next);
+  try { await show(await next); } finally { busy = false; }  // a key that is pressed before is not for this slice
   prepare();
   count();
 }

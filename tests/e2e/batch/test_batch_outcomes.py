@@ -223,7 +223,7 @@ def test_ctrl_c_ends_it_at_once_and_nothing_is_lost(waiting: RunningServer, fold
     process = start(*command)
     waiting.until(lambda: len(scans(waiting)) == 3)
     process.send_signal(signal.SIGINT)
-    _, complained = process.communicate(timeout=30)
+    _, complained = process.communicate(timeout=120)
     assert (process.returncode, complained) == (130, "interrupted; the same command goes on where it was\n")
     waiting.end()
     waiting.set(concurrent_scans=2)
