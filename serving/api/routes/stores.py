@@ -11,8 +11,10 @@ from fastapi import APIRouter, Depends, Header, Path, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import StreamingResponse
 
+from scans.checksums import checksum
 from serving.api.dependencies import CallerResources, Resources, database_answers
 from serving.api.document import BINARY, refusals
+from serving.api.labels_in_image import GROUP_FILE, label_file, label_group
 from serving.api.problem_table import NoResult
 from serving.api.ranges import asked_range, has_changed
 from serving.api.responses import ScanId
@@ -59,14 +61,15 @@ Finding = Callable[[Resources, str], tuple[KeptPyramid, Scan, Job]]
 async def get_image_file(
     request: Request, resources: CallerResources, scan_id: ScanId, name: StoredName, _range: Ranged = None
 ) -> Response:
-    """The grey values as an OME-Zarr that programs open by its address, and read as little of as they need."""
-    return await _answer(request, resources, scan_id, name, _image)
+    """The grey values as an OME-Zarr that programs open by its address, and read as little of as they need. Below it,
+    as `labels/segmentation` and `labels/correction_1`, are its organs."""
+    return await _answer_in_image(request, resources, scan_id, name)
 
 
 @router.head("/{scan_id}/image.ome.zarr/{name:path}", summary="How long a file of the scan's store is", **_HEAD)
 async def head_image_file(request: Request, resources: CallerResources, scan_id: ScanId, name: StoredName) -> Response:
     """Its length and version, without the file."""
-    return await _answer(request, resources, scan_id, name, _image)
+    return await _answer_in_image(request, resources, scan_id, name)
 
 
 @router.get("/{scan_id}/segmentation.ome.zarr/{name:path}", summary="A file of the segmentation's store", **_FILE)
@@ -132,6 +135,23 @@ def _corrected(resources: Resources, scan_id: str, *, version: int) -> tuple[Kep
     if found.correction is None:
         return _answered(resources, scan_id)
     return KeptPyramid(found.correction.place, found.correction.checksums), found.scan, found.job
+
+
+async def _answer_in_image(request: Request, resources: Resources, scan_id: str, name: str) -> Response:
+    if name == GROUP_FILE:
+        group = await run_in_threadpool(label_group, resources, scan_id)
+        if group is None:
+            raise NoFile(f"scan {scan_id} has no labels")
+        tag = f'"{checksum(group)}"'
+        headers = {"ETag": tag, "Cache-Control": _ASKED_AGAIN, "Content-Length": str(len(group))}
+        if not has_changed(request.headers, tag):
+            return Response(status_code=304, headers={"ETag": tag, "Cache-Control": _ASKED_AGAIN})
+        return Response(None if request.method == "HEAD" else group, headers=headers, media_type=_TYPES[".json"])
+    if (of_labels := label_file(name)) is None:
+        return await _answer(request, resources, scan_id, name, _image)
+    version, below = of_labels
+    find: Finding = partial(_corrected, version=version) if version else _answered
+    return await _answer(request, resources, scan_id, below, find)
 
 
 async def _answer(request: Request, resources: Resources, scan_id: str, name: str, find: Finding) -> Response:

@@ -151,6 +151,30 @@ def test_the_scan_and_a_correction_are_opened_by_their_addresses(
     assert get(f"{place}/segmentations/99.ome.zarr", "zarr.json").status_code == 404
 
 
+def test_the_scan_is_opened_with_its_labels(server: RunningServer, scan: str, example: Example) -> None:
+    """ome-zarr-py finds the organs below the scan, the model's answer first; what names no label is not there."""
+    from ome_zarr.io import parse_url
+    from ome_zarr.reader import Reader
+
+    place = f"{server.url}/v1/scans/{scan}/image.ome.zarr"
+    tag = get(place, "labels/zarr.json").headers["etag"]
+    assert get(place, "labels/zarr.json", If_None_Match=tag).status_code == 304
+    head = get(place, "labels/zarr.json", method="HEAD")
+    assert (head.status_code, head.headers["content-length"]) == (200, str(len(get(place, "labels/zarr.json").content)))
+    for name in ("labels/other/zarr.json", "labels/correction_99/zarr.json", "labels/segmentation", "labels"):
+        assert get(place, name).status_code == 404, name
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of the libraries' own making
+        location = parse_url(place, mode="r")
+        assert location is not None
+        image, group, labels = list(Reader(location)())[:3]
+        np.testing.assert_array_equal(np.asarray(image.data[0]), example.grey)
+        assert group.zarr.root_attrs["labels"][0] == "segmentation"
+        stored = zarr.open_group(f"{server.url}/v1/scans/{scan}/{RESULT_DIR}", mode="r")["0"]
+        assert isinstance(stored, zarr.Array)
+        np.testing.assert_array_equal(np.asarray(labels.data[0]), np.asarray(stored[:]))
+
+
 def test_what_was_found_damaged_is_not_handed_out_while_it_waits(
     tmp_path: Path, model_dir: Path, example: Example
 ) -> None:
