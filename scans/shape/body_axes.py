@@ -87,8 +87,9 @@ def body_axes(
     thin out more slowly is the tail. Of the two others, that along which left organs lie from right ones is from right
     to left; without pairs, the shorter, as a fish is higher than wide. The back is where spine, notochord and kidney
     are, and heart, liver and gut are not; otherwise it follows from head and left; without pairs, the lighter side is
-    the back, and left follows. Where the two shorter ones are alike, left is where the pairs say. An axis of which
-    nothing is known runs as the scan's do. Raises ValueError where nothing is labelled.
+    the back, and left follows. Where the two shorter ones are alike, left is where the pairs say, or the back where
+    organs of the back and the belly do. An axis of which nothing is known runs as the scan's do. Raises ValueError
+    where nothing is labelled.
     """
     whole = together(moments)
     centre = whole.centre_mm(frame)
@@ -124,9 +125,11 @@ class _Sides:
         self, head: _Vector, centres: Mapping[str, _Vector], weights: Mapping[str, int], places: NDArray[np.float64]
     ) -> tuple[_Vector, _Vector, tuple[Told, Told], bool]:
         """Left and back, how they are known, and whether a mirror image has them so."""
+        backs, bellies = _middle(centres, weights, _BACK), _middle(centres, weights, _BELLY)
+        if self.pairs is None and self._alike:
+            return *self._of_round(head, backs, bellies), False
         left, up = self._by_pairs(head) if self.pairs is not None else (self.short, self.middle)
         spread = float(np.sqrt(up @ self.covariance @ up))
-        backs, bellies = _middle(centres, weights, _BACK), _middle(centres, weights, _BELLY)
         back, told = _towards(up, spread, backs, bellies, -places)  # the heavier side is the belly
         if self.pairs is None:
             return np.cross(back, head), back, (Told.OTHER_AXES, told), False
@@ -134,11 +137,29 @@ class _Sides:
             return left, np.cross(head, left), (Told.PAIRS, Told.OTHER_AXES), False
         return left, back, (Told.PAIRS, told), bool(np.cross(head, left) @ back < 0)
 
+    @property
+    def _alike(self) -> bool:
+        """Whether the body is as high as wide: which direction is the longer one then says nothing."""
+        long, least = (float(np.sqrt(axis @ self.covariance @ axis)) for axis in (self.middle, self.short))
+        return least >= _ALIKE * long
+
+    def _of_round(
+        self, head: _Vector, backs: _Vector | None, bellies: _Vector | None
+    ) -> tuple[_Vector, _Vector, tuple[Told, Told]]:
+        """Left and back of a body that is as high as wide and has no pairs: the back is where its organs are."""
+        up = (np.zeros(3) if backs is None else backs) - (np.zeros(3) if bellies is None else bellies)
+        up -= (up @ head) * head
+        known = np.linalg.norm(up) > _LEAST_OFFSET * np.sqrt(self.short @ self.covariance @ self.short)
+        if not known:  # the scan's axis that is most across
+            up = np.eye(3)[np.argmin(np.round(np.abs(head), 6))]
+            up = up - (up @ head) * head
+        back: _Vector = up / np.linalg.norm(up)
+        return np.cross(back, head), back, (Told.OTHER_AXES, Told.ORGANS if known else Told.SCAN)
+
     def _by_pairs(self, head: _Vector) -> tuple[_Vector, _Vector]:
         """The axis along which pairs lie, from right to left, and the other one."""
         pairs = np.zeros(3) if self.pairs is None else self.pairs
-        long, least = (float(np.sqrt(axis @ self.covariance @ axis)) for axis in (self.middle, self.short))
-        if least >= _ALIKE * long:
+        if self._alike:
             across = pairs - (pairs @ head) * head
             if np.linalg.norm(across) > 0:
                 left: _Vector = across / np.linalg.norm(across)

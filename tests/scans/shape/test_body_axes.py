@@ -76,6 +76,27 @@ def test_in_a_round_body_left_is_where_the_pairs_say() -> None:
     assert axes_of(organs).matrix[1] @ LATERAL == pytest.approx(1.0, abs=0.01)
 
 
+def test_in_a_round_body_without_pairs_the_back_is_where_the_spine_is() -> None:
+    """As wide as high, a spine at +z + y: the back points there, and not along whichever axis came out longer."""
+    organs, names = nameless(
+        brain=Ellipsoid((3.5, 0, 0), (1, 0.6, 0.6)),
+        trunk=Ellipsoid((0, 0, 0), (4, 1, 1)),
+        spine=Ellipsoid((0, 0.5, 0.5), (1, 0.2, 0.2)),
+    )
+    axes = axes_of(organs, names)
+    assert axes.told == (Told.ORGANS, Told.OTHER_AXES, Told.ORGANS)
+    assert axes.matrix[2] @ [0, np.sqrt(0.5), np.sqrt(0.5)] > 0.98
+    assert np.linalg.det(axes.matrix) == pytest.approx(1.0) and axes.determined
+
+
+def test_of_a_round_body_that_nothing_tells_back_from_belly_no_place_is_said() -> None:
+    """As wide as high, and its organs on its middle: left and back could be anywhere."""
+    organs, names = nameless(brain=Ellipsoid((3.5, 0, 0), (1, 0.6, 0.6)), trunk=Ellipsoid((0, 0, 0), (4, 1, 1)))
+    axes = axes_of(organs, names)
+    assert axes.told[2] is Told.SCAN and not axes.determined
+    np.testing.assert_allclose(axes.matrix @ axes.matrix.T, np.eye(3), atol=1e-9)
+
+
 def test_a_ball_has_no_length_that_means_anything() -> None:
     """Its axes are said not to be determined, and run along the scan's, as far as they run anywhere."""
     organs, names = nameless(ball=Ellipsoid((0, 0, 0), (2, 2, 2)))
