@@ -18,6 +18,7 @@ from scans.formats import SpacingMissing, open_segments, open_volume
 from scans.formats.units import UNITS
 from scans.geometry import MOST_SHEAR_DEGREES, Box, Frame, Spacing, Triple
 from scans.grids import Orientation, apart_mm, at_right_angles, offset_in
+from scans.mapped_array import mapped_array
 from scans.organs import OrganMap
 from scans.volume import Volume
 
@@ -212,7 +213,7 @@ class _PlacedVoxels:
     def _turned(self) -> NDArray[Any]:
         """All of them, the way the image's axes run, in a file without a name that goes with the array."""
         with tempfile.TemporaryFile(dir=self.reading.spool_dir) as file:
-            turned = np.memmap(file, dtype=self.dtype, mode="w+", shape=self.box.shape)
+            turned = mapped_array(file, dtype=self.dtype, shape=self.box.shape)
         back = np.argsort(self.orientation.axes)
         steps = tuple(slice(None, None, -1 if backwards else 1) for backwards in self.orientation.backwards)
         as_stored = turned[steps].transpose(back)

@@ -9,7 +9,6 @@ Not in the paper.
 
 from __future__ import annotations
 
-import os
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from torch import Tensor, nn
 
 from scans.geometry import Triple
 from scans.intensity import Window
+from scans.mapped_array import mapped_array
 from scans.organs import OrganMap
 from training.data.planes import ACROSS, Axis, Planes, order_of, write_reformatted
 from training.data.prepared import PREPARED_DIR, Catalogue, SliceReader
@@ -149,8 +149,8 @@ class StoredVotes:
         folder.mkdir()
         self._axis = axis
         planes = tuple(shape[of_volume] for of_volume in order_of(axis))
-        self._classes = _reserved(folder / "classes", np.dtype(np.uint8), planes)
-        self._probability = _reserved(folder / "probability", np.dtype(np.float16), planes)
+        self._classes = mapped_array(folder / "classes", dtype=np.dtype(np.uint8), shape=planes)
+        self._probability = mapped_array(folder / "probability", dtype=np.dtype(np.float16), shape=planes)
 
     def fill(self, view: View, array: Any, window: Window, partners: Tensor, *, pixels: int) -> Iterator[int]:
         """From the (Z, Y, X) grey values of the volume, as `vote` says; gives the index of each done plane."""
@@ -173,13 +173,3 @@ class StoredVotes:
 def _upright(planes: NDArray[Any], axis: Axis) -> NDArray[Any]:
     """Planes (planes, Z, other) across y or x as slices, (Z, Y, X)."""
     return np.ascontiguousarray(np.moveaxis(planes, 0, axis))
-
-
-def _reserved(path: Path, dtype: np.dtype[Any], shape: tuple[int, ...]) -> np.memmap[Any, Any]:
-    """A file of that size. Its room is taken at once: a mapped file that outgrows the disk would kill the process."""
-    size = int(np.prod(shape)) * dtype.itemsize
-    with path.open("wb") as file:
-        if hasattr(os, "posix_fallocate"):
-            os.posix_fallocate(file.fileno(), 0, size)
-        file.truncate(size)
-    return np.memmap(path, dtype=dtype, mode="r+", shape=shape)
