@@ -21,6 +21,10 @@ from serving.storage.contract import IMAGE_DIR
 from serving.storage.pyramid_files import PyramidFiles
 
 
+_OF_ZSTANDARD = "Zstd"
+"""In the message of numcodecs' only kind of error."""
+
+
 class ScanDamaged(DataDamaged):
     """The stored voxels of a scan are not what was accepted, or are gone; only who sent it can send it again."""
 
@@ -109,10 +113,13 @@ def _bytes(store: Store, scan: Scan, name: str) -> int:
 
 
 def _whole(scan: Scan, read: Callable[[], NDArray[Any]]) -> NDArray[Any]:
-    """What is read. Zstandard and the index of a shard say with these two that a checksum is another."""
+    """What is read. Zstandard and the index of a shard say with these two that a checksum is another; other
+    RuntimeErrors, as of a server that is being stopped, say nothing of the voxels."""
     try:
         return read()
     except (RuntimeError, ValueError) as error:
+        if isinstance(error, RuntimeError) and _OF_ZSTANDARD not in str(error):
+            raise
         raise _damaged(scan, str(error)) from error
 
 
