@@ -139,7 +139,7 @@ PROBLEMS: Mapping[type[Exception], Problem] = {
     ResultDamaged: Problem(503, "result-damaged", "The stored result is damaged; it is being made again", _WAIT),
     CorrectionDamaged: Problem(503, "correction-damaged", "The stored correction is damaged; it has to be sent again"),
     NoteDamaged: Problem(503, "row-damaged", "The server's database is damaged"),
-    ScanDamaged: Problem(503, "scan-damaged", "The stored scan is damaged; it has to be sent again"),
+    ScanDamaged: Problem(503, "scan-damaged", "The stored scan is damaged; it has to be sent again, with fresh=true"),
     ReaderFailed: Problem(503, "no-reader", "The file could not be read just now", _WAIT),
     NotFinished: Problem(409, "not-finished", "The scan is not finished", _WAIT),
     NoResult: Problem(409, "no-result", "The scan has no result"),

@@ -20,7 +20,6 @@ from serving.storage import DataDamaged, Store
 from serving.storage.contract import IMAGE_DIR
 from serving.storage.pyramid_files import PyramidFiles
 
-
 _OF_ZSTANDARD = "Zstd"
 """In the message of numcodecs' only kind of error."""
 
@@ -67,7 +66,7 @@ class StoredVoxels:
 def open_voxels(store: Store, scan: Scan) -> StoredVoxels:
     """The voxels of a scan in the store. Raises ScanDamaged where its metadata are gone, or are not as written."""
     if not scan.image_checksums:
-        raise _damaged(scan, "it is of an earlier version, which kept it as it came; send it again")
+        raise _damaged(scan, "it is of an earlier version, which kept it as it came; send it again with fresh=true")
     metadata = {name: _noted(store, scan, name) for name in Pyramid.metadata_files(scan.shape)}
 
     def read(name: str, start: int, stop: int | None) -> bytes:
