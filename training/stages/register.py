@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from scans.registry.gate import volume_scores
 from training.command import run_command
 from training.evaluation.headline import read_headline
 from training.params import Params
-from training.registry.gate import volume_scores
 from training.registry.version import Version
 from training.registry.versions import Registry
 from training.run_stage import Report, metrics_file, run_stage

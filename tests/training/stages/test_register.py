@@ -16,18 +16,19 @@ from scans.intensity import IntensityRule, Window
 from scans.model.manifest import Golden, ManifestError, ModelManifest, file_sha256
 from scans.model.shadow_agreement import TAG, ShadowAgreement
 from scans.organs import OrganMap
+from scans.registry.champion import CANDIDATE, CHAMPION
+from scans.registry.gate import GateLimits
 from scans.tracking import TRACKING_URI, tracking_uri
-from training.params import Register
 from training.registry.promotion import promote
 from training.registry.version import Version
-from training.registry.versions import CANDIDATE, CHAMPION, ModelRegistryError, Registry
+from training.registry.versions import ModelRegistryError, Registry
 from training.stage_files import StageFileError
 from training.stages.register import EVALUATION_FILE, QUALITY_DIR, STUDENT_DIR, register
 from training.tracking import provenance, runs
 
 pytestmark = pytest.mark.slow
 
-LIMITS = Register(model="fish", least_mean_dice=0.5, greatest_mean_loss=0.0, greatest_organ_loss=0.03)
+LIMITS = GateLimits(least_mean_dice=0.5, greatest_mean_loss=0.0, greatest_organ_loss=0.03)
 ORGANS = OrganMap.from_mapping({1: "heart", 2: "liver"})
 
 
