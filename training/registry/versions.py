@@ -21,6 +21,7 @@ from scans.registry.champion import (
     move,
     move_back,
 )
+from scans.registry.gate import GateLimits
 from scans.registry.version_files import difference
 from training.registry.contents import assemble
 from training.registry.version import Version, tags_of
@@ -42,10 +43,13 @@ class Registry:
         self.name = name
         self._client = runs.connect()
 
-    def register(self, student: Path, quality: Path, *, evaluation: Path, run_id: str, parent_id: str) -> Version:
+    def register(
+        self, student: Path, quality: Path, *, evaluation: Path, limits: GateLimits, run_id: str, parent_id: str
+    ) -> Version:
         """A version of the exported Student with its Quality Classifier, as the candidate.
 
-        The same pair of ONNX files is registered once: another time only the candidate and the evaluation move.
+        The same pair of ONNX files is registered once: another time only the candidate, the evaluation and the limits
+        move. The limits are noted with the version, so that a server asks the same of it.
         `run_id` is the run that registers, `parent_id` that of the reproduction, which the model is shown with. Raises
         ModelRegistryError where the name is that of models of other data or organs, before anything is registered, and
         where what was stored is not what was exported.
@@ -62,7 +66,7 @@ class Registry:
         source = self._client.get_model_version(self.name, str(version.number)).source
         model_files.link(self._client, run_id=parent_id, model_id=str(source).removeprefix("models:/"))
         self._client.log_artifact(run_id, str(evaluation), evaluation_folder(version.number))
-        self._tag(version, evaluation_run=run_id)
+        self._tag(version, {EVALUATION_RUN: run_id, **limits.tags})
         self._client.set_registered_model_alias(self.name, CANDIDATE, str(version.number))
         return self.version(version.number)
 
@@ -224,7 +228,7 @@ class Registry:
     def _history(self) -> list[int]:
         return history(self._client.get_registered_model(self.name).tags)
 
-    def _tag(self, version: Version, **tags: str) -> None:
+    def _tag(self, version: Version, tags: Mapping[str, str]) -> None:
         for key, value in tags.items():
             self._client.set_model_version_tag(self.name, str(version.number), key, value)
 
