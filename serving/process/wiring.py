@@ -25,6 +25,7 @@ from serving.intake.reader_pool import ReaderPool
 from serving.intake.reception import Intake
 from serving.intake.sources import Sources
 from serving.intake.tus import Uploads
+from serving.models.champions import Champions
 from serving.models.follower import Follower
 from serving.models.loaded_model import REASONS
 from serving.models.webhooks import Webhook
@@ -104,6 +105,7 @@ def server(settings: Settings, *, telemetry: Telemetry, tracing: Tracing) -> Ite
             bodies=stack.enter_context(_bodies(settings)),
             admission=admission,
             follower=follower,
+            champions=Champions(components.database, told=follower.look),
             webhook=_webhook(settings, follower),
             shadow=components.shadow,
             slow_answers=SlowAnswers(),
