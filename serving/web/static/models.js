@@ -15,6 +15,7 @@ document.addEventListener("submit", async (event) => {
   try {
     const told = await move(form);
     say(`Version ${told.version} of ${told.name} is the champion.${told.served ? " This server fetches it." : ""}`);
+    versions.focus();  // the button is gone in a moment
     htmx.trigger(versions, "again");
     if (told.served) await follow(told);
   } catch (error) {
