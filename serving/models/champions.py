@@ -50,7 +50,7 @@ class NotPromotable(RuntimeError):
 
 
 @dataclass(frozen=True)
-class Seen:
+class SeenChampion:
     """The champion that whoever asks has looked at."""
 
     number: int | None
@@ -84,7 +84,9 @@ class Champions:
         self._turns = ChampionTurns(database)
         self._told = told
 
-    def promote(self, name: str, number: int | None, *, by: str, seen: Seen | None = None, force: str = "") -> Promoted:
+    def promote(
+        self, name: str, number: int | None, *, by: str, seen: SeenChampion | None = None, force: str = ""
+    ) -> Promoted:
         """Makes a version, else the candidate, the champion where the gate says yes, or where `force` gives a reason.
 
         `by` and the reason are noted with the version. Where `seen` is given, the champion must be that one. Raises
@@ -117,7 +119,7 @@ class Champions:
         self._told(name, CHAMPION)
         return Promoted(weighed, said, by)
 
-    def rollback(self, name: str, *, by: str, seen: Seen | None = None) -> RolledBack:
+    def rollback(self, name: str, *, by: str, seen: SeenChampion | None = None) -> RolledBack:
         """Makes the version that was champion before the champion again. Raises as `promote`, but GateRefused."""
         versions = list_versions(name)
         champion, numbers = _way_back(name, versions)
@@ -176,7 +178,7 @@ def _still(name: str, weighed: Weighed) -> ListedVersion:
     return version
 
 
-def _check_seen(name: str, champion: ListedVersion | None, seen: Seen | None) -> None:
+def _check_seen(name: str, champion: ListedVersion | None, seen: SeenChampion | None) -> None:
     if seen is not None and seen.number != _number(champion):
         raise ChampionMoved(_moved(name, champion))
 

@@ -84,14 +84,13 @@ def server(settings: Settings, *, telemetry: Telemetry, tracing: Tracing) -> Ite
         stack.enter_context(_at_work(components, follower))
         admission = _admission(components)
         readers = stack.enter_context(_readers(settings))
-        intake = _intake(components, readers, admission, uploads, pools)
         results = Results(components.store, components.jobs)
         yield Resources(
             models=components.models,
             batcher=components.batcher,
             jobs=components.jobs,
             janitor=components.janitor,
-            intake=intake,
+            intake=_intake(components, readers, admission, uploads, pools),
             uploads=uploads,
             results=results,
             corrections=components.corrections,

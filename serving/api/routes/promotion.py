@@ -21,7 +21,7 @@ from serving.api.promotion_schemas import (
     VerdictResponse,
 )
 from serving.auth.identity import Identity
-from serving.models.champions import Seen
+from serving.models.champions import SeenChampion
 from serving.models.references import is_registered
 from serving.models.registry import Reference
 from serving.models.served import ModelNotServed
@@ -61,7 +61,7 @@ async def promote(request: Request, resources: CallerResources, name: Name) -> P
     """
     check_registered(resources, name)
     asked = await _asked(PromotionRequest, request, resources)
-    seen = Seen(asked.champion) if "champion" in asked.model_fields_set else None
+    seen = SeenChampion(asked.champion) if "champion" in asked.model_fields_set else None
     by = resources.caller.reviewer
     done = await resources.slow_answers.make(
         lambda: resources.champions.promote(name, asked.version, by=by, seen=seen, force=asked.force or "")
@@ -88,7 +88,7 @@ async def roll_back(request: Request, resources: CallerResources, name: Name) ->
     """Moves the champion back to the version that was it before; another time, to the one before that."""
     check_registered(resources, name)
     asked = await _asked(RollbackRequest, request, resources)
-    seen = None if asked.champion is None else Seen(asked.champion)
+    seen = None if asked.champion is None else SeenChampion(asked.champion)
     by = resources.caller.reviewer
     done = await resources.slow_answers.make(lambda: resources.champions.rollback(name, by=by, seen=seen))
     return RollbackResponse(name=name, version=done.now, before=done.was, by=by, served=_follows(resources, name))
