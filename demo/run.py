@@ -90,7 +90,8 @@ def _promote(model: str, environment: Mapping[str, str]) -> None:
     command = ["python", "-m", "ricefish", "models", "promote", model]
     if subprocess.run(command, cwd=REPOSITORY, env=dict(environment), check=False).returncode == 0:
         return
-    from training.registry.versions import CHAMPION, Registry
+    from scans.registry.champion import CHAMPION
+    from training.registry.versions import Registry
 
     champion = Registry(model).at(CHAMPION)
     if champion is None:

@@ -21,6 +21,7 @@ from serving.api.routes import (
     infer,
     inference_protocol,
     models,
+    promotion,
     results,
     reviews,
     scans,
@@ -42,7 +43,7 @@ from serving.storage import raised_by
 from serving.web import routes as web
 
 _OF_SCANS = (submission, scans, results, segmentations, surfaces, stores, reviews, uploads)
-_OF_MODELS = (models, shadow, inference_protocol)
+_OF_MODELS = (models, shadow, promotion, inference_protocol)
 """Modules of routes, in the order in which they are documented."""
 
 

@@ -16,7 +16,7 @@ from ricefish.cli.tables import print_whole
 from scans.tracking import require_store
 
 if TYPE_CHECKING:
-    from training.registry.gate import Row, Verdict
+    from scans.registry.gate import Row, Verdict
     from training.registry.version import Version
     from training.registry.versions import Registry
 
@@ -51,9 +51,10 @@ def promote(
         raise typer.BadParameter("--force needs a reason, which is recorded with the version")
     with in_one_line("models"):
         from training.params import load_params
+        from training.registry.limits import gate_limits
         from training.registry.promotion import promote as attempt
 
-        done = attempt(_registry(name), version, limits=load_params().register, force=force)
+        done = attempt(_registry(name), version, limits=gate_limits(load_params().register), force=force)
     if done.verdict:
         print_whole(_verdict_table(done.verdict, candidate=done.version, champion=done.before))
         if (control := done.version.metrics.get("control.mean_dice")) is not None:

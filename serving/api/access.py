@@ -52,6 +52,8 @@ PATHS: Final[dict[str, Needs]] = {
     "/v1/models": frozenset({"segment", "review"}),
     "/v1/models/webhook": OPEN,
     "/v1/models/shadow": frozenset({"review"}),
+    "/v1/models/*/promotion": _ADMIN,
+    "/v1/models/*/rollback": _ADMIN,
     "/v1/reviews": frozenset({"review"}),
     "/v1/scans": frozenset({"segment"}),
     "/v1/scans/*/slices": frozenset({"segment", "review"}),
@@ -63,8 +65,9 @@ PATHS: Final[dict[str, Needs]] = {
 }
 """For a path and all below it, the scopes of which a key needs one; the longest path counts, and admin always does.
 
-`*` stands for any scan's id."""
-_SCANS: Final = "/v1/scans/"
+`*` stands for any scan's id, and any model's name."""
+_NAMED: Final = ("/v1/scans/", "/v1/models/")
+"""What ids and names follow."""
 
 IN_OUTAGE: Final = frozenset({"/metrics"})
 """Answered to keys that were good when the database last answered, so that nobody is blind while it does not."""
@@ -74,7 +77,7 @@ def needs(path: str, *, metrics_open: bool = False) -> Needs:
     """The scopes of which a request for this path needs one."""
     if metrics_open and path == "/metrics":
         return OPEN
-    path = _of_any_scan(path)
+    path = _of_any(path)
     while path:
         if path in PATHS:
             return PATHS[path]
@@ -90,12 +93,13 @@ _SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 """Methods that change nothing."""
 
 
-def _of_any_scan(path: str) -> str:
-    """The path with `*` in the place of a scan's id."""
-    if not path.startswith(_SCANS):
-        return path
-    _, separator, rest = path.removeprefix(_SCANS).partition("/")
-    return f"{_SCANS}*{separator}{rest}"
+def _of_any(path: str) -> str:
+    """The path with `*` in the place of a scan's id or a model's name, where more follows."""
+    for before in _NAMED:
+        _, separator, rest = path.removeprefix(before).partition("/")
+        if path.startswith(before) and separator:
+            return f"{before}*/{rest}"
+    return path
 
 
 ONCE: Final = frozenset(

@@ -16,6 +16,7 @@ from serving.intake.admission import Admission
 from serving.intake.correction_intake import CorrectionIntake
 from serving.intake.reception import Intake
 from serving.intake.tus import Uploads
+from serving.models.champions import Champions
 from serving.models.follower import Follower
 from serving.models.served import LoadedModel, Models
 from serving.models.webhooks import Webhook
@@ -59,6 +60,7 @@ class Resources:
     """Room for the bodies of infer."""
     admission: Admission
     follower: Follower
+    champions: Champions
     webhook: Webhook
     shadow: Shadow
     slow_answers: SlowAnswers

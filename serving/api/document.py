@@ -19,10 +19,12 @@ from pydantic.json_schema import models_json_schema
 from starlette.routing import BaseRoute
 
 from serving.api.access import OPEN, needs
+from serving.api.problem_schema import ProblemResponse
 from serving.api.problem_table import MEDIA_TYPE, ROWS
+from serving.api.promotion_schemas import PromotionRequest, RollbackRequest
 from serving.api.protocol_schemas import ErrorResponse, IndexRequest, LoadRequest, RegionRequest
 from serving.api.review_schemas import ReviewRequest
-from serving.api.schemas import ProblemResponse, ScanRequest
+from serving.api.schemas import ScanRequest
 
 _TAGS: Final = [
     {"name": "scans", "description": "Post a scan, follow it, and move it in the queue."},
@@ -53,7 +55,7 @@ _KEY: Final = frozenset({401, 403, 429})
 _SCHEMAS: Final = "#/components/schemas/{model}"
 _UNSEEN: Final[tuple[type[BaseModel], ...]] = (
     *(ProblemResponse, ErrorResponse),
-    *(ScanRequest, ReviewRequest, IndexRequest, LoadRequest, RegionRequest),
+    *(ScanRequest, ReviewRequest, PromotionRequest, RollbackRequest, IndexRequest, LoadRequest, RegionRequest),
 )
 """Models of answers that no route gives, and of bodies that routes read themselves."""
 _UNSAID: Final = "Successful Response"

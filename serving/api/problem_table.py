@@ -28,8 +28,11 @@ from serving.intake.sources import SourceRefused
 from serving.intake.tus import ChecksumMismatch, UploadIncomplete, UploadNotFound
 from serving.intake.tus_headers import TUS_VERSION, NoPart, OtherVersion, UploadRefused
 from serving.intake.writers import OffsetConflict
+from serving.models.champions import ChampionMoved, GateRefused, NotPromotable
+from serving.models.registry import RegistryError, RegistryUnreachable
 from serving.models.served import ModelNotServed
 from serving.models.webhooks import EventRefused, EventUnreadable
+from serving.models.weighing import VersionUnknown
 from serving.observability.probes import Unanswered
 from serving.parsing.malformed import TooLarge
 from serving.protocol.errors import (
@@ -62,6 +65,18 @@ class NotFinished(ValueError):
 
 class NoResult(ValueError):
     """A result was asked for of a scan that failed or was cancelled."""
+
+
+class NotFromRegistry(ValueError):
+    """A model that is served from a folder: it has no versions; the message says what would be right."""
+
+
+class MoveRefused(ValueError):
+    """A wish to move a champion that cannot be understood; the message says what is wrong with it."""
+
+    def __init__(self, message: str, *, field: str) -> None:
+        super().__init__(message)
+        self.field = field
 
 
 class NotReady(RuntimeError):
@@ -112,6 +127,14 @@ PROBLEMS: Mapping[type[Exception], Problem] = {
     KeyReused: Problem(409, "key-reused", "The Idempotency-Key stands for another scan"),
     AcceptanceUnderWay: Problem(503, "being-accepted", "The same scan is being accepted", _WAIT),
     ModelNotServed: Problem(404, "no-such-model", "There is no such model"),
+    GateRefused: Problem(409, "gate-refused", "The gate says no"),
+    ChampionMoved: Problem(409, "champion-moved", "The champion is another by now"),
+    NotPromotable: Problem(409, "not-promotable", "There is no version that could become champion"),
+    NotFromRegistry: Problem(409, "not-from-registry", "The model is served from a folder"),
+    VersionUnknown: Problem(404, "no-such-model-version", "The registry has no such version"),
+    MoveRefused: Problem(400, "bad-move", "The wish to move the champion cannot be understood"),
+    RegistryUnreachable: Problem(503, "no-registry", "The registry does not answer", _WAIT),
+    RegistryError: Problem(404, "not-registered", "The registry knows no such model"),
     EventRefused: Problem(401, "event-refused", "The event is not known to be the registry's"),
     EventUnreadable: Problem(400, "bad-event", "The event cannot be understood"),
     ScanNotFound: Problem(404, "no-such-scan", "There is no such scan"),

@@ -19,6 +19,7 @@ from starlette.requests import ClientDisconnect
 from starlette.routing import Match
 
 from scans.formats import ACCEPTED, FormatError
+from serving.api.gate_answers import rows_of
 from serving.api.problem_table import (
     DISK_FULL,
     INTERNAL,
@@ -31,6 +32,7 @@ from serving.api.problem_table import (
     NOTHING_LOST,
     PROBLEMS,
     UNKNOWN_FORMAT,
+    MoveRefused,
     Problem,
 )
 from serving.api.ranges import RangeNotSatisfiable
@@ -39,6 +41,7 @@ from serving.auth.identity import identity_of
 from serving.auth.quotas import QuotaExceeded
 from serving.inference.backpressure import QueueFull
 from serving.intake.refusals import RequestRefused
+from serving.models.champions import GateRefused
 from serving.observability import logs
 from serving.observability.probes import Unanswered
 from serving.observability.reasons import reason, without_paths
@@ -86,7 +89,9 @@ def _domain(request: Request, error: Exception) -> Response:
         name, found = error.path.name, without_paths(error.found)
         detail = f"{name}: {without_paths(error.detail)}"
         extra = {"file": name, "found": found, "accepted": error.accepted}
-    elif isinstance(error, RequestRefused | ReviewRefused):
+    elif isinstance(error, GateRefused):
+        extra = {"rows": [row.model_dump() for row in rows_of(error.weighed)]}
+    elif isinstance(error, RequestRefused | ReviewRefused | MoveRefused):
         extra = {"field": error.field}
     elif isinstance(error, QuotaExceeded):
         problem = replace(problem, headers={"Retry-After": str(error.seconds)})

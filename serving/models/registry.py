@@ -91,7 +91,7 @@ def find_version(reference: str) -> RegisteredVersion:
     knows none, RegistryUnreachable where it cannot be asked.
     """
     asked = Reference.parse(reference)
-    with _client() as (client, _):
+    with connected() as (client, _):
         if asked.alias is not None:
             found = client.get_model_version_by_alias(asked.name, asked.alias)
         else:
@@ -101,7 +101,7 @@ def find_version(reference: str) -> RegisteredVersion:
 
 def list_versions(name: str) -> list[ListedVersion]:
     """All versions of a registered model, the newest first. Raises RegistryError, RegistryUnreachable."""
-    with _client() as (client, _):
+    with connected() as (client, _):
         aliases: dict[int, list[str]] = {}
         for alias, number in client.get_registered_model(name).aliases.items():
             aliases.setdefault(int(number), []).append(alias)
@@ -124,7 +124,7 @@ def download_version(version: RegisteredVersion, *, into: Path) -> Path:
     Raises RegistryError where there is no such model in it, RegistryUnreachable, also where its files are not where the
     registry says: they may be put back.
     """
-    with _client() as (client, uri):
+    with connected() as (client, uri):
         import mlflow.artifacts  # noqa: PLC0415  as in `prepare`
 
         place = _place(client, version)
@@ -143,6 +143,19 @@ def download_version(version: RegisteredVersion, *, into: Path) -> Path:
     return folder
 
 
+def fetch(uri: str, *, into: Path) -> Path:
+    """Downloads `models:/NAME/VERSION/FILE` or `runs:/RUN/FILE`; gives where it lies. Raises RegistryUnreachable."""
+    with connected(f"does not give {uri}") as (_, registry):
+        import mlflow.artifacts  # noqa: PLC0415  as in `prepare`
+
+        into.mkdir(parents=True, exist_ok=True)
+        return Path(
+            mlflow.artifacts.download_artifacts(
+                artifact_uri=uri, dst_path=str(into), tracking_uri=registry, registry_uri=registry
+            )
+        )
+
+
 def _place(client: Any, version: RegisteredVersion) -> str:
     """Where the registry says that a version's files are."""
     found = client.get_model_version(version.name, version.version)
@@ -159,7 +172,7 @@ def _not_there(version: RegisteredVersion, place: str, why: str) -> str:
 
 
 @contextmanager
-def _client(failing: str = "does not give it") -> Iterator[tuple[Any, str]]:
+def connected(failing: str = "does not give it") -> Iterator[tuple[Any, str]]:
     """A client of the registry, and the registry's address; what goes wrong becomes a RegistryError that says so."""
     uri = registry_uri()
     prepare()
@@ -185,7 +198,7 @@ def _client(failing: str = "does not give it") -> Iterator[tuple[Any, str]]:
 
 def tag_version(name: str, version: str, key: str, value: str) -> None:
     """Sets a tag of a registered version; `key` holds no @. Raises RegistryError."""
-    with _client(f"takes no tag of {name} {version}") as (client, _):
+    with connected(f"takes no tag of {name} {version}") as (client, _):
         client.set_model_version_tag(name, version, key, value)
 
 

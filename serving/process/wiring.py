@@ -25,6 +25,7 @@ from serving.intake.reader_pool import ReaderPool
 from serving.intake.reception import Intake
 from serving.intake.sources import Sources
 from serving.intake.tus import Uploads
+from serving.models.champions import Champions
 from serving.models.follower import Follower
 from serving.models.loaded_model import REASONS
 from serving.models.webhooks import Webhook
@@ -83,14 +84,13 @@ def server(settings: Settings, *, telemetry: Telemetry, tracing: Tracing) -> Ite
         stack.enter_context(_at_work(components, follower))
         admission = _admission(components)
         readers = stack.enter_context(_readers(settings))
-        intake = _intake(components, readers, admission, uploads, pools)
         results = Results(components.store, components.jobs)
         yield Resources(
             models=components.models,
             batcher=components.batcher,
             jobs=components.jobs,
             janitor=components.janitor,
-            intake=intake,
+            intake=_intake(components, readers, admission, uploads, pools),
             uploads=uploads,
             results=results,
             corrections=components.corrections,
@@ -104,6 +104,7 @@ def server(settings: Settings, *, telemetry: Telemetry, tracing: Tracing) -> Ite
             bodies=stack.enter_context(_bodies(settings)),
             admission=admission,
             follower=follower,
+            champions=Champions(components.database, told=follower.look),
             webhook=_webhook(settings, follower),
             shadow=components.shadow,
             slow_answers=SlowAnswers(),

@@ -1,4 +1,4 @@
-"""Tables: scans, keys, shadows and reviews, as they are in SQLite and PostgreSQL."""
+"""Tables: scans, keys, shadows, reviews and turns at moving a champion, as they are in SQLite and PostgreSQL."""
 
 from __future__ import annotations
 
@@ -201,4 +201,13 @@ Index(
     unique=True,
     sqlite_where=_STANDS,
     postgresql_where=_STANDS,
+)
+
+champion_turns = Table(
+    "ricefish_champion_turns",
+    metadata,
+    Column("model", String(255), primary_key=True, comment="whose champion is being moved"),
+    Column("turn", String(32), nullable=False, comment="of whoever moves it"),
+    Column("mover", String(200), nullable=False, comment="owner of the key, or anonymous"),
+    Column("until", Float(53), nullable=False, comment="when it counts as given up, seconds since 1970"),
 )

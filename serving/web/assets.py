@@ -18,7 +18,7 @@ from serving.web.vendored import VENDORED
 STATIC_DIR: Final = Path(__file__).parent / "static"
 PACKED: Final = ".gz"
 
-OWN: Final = ("page.css", "page.js", "reviews.js", "upload.js")
+OWN: Final = ("models.js", "page.css", "page.js", "reviews.js", "upload.js")
 """Files that we wrote ourselves, which change."""
 _TYPES: Final = {
     ".js": "text/javascript; charset=utf-8",

@@ -1,4 +1,4 @@
-"""/models: what is served, what the registry has beside it, and how far the shadow agrees."""
+"""/models: what is served, what the registry has beside it, what the gate says of it, and how far the shadow agrees."""
 
 from __future__ import annotations
 
@@ -10,11 +10,16 @@ from fastapi import APIRouter, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from starlette.responses import HTMLResponse
 
+from scans.registry.champion import CHAMPION, FORCED_BECAUSE, PROMOTED_BY, PROMOTION, ROLLED_BACK_AT, ROLLED_BACK_BY
 from serving.api.dependencies import CallerResources, Resources
+from serving.api.problem_table import NotFromRegistry
 from serving.api.routes.models import list_models
+from serving.api.routes.promotion import get_verdict, registered
 from serving.api.routes.shadow import get_shadow
-from serving.models.references import is_registered
-from serving.models.registry import ListedVersion, Reference, RegistryError, list_versions
+from serving.models.champions import before_champion
+from serving.models.registry import ListedVersion, RegistryError, list_versions
+from serving.models.served import ModelNotServed
+from serving.models.weighing import VersionUnknown, at
 from serving.web.pages import PageRoute, page, render
 
 FIGURES: Final = {
@@ -39,7 +44,7 @@ async def show_models(request: Request, resources: CallerResources) -> Response:
         models=served,
         metrics=_metrics(resources),
         shadow=shadow,
-        registered=_registered(resources),
+        registered=registered(resources),
     )
 
 
@@ -48,22 +53,39 @@ async def show_versions(
     resources: CallerResources, name: Annotated[str, Query(min_length=1, max_length=200)]
 ) -> Response:
     """The versions of a model that is served, as a part of the page; the registry may take its time, or be away."""
-    content: dict[str, Any] = {"name": name, "versions": [], "trouble": None, "organs": []}
-    if name not in _registered(resources):
+    content: dict[str, Any] = {"name": name, "versions": [], "trouble": None, "organs": [], "champion": None}
+    content |= {"before": None, "admin": resources.caller.admin}
+    if name not in registered(resources):
         content["trouble"] = "no model of this name is served from a registry"
     else:
         try:
-            versions = await resources.slow_answers.make(lambda: list_versions(name))
-            content |= {"versions": [_shown(one) for one in versions], "organs": _organs(versions)}
+            versions, before = await resources.slow_answers.make(lambda: _listed(name))
+            content |= {"versions": [_shown(one) for one in versions], "organs": _organs(versions), "before": before}
+            content["champion"] = None if (champion := at(versions, CHAMPION)) is None else champion.number
         except RegistryError as error:
             content["trouble"] = resources.caller.shown(str(error))
     return HTMLResponse(render("versions.html", figures=FIGURES, **content), headers={"Cache-Control": "no-store"})
 
 
-def _registered(resources: Resources) -> list[str]:
-    """Names of the models that are served from a registry, each once."""
-    references = [place.reference for place in resources.models.places]
-    return list(dict.fromkeys(Reference.parse(one).name for one in references if is_registered(one)))
+@router.get("/models/verdict", name="show_verdict")
+async def show_verdict(
+    resources: CallerResources,
+    name: Annotated[str, Query(min_length=1, max_length=200)],
+    version: Annotated[int, Query(ge=1)],
+) -> Response:
+    """What the gate says of a version, as a part of the page, with what an admin may do about it."""
+    content: dict[str, Any] = {"trouble": None, "verdict": None, "admin": resources.caller.admin}
+    try:
+        content["verdict"] = await get_verdict(resources, name, version)
+    except (ModelNotServed, NotFromRegistry, VersionUnknown, RegistryError) as error:
+        content["trouble"] = resources.caller.shown(str(error))
+    return HTMLResponse(render("verdict.html", **content), headers={"Cache-Control": "no-store"})
+
+
+def _listed(name: str) -> tuple[list[ListedVersion], int | None]:
+    """All versions, and the one that the champion could be rolled back to."""
+    versions = list_versions(name)
+    return versions, before_champion(name, versions)
 
 
 def _metrics(resources: Resources) -> dict[str, dict[str, float]]:
@@ -102,9 +124,10 @@ def _figure(said: str | None) -> float | None:
 
 
 def _verdict(one: ListedVersion) -> str:
-    """What the gate, or whoever overruled it, said of a version."""
-    if (why := one.tags.get("forced_because")) is not None:
-        return f"promoted by force: {why}"
-    if "rolled_back_at" in one.tags:
-        return "promoted, and rolled back since"
-    return "passed the gate" if "promotion" in one.tags else "not asked for yet"
+    """What the gate, or whoever overruled it, said of a version, and who moved the champion."""
+    promoted, back = (f", by {by}" if (by := one.tags.get(who)) else "" for who in (PROMOTED_BY, ROLLED_BACK_BY))
+    if (why := one.tags.get(FORCED_BECAUSE)) is not None:
+        said = f"promoted by force{promoted}: {why}"
+    else:
+        said = f"passed the gate{promoted}" if PROMOTION in one.tags else "not promoted yet"
+    return f"{said}; rolled back since{back}" if ROLLED_BACK_AT in one.tags else said

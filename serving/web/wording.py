@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any, Final
 
+from serving.api.promotion_schemas import GateRowResponse
 from serving.api.schemas import ScanResponse
 
 _UNITS: Final = (("d", 86400), ("h", 3600), ("min", 60))
@@ -80,6 +81,23 @@ def number(value: float | None, digits: int = 3) -> str:
     return (text.rstrip("0").rstrip(".") if "." in text else text).replace(",", "\u202f")
 
 
+def dice(value: float | None) -> str:
+    """To four decimals, as the gate's sentences have it; a dash where there is none."""
+    return NOTHING if value is None else f"{value:.4f}"
+
+
+def change(value: float | None) -> str:
+    """Of Dice, with its sign; a dash where there is none."""
+    return NOTHING if value is None else f"{value:+.4f}".replace("-", "\N{MINUS SIGN}")
+
+
+def allowed(row: GateRowResponse, *, first: bool) -> str:
+    """What the gate asks of a figure: a least value and, of all but the `first` champion, no greater loss."""
+    least = [f"{row.least:g} or more"] if row.least else []
+    loss = [f"\N{MINUS SIGN}{row.allowed_loss:g} at worst" if row.allowed_loss else "no loss"]
+    return ", ".join(least if first else least + loss) or NOTHING
+
+
 def percent(share: float | None) -> str:
     """0..1 as a whole number of percent."""
     return NOTHING if share is None else f"{share:.0%}"
@@ -98,6 +116,9 @@ def colour(rgb: tuple[int, int, int]) -> str:
 FILTERS: Final[Mapping[str, Callable[..., Any]]] = {
     "duration": duration,
     "number": number,
+    "allowed": allowed,
+    "change": change,
+    "dice": dice,
     "percent": percent,
     "moment": moment,
     "colour": colour,

@@ -14,8 +14,8 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 SERVING_LAYERS = "inside serving, each room imports only those below it"
 PACKAGES = ("scans", "training", "serving", "ricefish")
 UPWARDS = {
-    "training.registry.gate": "training.stages.register",
-    "training.evaluation.scoring": "training.registry.gate",
+    "training.registry.promotion": "training.stages.register",
+    "training.evaluation.scoring": "training.registry.promotion",
     "training.export.graph": "training.evaluation.scoring",
     "training.quality.roc": "training.export.graph",
     "training.learning.losses": "training.quality.roc",

@@ -144,8 +144,8 @@ def test_changing_what_a_stage_does_reruns_that_stage(pipeline: Pipeline) -> Non
 
 
 def test_changing_the_gate_reruns_no_training(pipeline: Pipeline) -> None:
-    """The gate is asked by `ricefish models promote`; its package is the registry's, and registering costs nothing."""
-    pipeline.edit("training/registry/gate.py", "from __future__", "# one line more\nfrom __future__")
+    """The gate is asked by `ricefish models promote` and by servers; of all stages, register alone imports it."""
+    pipeline.edit("scans/registry/gate.py", "from __future__", "# one line more\nfrom __future__")
     assert pipeline.repro() == ["register"]
 
 

@@ -8,16 +8,21 @@ import subprocess
 import sys
 import time
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import httpx
 import pytest
 
+from scans.registry.champion import EVALUATION_FILE, EVALUATION_RUN, HISTORY, evaluation_folder
+from scans.registry.gate import GateLimits
 from tests.tracking_stores import write_store
 
 NAME = "ricefish"
 CHAMPION = f"models:/{NAME}@champion"
+LIMITS = GateLimits(least_mean_dice=0.5, greatest_mean_loss=0.0, greatest_organ_loss=0.03)
 _MLFLOW = "mlflow.server.fastapi_app:app"
 
 
@@ -47,6 +52,48 @@ class SmallRegistry:
         self._client.finalize_logged_model(logged.model_id, "READY")
         source = f"models:/{logged.model_id}"
         return str(self._client.create_model_version(NAME, source, model_id=logged.model_id).version)
+
+    def evaluate(
+        self,
+        version: str,
+        *volumes: Mapping[str, float],
+        limits: GateLimits = LIMITS,
+        data: str = "first data",
+        tags: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
+        """Notes with a version what `register` notes: Dice of each organ in each validation volume, and limits."""
+        organs = [{organ: {"dice": dice, "iou": dice} for organ, dice in one.items()} for one in volumes]
+        content = {"student": {"volumes": {f"fish_{at}": {"organs": one} for at, one in enumerate(organs)}}}
+        run = self._client.create_run(self._experiment).info.run_id
+        self._client.log_dict(run, content, f"{evaluation_folder(int(version))}/{EVALUATION_FILE}")
+        for key, value in {EVALUATION_RUN: run, "data_sha256": data, **limits.tags, **tags}.items():
+            self._client.set_model_version_tag(NAME, version, key, value)
+
+    def tags(self, version: str) -> dict[str, str]:
+        """Of a version."""
+        return dict(self._client.get_model_version(NAME, version).tags)
+
+    def untag(self, version: str, key: str) -> None:
+        """Removes a tag of a version."""
+        self._client.delete_model_version_tag(NAME, version, key)
+
+    def log_parameters(self, run: str, **values: object) -> None:
+        """Of a run, as the stage that registers logs its section of params.yaml."""
+        for key, value in values.items():
+            self._client.log_param(run, key, value)
+
+    def model_tags(self) -> dict[str, str]:
+        """Of the model, whichever version."""
+        return dict(self._client.get_registered_model(NAME).tags)
+
+    def forget_history(self) -> None:
+        """Nothing was champion before."""
+        self._client.set_registered_model_tag(NAME, HISTORY, "[]")
+
+    def at(self, alias: str = "champion") -> str | None:
+        """The version that an alias points at."""
+        found = self._client.get_registered_model(NAME).aliases.get(alias)
+        return None if found is None else str(found)
 
     def point(self, version: str, *, alias: str = "champion") -> None:
         """Moves an alias."""

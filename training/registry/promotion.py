@@ -7,13 +7,13 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from scans.model.manifest import ModelManifest
-from scans.model.shadow_agreement import TAG, ShadowAgreement
+from scans.registry.champion import CANDIDATE, CHAMPION, Said
+from scans.registry.gate import GateError, GateLimits, Verdict, judge, volume_scores
+from scans.registry.shadow_tag import found_beside
 from training.data.prepared import PREPARED_DIR, VOLUMES_FILE, Catalogue
 from training.evaluation.comparison import score_exported
-from training.params import Register
-from training.registry.gate import GateError, Verdict, judge, volume_scores
 from training.registry.version import Version
-from training.registry.versions import CANDIDATE, CHAMPION, ModelRegistryError, Registry
+from training.registry.versions import ModelRegistryError, Registry
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Promotion:
     """What servers found where it ran beside the champion, in one line; None where it did not. It decides nothing."""
 
 
-def promote(registry: Registry, number: int | None, *, limits: Register, force: str | None = None) -> Promotion:
+def promote(registry: Registry, number: int | None, *, limits: GateLimits, force: str | None = None) -> Promotion:
     """Makes a version, else the candidate, the champion where the gate says yes, or where `force` gives a reason.
 
     The reason is recorded with the version. Raises ModelRegistryError where there is no such version, or where its
@@ -54,22 +54,13 @@ def promote(registry: Registry, number: int | None, *, limits: Register, force: 
             failures = (str(error),)
     promoted = not failures or force is not None
     if promoted:
-        said = "forced" if failures else "first" if before is None else "passed"
-        registry.promote(version, verdict=said, forced_because=force or "" if failures else "")
-    return Promotion(version, before, verdict, failures, promoted, shadow=_shadow(version, before))
+        said: Said = "forced" if failures else "first" if before is None else "passed"
+        registry.promote(version, said=said, forced_because=force or "" if failures else "")
+    shadow = found_beside(version.tags, name=version.name, champion=None if before is None else str(before.number))
+    return Promotion(version, before, verdict, failures, promoted, shadow=shadow)
 
 
-def _shadow(version: Version, champion: Version | None) -> str | None:
-    if TAG not in version.tags:
-        return None
-    try:
-        agreement = ShadowAgreement.from_tag(version.tags[TAG])
-    except ValueError as error:
-        return f"shadow: {error}"
-    return agreement.sentence(name=version.name, champion=None if champion is None else str(champion.number))
-
-
-def weigh(registry: Registry, candidate: Version, champion: Version | None, *, limits: Register) -> Verdict:
+def weigh(registry: Registry, candidate: Version, champion: Version | None, *, limits: GateLimits) -> Verdict:
     """What the gate says of making `candidate` the champion instead of `champion`, or the first.
 
     Where the champion was validated on the same data, its stored scores are taken; else its ONNX file is run on the

@@ -3,27 +3,33 @@
 from __future__ import annotations
 
 import itertools
-import json
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 from scans.model.manifest import MANIFEST_FILE, MODEL_FILE, ModelManifest, file_sha256
+from scans.registry.champion import (
+    CANDIDATE,
+    CHAMPION,
+    EVALUATION_FILE,
+    EVALUATION_RUN,
+    Said,
+    earlier,
+    evaluation_folder,
+    history,
+    move,
+    move_back,
+)
+from scans.registry.gate import GateLimits
+from scans.registry.version_files import difference
 from training.registry.contents import assemble
 from training.registry.version import Version, tags_of
-from training.registry.version_files import difference, incomplete
+from training.registry.version_files import incomplete
 from training.stage_files import read_json, stage_file
 from training.tracking import model_files, runs
 
-CANDIDATE = "candidate"
-CHAMPION = "champion"
-EVALUATION_FILE = "evaluate.json"
-
 _REMEDY = "Put them back there, or register the model anew (`dvc repro register`)"
-_HISTORY_TAG = "champion_history"
-_HISTORY_LENGTH = 100
 
 
 class ModelRegistryError(RuntimeError):
@@ -37,10 +43,13 @@ class Registry:
         self.name = name
         self._client = runs.connect()
 
-    def register(self, student: Path, quality: Path, *, evaluation: Path, run_id: str, parent_id: str) -> Version:
+    def register(
+        self, student: Path, quality: Path, *, evaluation: Path, limits: GateLimits, run_id: str, parent_id: str
+    ) -> Version:
         """A version of the exported Student with its Quality Classifier, as the candidate.
 
-        The same pair of ONNX files is registered once: another time only the candidate and the evaluation move.
+        The same pair of ONNX files is registered once: another time only the candidate, the evaluation and the limits
+        move. The limits are noted with the version, so that a server asks the same of it.
         `run_id` is the run that registers, `parent_id` that of the reproduction, which the model is shown with. Raises
         ModelRegistryError where the name is that of models of other data or organs, before anything is registered, and
         where what was stored is not what was exported.
@@ -56,8 +65,8 @@ class Registry:
             version = self._create(student, quality, tags=tags, run_id=run_id, parent_id=parent_id)
         source = self._client.get_model_version(self.name, str(version.number)).source
         model_files.link(self._client, run_id=parent_id, model_id=str(source).removeprefix("models:/"))
-        self._client.log_artifact(run_id, str(evaluation), _evaluation_folder(version))
-        self._tag(version, evaluation_run=run_id)
+        self._client.log_artifact(run_id, str(evaluation), evaluation_folder(version.number))
+        self._tag(version, {EVALUATION_RUN: run_id, **limits.tags})
         self._client.set_registered_model_alias(self.name, CANDIDATE, str(version.number))
         return self.version(version.number)
 
@@ -177,23 +186,28 @@ class Registry:
 
     def evaluation(self, version: Version, folder: Path) -> dict[str, Any]:
         """What `evaluate` measured of a version on the validation volumes. Raises ModelRegistryError if it is gone."""
-        run = version.tags.get("evaluation_run", "")
+        run = version.tags.get(EVALUATION_RUN, "")
         try:
-            path = model_files.download(f"runs:/{run}/{_evaluation_folder(version)}/{EVALUATION_FILE}", folder)
+            path = model_files.download(f"runs:/{run}/{evaluation_folder(version.number)}/{EVALUATION_FILE}", folder)
         except Exception as error:
             raise ModelRegistryError(f"{version} has no evaluation (run {run or 'unknown'}): {error}") from error
         with stage_file(path):
             student: dict[str, Any] = read_json(path)["student"]
             return student
 
-    def promote(self, version: Version, *, verdict: str, forced_because: str = "") -> None:
+    def promote(self, version: Version, *, said: Said, forced_because: str = "") -> None:
         """Moves the champion to `version`, and remembers the one before it."""
         champion = self.at(CHAMPION)
-        if champion is not None and champion.number != version.number:
-            self._write_history([*self._history(), champion.number])
-        tags = {"promoted_at": _now(), "promotion": verdict}
-        self._tag(version, **tags, **({"forced_because": forced_because} if forced_because else {}))
-        self._client.set_registered_model_alias(self.name, CHAMPION, str(version.number))
+        move(
+            self._client,
+            self.name,
+            version.number,
+            before=None if champion is None else champion.number,
+            history=self._history(),
+            present=version.tags,
+            said=said,
+            forced_because=forced_because,
+        )
 
     def rollback(self) -> tuple[Version, Version]:
         """Moves the champion back to the one before it; returns the one it was and the one it is.
@@ -204,25 +218,17 @@ class Registry:
         if champion is None:
             raise ModelRegistryError(f"{self.name} has no champion to roll back from")
         existing = {version.number: version for version in self.versions()}
-        history = [number for number in self._history() if number in existing and number != champion.number]
-        if not history:
+        before = earlier(self._history(), champion=champion.number, existing=existing)
+        if not before:
             raise ModelRegistryError(f"{champion} is the first champion; there is none to go back to")
-        previous = existing[history[-1]]
-        self.check(previous)
-        self._tag(champion, rolled_back_at=_now())
-        self._client.set_registered_model_alias(self.name, CHAMPION, str(previous.number))
-        self._write_history(history[:-1])
-        return champion, self.version(previous.number)
+        self.check(existing[before[-1]])
+        move_back(self._client, self.name, champion=champion.number, earlier=before)
+        return champion, self.version(before[-1])
 
     def _history(self) -> list[int]:
-        """Numbers of the versions that were champion before, the latest last."""
-        tags = self._client.get_registered_model(self.name).tags
-        return [int(number) for number in json.loads(tags.get(_HISTORY_TAG, "[]"))]
+        return history(self._client.get_registered_model(self.name).tags)
 
-    def _write_history(self, numbers: list[int]) -> None:
-        self._client.set_registered_model_tag(self.name, _HISTORY_TAG, json.dumps(numbers[-_HISTORY_LENGTH:]))
-
-    def _tag(self, version: Version, **tags: str) -> None:
+    def _tag(self, version: Version, tags: Mapping[str, str]) -> None:
         for key, value in tags.items():
             self._client.set_model_version_tag(self.name, str(version.number), key, value)
 
@@ -240,10 +246,6 @@ class Registry:
         return by_number
 
 
-def _evaluation_folder(version: Version) -> str:
-    return f"evaluation/{version.number}"
-
-
 def _is_same(version: Version, tags: Mapping[str, str]) -> bool:
     return all(version.tags.get(key) == tags[key] for key in ("onnx_sha256", "quality_sha256"))
 
@@ -253,7 +255,3 @@ def _check_stored(uri: str, *, folder: Path, temporary: Path) -> None:
     for path in sorted(file.relative_to(folder) for file in folder.rglob("*") if file.is_file()):
         if not (stored / path).is_file() or file_sha256(stored / path) != file_sha256(folder / path):
             raise ModelRegistryError(f"{path} in the store is not what was sent to it; nothing was registered")
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from scans.registry.gate import GateLimits, volume_scores
 from training.command import run_command
 from training.evaluation.headline import read_headline
 from training.params import Params
-from training.registry.gate import volume_scores
+from training.registry.limits import gate_limits
 from training.registry.version import Version
 from training.registry.versions import Registry
 from training.run_stage import Report, metrics_file, run_stage
@@ -25,21 +26,22 @@ def main() -> None:
 
 
 def _register(params: Params, run: StageRun) -> Report:
-    version = register(params.register.model, run_id=run.run_id, parent_id=run.parent_id)
+    limits = gate_limits(params.register)
+    version = register(params.register.model, limits=limits, run_id=run.run_id, parent_id=run.parent_id)
     run.registered(version.uri)
     run.headline(read_headline())
     return Report({"name": version.name, "version": version.number, "sha256": version.sha256})
 
 
-def register(name: str, *, run_id: str, parent_id: str) -> Version:
-    """Registers what export left in the working directory, as candidate.
+def register(name: str, *, limits: GateLimits, run_id: str, parent_id: str) -> Version:
+    """Registers what export left in the working directory, as candidate; `limits` are asked of it as champion.
 
     Raises ModelRegistryError, ManifestError, StageFileError before anything is registered.
     """
     with stage_file(EVALUATION_FILE):  # without it the version could never be promoted
         volume_scores(read_json(EVALUATION_FILE)["student"])
     return Registry(name).register(
-        STUDENT_DIR, QUALITY_DIR, evaluation=EVALUATION_FILE, run_id=run_id, parent_id=parent_id
+        STUDENT_DIR, QUALITY_DIR, evaluation=EVALUATION_FILE, limits=limits, run_id=run_id, parent_id=parent_id
     )
 
 

@@ -16,7 +16,7 @@ document.addEventListener("htmx:sendError", () => say("The server does not answe
 // Where to go when a button has done its work.
 document.addEventListener("htmx:afterRequest", (event) => {
   const then = event.detail.elt.dataset.then;
-  if (!event.detail.successful) return;
+  if (!event.detail.successful || event.detail.requestConfig.verb === "get") return;  // a part of a page is no work
   say("Done.");
   if (then === "reload") location.reload();
   else if (then) location.assign(then);

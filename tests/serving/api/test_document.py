@@ -21,6 +21,7 @@ PAGES = (
     *("/docs", "/docs/oauth2-redirect", "/openapi.json", "/static-offline-docs"),
     *("/", "/sign-in", "/sign-out", "/scans/rows", "/scans/{scan_id}", "/scans/{scan_id}/organ-names/info", "/models"),
     "/models/versions",
+    "/models/verdict",
     "/reviews",
     *("/static/{file:path}", "/v/{scan}/{file:path}", "/events/{scan_id}"),
 )

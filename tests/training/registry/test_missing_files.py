@@ -11,16 +11,16 @@ from typer.testing import CliRunner
 
 from ricefish.cli.models import app
 from scans.model.manifest import ModelManifest
+from scans.registry.gate import GateLimits
 from serving.models.registry import tag_version
 from tests.serving.models import write_classifier, write_model
 from tests.serving.registries import NAME, SmallRegistry, sqlite_registry
-from training.params import Register
 from training.registry.promotion import promote
 from training.registry.versions import ModelRegistryError, Registry
 
 pytestmark = pytest.mark.slow
 
-LIMITS = Register(model=NAME, least_mean_dice=0.0, greatest_mean_loss=0.0, greatest_organ_loss=0.03)
+LIMITS = GateLimits(least_mean_dice=0.0, greatest_mean_loss=0.0, greatest_organ_loss=0.03)
 
 
 @pytest.fixture

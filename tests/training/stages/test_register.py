@@ -16,18 +16,19 @@ from scans.intensity import IntensityRule, Window
 from scans.model.manifest import Golden, ManifestError, ModelManifest, file_sha256
 from scans.model.shadow_agreement import TAG, ShadowAgreement
 from scans.organs import OrganMap
+from scans.registry.champion import CANDIDATE, CHAMPION
+from scans.registry.gate import GateLimits
 from scans.tracking import TRACKING_URI, tracking_uri
-from training.params import Register
 from training.registry.promotion import promote
 from training.registry.version import Version
-from training.registry.versions import CANDIDATE, CHAMPION, ModelRegistryError, Registry
+from training.registry.versions import ModelRegistryError, Registry
 from training.stage_files import StageFileError
 from training.stages.register import EVALUATION_FILE, QUALITY_DIR, STUDENT_DIR, register
 from training.tracking import provenance, runs
 
 pytestmark = pytest.mark.slow
 
-LIMITS = Register(model="fish", least_mean_dice=0.5, greatest_mean_loss=0.0, greatest_organ_loss=0.03)
+LIMITS = GateLimits(least_mean_dice=0.5, greatest_mean_loss=0.0, greatest_organ_loss=0.03)
 ORGANS = OrganMap.from_mapping({1: "heart", 2: "liver"})
 
 
@@ -52,7 +53,7 @@ class Pipeline:
     def register(self, content: bytes, *, heart: float, liver: float, data: str = "first data") -> Version:
         """Exports and registers."""
         self.export(content, heart=heart, liver=liver, data=data)
-        return register(self.registry.name, run_id=self.run_id, parent_id=self.run_id)
+        return register(self.registry.name, limits=LIMITS, run_id=self.run_id, parent_id=self.run_id)
 
     @property
     def champion(self) -> int | None:
@@ -110,6 +111,7 @@ def test_a_version_holds_the_files_byte_for_byte(pipeline: Pipeline, tmp_path: P
     assert (version.number, version.aliases) == (1, (CANDIDATE,))
     assert version.sha256 == file_sha256(STUDENT_DIR / "model.onnx")
     assert (version.data_sha256, version.tags["git_commit"]) == ("first data", "0123456789abcdef")
+    assert GateLimits.noted(version.tags) == LIMITS
     assert version.metrics == pytest.approx({"mean_dice": 0.7, "control.mean_dice": 0.65})
     signature = (stored / "MLmodel").read_text()
     assert all(f'"{name}"' in signature for name in ("slices", "window", "segmentation", "confidence"))
@@ -130,7 +132,7 @@ def test_a_file_that_is_not_the_manifests_is_not_registered(pipeline: Pipeline) 
     pipeline.export(b"one", heart=0.8, liver=0.6)
     (STUDENT_DIR / "model.onnx").write_bytes(b"tampered")
     with pytest.raises(ManifestError, match="has SHA-256"):
-        register(pipeline.registry.name, run_id=pipeline.run_id, parent_id=pipeline.run_id)
+        register(pipeline.registry.name, limits=LIMITS, run_id=pipeline.run_id, parent_id=pipeline.run_id)
     assert pipeline.registry.versions() == ()
 
 
@@ -140,7 +142,7 @@ def test_a_model_whose_scores_cannot_be_read_is_not_registered(pipeline: Pipelin
     for content in ('{"student": {"volu', '{"student": {}}', ""):
         EVALUATION_FILE.write_text(content)
         with pytest.raises(StageFileError, match=rf"^{EVALUATION_FILE} is damaged.*`dvc repro` makes it again$"):
-            register(pipeline.registry.name, run_id=pipeline.run_id, parent_id=pipeline.run_id)
+            register(pipeline.registry.name, limits=LIMITS, run_id=pipeline.run_id, parent_id=pipeline.run_id)
     assert pipeline.registry.versions() == ()
 
 
@@ -225,13 +227,13 @@ def test_models_of_other_data_do_not_take_a_name(pipeline: Pipeline, monkeypatch
     name = pipeline.registry.name
     refused = r"version 1 is of the data set medaka, this model of headneck_ct; .*register\.model in params"
     with pytest.raises(ModelRegistryError, match=refused):
-        register(name, run_id=pipeline.run_id, parent_id=pipeline.run_id)
+        register(name, limits=LIMITS, run_id=pipeline.run_id, parent_id=pipeline.run_id)
     monkeypatch.setattr(f"{__name__}.ORGANS", OrganMap.from_mapping({1: "mandible"}))
     pipeline.export(b"three", heart=0.9, liver=0.9)
     with pytest.raises(ModelRegistryError, match="is of the organs heart, liver, this model of mandible; register it"):
-        register(name, run_id=pipeline.run_id, parent_id=pipeline.run_id)
+        register(name, limits=LIMITS, run_id=pipeline.run_id, parent_id=pipeline.run_id)
     assert [version.aliases for version in pipeline.registry.versions()] == [(CANDIDATE, CHAMPION)]
-    assert register(f"{name}_mandible", run_id=pipeline.run_id, parent_id=pipeline.run_id).number == 1
+    assert register(f"{name}_mandible", limits=LIMITS, run_id=pipeline.run_id, parent_id=pipeline.run_id).number == 1
 
 
 def test_a_data_set_that_grows_keeps_its_name(pipeline: Pipeline) -> None:

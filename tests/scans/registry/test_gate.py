@@ -6,11 +6,10 @@ import pytest
 
 from scans.measures.metrics import VolumeScores
 from scans.organs import OrganMap
-from training.params import Register
-from training.registry.gate import GateError, Row, Verdict, judge, volume_scores
+from scans.registry.gate import GateError, GateLimits, Row, Verdict, judge, volume_scores
 
 ORGANS = OrganMap.from_mapping({1: "heart", 2: "liver"})
-LIMITS = Register(model="fish", least_mean_dice=0.5, greatest_mean_loss=0.0, greatest_organ_loss=0.03)
+LIMITS = GateLimits(least_mean_dice=0.5, greatest_mean_loss=0.0, greatest_organ_loss=0.03)
 
 
 def scores(**volumes: tuple[float | None, float | None]) -> dict[str, VolumeScores]:
@@ -79,3 +78,19 @@ def test_scores_are_read_from_what_evaluate_writes() -> None:
     volume = {"experiment": "first", "organs": {"heart": {"dice": 0.8, "iou": 0.6, "hd95_mm": 1.0, "assd_mm": 0.1}}}
     found = volume_scores({"mean_dice": 0.8, "volumes": {"fish_1": volume}})
     assert found == {"fish_1": VolumeScores("fish_1", dice={"heart": 0.8}, iou={"heart": 0.6})}
+
+
+def test_limits_are_noted_with_a_version_and_read_back() -> None:
+    """As tags, or as a run's parameters; of a version that has not all of them nobody knows the limits."""
+    assert LIMITS.tags == {
+        "register.least_mean_dice": "0.5",
+        "register.greatest_mean_loss": "0.0",
+        "register.greatest_organ_loss": "0.03",
+    }
+    assert GateLimits.noted({**LIMITS.tags, "git_commit": "0123"}) == LIMITS
+    run = {"seed": "1", "least_mean_dice": "0.5", "greatest_mean_loss": "0", "greatest_organ_loss": "0.03"}
+    assert GateLimits.noted(run, prefix="") == LIMITS
+    assert GateLimits.noted({"register.least_mean_dice": "0.5"}) is None
+    for said in ("-0.1", "nan", "much"):
+        with pytest.raises(GateError, match=f"register.least_mean_dice is noted as '{said}'"):
+            GateLimits.noted({**LIMITS.tags, "register.least_mean_dice": said})

@@ -3,19 +3,60 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 from scans.measures.metrics import Summary, VolumeScores, summarise
 from scans.organs import OrganMap
-from training.params import Register
 
 ROUNDING = 1e-9
 """A difference of decimal fractions may come out this much larger than it is."""
 
 
+TAG_PREFIX = "register."
+"""What the names of the limits' tags begin with: they are called as in params.yaml."""
+
+
 class GateError(ValueError):
     """Two models whose scores cannot be compared; the message says why."""
+
+
+@dataclass(frozen=True)
+class GateLimits:
+    """What is asked of a champion, in Dice, 0..1: `register` in params.yaml, and noted with each version."""
+
+    least_mean_dice: float
+    """No model whose mean Dice is lower becomes champion, be it the first."""
+    greatest_mean_loss: float
+    """How much lower than the champion's the mean Dice may be."""
+    greatest_organ_loss: float
+    """How much lower than the champion's any organ's Dice may be."""
+
+    @property
+    def tags(self) -> dict[str, str]:
+        """As they are noted with a version."""
+        return {f"{TAG_PREFIX}{limit.name}": repr(getattr(self, limit.name)) for limit in fields(self)}
+
+    @classmethod
+    def noted(cls, values: Mapping[str, str], *, prefix: str = TAG_PREFIX) -> GateLimits | None:
+        """From the tags of a version or, without a prefix, the parameters of a run; None where one is missing.
+
+        Raises GateError for what is no number from 0 to 1.
+        """
+        names = [limit.name for limit in fields(cls)]
+        if not all(f"{prefix}{name}" in values for name in names):
+            return None
+        return cls(**{name: _share(f"{prefix}{name}", values[f"{prefix}{name}"]) for name in names})
+
+
+def _share(name: str, said: str) -> float:
+    try:
+        value = float(said)
+    except ValueError:
+        value = -1.0
+    if not 0.0 <= value <= 1.0:
+        raise GateError(f"{name} is noted as {said!r}; a limit of the gate is a number from 0 to 1")
+    return value
 
 
 @dataclass(frozen=True)
@@ -88,7 +129,7 @@ def judge(
     champion: Mapping[str, VolumeScores] | None,
     *,
     organs: OrganMap,
-    limits: Register,
+    limits: GateLimits,
 ) -> Verdict:
     """What is asked of every champion, and Dice of both over the same volumes: mean, and each organ's.
 

@@ -1,0 +1,23 @@
+"""Gate answers: the rows of a verdict, as calls and refusals show them."""
+
+from __future__ import annotations
+
+from serving.api.promotion_schemas import GateRowResponse
+from serving.models.weighing import Weighed
+
+
+def rows_of(weighed: Weighed) -> list[GateRowResponse]:
+    """The mean first, then each organ; empty where there was no way to tell."""
+    rows = () if weighed.verdict is None else weighed.verdict.rows
+    return [
+        GateRowResponse(
+            figure=row.figure,
+            candidate=row.candidate,
+            champion=row.champion,
+            change=row.change,
+            allowed_loss=row.allowed_loss,
+            least=row.least,
+            holds=row.holds,
+        )
+        for row in rows
+    ]
