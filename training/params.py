@@ -132,6 +132,8 @@ class TrainClassifier(Training):
     """Times that the classifier's encoder halves its input, 3 to 5."""
     side: Side
     """Slices and masks are resized to this many pixels a side."""
+    reviewed_weight: Annotated[float, Range(0, 1000, open_below=True)]
+    """How many times as often an example that people judged is drawn as one that was made; 1: as often as any other."""
     organ_weight: Weight
     """Weight of the term by which it learns the Dice of each organ in a slice as well, which what serves then expects
     of organs; 0: it says good or bad alone, as in the paper."""

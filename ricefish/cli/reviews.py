@@ -3,7 +3,6 @@
 # ruff: noqa: PLC0415  what a command needs is imported when it is called
 from __future__ import annotations
 
-import csv
 import json
 from datetime import datetime
 from pathlib import Path
@@ -13,7 +12,7 @@ import typer
 
 from ricefish.cli.mistakes import of_a_server
 from ricefish.cli.options import DEFAULT_SERVER, ApiKey, AsJson, Authority, Server
-from scans.reviews import Verdict
+from scans.reviews import Verdict, masks_dir
 
 app = typer.Typer(no_args_is_help=True, help="Reviews of slices: what people said of a server's segmentations.")
 
@@ -39,7 +38,8 @@ def export(  # noqa: PLR0917 - typer passes options by name
 ) -> None:
     """Writes the verdicts on the scans that the key may review, as label_quality and refine read them.
 
-    Each is for the very mask that was seen: a verdict on another one than the pseudo-label teaches nothing.
+    Each is for the very mask that was seen, which comes into the folder beside the file: data/reviews/DIGEST.png of
+    data/reviews.csv. A command that was cut off is given again, and goes on.
     """
     from ricefish.cli.output import check_output
     from ricefish.client.client import Client
@@ -48,9 +48,15 @@ def export(  # noqa: PLR0917 - typer passes options by name
     with of_a_server():
         check_output(out, sent_bytes=0, force=force)
         with Client(server, key=key, ca=authority) as client:
-            client.reviews.export(out, ReviewSelection(scan, reviewer, verdict, organ, since))
-    if not as_json:
-        typer.echo(f"{out} is written.", err=True)
-        return
-    with out.open(encoding="utf-8", newline="") as file:
-        print(json.dumps({"output": str(out), "reviews": sum(1 for _ in csv.DictReader(file))}, indent=2))
+            done = client.reviews.export(out, ReviewSelection(scan, reviewer, verdict, organ, since))
+    if done.not_kept:
+        typer.echo(
+            f"{done.not_kept} masks that were judged are not kept at the server any more: what was said of them counts "
+            "only where a pseudo-label is that very mask.",
+            err=True,
+        )
+    if as_json:
+        counts = {"reviews": done.reviews, "masks": done.masks, "masks_not_kept": done.not_kept}
+        print(json.dumps({"output": str(out), **counts}, indent=2))
+    else:
+        typer.echo(f"{out} is written, with {done.masks} masks in {masks_dir(out)}.", err=True)

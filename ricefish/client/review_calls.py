@@ -9,8 +9,6 @@ with Client(server) as client:
 
 from __future__ import annotations
 
-import os
-import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -18,8 +16,12 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import numpy as np
+from numpy.typing import NDArray
 
 from ricefish.client.connection import Connection
+from ricefish.client.review_export import ExportedReviews, export_reviews
+from scans.mask_picture import mask_from_png
 from scans.reviews import Verdict
 
 _PAGE = 1000
@@ -146,23 +148,17 @@ class ReviewCalls:
                 return
             parameters["before"] = page[-1]["id"]
 
-    def export(self, path: Path, selection: ReviewSelection = ALL) -> Path:
-        """Fetches the verdicts into a file that the stages label_quality and refine read as reviews.csv.
+    def mask(self, review_id: str) -> NDArray[np.uint8]:
+        """The mask that a verdict is on: class indices, uint8 (Y, X)."""
+        return mask_from_png(self._connection.get(f"/v1/reviews/{review_id}/mask.png").content)
 
-        The file appears when it is complete, and what was there before stays until then.
+    def export(self, path: Path, selection: ReviewSelection = ALL) -> ExportedReviews:
+        """Fetches the verdicts into a file that the stages label_quality and refine read as reviews.csv, and the masks
+        that they are on into the folder beside it, which is called as the file is, without its ending.
+
+        The file appears when it and all masks are complete, and what was there before stays until then.
         """
-        part = path.with_name(f".{path.name}.{uuid.uuid4().hex}.part")
-        parameters = {**selection.parameters, "format": "csv"}
-        try:
-            with self._connection.stream("/v1/reviews", params=parameters) as answer, part.open("wb") as file:
-                for piece in answer.iter_bytes():
-                    file.write(piece)
-                file.flush()
-                os.fsync(file.fileno())
-            part.replace(path)
-        finally:
-            part.unlink(missing_ok=True)
-        return path
+        return export_reviews(self._connection, path, selection.parameters)
 
     def counts(self) -> dict[str, Any]:
         """How many verdicts there are, of whom, how fast they come, and how many slices wait, as the server says it."""

@@ -46,7 +46,7 @@ from serving.protocol.errors import (
 )
 from serving.queue.jobs import ScanNotFound, WrongState
 from serving.review.records import ReviewNotFound
-from serving.review.reviewing import OtherMask, ReviewRefused
+from serving.review.reviewing import MaskNotKept, OtherMask, ReviewRefused
 from serving.segmentation.corrections import VersionNotFound
 from serving.segmentation.organ_surfaces import SurfaceNotFound
 from serving.segmentation.results import SliceNotFound, UnknownFormat
@@ -142,6 +142,7 @@ PROBLEMS: Mapping[type[Exception], Problem] = {
     VersionNotFound: Problem(404, "no-such-version", "There is no such version of the segmentation"),
     ReviewRefused: Problem(400, "bad-review", "The verdict cannot be taken"),
     ReviewNotFound: Problem(404, "no-such-review", "There is no such review"),
+    MaskNotKept: Problem(404, "no-such-mask", "The mask is not kept any more"),
     OtherMask: Problem(409, "other-mask", "The mask that was seen is another by now"),
     SliceNotFound: Problem(404, "no-such-slice", "There is no such slice"),
     SurfaceNotFound: Problem(404, "no-such-surface", "There is no such surface"),

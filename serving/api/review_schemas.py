@@ -85,6 +85,7 @@ class ReviewResponse(BaseModel):
     verdict: Verdict
     comment: str
     mask_sha256: str = Field(description="Of the mask that was seen.")
+    mask: str = Field(description="Where the mask is, as a grey PNG of its class indices.")
     model: ModelResponse = Field(description="That made the mask.")
     ended: datetime | None = Field(description="Since when it no longer stands; null: it stands.")
     ending: Literal["replaced", "withdrawn"] | None

@@ -14,7 +14,7 @@ from serving.auth.authentication import NotAllowed
 from serving.auth.identity import Identity
 from serving.review.enrolment import count_looks
 from serving.storage.database import Database
-from serving.storage.tables import offered_slices, reviews
+from serving.storage.tables import offered_slices, review_masks, reviews
 
 Ending = Literal["replaced", "withdrawn"]
 
@@ -44,6 +44,8 @@ class JudgedMask:
     model_name: str
     model_version: str | None
     model_sha256: str
+    organs: str | None = None
+    """Names of the model's, in the order of class indices, as a JSON list; None: it was not noted."""
 
 
 @dataclass(frozen=True)
@@ -86,14 +88,25 @@ class Records:
         self._database = database
 
     def add(
-        self, reviewer: str, judged: JudgedMask, *, organ: str, verdict: Verdict, comment: str
+        self,
+        reviewer: str,
+        judged: JudgedMask,
+        *,
+        organ: str,
+        verdict: Verdict,
+        comment: str,
+        mask_png: bytes | None = None,
     ) -> tuple[KeptReview, bool]:
         """Writes a verdict down, durably, in the place of the reviewer's own on the same; gives it, and True if it is
         new. What has been said already is not said again.
+
+        `mask_png` is the mask that was seen, which is kept for ever, once, however often it is judged.
         """
         said = {"verdict": verdict, "comment": comment, "mask_sha256": judged.mask_sha256}
         with self._database.writing() as connection:
             self._database.in_turn(connection)
+            if mask_png is not None:
+                _keep_mask(connection, judged.mask_sha256, mask_png)
             before = connection.execute(select(reviews).where(_same(reviewer, judged, organ))).one_or_none()
             if before is not None and said.items() <= before._asdict().items():
                 return _review(before), False
@@ -117,6 +130,23 @@ class Records:
                 raise NotAllowed(f"review {review_id} is {row.reviewer}'s; reviewers withdraw their own")
             self._end(connection, _ROWS.id == review_id, "withdrawn")
             self._looked(connection, row.scan_id, row.slice_index)
+
+    def one(self, identity: Identity, review_id: str) -> KeptReview:
+        """One that an identity may see, be it one that no longer stands. Raises ReviewNotFound."""
+        with self._database.reading() as connection:
+            there = and_(_ROWS.id == review_id, _seen_by(identity))
+            row = connection.execute(select(reviews).where(there)).one_or_none()
+        if row is None:
+            raise ReviewNotFound(review_id)
+        return _review(row)
+
+    def mask_png(self, mask_sha256: str) -> bytes | None:
+        """A mask that was judged, as PNG of its class indices; None where it was not kept, as those of verdicts were
+        not that are older than the table."""
+        query = select(review_masks.c.png).where(review_masks.c.mask_sha256 == mask_sha256)
+        with self._database.reading() as connection:
+            png: bytes | None = connection.scalar(query)
+        return png
 
     def page(
         self, identity: Identity, wanted: ReviewFilter, *, limit: int, before: str | None = None
@@ -171,6 +201,12 @@ class Records:
         of_slice = and_(offered_slices.c.scan_id == scan_id, offered_slices.c.slice_index == slice_index)
         connection.execute(update(offered_slices).where(of_slice).values(claimed_by=None, claimed_until=None))
         count_looks(connection, scan_id, slice_index)
+
+
+def _keep_mask(connection: Connection, mask_sha256: str, png: bytes) -> None:
+    kept = connection.scalar(select(review_masks.c.mask_sha256).where(review_masks.c.mask_sha256 == mask_sha256))
+    if kept is None:
+        connection.execute(insert(review_masks).values(mask_sha256=mask_sha256, png=png))
 
 
 def _same(reviewer: str, judged: JudgedMask, organ: str) -> ColumnElement[bool]:

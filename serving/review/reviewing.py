@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import json
 import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from itertools import pairwise
 import numpy as np
 
 from scans.mask_digest import mask_sha256
+from scans.mask_picture import mask_png
 from scans.reviews import Verdict
 from serving.auth.identity import ANYONE, Identity
 from serving.observability import logs
@@ -34,6 +36,10 @@ _DAY_SECONDS = 86_400.0
 
 class OtherMask(ValueError):
     """The mask that was seen is not the one that is stored."""
+
+
+class MaskNotKept(LookupError):
+    """The mask that a verdict is on is nowhere any more."""
 
 
 class ReviewRefused(ValueError):
@@ -153,7 +159,8 @@ class Reviews:
         if said.organ and said.organ not in scan.organs.names:
             near = difflib.get_close_matches(said.organ, scan.organs.names, n=1) or scan.organs.names
             raise ReviewRefused(f"organ is {said.organ!r}; expected {' or '.join(near)}", field="organ")
-        stored = mask_sha256(self._results.mask(scan, job, said.slice_index))
+        mask = self._results.mask(scan, job, said.slice_index)
+        stored = mask_sha256(mask)
         if stored != said.mask_sha256:
             raise OtherMask(f"slice {said.slice_index} of scan {scan.id} has another mask by now; look at it again")
         judged = JudgedMask(
@@ -166,9 +173,31 @@ class Reviews:
             model_name=scan.model.name,
             model_version=scan.model.version,
             model_sha256=scan.model.sha256,
+            organs=json.dumps(scan.organs.names, ensure_ascii=False),
         )
-        reviewer = self._caller.reviewer
-        return self._records.add(reviewer, judged, organ=said.organ, verdict=said.verdict, comment=said.comment)
+        return self._records.add(
+            self._caller.reviewer,
+            judged,
+            organ=said.organ,
+            verdict=said.verdict,
+            comment=said.comment,
+            mask_png=mask_png(mask),
+        )
+
+    def mask(self, review_id: str) -> bytes:
+        """The mask that a verdict is on, as PNG of its class indices: what was kept with it, or the stored one while
+        that is the same. Raises ReviewNotFound, MaskNotKept and DataDamaged.
+        """
+        of = self._records.one(self._caller, review_id).of
+        if (kept := self._records.mask_png(of.mask_sha256)) is not None:
+            return kept
+        try:
+            mask = self._results.mask(*self._finished(of.scan_id), of.slice_index)
+        except (ScanNotFound, WrongState):
+            mask = None
+        if mask is None or mask_sha256(mask) != of.mask_sha256:
+            raise MaskNotKept(f"the mask that review {review_id} is on was not kept, and its scan has it no longer")
+        return mask_png(mask)
 
     def withdraw(self, review_id: str) -> None:
         """Undoes one's own. Raises ReviewNotFound, and NotAllowed for another reviewer's."""

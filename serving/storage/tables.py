@@ -8,6 +8,7 @@ from sqlalchemy import (
     Float,
     Index,
     Integer,
+    LargeBinary,
     MetaData,
     SmallInteger,
     String,
@@ -188,11 +189,18 @@ reviews = Table(
     Column("model_name", String(255), nullable=False),
     Column("model_version", String(64), comment="NULL for a model from a folder"),
     Column("model_sha256", String(64), nullable=False),
+    Column("organs", Text, comment="names of the model's, in the order of class indices, as JSON; NULL: not noted"),
     Column("ended", Float(53), comment="since when it no longer stands, seconds since 1970; NULL: it stands"),
     Column("ending", String(16), comment="replaced, withdrawn"),
     Index("ricefish_reviews_created", "created", "id"),
     Index("ricefish_reviews_slice", "scan_id", "slice_index", "reviewer"),
     Index("ricefish_reviews_reviewer", "reviewer", "created"),
+)
+review_masks = Table(
+    "ricefish_review_masks",
+    metadata,
+    Column("mask_sha256", String(64), primary_key=True, comment="as reviews have it"),
+    Column("png", LargeBinary, nullable=False, comment="class indices, as scans.mask_picture writes them"),
 )
 _STANDS = reviews.c.ended.is_(None)
 Index(

@@ -138,8 +138,9 @@ def review(client: Client) -> None:
 def test_what_people_say_comes_back_to_them_as_the_next_model(
     project: Project, server: RunningServer, tmp_path: Path
 ) -> None:
-    """Version 1 segments four fish; 40 slices are judged and one fish is put right; version 2, which says so of
-    itself, is served by the server that was running all along."""
+    """Version 1 segments four fish; 40 slices are judged and one fish is put right; version 2, which learnt from what
+    was said of masks that no Teacher makes any more and says so of itself, is served by the server that was running all
+    along."""
     project.reproduce()
     assert "ricefish version 1 is the champion" in ricefish("models", "promote", "ricefish", "--force", "the first")
     server.start()
@@ -165,8 +166,8 @@ def test_what_people_say_comes_back_to_them_as_the_next_model(
 
 
 def check_lineage(tmp_path: Path, *, scan_id: str, reviews: Path) -> None:
-    """Manifest, card and tags of version 2 name the correction, and how many of the verdicts it learnt from; those of
-    version 1 name nothing."""
+    """Manifest, card and tags of version 2 name the correction, and how many of the verdicts it learnt from: all, but
+    those on the corrected fish where that is held out; those of version 1 name nothing."""
     shown = json.loads(ricefish("models", "show", "ricefish", "--version", "2", "--json"))["tags"]
     stored = model_files.download("models:/ricefish/2", tmp_path / "stored")
     manifest, card = ModelManifest.read(stored), (stored / model_files.CARD_FILE).read_text()
@@ -175,6 +176,9 @@ def check_lineage(tmp_path: Path, *, scan_id: str, reviews: Path) -> None:
     assert shown["corrections"] == f"{CORRECTED}: {correction}" and f"  - {shown['corrections']} at " in card
     tally = manifest.reviews
     assert tally is not None and (tally.given, tally.sha256) == (VERDICTS, file_sha256(reviews))
+    assert tally.examples + tally.held_out == VERDICTS and tally.examples > VERDICTS / 2, tally
+    found = json.loads(Path("metrics/label_quality.json").read_text())
+    assert found["by_source"]["review"] == tally.examples and found["reviews"]["good"] == tally.good
     assert shown["reviews"].startswith(f"{tally.what} of reviews.csv {tally.sha256}")
     assert f"- Learnt from reviews: {tally.what}" in card
     first = json.loads(ricefish("models", "show", "ricefish", "--version", "1", "--json"))["tags"]

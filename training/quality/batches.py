@@ -72,18 +72,29 @@ class ResizedExamples:
         return shown
 
 
+class _Kind(NamedTuple):
+    """Examples that are good, or those that are bad."""
+
+    positions: list[int]
+    shares: NDArray[np.float64] | None
+    """Of what is drawn, that each has; None: all have the same."""
+
+
 @dataclass(frozen=True)
 class QualityBatches(Dataset[QualityBatch]):
     """The batch of each step, by its number: `batches[step]`. Any step, in any order, in any process, is the same.
 
     Good and bad are drawn as often as each other, however many there are of each: so that a Teacher that is mostly
     right, or mostly wrong, does not make the classifier say always the same. Its probabilities are those for even odds.
+    Among the good, and among the bad, one that people judged is drawn `reviewed_weight` times as often as another: few
+    of them are not drowned by what is made in their place, nor can a single one decide.
     """
 
     resized: ResizedExamples
     organ_map: OrganMap
     augmentation: Augmentation
     batch_size: int
+    reviewed_weight: float
     stage: str
     """Name of the training: another one with the same seed draws other examples."""
     seed: int
@@ -93,7 +104,8 @@ class QualityBatches(Dataset[QualityBatch]):
         kinds = self._kinds()
         for number in range(self.batch_size):
             rng = patch_generator(self.stage, self.seed, step=step, patch=number)
-            position = int(rng.choice(kinds[int(rng.integers(len(kinds)))]))
+            kind = kinds[int(rng.integers(len(kinds)))]
+            position = int(rng.choice(kind.positions, p=kind.shares))
             example = self.resized.examples[position]
             *pair, mirrored = augmented(self.resized[position], self.augmentation, organs=self.organ_map, rng=rng)
             shown.append(pair)
@@ -102,11 +114,19 @@ class QualityBatches(Dataset[QualityBatch]):
         slices, masks = (torch.from_numpy(np.stack(arrays)) for arrays in zip(*shown, strict=True))
         return QualityBatch(slices.unsqueeze(1), masks, torch.tensor(good), torch.from_numpy(np.stack(dice)))
 
-    def _kinds(self) -> list[list[int]]:
-        """Positions of the good and of the bad examples; of one kind alone where there are no others."""
-        examples = list(enumerate(self.resized.examples))
-        kinds = ([i for i, example in examples if example.good is kind] for kind in (True, False))
-        return [positions for positions in kinds if positions]
+    def _kinds(self) -> list[_Kind]:
+        """The good and the bad examples; one kind alone where there are no others."""
+        kinds = (self._kind(good=good) for good in (True, False))
+        return [kind for kind in kinds if kind.positions]
+
+    def _kind(self, *, good: bool) -> _Kind:
+        examples = self.resized.examples
+        positions = [position for position, example in enumerate(examples) if example.good is good]
+        reviewed = np.array([examples[position].source == "review" for position in positions], dtype=np.bool_)
+        if reviewed.all() or not reviewed.any():
+            return _Kind(positions, None)
+        weights = np.where(reviewed, self.reviewed_weight, 1.0)
+        return _Kind(positions, weights / weights.sum())
 
 
 def _dice(example: Example, *, organs: int) -> NDArray[np.float32]:

@@ -20,7 +20,7 @@ EXAMPLES_DIR = Path("data/label_quality")
 EXAMPLES_FILE = "examples.json"
 
 Source = Literal["review", "cross_fit", "corrupted"]
-"""A person's verdict on a pseudo-label; a prediction scored against the truth; a truth that was damaged, scored."""
+"""A person's verdict on a network's mask; a prediction scored against the truth; a truth that was damaged, scored."""
 
 
 @dataclass(frozen=True)

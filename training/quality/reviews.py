@@ -1,16 +1,17 @@
 """reviews.csv: what people said of pseudo-labelled slices, one `volume,slice_index,verdict` a line.
 
 More columns may follow, in any order: `organ`, where a verdict is on one organ of the slice; `mask_sha256`, where it is
-on the mask of that digest alone; `reviewer`; `ending`, where it no longer stands; and what a server notes besides.
+on the mask of that digest alone, which may lie in `reviews/` beside the file; `reviewer`; `ending`, where it no longer
+stands; and what a server notes besides.
 """
 
 from __future__ import annotations
 
 import csv
+import json
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
 from pathlib import Path
 
 from scans.reviews import MARKING_COLUMNS, NEEDED_COLUMNS, NOTED_COLUMNS, VERDICTS
@@ -42,6 +43,8 @@ class Review:
     mask_sha256: str = ""
     """Of the mask that it is on, as `scans.mask_digest` makes it; empty: on whatever mask the slice has."""
     reviewer: str = ""
+    organs: tuple[str, ...] = ()
+    """Of the model that made the mask, in the order of its class indices; none: those of the data set."""
 
 
 @dataclass(frozen=True)
@@ -61,16 +64,20 @@ class Reviewable:
     slices: Mapping[str, int]
     """How many each pseudo-labelled volume has."""
     organs: Sequence[str] = ()
+    labelled: Mapping[str, int] = field(default_factory=dict)
+    """How many slices each volume with labels has, which has no pseudo-labels: verdicts there are on masks that they
+    name."""
     scans: Mapping[str, str] = field(default_factory=dict)
     """Volume by the id that its scan has at a server, where that is known."""
 
-    def fault(self, volume_id: str, index: str, organ: str) -> str | None:
-        """What is wrong with where a verdict is; None if nothing is."""
-        if volume_id not in self.slices:
+    def fault(self, volume_id: str, index: str, organ: str, *, of_a_mask: bool) -> str | None:
+        """What is wrong with where a verdict is, which may name its mask; None if nothing is."""
+        slices = {**self.slices, **self.labelled} if of_a_mask else self.slices
+        if volume_id not in slices:
             known = ", ".join(sorted(self.slices)[:5]) + (" ..." if len(self.slices) > 5 else "")
             return f"volume {volume_id!r} is not a pseudo-labelled volume; there are {known or 'none'}"
-        if not (index.isascii() and index.isdigit() and int(index) < self.slices[volume_id]):
-            return f"slice_index {index!r}; {volume_id} has slices 0 to {self.slices[volume_id] - 1}"
+        if not (index.isascii() and index.isdigit() and int(index) < slices[volume_id]):
+            return f"slice_index {index!r}; {volume_id} has slices 0 to {slices[volume_id] - 1}"
         if organ and organ not in self.organs:
             return f"organ {organ!r}; expected one of {', '.join(self.organs)}, or nothing for the slice"
         return None
@@ -128,7 +135,7 @@ def _tell_of(path: Path, elsewhere: Sequence[str]) -> None:
     if elsewhere:
         volumes = sorted(set(elsewhere))
         log.warning(
-            "%d lines of %s are on volumes, slices or organs that are not among the pseudo-labels, and teach nothing; "
+            "%d lines of %s are on volumes, slices or organs that are not in the data set, and teach nothing; "
             "they name the volumes %s",
             len(elsewhere),
             path,
@@ -157,19 +164,36 @@ def _parse(row: list[str], header: tuple[str, ...], *, there: Reviewable) -> Rev
     """The review of one line, or what is wrong with it; None where it teaches nothing."""
     if len(row) != len(header):
         return f"{len(row)} fields; expected {','.join(header)}"
-    said = {name: cell.strip() for name, cell in zip(header, row, strict=True)}
-    volume_id, index, verdict = (said[name] for name in islice(header, len(NEEDED_COLUMNS)))
-    organ, digest = said.get("organ", ""), said.get("mask_sha256", "").lower()
+    said = dict.fromkeys(_OPTIONAL, "") | {name: cell.strip() for name, cell in zip(header, row, strict=True)}
+    named, index, verdict = (said[name] for name in NEEDED_COLUMNS)
+    volume_id, organ, digest = there.scans.get(said["scan"], named), said["organ"], said["mask_sha256"].lower()
+    elsewhere = there.fault(volume_id, index, organ, of_a_mask=bool(digest))
+    if (fault := _misstated(said) or (None if digest else elsewhere)) is not None:
+        return fault
+    if verdict not in _TEACH or said["ending"]:
+        return None
+    if elsewhere is not None:
+        return _Elsewhere(named)
+    return Review(volume_id, int(index), _TEACH[verdict], organ, digest, said["reviewer"], _organs(said["organs"]))
+
+
+def _misstated(said: Mapping[str, str]) -> str | None:
+    """What is wrong with a line, wherever its verdict is."""
+    digest, verdict = said["mask_sha256"].lower(), said["verdict"]
     if digest and (len(digest) != _DIGEST_DIGITS or set(digest) - set("0123456789abcdef")):
         return f"mask_sha256 {digest!r}; expected {_DIGEST_DIGITS} hexadecimal digits, or nothing"
-    named, volume_id = volume_id, there.scans.get(said.get("scan", ""), volume_id)
-    fault = there.fault(volume_id, index, organ)
-    if fault is not None and not digest:
-        return fault
     if verdict not in VERDICTS:
         return f"verdict {verdict!r}; expected good or bad, or one that teaches nothing: unsure, skip"
-    if verdict not in _TEACH or said.get("ending"):
-        return None
-    reviewer = said.get("reviewer", "")
-    here = fault is None
-    return Review(volume_id, int(index), _TEACH[verdict], organ, digest, reviewer) if here else _Elsewhere(named)
+    try:
+        _organs(said["organs"])
+    except ValueError:
+        return f'organs {said["organs"]!r}; expected their names, such as ["heart", "eye"], or nothing'
+    return None
+
+
+def _organs(stated: str) -> tuple[str, ...]:
+    """From a JSON list. Raises ValueError for anything else."""
+    names = json.loads(stated) if stated else []
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise ValueError("it is no list of names")
+    return tuple(names)

@@ -57,18 +57,27 @@ def _corrections(student: ModelManifest) -> Iterator[str]:
 
 
 def _reviews(student: ModelManifest) -> Iterator[str]:
-    """A line for what people had said of pseudo-labels, and one below it for what of it teaches nothing."""
+    """A line for what people had said of slices, and below it what that taught, and how much teaches nothing."""
     tally = student.reviews
     if tally is None:
         return
     by = f", by {', '.join(tally.reviewers)}" if tally.reviewers else ""
     yield f"- Learnt from reviews: {tally.what}{by}; reviews.csv, SHA-256 {tally.sha256}."
-    if tally.counted < tally.given:
+    if tally.counted:
         yield (
-            f"  - The others teach nothing: {tally.other_masks} are on other masks than the pseudo-labels have, "
-            f"{tally.other_scans} on what is not among the volumes without labels, {tally.disputed} on what reviewers "
-            "do not agree on."
+            f"  - {tally.examples} are examples of the Quality Classifier; by {tally.on_pseudo_labels}, on the very "
+            "masks of the pseudo-labels, those were kept or left out."
         )
+    unused = {
+        "on other masks than the pseudo-labels have, which are not at hand, or on organs in them": tally.other_masks,
+        "on what is not in the data set": tally.other_scans,
+        "on what reviewers do not agree on": tally.disputed,
+        "on masks of other organs": tally.other_organs,
+        "on validation volumes": tally.held_out,
+    }
+    if tally.counted < tally.given:
+        why = ", ".join(f"{count} {what}" for what, count in unused.items() if count)
+        yield f"  - The others teach nothing: {why}."
 
 
 def _scores(metrics: Mapping[str, float]) -> Iterator[str]:

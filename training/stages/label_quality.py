@@ -3,7 +3,8 @@
 In the paper a person judges about 1000 pseudo-labels. Where data/reviews.csv holds such verdicts, they are examples.
 As many as are missing to `label_quality.slices` are made: the labelled training volumes are divided into folds; each
 fold is segmented by a Teacher that learnt from the others, and each slice is good or bad by its IoU. Validation volumes
-take no part. Few verdicts alone would be too few to learn from, and those that count may be one of forty.
+take no part. Few verdicts alone would be too few to learn from; `train_classifier.reviewed_weight` sees to it that they
+are not drowned.
 
 Every fold's Teacher begins with new weights. Were they the Teacher's, or those of a network that learnt from its
 pseudo-labels, they would have seen the labels that they are scored against, and nearly all masks would be good. It is
@@ -12,9 +13,11 @@ trained as the Teacher is, unless the section says otherwise, so that its masks 
 they are rather worse.)
 By the same masks it is chosen, for each organ, how small a component may be that refine leaves in the pseudo-labels.
 
-A verdict in reviews.csv is on the pseudo-label that the person saw: when the Teacher is trained anew its masks are
-others, and slices that it now segments differently should be judged again. Where the file says which mask was seen, by
-its digest, a verdict on another one counts no longer. Verdicts on single organs are for refine.
+A verdict in reviews.csv is on the mask that the person saw. Where the file names that by its digest, and it lies in
+data/reviews, it is an example for ever, whatever the Teacher says of the slice by now; so are verdicts on scans that
+have labels since, if they are for training. A line without a digest is on the pseudo-label that there is: when the
+Teacher is trained anew its masks are others, and should be judged again. Verdicts on single organs are for refine
+(`training.quality.standing` says why).
 """
 
 from __future__ import annotations
@@ -22,9 +25,9 @@ from __future__ import annotations
 import logging
 import shutil
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
-from functools import partial
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +36,7 @@ import numpy as np
 from scans.volume import ArrayVoxels
 from training.command import StageError, run_command
 from training.data.prepared import PREPARED_DIR, Catalogue, SliceReader, VolumeRecord, shard_slices
-from training.data.pseudo_labels import PSEUDO_LABELS_DIR, PseudoLabelReader
+from training.data.pseudo_labels import PseudoLabelReader
 from training.learning.checkpoints import TEACHER, load_architecture
 from training.learning.loop import Epoch
 from training.learning.networks import Architecture
@@ -45,7 +48,7 @@ from training.progress import track
 from training.quality.components import ComponentRule, OrganComponents, chosen_rule, read_rule, write_rule
 from training.quality.cross_fitting import Fold, MaskJudge, folds_of
 from training.quality.examples import EXAMPLES_DIR, Candidate, Example, drawn_evenly, write_examples
-from training.quality.reviews import REVIEWS_FILE, Review
+from training.quality.reviews import REVIEWS_FILE
 from training.quality.standing import read_standing
 from training.run_stage import Report, metrics_file
 
@@ -63,10 +66,10 @@ def main() -> None:
 
 def _label(params: Params, ranks: Processes, report: Callable[[Epoch], None]) -> Report:
     catalogue = Catalogue.read()
-    said = read_standing(REVIEWS_FILE, catalogue).slices
-    judged = tuple(reviewed([Review(*place, good) for place, good in said.items()]))
-    if judged:
-        log.info("%d reviews in %s are examples", len(judged), REVIEWS_FILE)
+    said = read_standing(REVIEWS_FILE, catalogue)
+    judged = said.examples
+    if said.tally is not None:
+        log.info("%s: %s; %d masks are examples", REVIEWS_FILE, said.tally.what, len(judged))
     if len(judged) >= params.label_quality.slices:
         shutil.rmtree(EXAMPLES_DIR, ignore_errors=True)
         examples = write_examples(EXAMPLES_DIR, judged)
@@ -75,19 +78,13 @@ def _label(params: Params, ranks: Processes, report: Callable[[Epoch], None]) ->
         fitting = CrossFitting(params.label_quality, catalogue, architecture, params.seed, ranks, judged=judged)
         examples = fitting.write(EXAMPLES_DIR, report=lambda fold, epoch: report(_named(fold, epoch)))
     metrics = {**summary(examples), "components": read_rule(EXAMPLES_DIR)}
+    if said.tally is not None:
+        metrics["reviews"] = asdict(said.tally)
     return Report(metrics, {name: metrics[name] for name in ("examples", "good", "bad")}, files=(METRICS,))
 
 
 def _named(fold: int, epoch: Epoch) -> Epoch:
     return replace(epoch, losses={f"fold_{fold}.{name}": value for name, value in epoch.losses.items()})
-
-
-def reviewed(reviews: Sequence[Review], *, pseudo_labels_dir: Path = PSEUDO_LABELS_DIR) -> Iterator[Candidate]:
-    """The pseudo-labels that people judged, each slice as a whole."""
-    store = PseudoLabelReader(pseudo_labels_dir)
-    for review in reviews:
-        read_mask = partial(store.labels, review.volume_id, review.slice_index)
-        yield Candidate(review.volume_id, review.slice_index, review.good, None, None, "review", read_mask)
 
 
 @dataclass(frozen=True)
@@ -200,6 +197,7 @@ def summary(examples: Sequence[Example]) -> dict[str, Any]:
     return {
         "source": ", ".join(sorted({example.source for example in examples})),
         "examples": len(examples),
+        "by_source": dict(sorted(Counter(example.source for example in examples).items())),
         "good": sum(example.good for example in examples),
         "bad": sum(not example.good for example in examples),
         "iou_percentiles": {str(q): round(value, 4) for q, value in zip(QUANTILES, quantiles, strict=False)},

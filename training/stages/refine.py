@@ -4,9 +4,9 @@ Slices where the Teacher sees no organ at all are not shown to it: no example of
 tells a slice beside the fish from a fish that the Teacher missed, as it does most in the beam times that it was not
 trained on. Whether they are kept is `refine.keep_empty`, with the classifier or without.
 
-What people say in data/reviews.csv counts more than the classifier: a slice that they call bad is dropped, one that
-they call good is kept, and where they call single organs bad, the slice is kept for its other organs, if it has any:
-neither the bad ones' pixels nor the background, where the rest of them may lie, teach anything.
+What people say in data/reviews.csv counts more than the classifier, where it is of the very masks that are there: a
+slice called bad is dropped, one called good is kept, and where single organs are bad, the slice is kept for its others,
+if it has any: neither the bad ones' pixels nor the background, where the rest of them may lie, teach anything.
 
 With `refine.components` the small components of organs are left out first, by the rule that label_quality chose: what
 is judged, and what the Student learns, are the labels without them.
@@ -273,7 +273,7 @@ def against_truth(
 
 
 def of_reviews(said: StandingVerdicts) -> dict[str, Any]:
-    """How many verdicts people gave and how many of them counted, for JSON; nothing where they gave none."""
+    """How many verdicts people gave, and what became of them, for JSON; nothing where they gave none."""
     return {} if said.tally is None else {"reviews": asdict(said.tally)}
 
 

@@ -128,6 +128,7 @@ class Learning:
             organ_map=self.catalogue.organs,
             augmentation=self.section.augmentation,
             batch_size=schedule.batch_size,
+            reviewed_weight=self.section.reviewed_weight,
             stage=self.name,
             seed=self.seed,
         )

@@ -15,7 +15,7 @@ from scans.reviews import MARKING_COLUMNS, NEEDED_COLUMNS, NOTED_COLUMNS, Verdic
 from serving.api.bodies import short_body
 from serving.api.csv_answers import OR_CSV, AsCsv, csv_rows
 from serving.api.dependencies import CallerResources, database_answers
-from serving.api.document import BODY, json_body, refusals
+from serving.api.document import BINARY, BODY, json_body, refusals
 from serving.api.query import Flag
 from serving.api.responses import known_form, model_response
 from serving.api.review_schemas import (
@@ -132,6 +132,24 @@ def count_reviews(resources: CallerResources) -> ReviewCountsResponse:
     )
 
 
+@router.get(
+    "/{review_id}/mask.png",
+    summary="The mask that a review is on",
+    response_class=Response,
+    responses={200: {"content": {"image/png": {"schema": BINARY}}}, **refusals(404)},
+)
+async def get_mask(
+    resources: CallerResources,
+    review_id: Annotated[str, Path(description="The review's id."), AfterValidator(_known_id)],
+) -> Response:
+    """The mask that was seen: a grey PNG whose pixels are class indices. It outlives its scan.
+
+    404 `no-such-mask` of reviews from before masks were kept, once their scan has another mask or is gone.
+    """
+    png = await resources.slow_answers.drawn(lambda: resources.reviews.mask(review_id))
+    return Response(png, media_type="image/png")
+
+
 @router.delete("/{review_id}", status_code=204, summary="Withdraw a review")
 def delete_review(
     resources: CallerResources,
@@ -197,6 +215,7 @@ def _review(review: KeptReview) -> ReviewResponse:
         verdict=review.verdict,
         comment=review.comment,
         mask_sha256=of.mask_sha256,
+        mask=f"/v1/reviews/{review.id}/mask.png",
         model=ModelResponse(name=of.model_name, version=of.model_version, sha256=of.model_sha256),
         ended=None if review.ended_seconds is None else _time(review.ended_seconds),
         ending=review.ending,
@@ -233,7 +252,7 @@ def _row(review: KeptReview) -> tuple[object, ...]:
     marking = (review.organ, of.mask_sha256, review.reviewer, review.ending or "")
     made_by = (of.model_name, of.model_version or "", of.model_sha256)
     noted = (_time(review.created_seconds).isoformat(), review.comment, of.axis, of.scan_id, *made_by, review.id)
-    return (*judged, *marking, *noted)
+    return (*judged, *marking, *noted, of.organs or "")
 
 
 def _time(seconds: float) -> datetime:

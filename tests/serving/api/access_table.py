@@ -55,7 +55,7 @@ EXPECTED = {
     ("GET", "/v1/scans/{scan_id}/labels"): SEGMENT,
     ("GET", "/v1/scans/{scan_id}/quality"): SEGMENT,
     ("GET", "/v1/scans/{scan_id}/slices/{axis}/{index}.png"): EITHER,
-    **{("GET", f"/v1/reviews{what}"): REVIEW for what in ("", "/next", "/counts")},
+    **{("GET", f"/v1/reviews{what}"): REVIEW for what in ("", "/next", "/counts", "/{review_id}/mask.png")},
     ("POST", "/v1/reviews"): REVIEW,
     ("DELETE", "/v1/reviews/{review_id}"): REVIEW,
     ("GET", "/v1/scans/{scan_id}/surfaces.glb"): SEGMENT,

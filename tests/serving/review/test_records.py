@@ -37,6 +37,20 @@ def test_the_same_is_said_once(records: Records) -> None:
     assert len(records.page(ADA, HISTORY, limit=10)) == 2
 
 
+def test_a_mask_is_kept_once_and_for_good(records: Records) -> None:
+    """With the first verdict on it, or with one that was said before masks were kept; a withdrawn one leaves it."""
+    assert records.mask_png(OF.mask_sha256) is None
+    say(records, "bad")
+    assert records.mask_png(OF.mask_sha256) is None
+    for png in (b"the mask", b"would be the same"):
+        kept, _ = records.add("ada", OF, organ="", verdict="bad", comment="", mask_png=png)
+    records.withdraw(ADA, kept.id)
+    assert records.mask_png(OF.mask_sha256) == b"the mask"
+    assert records.one(ADA, kept.id).ending == "withdrawn"
+    with pytest.raises(ReviewNotFound):
+        records.one(STRANGER, kept.id)
+
+
 def test_a_changed_mind_replaces_and_history_stays(records: Records) -> None:
     """Good, then bad, then withdrawn: nothing stands, and all is told, with what became of it."""
     first = say(records, "good")

@@ -7,9 +7,11 @@ from pathlib import Path
 
 import httpx
 import pytest
+from sqlalchemy import delete
 
 from serving.auth.keys import KeyRefused, Keys
 from serving.storage.database import Database
+from serving.storage.tables import review_masks
 from tests.serving.conftest import Example
 from tests.serving.running import RunningServer
 
@@ -69,6 +71,9 @@ def test_a_reviewer_sees_slices_of_the_scans_that_the_key_names_and_nothing_else
     assert [call("GET", "/v1/reviews/next", who).status_code for who in everybody] == [200, 200, 200, 204]
     assert [call("GET", "/v1/reviews/counts", who).json()["good"] for who in everybody] == [1, 1, 1, 0]
     assert call("POST", "/v1/reviews", "carl", json={**said, "verdict": "bad"}).status_code == 404
+    masks = [call("GET", f"/v1/reviews/{review}/mask.png", who) for who in everybody]
+    assert [mask.status_code for mask in masks] == [200, 200, 200, 404]
+    assert masks[3].json()["type"] == "urn:ricefish:problem:no-such-review"
     withdrawn = [call("DELETE", f"/v1/reviews/{review}", who).status_code for who in ("bob", "eve", "carl", "ada")]
     assert withdrawn == [403, 403, 404, 204]
     assert [call("GET", f"/v1/scans/{scan}{part}", "bob").status_code for part in PARTS] == [404] * len(PARTS)
@@ -87,3 +92,22 @@ def test_a_key_that_may_not_review_names_nobody(database: Database) -> None:
         keys.add(owner="bob", scopes=["review"], reviews=[" "])
     keys.add(owner="bob", scopes=["review"], reviews=["dora", "ada", "ada"])
     assert [key.identity.reviews for key in keys.all()] == [{"ada", "dora"}]
+
+
+def test_a_verdict_of_before_masks_were_kept_has_that_of_its_scan(
+    call: Call, database: Database, example: Example
+) -> None:
+    """While there is one, which is the same; then it says that it is not kept."""
+    scan = call("POST", "/v1/scans?filename=fish.nii.gz", "ada", content=example.path.read_bytes()).json()["id"]
+    while call("GET", f"/v1/scans/{scan}", "ada").json()["state"] != "succeeded":
+        pass
+    offered = call("GET", "/v1/reviews/next", "ada").json()
+    said = {name: offered[name] for name in ("scan", "slice_index", "mask_sha256")}
+    mask = call("POST", "/v1/reviews", "ada", json={**said, "verdict": "bad"}).json()["mask"]
+    kept = call("GET", mask, "ada").content
+    with database.writing() as connection:
+        connection.execute(delete(review_masks))
+    assert call("GET", mask, "eve").content == kept
+    assert call("DELETE", f"/v1/scans/{scan}", "ada").status_code == 204
+    gone = call("GET", mask, "ada")
+    assert (gone.status_code, gone.json()["type"]) == (404, "urn:ricefish:problem:no-such-mask")

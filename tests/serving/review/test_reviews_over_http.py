@@ -21,6 +21,7 @@ from harness.servers import Process
 from ricefish.client import Client, RicefishError
 from ricefish.client.review_calls import ReviewSelection
 from scans.mask_digest import mask_sha256
+from scans.mask_picture import mask_from_png
 from serving.auth.keys import Keys
 from serving.storage.database import Database
 from tests.serving.intake.test_ways_in import nifti
@@ -78,13 +79,16 @@ def test_a_slice_is_offered_shown_judged_and_exported(server: RunningServer, tmp
         organ = client.reviews.add(question, "bad", organ="eye")
         assert [review.id for review in client.reviews.each()] == [organ.id, first.id]
         assert (first.reviewer, first.comment) == ("anonymous", 'half of it, "the left"\nis gone')
-        path = client.reviews.export(tmp_path / "reviews.csv")
+        done = client.reviews.export(tmp_path / "reviews.csv")
+        assert (done.reviews, done.masks, done.not_kept) == (2, 1, 0)
+        assert np.array_equal(client.reviews.mask(first.id), mask), "the very mask"
         assert client.reviews.counts()["reviewers"][0]["bad"] == 2
         later = ReviewSelection(since=datetime.now(UTC) + timedelta(days=1))
         assert list(client.reviews.each(later)) == [] != list(client.reviews.each(ReviewSelection(history=True)))
-    of = {"mask_sha256": question.mask_sha256, "reviewer": "anonymous"}
+    assert mask_from_png((tmp_path / "reviews" / f"{question.mask_sha256}.png").read_bytes()).tolist() == mask.tolist()
+    of = {"mask_sha256": question.mask_sha256, "reviewer": "anonymous", "organs": ("heart", "eye")}
     expected = [Review("day_7-fish", question.slice_index, good=False, organ=organ, **of) for organ in ("eye", "")]
-    assert list(read_reviews(path, Reviewable({"day_7-fish": 12}, ["heart", "eye"]))) == expected
+    assert list(read_reviews(done.path, Reviewable({"day_7-fish": 12}, ["heart", "eye"]))) == expected
     history = server.get("/v1/reviews?format=csv&history=yes").text
     (tmp_path / "history.csv").write_text(history, encoding="utf-8")
     assert "replaced" in history
@@ -168,7 +172,12 @@ def test_what_cannot_be_a_verdict_is_refused_in_words(server: RunningServer) -> 
     assert [post(server, right).status_code for _ in range(2)] == [201, 200]
     assert server.delete(f"/v1/scans/{scan_id}").status_code == 204
     assert post(server, right).status_code == 404
-    assert server.get(f"/v1/reviews?scan={scan_id}").json()["reviews"][0]["verdict"] == "good", "work outlives the scan"
+    (review,) = server.get(f"/v1/reviews?scan={scan_id}").json()["reviews"]
+    assert review["verdict"] == "good", "work outlives the scan"
+    mask = server.get(review["mask"])
+    assert (mask.status_code, mask.headers["content-type"]) == (200, "image/png")
+    assert mask_sha256(mask_from_png(mask.content)) == review["mask_sha256"], "and so does the mask"
+    assert server.get("/v1/reviews/none/mask.png").json()["type"] == "urn:ricefish:problem:no-such-review"
 
 
 def test_a_killed_server_loses_no_verdict_and_needs_no_model(server: RunningServer, tmp_path: Path) -> None:

@@ -34,8 +34,18 @@ ORIGIN = Origin(
     image_sha256="8" * 64,
     labels_sha256="9" * 64,
 )
+LATER = ("other_organs", "held_out", "on_pseudo_labels")
 REVIEWS = ReviewTally(
-    "a" * 64, good=8, bad=1, on_organs=3, other_masks=20, other_scans=6, disputed=2, reviewers=("ada", "eve")
+    "a" * 64,
+    good=8,
+    bad=1,
+    on_organs=3,
+    other_masks=20,
+    other_scans=6,
+    disputed=2,
+    held_out=3,
+    on_pseudo_labels=4,
+    reviewers=("ada", "eve"),
 )
 
 
@@ -107,6 +117,12 @@ def test_a_manifest_holds_reviews_where_there_are_any(tmp_path: Path) -> None:
     assert "reviews" not in manifest().to_dict()
 
 
+def test_a_tally_of_before_masks_were_kept_is_read() -> None:
+    """All that counted then was on the pseudo-labels' own masks."""
+    before = {name: value for name, value in dataclasses.asdict(REVIEWS).items() if name not in LATER}
+    assert ReviewTally.from_dict(before) == dataclasses.replace(REVIEWS, held_out=0, on_pseudo_labels=12)
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [({"good": -1}, "good is -1"), ({"bad": "3"}, "bad is '3'"), ({"likes": 3}, "it has .*likes.*; expected sha256")],
@@ -120,14 +136,15 @@ def test_reviews_that_are_no_counts_are_refused(changes: dict[str, object], mess
 
 
 def test_card_and_tags_say_what_came_of_reviews() -> None:
-    """8 + 1 + 3 of 40 teach, and the card says why the other 20 + 6 + 2 do not; of which file, and whose they are."""
+    """8 + 1 + 3 of 43 teach, and the card says why the other 20 + 6 + 2 + 3 do not; of which file, by whom."""
     reviewed = manifest(reviews=REVIEWS)
-    counted = "12 of 40 verdicts (8 slices good, 1 bad, 3 on organs)"
-    line, others = (line for line in card(reviewed).splitlines() if "reviews" in line or "teach nothing" in line)
+    counted = "12 of 43 verdicts (8 slices good, 1 bad, 3 on organs)"
+    told = ("reviews", "are examples", "teach nothing")
+    line, taught, others = (line for line in card(reviewed).splitlines() if any(words in line for words in told))
     assert line == f"- Learnt from reviews: {counted}, by ada, eve; reviews.csv, SHA-256 {'a' * 64}."
-    assert all(
-        f"{count} {where}" in others for count, where in ((20, "are on other masks"), (6, "on what"), (2, "on what"))
-    )
+    assert taught.startswith("  - 9 are examples of the Quality Classifier; by 4, on the very masks")
+    reasons = ((20, "on other masks"), (6, "on what is not"), (2, "on what reviewers"), (3, "on validation volumes"))
+    assert all(f"{count} {where}" in others for count, where in reasons) and "other organs" not in others
     assert tags_of(reviewed, manifest())["reviews"] == f"{counted} of reviews.csv {'a' * 64}, by ada, eve"
     assert "review" not in card(manifest()) and "reviews" not in tags_of(manifest(), manifest())
 
@@ -136,7 +153,7 @@ def test_reviews_of_which_none_counted_are_told_too() -> None:
     """Forty that were for nothing are what whoever gave them would like to know of; who is nobody's business then."""
     lost = manifest(reviews=ReviewTally("a" * 64, other_masks=40))
     assert tags_of(lost, lost)["reviews"].startswith("0 of 40 verdicts (0 slices good, 0 bad, 0 on organs) of reviews")
-    assert "40 are on other masks than the pseudo-labels have" in card(lost)
+    assert "40 on other masks than the pseudo-labels have" in card(lost)
 
 
 def test_reviews_that_all_count_leave_no_others() -> None:

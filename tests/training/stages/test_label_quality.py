@@ -10,23 +10,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from scans.geometry import Box, Frame, Spacing
+from scans.geometry import Frame, Spacing
 from scans.intensity import Window
 from scans.measures.metrics import slice_iou
 from scans.organs import NOT_LABELLED
 from tests.training.tiny_volumes import ORGANS, STILL, fish, tiny_data_set, write_catalogue, write_volume
 from training.data.prepared import Catalogue, SliceReader, VolumeRecord
-from training.data.pseudo_labels import PseudoLabelWriter
 from training.learning.networks import Architecture
 from training.learning.processes import Processes
 from training.params import LabelQuality
 from training.quality.components import read_rule
 from training.quality.corruption import DAMAGES, corrupted, drop, resize, shift, swap
 from training.quality.cross_fitting import MaskJudge, folds_of
-from training.quality.examples import Candidate, Example, MaskReader, drawn_evenly, read_examples, write_examples
+from training.quality.examples import Candidate, Example, MaskReader, drawn_evenly
 from training.quality.reviews import Review, Reviewable, ReviewsError, read_reviews
 from training.recipe import Sampling, Schedule
-from training.stages.label_quality import CrossFitting, reviewed, summary
+from training.stages.label_quality import CrossFitting, summary
 
 SECTION = LabelQuality(
     slices=8,
@@ -100,21 +99,6 @@ def test_what_was_reviewed_is_what_is_read(
     """Any set of verdicts on different slices is read back as it was written."""
     path = reviews_file(tmp_path_factory.mktemp("r"), *(f"a,{z},{'good' if good else 'bad'}" for z, good in pairs))
     assert read_reviews(path, Reviewable({"a": 10})) == tuple(Review("a", z, good) for z, good in pairs)
-
-
-def test_reviewed_pseudo_labels_become_examples(tmp_path: Path) -> None:
-    """The example of a review holds the Teacher's mask of that slice, the person's verdict and no IoU."""
-    labels = np.arange(3 * 2 * 2, dtype=np.uint8).reshape(3, 2, 2)
-    with PseudoLabelWriter(tmp_path / "pseudo", "fish", (3, 2, 2)) as writer:
-        writer.write(Box.of_shape((3, 2, 2)), labels)
-    reviews = (Review("fish", 2, good=False), Review("fish", 0, good=True))
-    written = write_examples(tmp_path / "out", reviewed(reviews, pseudo_labels_dir=tmp_path / "pseudo"))
-    assert written == (
-        Example("fish", 0, row=0, good=True, iou=None, dice=None, source="review"),
-        Example("fish", 2, row=1, good=False, iou=None, dice=None, source="review"),
-    )
-    assert read_examples(tmp_path / "out") == written
-    assert np.array_equal(MaskReader(tmp_path / "out").mask(written[1]), labels[2])
 
 
 def candidate(volume_id: str, slice_index: int, iou: float) -> Candidate:

@@ -125,6 +125,7 @@ SECTION = TrainClassifier(
     encoder_depth=3,
     workers=0,
     side=32,
+    reviewed_weight=5.0,
     organ_weight=1.0,
     schedule=Schedule(epochs=1, steps_per_epoch=40, batch_size=8, learning_rate=0.001, one_cycle=True, averaging=0.0),
     augmentation=replace(STILL, contrast=0.2, brightness=0.1, noise=0.02),
@@ -158,7 +159,7 @@ def test_good_and_bad_are_drawn_as_often(tmp_path: Path) -> None:
     images, masks = SliceReader(tmp_path / "prepared", cache_megabytes=1), MaskReader(tmp_path / "examples")
     windows = {e.volume_id: WINDOW for e in of_one}
     resized = ResizedExamples(of_one, images, masks, windows, organs=3, side=40)
-    batches = QualityBatches(resized, ORGANS, STILL, batch_size=64, stage="train_classifier", seed=3)
+    batches = QualityBatches(resized, ORGANS, STILL, 64, reviewed_weight=5.0, stage="train_classifier", seed=3)
     first, again = batches[5], batches[5]
     assert all(torch.equal(a, b) for a, b in zip(first[:3], again[:3], strict=True))
     assert not torch.equal(first.good, replace(batches, stage="another")[5].good)
@@ -170,11 +171,28 @@ def test_good_and_bad_are_drawn_as_often(tmp_path: Path) -> None:
     assert torch.equal(of_good, torch.from_numpy(mask == np.array([1, 2, 3])[:, None, None]).float().expand_as(of_good))
 
 
+def test_what_people_judged_is_drawn_more_often(tmp_path: Path) -> None:
+    """Of four good slices one was judged: with a weight of 3 it is half of the good ones that are drawn, 3 of 3 + 3;
+    with a weight of 1 a quarter. Of the bad ones nobody judged any, and each is drawn as often as the others."""
+    learning = intact_and_shifted(tmp_path, volumes=1)
+    seen = next(e for e in learning.examples if e.good)
+    examples = [e if e == seen else replace(e, source="cross_fit") for e in learning.examples]
+    resized = learning.resized.of(examples)
+    for weight, share in ((3.0, 0.5), (1.0, 0.25)):
+        batches = QualityBatches(resized, ORGANS, STILL, 400, reviewed_weight=weight, stage="s", seed=1)
+        drawn = batches[0]
+        mine = torch.from_numpy(resized[examples.index(seen)][0])
+        found = (drawn.slices[:, 0] - mine).abs().amax(dim=(1, 2)) < 1e-6
+        good = drawn.good == 1
+        assert not found[~good].any()
+        assert float(found[good].float().mean()) == pytest.approx(share, abs=0.07)
+
+
 def test_dice_goes_with_the_mask_that_it_is_of(tmp_path: Path) -> None:
     """In a mirror image left and right eye trade places, and so do their Dice; what nobody knows is NaN."""
     learning = intact_and_shifted(tmp_path, volumes=2)
     resized = learning.resized.of([replace(learning.examples[0], dice=(0.1, 0.2, None))])
-    batches = QualityBatches(resized, ORGANS, STILL, batch_size=1, stage="s", seed=1)
+    batches = QualityBatches(resized, ORGANS, STILL, batch_size=1, reviewed_weight=5.0, stage="s", seed=1)
     expected = batches[0].dice[0].tolist()
     assert expected == pytest.approx([0.1, 0.2, math.nan], abs=1e-6, nan_ok=True)
     traded = [expected[index - 1] for index in ORGANS.mirrored[1:]]
