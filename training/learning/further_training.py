@@ -101,7 +101,7 @@ class FurtherTraining:
 
     def epochs(self, network: SegmentationNetwork, ranks: Processes) -> Iterator[Epoch]:
         """Trains the network in place; yields each epoch when it is over, counted over both schedules."""
-        objective, pools = self._objective(ranks), self._pools()
+        objective, pools = self.objective(ranks), self._pools()
         epochs = steps = 0
         for plan in self._plans(ranks):
             batches = self._batches(pools, plan, ranks)
@@ -213,7 +213,7 @@ class FurtherTraining:
             return None
         return round((1 - self.last_labelled) * plan.steps)
 
-    def _objective(self, ranks: Processes) -> Objective:
+    def objective(self, ranks: Processes) -> Objective:
         """The loss of eq. 4; the Teacher, frozen, sees the same patches, with or without other grey values."""
         recipe, term, weight = self.recipe, self.teacher_term, self.consistency
         teacher = None if term is None else load_network(TEACHER).to(ranks.device).requires_grad_(False)
