@@ -29,7 +29,7 @@ export HF_HUB_OFFLINE := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .PHONY: help setup demo check test attack compose-test image-test lint style format serve mlflow repro bench bench-peers bench-capacity \
-	bench-resume bench-soak bench-swaps bench-workers bench-seeds bench-expected figures table-1 table-2 bench-drift sbom audit deps graph wheel lock clean
+	bench-resume bench-soak bench-swaps bench-workers bench-training bench-seeds bench-expected figures table-1 table-2 bench-drift sbom audit deps graph wheel lock clean
 
 help:  ## show this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):[^#]*## /  make \1\t/' | expand -t 22
@@ -102,6 +102,9 @@ bench-swaps: setup  ## 20 moves of the champion under constant load: nothing fai
 
 bench-workers: setup  ## the same scans through one worker and through two (4 minutes)
 	@python -m benchmarks.workers $(ARGS)
+
+bench-training: setup  ## the loop that trains against the bare network, and what a GPU would wait for batches (10 minutes)
+	@python -m benchmarks.training_speed $(ARGS)
 
 bench-seeds: setup  ## Teacher, control and Student for five seeds of the demo (about 15 minutes)
 	@OMP_NUM_THREADS=1 python -m benchmarks.seeds $(ARGS)  # as `make demo` computes: small patches on one thread

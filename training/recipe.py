@@ -39,7 +39,7 @@ class Sampling:
     """Pixels of the organ that a slice needs for a patch to be centred on it there; an organ that has them nowhere does
     without. 0: any."""
     cache_megabytes: Count
-    """Decoded slices kept in memory, per process."""
+    """Decoded pieces of slices that are kept in memory, per process."""
 
 
 @dataclass(frozen=True)

@@ -27,19 +27,26 @@ AUGMENTATION = """
 import dataclasses
 from pathlib import Path
 import numpy as np
-from training.learning.augmentation import change_grey_values
+import torch
+from training.learning.augmentation import draw_grey_change
+from training.learning.grey_values import GreyChanges, change_grey_values
 from training.params import load_params
 
 stated = load_params(Path("params.yaml")).train_teacher.augmentation
 assert stated.shading == 0.3
 alone = dataclasses.replace(stated, contrast=0, brightness=0, noise=0)
-patch = np.ones((3, 5), dtype=np.float32)
-changed = change_grey_values(patch, None, alone, np.random.default_rng(0))
-assert not np.array_equal(changed, patch)
-np.testing.assert_allclose(changed[0], np.linspace(1, changed[0, 4], 5), rtol=1e-6)
-assert 0.7 <= changed[0, 4] < 1
-off, rng = dataclasses.replace(alone, shading=0), np.random.default_rng(0)
-np.testing.assert_array_equal(change_grey_values(patch, None, off, rng), patch)
+patches = torch.ones(2, 1, 5, 5)
+
+def changed(augmentation):
+    drawn = [draw_grey_change(augmentation, np.random.default_rng(seed), side=5) for seed in (0, 1)]
+    return change_grey_values(patches, None, GreyChanges.of(drawn, augmentation))
+
+first, second = changed(alone)[:, 0, 0].numpy()
+for row in (first, second):
+    np.testing.assert_allclose(row, np.linspace(1, row[4], 5), rtol=1e-6)
+    assert 0.7 <= row[4] < 1
+assert first[4] != second[4]
+assert torch.equal(changed(dataclasses.replace(alone, shading=0)), patches)
 """
 
 LOSS = """

@@ -1,14 +1,16 @@
-"""Random changes to a patch and its labels: where it lies and how it is turned, and its grey values."""
+"""Random changes of patches, as they are drawn: how each is turned, and how its grey values change.
+
+What is drawn here is carried out for whole batches at once, on the device that trains: in `posing` and `grey_values`.
+"""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
-from typing import Any, Literal
+from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import affine_transform, gaussian_filter, zoom
 
 from training.data.planes import Axis, order_of
 from training.recipe import Augmentation
@@ -19,47 +21,25 @@ BLURRED_SHARE = 0.5
 """Of the patches that are blurred, and of those that are made coarser."""
 
 
-@dataclass(frozen=True)
-class Pose:
-    """Which pixels of a slice a square patch shows: patch position p shows start + middle + linear (p - middle).
+class GreyChange(NamedTuple):
+    """How the normalised grey values of one patch change, in this order. What is switched off changes nothing."""
 
-    `middle` is that of the patch, (side - 1) / 2 along both axes, so that a pose turns a patch around its own middle.
-    """
-
-    side: int
-    """Pixels along each side of the patch."""
-    start: tuple[int, int]
-    """First row and column of the patch before it is turned; it may lie outside the slice."""
-    linear: NDArray[np.float64]
-    """(2, 2), rows and columns in y, x order: rotation, scale and reflection."""
-
-    @property
-    def reflected(self) -> bool:
-        """True where the patch is a mirror image; two reflections make a rotation, and no mirror image."""
-        return bool(np.linalg.det(self.linear) < 0)
-
-    def image(self, slice_: NDArray[Any], *, fill: float) -> NDArray[np.float32]:
-        """(Y, X) grey values -> float32 (side, side), interpolated linearly, `fill` outside the slice."""
-        patch = np.empty((self.side, self.side), dtype=np.float32)
-        self._resample(slice_, patch, order=1, fill=fill)
-        return patch
-
-    def labels(self, slice_: NDArray[np.uint8], *, mirrored: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """uint8 (Y, X) class indices -> uint8 (side, side), each the nearest pixel's, background outside the slice.
-
-        `mirrored` is the class index that each class has in a mirror image, as in OrganMap.mirrored; NOT_LABELLED keeps
-        its own.
-        """
-        patch = np.empty((self.side, self.side), dtype=np.uint8)
-        self._resample(slice_, patch, order=0, fill=0)
-        lookup = np.arange(256, dtype=np.uint8)
-        lookup[: len(mirrored)] = mirrored
-        return lookup[patch] if self.reflected else patch
-
-    def _resample(self, slice_: NDArray[Any], patch: NDArray[Any], *, order: Literal[0, 1], fill: float) -> None:
-        middle = np.full(2, (self.side - 1) / 2)
-        offset = np.array(self.start) + middle - self.linear @ middle
-        affine_transform(slice_, self.linear, offset, output=patch, order=order, mode="constant", cval=fill)
+    classes: NDArray[np.float32]
+    """(classes + 1, 2): factors of contrast and of brightness of each class by itself; the last is NOT_LABELLED's."""
+    blur: float = 0.0
+    """Standard deviation in pixels."""
+    coarse: int = 0
+    """Pixels along each side that it is made of; 0: as many as it has."""
+    contrast: float = 1.0
+    """Factor, around the mean."""
+    brightness: float = 0.0
+    """Summand."""
+    deviation: float = 0.0
+    """Standard deviation of the noise."""
+    key: tuple[int, int] = (0, 0)
+    """Which noise, 32 bits each."""
+    gamma: float = 1.0
+    """Exponent."""
 
 
 def along(augmentation: Augmentation, axis: Axis) -> Augmentation:
@@ -72,7 +52,7 @@ def along(augmentation: Augmentation, axis: Axis) -> Augmentation:
 def draw_linear(
     augmentation: Augmentation, rng: np.random.Generator, *, pixel: tuple[float, float] = (1.0, 1.0)
 ) -> NDArray[np.float64]:
-    """A random (2, 2) matrix for a Pose: each axis mirrored or not, turned, larger or smaller.
+    """A random (2, 2) matrix for a pose: each axis mirrored or not, turned, larger or smaller.
 
     `pixel` is the distance of rows and of columns, in any unit: it is turned in space, whatever the pixels' shape.
     """
@@ -86,49 +66,42 @@ def draw_linear(
     return linear
 
 
-def change_grey_values(
-    patch: NDArray[np.float32], labels: NDArray[np.uint8] | None, augmentation: Augmentation, rng: np.random.Generator
-) -> NDArray[np.float32]:
-    """Normalised grey values (Y, X) as other fish, optics and detectors would give them, still 0..1.
+def greatest_extent(augmentation: Augmentation, *, side: int, pixel: tuple[float, float]) -> tuple[int, int]:
+    """The most rows and columns of a slice that a patch of that side can show, however `draw_linear` turns it."""
+    greatest = math.radians(min(augmentation.rotation_degrees, 90.0))
+    extents = []
+    for own, other in (pixel, pixel[::-1]):
+        angle = min(greatest, math.atan2(other, own))  # where cos + other / own sin is greatest
+        reach = math.cos(angle) + other / own * math.sin(angle)
+        extents.append(math.ceil((side - 1) * reach / (1 - augmentation.scale)) + 3)
+    return extents[0], extents[1]
 
-    `labels` are the classes of the patch, of that shape; without them (a mask that may be wrong would be seen in the
-    grey values) no class changes by itself. What is switched off draws nothing.
+
+def draw_grey_change(
+    augmentation: Augmentation, rng: np.random.Generator, *, side: int, classes: int = 0, by_class: bool = False
+) -> GreyChange:
+    """How a patch of that side comes to look as other fish, optics and detectors would have it.
+
+    `classes` is how many classes its labels have; each changes by itself where they are the truth (`by_class`: a mask
+    that may be wrong would be seen in the grey values). What is switched off draws nothing.
     """
-    if labels is not None and augmentation.class_contrast:
-        patch = _of_other_tissue(patch, labels, augmentation, rng)
-    patch = _blurred(patch, augmentation, rng)
-    contrast = np.float32(1 + rng.uniform(-1, 1) * augmentation.contrast)
-    brightness = np.float32(rng.uniform(-1, 1) * augmentation.brightness)
-    deviation = np.float32(rng.uniform(0, 1) * augmentation.noise)
-    mean = patch.mean()
-    changed = (patch - mean) * contrast + (mean + brightness)
-    if deviation:
-        changed += deviation * rng.standard_normal(patch.shape, dtype=np.float32)
-    normalised: NDArray[np.float32] = np.clip(changed, 0, 1)
-    if augmentation.gamma:
-        normalised **= np.float32((1 + augmentation.gamma) ** rng.uniform(-1, 1))
-    return normalised
-
-
-def _of_other_tissue(
-    patch: NDArray[np.float32], labels: NDArray[np.uint8], augmentation: Augmentation, rng: np.random.Generator
-) -> NDArray[np.float32]:
-    """Every class, what nobody has looked at among them, is darker or brighter, and of more or less contrast."""
-    changed = patch.copy()
-    for class_ in np.unique(labels):
-        here = labels == class_
-        contrast, brightness = rng.uniform(-1, 1, size=2).astype(np.float32) * np.float32(augmentation.class_contrast)
-        mean = patch[here].mean()
-        changed[here] = (patch[here] - mean) * (1 + contrast) + mean * (1 + brightness)
-    return changed
-
-
-def _blurred(patch: NDArray[np.float32], augmentation: Augmentation, rng: np.random.Generator) -> NDArray[np.float32]:
+    factors = np.ones((classes + 1, 2), dtype=np.float32)
+    if by_class and augmentation.class_contrast:
+        factors += rng.uniform(-1, 1, size=factors.shape).astype(np.float32) * np.float32(augmentation.class_contrast)
+    blur, coarse = 0.0, 0
     if augmentation.blur and rng.random() < BLURRED_SHARE:
-        patch = gaussian_filter(patch, rng.uniform(0, augmentation.blur))
+        blur = rng.uniform(0, augmentation.blur)
     if augmentation.low_resolution and rng.random() < BLURRED_SHARE:
-        factor = 1 + rng.uniform(0, augmentation.low_resolution)
-        coarse = [max(1, round(side / factor)) for side in patch.shape]
-        small = zoom(patch, [c / side for c, side in zip(coarse, patch.shape, strict=True)], order=1)
-        patch = zoom(small, [side / c for c, side in zip(small.shape, patch.shape, strict=True)], order=1)
-    return patch
+        coarse = max(1, round(side / (1 + rng.uniform(0, augmentation.low_resolution))))
+    contrast, brightness, noise = rng.uniform(-1, 1, size=3)
+    key = rng.integers(2**32, size=2) if augmentation.noise else (0, 0)
+    return GreyChange(
+        classes=factors,
+        blur=blur,
+        coarse=coarse,
+        contrast=1 + contrast * augmentation.contrast,
+        brightness=brightness * augmentation.brightness,
+        deviation=(noise + 1) / 2 * augmentation.noise,
+        key=(int(key[0]), int(key[1])),
+        gamma=(1 + augmentation.gamma) ** rng.uniform(-1, 1) if augmentation.gamma else 1.0,
+    )

@@ -18,6 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from training.data.patches import PatchReader
 from training.data.prepared import PREPARED_DIR, Catalogue, SliceReader, VolumeRecord
 from training.data.pseudo_labels import KeptSlice, refined_labels_dir, refined_labels_sha256
 from training.learning.checkpoints import TEACHER, load_architecture, load_network, save_checkpoint
@@ -25,9 +26,10 @@ from training.learning.consistency import consistency_loss
 from training.learning.loop import Epoch, Objective, Plan, last_metrics, steps_per_epoch, train, write_epochs
 from training.learning.losses import distillation, student_loss, supervised_loss, with_consistency
 from training.learning.networks import SegmentationNetwork, build_unet
+from training.learning.pools import Pool, labelled_pool, refined_pool, shares_of
 from training.learning.processes import Processes
 from training.learning.resume import RESUME_DIR, ResumeFile, fingerprint
-from training.learning.sampling import Batch, PatchBatches, Pool, labelled_pool, refined_pool, shares_of
+from training.learning.sampling import Batch, PatchBatches
 from training.profiles import to_dict
 from training.recipe import Schedule, Supervised
 
@@ -99,11 +101,11 @@ class FurtherTraining:
 
     def epochs(self, network: SegmentationNetwork, ranks: Processes) -> Iterator[Epoch]:
         """Trains the network in place; yields each epoch when it is over, counted over both schedules."""
-        objective, pools = self._objective(ranks), self._pools()
+        objective, pools = self.objective(ranks), self._pools()
         epochs = steps = 0
         for plan in self._plans(ranks):
             batches = self._batches(pools, plan, ranks)
-            for epoch in train(network, batches, objective, plan=plan, processes=ranks):
+            for epoch in train(network, batches, objective, change=batches.shown, plan=plan, processes=ranks):
                 yield replace(epoch, number=epochs + epoch.number, step=steps + epoch.step)
             epochs, steps = epochs + plan.schedule.epochs, steps + plan.steps
 
@@ -163,12 +165,12 @@ class FurtherTraining:
     def _pools(self) -> tuple[Pool, ...]:
         catalogue, megabytes = self.catalogue, self.recipe.sampling.cache_megabytes
         share = PSEUDO_LABEL_CACHE_SHARE if self.kept else 0.0
-        images = SliceReader(PREPARED_DIR, cache_megabytes=int(megabytes * (1 - share)))
+        images = _patches(PREPARED_DIR, megabytes * (1 - share))
         fewest = self.recipe.sampling.fewest_pixels
         labelled = labelled_pool(catalogue.split("train"), catalogue.organs, reader=images, fewest_pixels=fewest)
         if not self.kept:
             return (labelled,)
-        labels = SliceReader(self._label_source().folder, cache_megabytes=int(megabytes * share))
+        labels = _patches(self._label_source().folder, megabytes * share)
         return (
             labelled,
             *(
@@ -211,10 +213,12 @@ class FurtherTraining:
             return None
         return round((1 - self.last_labelled) * plan.steps)
 
-    def _objective(self, ranks: Processes) -> Objective:
+    def objective(self, ranks: Processes) -> Objective:
         """The loss of eq. 4; the Teacher, frozen, sees the same patches, with or without other grey values."""
         recipe, term, weight = self.recipe, self.teacher_term, self.consistency
         teacher = None if term is None else load_network(TEACHER).to(ranks.device).requires_grad_(False)
+        if teacher is not None:
+            teacher = teacher.to(memory_format=torch.channels_last)
 
         def objective(model: nn.Module, batch: Batch) -> Mapping[str, Tensor]:
             logits = model(batch.images)
@@ -252,6 +256,10 @@ def train_further(
     write_epochs(epochs_file, epochs)
     training.forget(ranks)
     return last_metrics(epochs, seconds=time.monotonic() - began)
+
+
+def _patches(folder: Path, megabytes: float) -> PatchReader:
+    return PatchReader(SliceReader(folder, cache_megabytes=0), cache_megabytes=int(megabytes))
 
 
 def _teacher_sha256() -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import logging
 import math
-import multiprocessing
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import islice
@@ -15,9 +14,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from training.learning.averaging import WeightAverage
+from training.learning.prefetching import Change, as_it_is, batches_ahead
 from training.learning.processes import Processes, has_bfloat16
 from training.learning.resume import Interval, ResumeFile
 from training.progress import track
@@ -71,14 +71,21 @@ class Epoch:
 
 
 def train(
-    network: nn.Module, batches: Dataset[Any], objective: Objective, *, plan: Plan, processes: Processes
+    network: nn.Module,
+    batches: Dataset[Any],
+    objective: Objective,
+    *,
+    change: Change = as_it_is,
+    plan: Plan,
+    processes: Processes,
 ) -> Iterator[Epoch]:
     """Trains the network in place and yields each epoch when it is over; the epochs of a resumed training come first.
 
-    `batches[step]` is the batch of a step: a NamedTuple of tensors. The weights depend on
-    the network's first weights and on the batches alone, not on where the training was interrupted. When all epochs are
-    over the network has its last weights, or their average where the schedule says so. It is left on its device, in
-    training mode. The caller removes `plan.resume` when it has written what it wanted.
+    `batches[step]` is the batch of a step: a NamedTuple of tensors, and of such NamedTuples. The objective is given
+    what `change` makes of it on the device. The weights depend on the network's first weights and on the batches alone,
+    not on where the training was interrupted. When all epochs are over the network has its last weights, or their
+    average where the schedule says so. It is left on its device, in training mode. The caller removes `plan.resume`
+    when it has written what it wanted.
     """
     device = processes.device
     network.to(device).to(memory_format=torch.channels_last).train()
@@ -88,12 +95,12 @@ def train(
     yield from epochs
     model = DistributedDataParallel(network) if processes.world_size > 1 else network
     save_due = Interval(plan.save_seconds)
-    prefetched = _prefetched(batches, plan=plan, first_step=step, device=device)
+    prefetched = batches_ahead(batches, change, steps=range(step, plan.steps), workers=plan.workers, device=device)
     for number in range(len(epochs) + 1, plan.schedule.epochs + 1):
         of_epoch = islice(prefetched, number * plan.steps_per_epoch - step)
         for batch in _tracked(of_epoch, plan=plan, epoch=number, step=step, shown=processes.first):
             _set_rate(optimiser, learning_rate(plan.schedule, step=step, steps=plan.steps))
-            losses = _step(model, objective, on_device(batch, device), optimiser=optimiser)
+            losses = _step(model, objective, batch, optimiser=optimiser)
             sums = _added(sums, losses, processes)
             step += 1
             if average is not None:
@@ -126,11 +133,6 @@ def steps_per_epoch(schedule: Schedule, *, slices: int) -> int:
     return schedule.steps_per_epoch or math.ceil(slices / schedule.batch_size)
 
 
-def on_device(batch: Any, device: torch.device) -> Any:
-    """A NamedTuple of tensors, moved."""
-    return type(batch)(*(tensor.to(device, non_blocking=True) for tensor in batch))
-
-
 def write_epochs(path: Path, epochs: Sequence[Epoch]) -> None:
     """A CSV with a line for each epoch: its number, optimiser steps so far, learning rate and every loss."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -146,20 +148,6 @@ def last_metrics(epochs: Sequence[Epoch], *, seconds: float) -> dict[str, float]
     """The losses of the last epoch, the steps, and the seconds that this process took for them."""
     last = {"steps": epochs[-1].step, **epochs[-1].losses} if epochs else {"steps": 0}
     return {**last, "seconds": round(seconds, 1)}
-
-
-def _prefetched(batches: Dataset[Any], *, plan: Plan, first_step: int, device: torch.device) -> Iterator[Any]:
-    # Not forked: a fork copies the locks of this process' threads (torch, Zarr) in whatever state they are.
-    context = multiprocessing.get_context("forkserver") if plan.workers else None
-    loader: DataLoader[Any] = DataLoader(
-        batches,
-        batch_size=None,
-        sampler=range(first_step, plan.steps),
-        num_workers=plan.workers,
-        multiprocessing_context=context,
-        pin_memory=device.type == "cuda",
-    )
-    return iter(loader)
 
 
 def _tracked(batches: Iterator[Any], *, plan: Plan, epoch: int, step: int, shown: bool) -> Iterator[Any]:

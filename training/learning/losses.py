@@ -15,13 +15,13 @@ from scans.organs import BACKGROUND, NOT_LABELLED
 
 def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
     """-log p of the labelled class, p = softmax(logits), mean over labelled pixels (eq. 1); 0 where there is none."""
-    labelled, classes = _labelled(labels)
-    log_p = functional.log_softmax(logits.float(), dim=1).gather(1, classes.unsqueeze(1)).squeeze(1)
+    labelled, classes = _labelled(labels.flatten(1))
+    log_p = functional.log_softmax(logits.float().flatten(2), dim=1).gather(1, classes.unsqueeze(1)).squeeze(1)
     return -torch.where(labelled, log_p, 0.0).sum() / labelled.sum().clamp_min(1)
 
 
 def _labelled(labels: Tensor) -> tuple[Tensor, Tensor]:
-    """Bool (N, H, W), where pixels are labelled, and int64 (N, H, W) classes, background where they are not."""
+    """Of uint8 (N, pixels): bool, where they are labelled, and int64 classes, background where they are not."""
     labelled = labels != NOT_LABELLED
     return labelled, labels.long().masked_fill(~labelled, BACKGROUND)
 
@@ -38,8 +38,8 @@ def distillation(student_logits: Tensor, teacher_logits: Tensor, *, temperature:
     pulled to where the Teacher is sure, and pays little for leaving out what the Teacher holds possible. (Hinton et
     al. have the Teacher first, and a factor tau^2; here is neither.)
     """
-    log_student = log_softened(student_logits, temperature)
-    log_teacher = log_softened(teacher_logits, temperature)
+    log_student = log_softened(student_logits.flatten(2), temperature)
+    log_teacher = log_softened(teacher_logits.flatten(2), temperature)
     return (log_student.exp() * (log_student - log_teacher)).sum(dim=1).mean()
 
 
@@ -49,13 +49,15 @@ def dice_loss(logits: Tensor, labels: Tensor) -> Tensor:
     Soft Dice of an organ is 2 sum(p t) / (sum(p) + sum(t)) over all labelled pixels of the batch, p its probability and
     t 1 where the label is the organ, else 0.
     """
-    classes = logits.shape[1]
-    labelled, of_class = _labelled(labels)
-    probabilities = torch.where(labelled.unsqueeze(1), functional.softmax(logits.float(), dim=1), 0.0)
-    truth = functional.one_hot(of_class, classes).movedim(-1, 1).to(probabilities.dtype)
-    overlap = (probabilities * truth).sum(dim=(0, 2, 3))[1:]
-    truth_pixels = truth.sum(dim=(0, 2, 3))[1:]
-    dice = 2 * overlap / (probabilities.sum(dim=(0, 2, 3))[1:] + truth_pixels).clamp_min(1.0)
+    patches, classes = logits.shape[:2]
+    labelled, of_class = _labelled(labels.flatten(1))
+    probabilities, weights = functional.softmax(logits.float().flatten(2), dim=1), labelled.float()
+    of_truth = probabilities.gather(1, of_class.unsqueeze(1)).view(patches, -1) * weights
+    nothing = torch.zeros(classes, device=logits.device)
+    overlap = nothing.index_add(0, of_class.flatten(), of_truth.flatten())[1:]
+    truth_pixels = nothing.index_add(0, of_class.flatten(), weights.flatten())[1:]
+    sums = torch.bmm(probabilities, weights.unsqueeze(2)).sum(dim=(0, 2))[1:]
+    dice = 2 * overlap / (sums + truth_pixels).clamp_min(1.0)
     occurs = (truth_pixels > 0).to(dice.dtype)
     return ((1 - dice) * occurs).sum() / occurs.sum().clamp_min(1.0)
 

@@ -18,6 +18,9 @@ from training.stage_files import in_short
 RESUME_DIR = Path(".resume")
 """Outside the outputs of every stage: DVC removes those before it runs the stage."""
 
+ARITHMETIC = 2
+"""Counts up where new code makes other weights of the same values and data."""
+
 log = logging.getLogger(__name__)
 
 
@@ -55,8 +58,9 @@ class ResumeFile:
 
 
 def fingerprint(*parts: Any) -> str:
-    """SHA-256 of parameters, seeds and hashes of data, given as values that JSON can hold (others as their `str`)."""
-    return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
+    """SHA-256 of ARITHMETIC and of parameters, seeds and hashes of data, given as values that JSON can hold (others as
+    their `str`)."""
+    return hashlib.sha256(json.dumps([ARITHMETIC, *parts], sort_keys=True, default=str).encode()).hexdigest()
 
 
 class Interval:

@@ -1,14 +1,16 @@
-"""Which patches are learnt from: batches that stage, seed and step alone decide, cut from slices read one by one.
+"""Which patches are learnt from: batches that stage, seed and step alone decide.
 
 The batch of a step is the same whatever the number of worker processes, and the patches of a step are the same
-whatever the number of training processes that share them; so training can go on from any step.
+whatever the number of training processes that share them; so training can go on from any step. Raw crops are cut where
+batches are made; how they are turned and changed is drawn with them, and done on the device that trains.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from functools import cached_property
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -18,12 +20,33 @@ from torch.utils.data import Dataset
 
 from scans.organs import OrganMap
 from training.command import StageError
-from training.data.planes import Axis
-from training.data.prepared import SliceReader, VolumeRecord, shard_slices
-from training.data.pseudo_labels import KeptSlice
-from training.learning.augmentation import Pose, along, change_grey_values, draw_linear
+from training.data.patches import Rectangle
+from training.data.prepared import VolumeRecord
+from training.learning.augmentation import GreyChange, along, draw_grey_change, draw_linear, greatest_extent
+from training.learning.grey_values import GreyChanges, change_grey_values
+from training.learning.pools import Pool
+from training.learning.posing import Poses
 from training.learning.randomness import patch_generator
 from training.recipe import Augmentation, Sampling
+
+_SENT = [np.dtype(name) for name in ("uint8", "int8", "uint16", "int16", "float32")]
+"""Types of grey values that crops are sent to the device in; others as float32, which all become there."""
+
+
+class CropBatch(NamedTuple):
+    """What patches are made of, and how."""
+
+    crops: Tensor
+    """(N, H, W), in the grey values and the type of the scan: of each slice what its patch shows, from the first row
+    and column; the rest is 0."""
+    labels: Tensor
+    """uint8 (N, H, W), class indices, or NOT_LABELLED."""
+    windows: Tensor
+    """float32 (N, 2): the grey values that become 0 and 1."""
+    poses: Poses
+    changes: GreyChanges
+    seed: Tensor
+    """int64 (1,): for what else is drawn in this step by this process."""
 
 
 class Batch(NamedTuple):
@@ -39,111 +62,21 @@ class Batch(NamedTuple):
     """int64 (1,): for what else is drawn in this step by this process."""
 
 
-@dataclass(frozen=True)
-class Pool:
-    """Slices that have labels, from people or from the Teacher. A few bytes for each slice are in memory, no voxels."""
+class _Cut(NamedTuple):
+    """A raw crop, and how its patch is made of it; the fields of CropBatch for one patch."""
 
-    volumes: tuple[VolumeRecord, ...]
-    volume_of: NDArray[np.int32]
-    """(slices,): position in `volumes`."""
-    slice_index: NDArray[np.int32]
-    """(slices,): position in the volume."""
-    holding: tuple[NDArray[np.int32], ...]
-    """For each organ (class 1 first) the slices, as positions in the two arrays above, that hold any of it."""
-    images: SliceReader
-    labels: SliceReader
-    by_people: bool
-    """Labels from people; what a Teacher made may be wrong, and is not to be seen in the grey values."""
-    axis: Axis = 0
-    """The slices are planes across this axis of the scans."""
-
-    def __len__(self) -> int:
-        return len(self.slice_index)
-
-
-def labelled_pool(
-    volumes: tuple[VolumeRecord, ...],
-    organs: OrganMap,
-    *,
-    reader: SliceReader,
-    fewest_pixels: int = 0,
-    axis: Axis = 0,
-) -> Pool:
-    """Every slice of labelled volumes of which at least a pixel is labelled, be it as background.
-
-    An organ is held by the slices that have `fewest_pixels` of it. What `reader` reads are planes across that axis.
-
-    Raises StageError where there are no volumes.
-    """
-    if not volumes:
-        raise StageError("there is no labelled volume to learn from; the prepared data set needs one for training")
-    voxels_in = [reader.slice_voxels(volume.id) for volume in volumes]
-    labelled = [np.flatnonzero(slices.any(axis=1)).astype(np.int32) for slices in voxels_in]
-    voxels = np.concatenate([slices[i] for slices, i in zip(voxels_in, labelled, strict=True)])
-    return Pool(
-        volumes=volumes,
-        volume_of=np.repeat(np.arange(len(volumes), dtype=np.int32), [len(indices) for indices in labelled]),
-        slice_index=np.concatenate(labelled),
-        holding=_holding(voxels, organs, fewest_pixels),
-        images=reader,
-        labels=reader,
-        by_people=True,
-        axis=axis,
-    )
-
-
-def refined_pool(
-    volumes: tuple[VolumeRecord, ...],
-    kept: tuple[KeptSlice, ...],
-    organs: OrganMap,
-    *,
-    images: SliceReader,
-    labels: SliceReader,
-    fewest_pixels: int = 0,
-) -> Pool:
-    """The pseudo-labelled slices that were kept; each volume's labels are read once, to see which organs are where.
-
-    An organ is held by the slices that have `fewest_pixels` of it.
-
-    `images` reads the prepared volumes, `labels` the store of pseudo-labels, which has the same layout. Raises
-    ValueError where a kept slice is of none of the volumes.
-    """
-    position = {volume.id: number for number, volume in enumerate(volumes)}
-    strangers = sorted({slice_.volume_id for slice_ in kept} - set(position))
-    if strangers:
-        raise StageError(f"refined pseudo-labels name volume {strangers[0]}, which is not among the unlabelled ones")
-    ordered = sorted(kept, key=lambda slice_: (position[slice_.volume_id], slice_.slice_index))
-    slice_index = np.array([slice_.slice_index for slice_ in ordered], dtype=np.int32)
-    volume_of = np.array([position[slice_.volume_id] for slice_ in ordered], dtype=np.int32)
-    voxels = [
-        _voxels_in(labels, volume, slice_index[volume_of == number], organs) for number, volume in enumerate(volumes)
-    ]
-    holding = _holding(np.concatenate(voxels), organs, fewest_pixels)
-    return Pool(volumes, volume_of, slice_index, holding, images, labels, by_people=False)
-
-
-def _holding(voxels: NDArray[np.integer], organs: OrganMap, fewest_pixels: int) -> tuple[NDArray[np.int32], ...]:
-    held = voxels >= max(fewest_pixels, 1)
-    return tuple(np.flatnonzero(held[:, organ.index]).astype(np.int32) for organ in organs.organs)
-
-
-def _voxels_in(
-    reader: SliceReader, volume: VolumeRecord, slices: NDArray[np.int32], organs: OrganMap
-) -> NDArray[np.int64]:
-    """int64 (slices, classes): voxels of each class in each of the slices of one volume; read shard by shard."""
-    voxels = np.zeros((len(slices), organs.classes), dtype=np.int64)
-    depth = shard_slices(volume.shape, np.dtype(np.uint8))
-    for shard in np.unique(slices // depth):
-        slab = reader.label_volume(volume).slab(shard * depth, (shard + 1) * depth)
-        for row in np.flatnonzero(slices // depth == shard):
-            counts = np.bincount(slab[slices[row] % depth].ravel(), minlength=organs.classes)
-            voxels[row] = counts[: organs.classes]
-    return voxels
+    crop: NDArray[Any]
+    labels: NDArray[np.uint8]
+    window: tuple[float, float]
+    linear: NDArray[np.float64]
+    centre: tuple[float, float]
+    change: GreyChange
 
 
 @dataclass(frozen=True)
-class PatchBatches(Dataset[Batch]):
-    """The batch of each step, by its number: `batches[step]`. Any step, in any order, in any process, is the same."""
+class PatchBatches(Dataset[CropBatch]):
+    """The batch of each step, by its number: `shown(batches[step])`. Any step, in any order, in any process, is the
+    same."""
 
     pools: tuple[Pool, ...]
     shares: tuple[float, ...]
@@ -173,38 +106,88 @@ class PatchBatches(Dataset[Batch]):
         """Slices to learn from: what an epoch goes through where it has no number of steps of its own."""
         return sum(len(pool) for pool, share in zip(self.pools, self.shares, strict=True) if share > 0)
 
-    def __getitem__(self, step: int) -> Batch:
+    @cached_property
+    def crop_shape(self) -> tuple[int, int]:
+        """Rows and columns of a raw crop: what the greatest patch shows, and no more than the largest slice has."""
+        extents = [
+            greatest_extent(self.augmentation, side=self.sampling.crop, pixel=pixel)
+            for pixel in {pixel for pool in self.pools for pixel in pool.pixels}
+        ]
+        slices = [volume.shape[1:] for pool in self.pools for volume in pool.volumes]
+        rows, columns = (
+            min(max(shape[axis] for shape in extents), max(shape[axis] for shape in slices)) for axis in (0, 1)
+        )
+        return rows, columns
+
+    def __getitem__(self, step: int) -> CropBatch:
         patches, after = range(self.rank, self.batch_size, self.world_size), self.batch_size + self.rank
         pools, shares = self.pools, self.shares
         if self.labelled_only_from is not None and step >= self.labelled_only_from:
             pools, shares = pools[:1], (1.0,)
         generators = (patch_generator(self.stage, self.seed, step=step, patch=patch) for patch in patches)
-        drawn = [self._patch(pools[rng.choice(len(pools), p=shares)], rng) for rng in generators]
-        images, labels, unchanged = zip(*drawn, strict=True)
-        return Batch(
-            torch.from_numpy(np.stack(images)).unsqueeze(1),
-            torch.from_numpy(np.stack(labels)),
-            torch.from_numpy(np.stack(unchanged)).unsqueeze(1) if self.unchanged_too else torch.empty(0),
+        cuts = [self._cut(pools[rng.choice(len(pools), p=shares)], rng) for rng in generators]
+        return CropBatch(
+            torch.from_numpy(_padded([cut.crop for cut in cuts], self.crop_shape)),
+            torch.from_numpy(_padded([cut.labels for cut in cuts], self.crop_shape)),
+            torch.tensor([cut.window for cut in cuts], dtype=torch.float32),
+            Poses(
+                torch.from_numpy(np.stack([cut.linear for cut in cuts]).astype(np.float32)),
+                torch.tensor([cut.centre for cut in cuts], dtype=torch.float32),
+                torch.tensor([cut.crop.shape for cut in cuts], dtype=torch.float32),
+            ),
+            GreyChanges.of([cut.change for cut in cuts], self.augmentation),
             torch.tensor([patch_generator(self.stage, self.seed, step=step, patch=after).integers(2**62)]),
         )
 
-    def _patch(
-        self, pool: Pool, rng: np.random.Generator
-    ) -> tuple[NDArray[np.float32], NDArray[np.uint8], NDArray[np.float32]]:
-        """Grey values, labels, and the grey values before they were changed."""
+    def shown(self, raw: CropBatch) -> Batch:
+        """The patches of a batch, made on the device that it is on."""
+        places = raw.poses.places(self.sampling.crop)
+        lower, upper = raw.windows.view(-1, 2, 1, 1, 1).unbind(1)
+        grey = places.grey_values(raw.crops.unsqueeze(1)).clamp(lower, upper)
+        images = torch.where(places.inside.unsqueeze(1), (grey - lower) / (upper - lower), 0.0)
+        labels = places.labels(raw.labels)
+        traded = self._mirrored.to(labels.device)[labels.long()]
+        labels = torch.where(raw.poses.reflected.view(-1, 1, 1), traded, labels)
+        changed = change_grey_values(images, labels, raw.changes)
+        return Batch(changed, labels, images if self.unchanged_too else torch.empty(0), raw.seed)
+
+    @cached_property
+    def _mirrored(self) -> Tensor:
+        """uint8 (256,): the class index that each class has in a mirror image; NOT_LABELLED keeps its own."""
+        lookup = torch.arange(256, dtype=torch.uint8)
+        lookup[: self.organs.classes] = torch.from_numpy(self.organs.mirrored)
+        return lookup
+
+    def _cut(self, pool: Pool, rng: np.random.Generator) -> _Cut:
         organ = self._organ(pool, rng)
         row = int(rng.integers(len(pool)) if organ is None else rng.choice(pool.holding[organ - 1]))
-        volume, slice_index = pool.volumes[pool.volume_of[row]], int(pool.slice_index[row])
-        slice_, labels = pool.images.image(volume.id, slice_index), pool.labels.labels(volume.id, slice_index)
-        start = self._anywhere(slice_.shape, rng) if organ is None else self._around(labels == organ, rng)
-        _, *pixel = volume.spacing
-        linear = draw_linear(along(self.augmentation, pool.axis), rng, pixel=(pixel[0], pixel[1]))
-        pose = Pose(self.sampling.crop, start, linear)
-        image = volume.window.normalise(pose.image(slice_, fill=volume.window.lower))
-        shown = pose.labels(labels, mirrored=self.organs.mirrored)
+        number, slice_index = pool.volume_of[row], int(pool.slice_index[row])
+        volume = pool.volumes[number]
+        start = self._anywhere(volume, rng) if organ is None else self._around(pool, volume, slice_index, organ, rng)
+        linear = draw_linear(along(self.augmentation, pool.axis), rng, pixel=pool.pixels[number])
+        centre = np.array(start) + (self.sampling.crop - 1) / 2
+        seen = self._seen(centre, linear, shape=volume.shape)
         # where one slice in ten is labelled, the others' planes would have stripes of labels to be seen
-        seen = shown if pool.by_people and pool.axis == 0 else None
-        return change_grey_values(image, seen, self.augmentation, rng), shown, image
+        by_class, classes = pool.by_people and pool.axis == 0, self.organs.classes
+        return _Cut(
+            crop=pool.images.window(volume.id, "image", slice_index, seen),
+            labels=pool.labels.window(volume.id, "labels", slice_index, seen),
+            window=(volume.window.lower, volume.window.upper),
+            linear=linear,
+            centre=(centre[0] - seen.top, centre[1] - seen.left),
+            change=draw_grey_change(
+                self.augmentation, rng, side=self.sampling.crop, classes=classes, by_class=by_class
+            ),
+        )
+
+    def _seen(
+        self, centre: NDArray[np.float64], linear: NDArray[np.float64], *, shape: tuple[int, int, int]
+    ) -> Rectangle:
+        """The part of a slice that a patch shows, and the pixels between which its outermost ones lie."""
+        reach = np.abs(linear).sum(axis=1) * (self.sampling.crop - 1) / 2
+        first = np.floor(centre - reach).clip(0, shape[1:]).astype(int)
+        stop = (np.ceil(centre + reach) + 1).clip(first, shape[1:]).astype(int)
+        return Rectangle(int(first[0]), int(first[1]), int(stop[0]), int(stop[1]))
 
     def _organ(self, pool: Pool, rng: np.random.Generator) -> int | None:
         """An organ, drawn evenly among those that the pool holds; None where the patch may fall anywhere."""
@@ -213,35 +196,37 @@ class PatchBatches(Dataset[Batch]):
             return None
         return int(rng.choice(present))
 
-    def _anywhere(self, shape: tuple[int, ...], rng: np.random.Generator) -> tuple[int, int]:
-        y, x = (int(rng.integers(low, high + 1)) for low, high in self._bounds(shape))
+    def _anywhere(self, volume: VolumeRecord, rng: np.random.Generator) -> tuple[int, int]:
+        y, x = (int(rng.integers(low, high + 1)) for low, high in self._bounds(volume))
         return (y, x)
 
-    def _around(self, mask: NDArray[np.bool_], rng: np.random.Generator) -> tuple[int, int]:
-        """The start of a patch that shows a random pixel of the mask, up to a quarter of its side off its middle."""
-        pixels = np.flatnonzero(mask)
-        pixel = np.unravel_index(rng.choice(pixels), mask.shape)
+    def _around(
+        self, pool: Pool, volume: VolumeRecord, slice_index: int, organ: int, rng: np.random.Generator
+    ) -> tuple[int, int]:
+        """The start of a patch that shows a random pixel of the organ, up to a quarter of its side off its middle."""
+        mask = pool.labels.whole(volume.id, "labels", slice_index) == organ
+        pixel = np.unravel_index(rng.choice(np.flatnonzero(mask)), mask.shape)
         jitter = rng.integers(-(self.sampling.crop // 4), self.sampling.crop // 4 + 1, size=2)
         wanted = np.array(pixel) + jitter - self.sampling.crop // 2
         y, x = (
-            int(np.clip(value, low, high)) for value, (low, high) in zip(wanted, self._bounds(mask.shape), strict=True)
+            int(min(max(value, low), high)) for value, (low, high) in zip(wanted, self._bounds(volume), strict=True)
         )
         return (y, x)
 
-    def _bounds(self, shape: tuple[int, ...]) -> Iterator[tuple[int, int]]:
+    def _bounds(self, volume: VolumeRecord) -> Iterator[tuple[int, int]]:
         """First and last start along y and x that keep the patch inside the slice, or the slice inside the patch."""
-        for length in shape:
+        for length in volume.shape[1:]:
             room = length - self.sampling.crop
             yield min(0, room), max(0, room)
 
 
-def shares_of(pools: Sequence[Pool], *, labelled_share: float) -> tuple[float, ...]:
-    """Shares of the patches: the first pool's, which is that of labelled slices, and the others', each as much.
-
-    `labelled_share` is ignored where there is no other pool. 0: the first has its part of all the slices.
-    """
-    labelled, *others = (len(pool) for pool in pools)
-    if not others:
-        return (1.0,)
-    first = labelled_share or labelled / (labelled + sum(others))
-    return (first, *((1 - first) / len(others) for _ in others))
+def _padded(crops: Sequence[NDArray[Any]], shape: tuple[int, int]) -> NDArray[Any]:
+    """(N, H, W), each from the first row and column, in their type; in float32 where there are several, or torch cannot
+    reckon with it."""
+    types = {crop.dtype for crop in crops}
+    dtype = types.pop().newbyteorder("=") if len(types) == 1 else np.dtype(np.float32)
+    padded = np.zeros((len(crops), *shape), dtype if dtype in _SENT else np.float32)
+    for place, crop in zip(padded, crops, strict=True):
+        rows, columns = crop.shape
+        place[:rows, :columns] = crop
+    return padded

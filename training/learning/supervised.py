@@ -10,14 +10,16 @@ import torch
 from torch import Tensor, nn
 
 from scans.organs import OrganMap
+from training.data.patches import PatchReader
 from training.data.planes import Axis
 from training.data.prepared import PREPARED_DIR, SliceReader, VolumeRecord
 from training.learning.loop import Epoch, Plan, steps_per_epoch, train
 from training.learning.losses import supervised_loss
 from training.learning.networks import Architecture, SegmentationNetwork, build_unet
+from training.learning.pools import Pool, labelled_pool
 from training.learning.processes import Processes
 from training.learning.resume import RESUME_DIR, ResumeFile, fingerprint
-from training.learning.sampling import Batch, PatchBatches, Pool, labelled_pool
+from training.learning.sampling import Batch, PatchBatches
 from training.profiles import to_dict
 from training.recipe import Supervised
 
@@ -98,7 +100,7 @@ class Teaching:
         def objective(model: nn.Module, batch: Batch) -> Mapping[str, Tensor]:
             return supervised_loss(model(batch.images), batch.labels, dice_weight=recipe.dice_weight)
 
-        yield from train(network, batches, objective, plan=plan, processes=processes)
+        yield from train(network, batches, objective, change=batches.shown, plan=plan, processes=processes)
 
     def _pools(self) -> tuple[Pool, ...]:
         sampling = self.recipe.sampling
@@ -108,7 +110,7 @@ class Teaching:
             labelled_pool(
                 planes.volumes,
                 self.organs,
-                reader=SliceReader(planes.folder, cache_megabytes=megabytes),
+                reader=PatchReader(SliceReader(planes.folder, cache_megabytes=0), cache_megabytes=megabytes),
                 fewest_pixels=sampling.fewest_pixels,
                 axis=planes.axis,
             )

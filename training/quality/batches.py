@@ -15,7 +15,9 @@ from torch.utils.data import Dataset
 from scans.intensity import Window
 from scans.organs import OrganMap
 from training.data.prepared import SliceReader
-from training.learning.augmentation import Pose, change_grey_values, draw_linear
+from training.learning.augmentation import draw_grey_change, draw_linear
+from training.learning.grey_values import GreyChanges, change_grey_values
+from training.learning.posing import Poses
 from training.learning.randomness import patch_generator
 from training.quality.classifier_input import classifier_input
 from training.quality.examples import Example, MaskReader
@@ -39,6 +41,19 @@ class QualityBatch(NamedTuple):
     """float32 (N,): 1 good, 0 bad."""
     dice: Tensor
     """float32 (N, organs): Dice of each organ in the slice; NaN where it has none, or nobody knows it."""
+
+
+class ExampleBatch(NamedTuple):
+    """Examples as they are, and how they are to be shown."""
+
+    examples: Tensor
+    """float32 (N, 1 + organs, S, S): the slice, and its masks."""
+    good: Tensor
+    """float32 (N,)."""
+    dice: Tensor
+    """float32 (N, organs)."""
+    poses: Poses
+    changes: GreyChanges
 
 
 @dataclass(frozen=True)
@@ -81,8 +96,9 @@ class _Kind(NamedTuple):
 
 
 @dataclass(frozen=True)
-class QualityBatches(Dataset[QualityBatch]):
-    """The batch of each step, by its number: `batches[step]`. Any step, in any order, in any process, is the same.
+class QualityBatches(Dataset[ExampleBatch]):
+    """The batch of each step, by its number: `shown(batches[step])`. Any step, in any order, in any process, is the
+    same.
 
     Good and bad are drawn as often as each other, however many there are of each: so that a Teacher that is mostly
     right, or mostly wrong, does not make the classifier say always the same. Its probabilities are those for even odds.
@@ -99,20 +115,46 @@ class QualityBatches(Dataset[QualityBatch]):
     """Name of the training: another one with the same seed draws other examples."""
     seed: int
 
-    def __getitem__(self, step: int) -> QualityBatch:
-        shown, good, dice = [], [], []
-        kinds = self._kinds()
-        for number in range(self.batch_size):
-            rng = patch_generator(self.stage, self.seed, step=step, patch=number)
-            kind = kinds[int(rng.integers(len(kinds)))]
-            position = int(rng.choice(kind.positions, p=kind.shares))
-            example = self.resized.examples[position]
-            *pair, mirrored = augmented(self.resized[position], self.augmentation, organs=self.organ_map, rng=rng)
-            shown.append(pair)
-            good.append(float(example.good))
-            dice.append(_dice(example, organs=len(self.organ_map))[mirrored])
-        slices, masks = (torch.from_numpy(np.stack(arrays)) for arrays in zip(*shown, strict=True))
-        return QualityBatch(slices.unsqueeze(1), masks, torch.tensor(good), torch.from_numpy(np.stack(dice)))
+    def __getitem__(self, step: int) -> ExampleBatch:
+        generators = [patch_generator(self.stage, self.seed, step=step, patch=n) for n in range(self.batch_size)]
+        kinds, side = self._kinds(), self.resized.side
+        drawn = [kinds[int(rng.integers(len(kinds)))] for rng in generators]
+        positions = [
+            int(rng.choice(kind.positions, p=kind.shares)) for rng, kind in zip(generators, drawn, strict=True)
+        ]
+        shown = [
+            np.concatenate([slice_[np.newaxis], masks]) for slice_, masks in map(self.resized.__getitem__, positions)
+        ]
+        examples = [self.resized.examples[position] for position in positions]
+        linear = np.stack([draw_linear(self.augmentation, rng) for rng in generators]).astype(np.float32)
+        return ExampleBatch(
+            examples=torch.from_numpy(np.stack(shown)),
+            good=torch.tensor([float(example.good) for example in examples]),
+            dice=torch.from_numpy(np.stack([_dice(example, organs=len(self.organ_map)) for example in examples])),
+            poses=Poses(
+                linear=torch.from_numpy(linear),
+                centre=torch.full((self.batch_size, 2), (side - 1) / 2),
+                shape=torch.full((self.batch_size, 2), float(side)),
+            ),
+            changes=GreyChanges.of(
+                [draw_grey_change(self.augmentation, rng, side=side) for rng in generators], self.augmentation
+            ),
+        )
+
+    def shown(self, raw: ExampleBatch) -> QualityBatch:
+        """Slices and masks of a batch, turned together, left and right organs and their Dice trading places in a mirror
+        image, the slices in other greys; made on the device that the batch is on."""
+        places = raw.poses.places(self.resized.side)
+        turned = torch.where(places.inside.unsqueeze(1), places.grey_values(raw.examples), 0.0)
+        slices, masks = turned[:, :1], turned[:, 1:]
+        order = torch.from_numpy(self.organ_map.mirrored[1:].astype(np.int64) - 1).to(masks.device)
+        reflected = raw.poses.reflected
+        return QualityBatch(
+            slices=change_grey_values(slices, None, raw.changes),
+            masks=torch.where(reflected.view(-1, 1, 1, 1), masks[:, order], masks),
+            good=raw.good,
+            dice=torch.where(reflected.view(-1, 1), raw.dice[:, order], raw.dice),
+        )
 
     def _kinds(self) -> list[_Kind]:
         """The good and the bad examples; one kind alone where there are no others."""
@@ -133,17 +175,3 @@ def _dice(example: Example, *, organs: int) -> NDArray[np.float32]:
     """float32 (organs,), NaN where an organ has none."""
     dice = (None,) * organs if example.dice is None else example.dice
     return np.array([np.nan if value is None else value for value in dice], dtype=np.float32)
-
-
-def augmented(
-    shown: Shown, augmentation: Augmentation, *, organs: OrganMap, rng: np.random.Generator
-) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.intp]]:
-    """A slice and its masks, turned together, left and right organs trading places in a mirror image; other greys.
-
-    Beside them which of the organs each mask was of, (organs,), from 0.
-    """
-    image, masks = shown
-    pose = Pose(image.shape[0], (0, 0), draw_linear(augmentation, rng))
-    turned = np.stack([pose.image(mask, fill=0.0) for mask in masks])
-    order = organs.mirrored[1:].astype(np.intp) - 1 if pose.reflected else np.arange(len(masks))
-    return change_grey_values(pose.image(image, fill=0.0), None, augmentation, rng), turned[order], order

@@ -145,7 +145,7 @@ class Learning:
             weight = self.section.organ_weight if self.expects_dice else 0.0
             return quality_loss(logits, batch.good, batch.dice, organ_weight=weight)
 
-        yield from train(network, batches, objective, plan=plan, processes=ranks)
+        yield from train(network, batches, objective, change=batches.shown, plan=plan, processes=ranks)
 
 
 def train_classifier(

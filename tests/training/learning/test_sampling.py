@@ -10,9 +10,11 @@ import torch
 
 from scans.organs import NOT_LABELLED
 from tests.training.tiny_volumes import ORGANS, STILL, WINDOW, fish, tiny_data_set, write_catalogue, write_volume
+from training.data.patches import PatchReader
 from training.data.prepared import Catalogue, SliceReader
 from training.data.pseudo_labels import KeptSlice, read_refined
-from training.learning.sampling import Batch, PatchBatches, labelled_pool, refined_pool, shares_of
+from training.learning.pools import labelled_pool, refined_pool, shares_of
+from training.learning.sampling import Batch, PatchBatches
 from training.recipe import Sampling
 
 ALL = replace(
@@ -20,10 +22,18 @@ ALL = replace(
 )
 
 
+def patches_of(folder: Path, *, megabytes: int = 1) -> PatchReader:
+    return PatchReader(SliceReader(folder, cache_megabytes=0), cache_megabytes=megabytes)
+
+
+def shown(batches: PatchBatches, step: int) -> Batch:
+    return batches.shown(batches[step])
+
+
 def batches_of(root: Path, *, crop: int = 16, organ_share: float = 0.5, megabytes: int = 10) -> PatchBatches:
     prepared = root / "data" / "prepared"
     catalogue = Catalogue.read(prepared)
-    reader = SliceReader(prepared, cache_megabytes=megabytes)
+    reader = patches_of(prepared, megabytes=megabytes)
     return PatchBatches(
         pools=(labelled_pool(catalogue.split("train"), catalogue.organs, reader=reader),),
         shares=(1.0,),
@@ -54,26 +64,30 @@ def test_a_step_has_one_batch_whatever_was_drawn_before(batches: PatchBatches, t
     """Step 7 after steps 0 to 6 and step 7 of a sampler that starts there, in another process: the same."""
     augmented = replace(batches, augmentation=ALL)
     elsewhere = pickle.loads(pickle.dumps(augmented))  # noqa: S301 - how a worker process gets it
-    in_order = [augmented[step] for step in range(8)]
-    assert same(in_order[7], elsewhere[7])
+    in_order = [shown(augmented, step) for step in range(8)]
+    assert same(in_order[7], shown(elsewhere, 7))
     assert not same(in_order[7], in_order[6])
-    assert not same(in_order[7], replace(augmented, seed=2)[7])
+    assert not same(in_order[7], shown(replace(augmented, seed=2), 7))
 
 
 @pytest.mark.parametrize("stage", ["train_student", "train_control", "label_quality_fold_1"])
 def test_another_stage_with_the_same_seed_draws_other_patches(batches: PatchBatches, stage: str) -> None:
     """No patch of its steps is one of the first stage's, and two processes share the same patches as one draws."""
     first, other = replace(batches, augmentation=ALL), replace(batches, augmentation=ALL, stage=stage)
-    drawn = {patch.numpy().tobytes() for step in range(3) for patch in first[step].images}
-    assert not any(patch.numpy().tobytes() in drawn for step in range(3) for patch in other[step].images)
-    assert same(other[2], pickle.loads(pickle.dumps(other))[2])  # noqa: S301 - how a worker process gets it
-    second = replace(other, rank=1, world_size=2)[2]
-    assert same(second, every_second(other[2], first=1))
+    drawn = {patch.numpy().tobytes() for step in range(3) for patch in shown(first, step).images}
+    assert not any(patch.numpy().tobytes() in drawn for step in range(3) for patch in shown(other, step).images)
+    assert same(shown(other, 2), shown(pickle.loads(pickle.dumps(other)), 2))  # noqa: S301 - how a worker process gets it
+    second = shown(replace(other, rank=1, world_size=2), 2)
+    assert same(second, every_second(shown(other, 2), first=1))
 
 
 def test_processes_that_train_together_share_the_batch_of_one(batches: PatchBatches) -> None:
     """Two processes draw patches 0, 2 and 1, 3 of the batch that a single one draws."""
-    whole, first, second = batches[3], replace(batches, world_size=2)[3], replace(batches, rank=1, world_size=2)[3]
+    whole, first, second = (
+        shown(batches, 3),
+        shown(replace(batches, world_size=2), 3),
+        shown(replace(batches, rank=1, world_size=2), 3),
+    )
     assert same(first, every_second(whole))
     assert same(second, every_second(whole, first=1))
 
@@ -86,7 +100,7 @@ def test_a_batch_that_cannot_be_shared_evenly_is_refused(batches: PatchBatches) 
 
 def test_patches_are_normalised_and_of_the_size_asked_for(batches: PatchBatches) -> None:
     """float32 (N, 1, S, S) from 0 to 1 and uint8 (N, S, S)."""
-    images, labels, unchanged, _ = batches[0]
+    images, labels, unchanged, _ = shown(batches, 0)
     assert (images.dtype, images.shape) == (torch.float32, (4, 1, 16, 16))
     assert (labels.dtype, labels.shape) == (torch.uint8, (4, 16, 16))
     assert 0 <= images.min() <= images.max() <= 1 and unchanged.numel() == 0
@@ -94,21 +108,24 @@ def test_patches_are_normalised_and_of_the_size_asked_for(batches: PatchBatches)
 
 def test_patches_come_as_they_were_where_they_are_asked_for(batches: PatchBatches) -> None:
     """Turned and mirrored as the others are, and in the grey values of the slices."""
-    asked = replace(batches, augmentation=ALL, unchanged_too=True)[2]
+    asked = shown(replace(batches, augmentation=ALL, unchanged_too=True), 2)
     still = replace(ALL, contrast=0.0, brightness=0.0, noise=0.0)
-    assert same(asked, replace(batches, augmentation=ALL)[2])
+    assert same(asked, shown(replace(batches, augmentation=ALL), 2))
     assert not torch.allclose(asked.images, asked.unchanged, atol=0.01)
-    assert torch.allclose(asked.unchanged, replace(batches, augmentation=still)[2].images, atol=1e-6)
+    assert torch.allclose(asked.unchanged, shown(replace(batches, augmentation=still), 2).images, atol=1e-6)
 
 
 def test_planes_across_x_are_neither_mirrored_along_it_nor_coloured_by_their_labels(batches: PatchBatches) -> None:
     """With mirror images along x alone, and contrast by class, patches across x are as they lie there; slices not."""
     (pool,) = batches.pools
     changed = replace(STILL, mirror_x=1.0, class_contrast=0.5)
-    still, across_x = batches[1], replace(batches, pools=(replace(pool, axis=2),), augmentation=changed)[1]
+    still, across_x = (
+        shown(batches, 1),
+        shown(replace(batches, pools=(replace(pool, axis=2),), augmentation=changed), 1),
+    )
     assert torch.allclose(across_x.images, still.images, atol=1e-6)
     assert torch.equal(across_x.labels, still.labels)
-    assert not torch.equal(replace(batches, augmentation=changed)[1].labels, still.labels)
+    assert not torch.equal(shown(replace(batches, augmentation=changed), 1).labels, still.labels)
 
 
 def test_image_and_labels_of_a_patch_are_of_the_same_place(tmp_path: Path) -> None:
@@ -120,7 +137,7 @@ def test_image_and_labels_of_a_patch_are_of_the_same_place(tmp_path: Path) -> No
     write_catalogue(prepared, write_volume(prepared, "only", image, labels, split="train"))
     turned = replace(batches_of(tmp_path), augmentation=replace(STILL, rotation_degrees=90.0))
     for step in range(5):
-        images, patch_labels, *_ = turned[step]
+        images, patch_labels, *_ = shown(turned, step)
         exact = torch.isclose(images[:, 0] * 4, (images[:, 0] * 4).round(), atol=1e-3)
         assert exact.float().mean() > 0.7  # the rest are borders, where grey values are interpolated
         agree = (images[:, 0] * 4).round()[exact] == patch_labels[exact]
@@ -137,9 +154,9 @@ def test_organs_are_drawn_evenly_however_rare_they_are(tmp_path: Path) -> None:
     image = np.full(labels.shape, 500, dtype=np.uint16)
     write_catalogue(prepared, write_volume(prepared, "only", image, labels, split="train"))
     batches = replace(batches_of(tmp_path, organ_share=1.0, crop=8), batch_size=60)
-    shown = np.array([np.isin(range(4), patch.unique()) for step in range(5) for patch in batches[step].labels])
-    assert shown[:, 1:].any(axis=1).all()
-    assert np.allclose(shown[:, 1:].mean(axis=0), 1 / 3, atol=0.08)
+    held = np.array([np.isin(range(4), patch.unique()) for step in range(5) for patch in shown(batches, step).labels])
+    assert held[:, 1:].any(axis=1).all()
+    assert np.allclose(held[:, 1:].mean(axis=0), 1 / 3, atol=0.08)
 
 
 def test_without_an_organ_share_patches_fall_anywhere(tmp_path: Path) -> None:
@@ -150,7 +167,7 @@ def test_without_an_organ_share_patches_fall_anywhere(tmp_path: Path) -> None:
     prepared = tmp_path / "data" / "prepared"
     prepared.mkdir(parents=True)
     write_catalogue(prepared, write_volume(prepared, "only", image, labels, split="train"))
-    images, patches, *_ = replace(batches_of(tmp_path, organ_share=0.0, crop=8), batch_size=300)[0]
+    images, patches, *_ = shown(replace(batches_of(tmp_path, organ_share=0.0, crop=8), batch_size=300), 0)
     assert (patches == 3).flatten(1).any(dim=1).float().mean() < 0.05
     assert len(images[:, 0, 0, 0].unique()) == 12
 
@@ -168,7 +185,7 @@ def test_slices_that_nobody_has_looked_at_are_never_drawn(tmp_path: Path) -> Non
     batches = replace(batches_of(tmp_path, organ_share=0.5), batch_size=60, augmentation=replace(STILL, mirror_x=1.0))
     assert batches.slices == 3
     assert [rows.tolist() for rows in batches.pools[0].holding] == [[], [], [1]]
-    images, patches, *_ = batches[0]
+    images, patches, *_ = shown(batches, 0)
     drawn = (images[:, 0, 0, 0] * 1000).round().int() // 100
     assert set(drawn.tolist()) == {0, 3, 6}
     assert {int(value) for value in patches.unique()} == {0, 3, NOT_LABELLED}
@@ -184,7 +201,7 @@ def test_a_patch_larger_than_the_slice_is_padded(tmp_path: Path) -> None:
     labels = np.ones(image.shape, dtype=np.uint8)
     write_catalogue(prepared, write_volume(prepared, "only", image, labels, split="train"))
     for organ_share in (0.0, 1.0):
-        images, patches, *_ = batches_of(tmp_path, crop=64, organ_share=organ_share)[0]
+        images, patches, *_ = shown(batches_of(tmp_path, crop=64, organ_share=organ_share), 0)
         assert (images > 0).sum(dim=(1, 2, 3)).tolist() == [1600] * 4
         assert torch.equal(patches == 1, images[:, 0] == 1)
 
@@ -192,15 +209,15 @@ def test_a_patch_larger_than_the_slice_is_padded(tmp_path: Path) -> None:
 def test_slices_are_forgotten_beyond_the_cache(tmp_path: Path) -> None:
     """A reader with no room keeps one slice; its batches are those of a reader that keeps all."""
     tiny_data_set(tmp_path)
-    assert same(batches_of(tmp_path, megabytes=0)[4], batches_of(tmp_path)[4])
+    assert same(shown(batches_of(tmp_path, megabytes=0), 4), shown(batches_of(tmp_path), 4))
 
 
 def test_refined_slices_come_with_their_pseudo_labels_in_the_share_asked_for(tmp_path: Path) -> None:
     """Kept slices alone are shown, one of one volume, in a quarter of the patches; in none where labels come last."""
     catalogue = tiny_data_set(tmp_path)
     batches = batches_of(tmp_path)
-    images = SliceReader(tmp_path / "data" / "prepared", cache_megabytes=1)
-    labels = SliceReader(tmp_path / "data" / "pseudo_labels", cache_megabytes=1)
+    images = patches_of(tmp_path / "data" / "prepared")
+    labels = patches_of(tmp_path / "data" / "pseudo_labels")
     kept = (KeptSlice("unlabelled_0", 4, 0.9),)
     refined = refined_pool(catalogue.split("unlabelled"), kept, ORGANS, images=images, labels=labels)
     mixed = replace(batches, pools=(*batches.pools, refined), shares=(0.75, 0.25), batch_size=200)
@@ -209,28 +226,30 @@ def test_refined_slices_come_with_their_pseudo_labels_in_the_share_asked_for(tmp
     true_image, true_labels = fish(100)
     positions = {grey_values(patch) for patch in windows(WINDOW.normalise(true_image[4]), 16)}
     label_positions = {patch.tobytes() for patch in windows(true_labels[4], 16)}
-    batch = alone[0]
+    batch = shown(alone, 0)
     assert all(grey_values(patch[0].numpy()) in positions for patch in batch.images)
     assert all(patch.numpy().tobytes() in label_positions for patch in batch.labels)
-    of_refined = [grey_values(patch[0].numpy()) in positions for patch in mixed[0].images]
+    of_refined = [grey_values(patch[0].numpy()) in positions for patch in shown(mixed, 0).images]
     assert 0.15 <= np.mean(of_refined) <= 0.35
     ending = replace(mixed, labelled_only_from=3)
-    assert same(ending[2], mixed[2])
-    assert not any(grey_values(patch[0].numpy()) in positions for patch in ending[3].images)
+    assert same(shown(ending, 2), shown(mixed, 2))
+    assert not any(grey_values(patch[0].numpy()) in positions for patch in shown(ending, 3).images)
 
 
 def test_pseudo_labels_are_not_seen_in_the_grey_values(tmp_path: Path) -> None:
     """With contrast by class alone the patches of a pseudo-labelled slice are as they were, those of a labelled not."""
     catalogue = tiny_data_set(tmp_path)
     batches = replace(batches_of(tmp_path), augmentation=replace(STILL, class_contrast=0.5))
-    labels = SliceReader(tmp_path / "data" / "pseudo_labels", cache_megabytes=1)
+    labels = patches_of(tmp_path / "data" / "pseudo_labels")
     kept = (KeptSlice("unlabelled_0", 4, 0.9),)
     volumes = catalogue.split("unlabelled")
     refined = refined_pool(volumes, kept, ORGANS, images=batches.pools[0].images, labels=labels)
     positions = {grey_values(patch) for patch in windows(WINDOW.normalise(fish(100)[0][4]), 16)}
-    assert all(grey_values(patch[0].numpy()) in positions for patch in replace(batches, pools=(refined,))[0].images)
-    as_they_were = replace(batches, augmentation=STILL)[0].images
-    assert not any(torch.equal(*pair) for pair in zip(batches[0].images, as_they_were, strict=True))
+    assert all(
+        grey_values(patch[0].numpy()) in positions for patch in shown(replace(batches, pools=(refined,)), 0).images
+    )
+    as_they_were = shown(replace(batches, augmentation=STILL), 0).images
+    assert not any(torch.equal(*pair) for pair in zip(shown(batches, 0).images, as_they_were, strict=True))
 
 
 def grey_values(patch: np.ndarray) -> bytes:
@@ -248,7 +267,7 @@ def test_pools_in_proportion_show_every_slice_as_often(tmp_path: Path) -> None:
     catalogue = tiny_data_set(tmp_path)
     batches = batches_of(tmp_path)
     kept = read_refined(tmp_path / "data" / "refined")
-    labels = SliceReader(tmp_path / "data" / "pseudo_labels", cache_megabytes=1)
+    labels = patches_of(tmp_path / "data" / "pseudo_labels")
     refined = refined_pool(catalogue.split("unlabelled"), kept, ORGANS, images=batches.pools[0].images, labels=labels)
     assert shares_of((batches.pools[0], refined), labelled_share=0.0) == pytest.approx((2 / 3, 1 / 3))
     assert replace(batches, pools=(batches.pools[0], refined), shares=(0.5, 0.5)).slices == 18
@@ -259,7 +278,7 @@ def test_experiments_give_as_much_however_many_slices_they_have(tmp_path: Path) 
     """Half of the patches are of labelled slices; of the rest each of two pools has half, one of them of one slice."""
     catalogue = tiny_data_set(tmp_path, unlabelled=2)
     batches = batches_of(tmp_path)
-    labels = SliceReader(tmp_path / "data" / "pseudo_labels", cache_megabytes=1)
+    labels = patches_of(tmp_path / "data" / "pseudo_labels")
     many, one = (
         refined_pool(catalogue.split("unlabelled"), kept, ORGANS, images=batches.pools[0].images, labels=labels)
         for kept in (read_refined(tmp_path / "data" / "refined")[:5], (KeptSlice("unlabelled_1", 5, 0.9),))
@@ -271,8 +290,8 @@ def test_experiments_give_as_much_however_many_slices_they_have(tmp_path: Path) 
 def test_patches_are_centred_where_enough_of_the_organ_is_seen(tmp_path: Path) -> None:
     """The eyes have 48 pixels in a slice and the heart 100: with 49 wanted no slice is centred on an eye."""
     catalogue = tiny_data_set(tmp_path)
-    reader = SliceReader(tmp_path / "data" / "prepared", cache_megabytes=1)
-    labels = SliceReader(tmp_path / "data" / "pseudo_labels", cache_megabytes=1)
+    reader = patches_of(tmp_path / "data" / "prepared")
+    labels = patches_of(tmp_path / "data" / "pseudo_labels")
     kept = read_refined(tmp_path / "data" / "refined")
     volumes = catalogue.split("unlabelled")
 
@@ -288,7 +307,7 @@ def test_patches_are_centred_where_enough_of_the_organ_is_seen(tmp_path: Path) -
 def test_a_kept_slice_of_an_unknown_volume_is_refused_by_name(tmp_path: Path) -> None:
     """Pseudo-labels of another preparation of the data."""
     catalogue = tiny_data_set(tmp_path)
-    reader = SliceReader(tmp_path, cache_megabytes=1)
+    reader = patches_of(tmp_path)
     with pytest.raises(ValueError, match="name volume gone, which is not among the unlabelled ones"):
         refined_pool(catalogue.split("unlabelled"), (KeptSlice("gone", 0, 1.0),), ORGANS, images=reader, labels=reader)
 
@@ -296,4 +315,4 @@ def test_a_kept_slice_of_an_unknown_volume_is_refused_by_name(tmp_path: Path) ->
 def test_no_labelled_volume_is_an_error_that_says_so(tmp_path: Path) -> None:
     """Rather than a training that never starts."""
     with pytest.raises(ValueError, match="there is no labelled volume to learn from"):
-        labelled_pool((), ORGANS, reader=SliceReader(tmp_path, cache_megabytes=1))
+        labelled_pool((), ORGANS, reader=patches_of(tmp_path))
