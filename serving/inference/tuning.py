@@ -16,8 +16,9 @@ from pathlib import Path
 import numpy as np
 
 from scans.model.manifest import Golden
+from serving.inference.runtime.contract import SegmentationRuntime
 from serving.inference.runtime.libraries import version
-from serving.inference.runtime.segmentation import Runtime, window_rows
+from serving.inference.runtime.segmentation import window_rows
 from serving.observability import logs
 from serving.storage import replace_text
 
@@ -72,7 +73,7 @@ class Tuner:
 
     def tune(
         self,
-        open_runtime: Callable[[int, int], Runtime],
+        open_runtime: Callable[[int, int], SegmentationRuntime],
         golden: Golden,
         *,
         model_sha256: str,
@@ -96,9 +97,9 @@ class Tuner:
         self._remember({**remembered, name: tuning})
         return tuning
 
-    def _measured(self, open_runtime: Callable[[int, int], Runtime], golden: Golden) -> Tuning:
+    def _measured(self, open_runtime: Callable[[int, int], SegmentationRuntime], golden: Golden) -> Tuning:
         """Each way in the batch that suits it, then the ways against each other, in turn: a machine's speed changes."""
-        ways: list[tuple[Runtime, Tuning]] = []
+        ways: list[tuple[SegmentationRuntime, Tuning]] = []
         for threads, lanes in _ways(self._overrides.threads):
             runtime = open_runtime(threads, lanes)
             ways.append((runtime, self._in_its_batch(runtime, threads, golden)))
@@ -117,7 +118,7 @@ class Tuner:
                 best = other
         return best
 
-    def _in_its_batch(self, runtime: Runtime, threads: int, golden: Golden) -> Tuning:
+    def _in_its_batch(self, runtime: SegmentationRuntime, threads: int, golden: Golden) -> Tuning:
         """The smallest batch than which the next is not worth its memory."""
         first, *larger = [self._overrides.batch_size] if self._overrides.batch_size else _BATCHES
         batch, best = first, _slices_per_second(runtime, golden, first)
@@ -153,7 +154,7 @@ def _ways(threads: int) -> Iterator[tuple[int, int]]:
         yield cores // 4, 4
 
 
-def _slices_per_second(runtime: Runtime, golden: Golden, batch: int) -> float:
+def _slices_per_second(runtime: SegmentationRuntime, golden: Golden, batch: int) -> float:
     slices = np.ascontiguousarray(np.repeat(golden.slice[np.newaxis], batch, axis=0))
     windows = window_rows(golden.window, batch)
 

@@ -16,23 +16,24 @@ from numpy.typing import NDArray
 from scans.model.manifest import MANIFEST_FILE, MODEL_FILE, Golden, ManifestError, ModelManifest
 from scans.precision import Precision
 from serving.inference.batching import Batcher
+from serving.inference.runtime.contract import SegmentationRuntime, Served
 from serving.inference.runtime.memory import OutOfDeviceMemory
 from serving.inference.runtime.segmentation import Runtime
 from serving.inference.runtime.session import CPU, Device, DoesNotFit, RuntimeRefused, cuda_devices
 from serving.inference.scheduling import Urgency
 from serving.inference.tuning import Tuner
-from serving.models.loaded_model import LoadedModel, ModelError, ModelIdentity, Served
+from serving.models.loaded_model import LoadedModel, ModelError, ModelIdentity
 from serving.models.quality_classifier import QualityRuntime
 from serving.observability import logs
 
 _GOLDEN_DISAGREEMENT = 0.001
 """Share of the golden slice's pixels that may differ: rounding differs from processor to processor, as at export."""
 
-Answer = Callable[[Runtime, Golden], NDArray[np.uint8]]
+Answer = Callable[[SegmentationRuntime, Golden], NDArray[np.uint8]]
 """What a model answers to a golden slice, uint8 (Y, X)."""
 
 
-def directly(runtime: Runtime, golden: Golden) -> NDArray[np.uint8]:
+def directly(runtime: SegmentationRuntime, golden: Golden) -> NDArray[np.uint8]:
     """Asks the model itself, past any queue."""
     answer: NDArray[np.uint8] = runtime.segment(golden.slice[np.newaxis], golden.window)[0]
     return answer
@@ -44,7 +45,7 @@ def in_turn(batcher: Batcher) -> Answer:
     As a single slice, which takes turns with those of others: less urgent, it would wait for as long as they come.
     """
 
-    def answer(runtime: Runtime, golden: Golden) -> NDArray[np.uint8]:
+    def answer(runtime: SegmentationRuntime, golden: Golden) -> NDArray[np.uint8]:
         asked = batcher.submit(
             golden.slice[np.newaxis],
             window=golden.window,
@@ -131,7 +132,13 @@ class Loader:
         return best if best in manifest.variants else "float32"
 
     def _check_golden(
-        self, manifest: ModelManifest, runtime: Runtime, identity: ModelIdentity, *, precision: Served, alone: bool
+        self,
+        manifest: ModelManifest,
+        runtime: SegmentationRuntime,
+        identity: ModelIdentity,
+        *,
+        precision: Served,
+        alone: bool,
     ) -> None:
         golden = manifest.golden
         if precision != "float32":

@@ -14,10 +14,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
+from serving.inference.runtime.contract import Served
 from serving.inference.runtime.session import Device
 from serving.inference.tuning import Tuner
 from serving.models.cache import ModelCache
-from serving.models.loaded_model import LoadedModel, ModelError, ModelIdentity, ModelNotServed, Reason, Served
+from serving.models.loaded_model import LoadedModel, ModelError, ModelIdentity, ModelNotServed, Reason
 from serving.models.loader import Answer, Loader, directly
 from serving.models.pool import ModelPool
 from serving.models.references import KeptVersion, is_registered

@@ -1,4 +1,4 @@
-"""Runtime: a segmentation model on its device; grey values in, the class index of every pixel out."""
+"""Runtime: a segmentation model on its device; grey values in, the class index of every pixel out. By ONNX Runtime."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from scans.intensity import Window
 from serving.inference.runtime.binding import BoundSession
+from serving.inference.runtime.contract import Engine
 from serving.inference.runtime.footprint import pixel_bytes
 from serving.inference.runtime.memory import out_of_memory_told
 from serving.inference.runtime.session import CPU, Device, cuda_devices, open_on_cpu, open_session
@@ -56,6 +57,11 @@ class Runtime:
             return cls(sessions[:1], provider, lanes, pixel_bytes(path))
         bound = tuple(BoundSession(session, "cuda", gpu) for session, gpu in zip(sessions, places, strict=True))
         return cls(sessions, provider, len(sessions), _bound=bound)
+
+    @property
+    def engine(self) -> Engine:
+        """The library that computes it."""
+        return "onnxruntime"
 
     @classmethod
     def _open_on_cpu(cls, path: Path, *, device: Device, threads: int, lanes: int) -> Runtime:
