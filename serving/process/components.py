@@ -153,6 +153,7 @@ def _models(settings: Settings, store: Store, scratch: Scratch, batcher: Batcher
         device=settings.device,
         tuner=Tuner(scratch.root, overrides=TuningOverrides(threads=settings.threads, batch_size=settings.batch_size)),
         precision=settings.precision,
+        engine=settings.engine,
         remote=store,
         answer=in_turn(batcher),
     )

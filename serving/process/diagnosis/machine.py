@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from serving.inference.runtime.libraries import missing_library, providers, version
+from serving.inference.runtime.openvino_library import openvino_version
 from serving.inference.runtime.session import CUDA, cuda_devices
 from serving.intake.limits import spare_bytes
 from serving.observability.findings import Level, Observed
@@ -38,8 +39,9 @@ def device(settings: Settings) -> Observed:
 
 
 def onnx_runtime(settings: Settings) -> Observed:
-    """Whether ONNX Runtime and its libraries fit the device."""
-    found = f"{version()}: {', '.join(name.removesuffix('ExecutionProvider') for name in providers())}"
+    """Whether ONNX Runtime and its libraries fit the device; and which OpenVINO there is beside it."""
+    offered = ", ".join(name.removesuffix("ExecutionProvider") for name in providers())
+    found = f"{version()}: {offered}; OpenVINO {openvino_version() or 'is not installed'}"
     if not cuda_devices("auto") or settings.device == "cpu":
         there = any(Path("/dev").glob("nvidia[0-9]*"))
         if there and CUDA not in providers() and settings.device != "cpu":

@@ -1,0 +1,135 @@
+"""Which library computes a model in which precision: only what answers as at export, and what else there is if not."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.util
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import onnx
+import pytest
+
+from scans.model.manifest import ModelManifest, Variant, file_sha256
+from serving.inference.runtime.openvino_runtime import OpenVinoRuntime
+from serving.inference.runtime.segmentation import Runtime
+from serving.inference.runtime.session import RuntimeRefused
+from serving.inference.tuning import Tuner, TuningOverrides
+from serving.models.served import LoadedModel, ModelError, Models
+from tests.serving.models import threshold_model, write_model
+
+Asked = Literal["auto", "onnxruntime", "openvino"]
+RATES = {("float32", "onnxruntime"): 20, ("float32", "openvino"): 21, ("int8", "onnxruntime"): 50}
+"""Slices a second, as they are measured here; 80 by OpenVINO in int8."""
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A model with an int8 that differs from float32 in some pixels."""
+    folder = write_model(tmp_path / "model")
+    (folder / "variants").mkdir()
+    file = folder / "variants" / "int8.onnx"
+    onnx.save(threshold_model(rounds=0, thresholds=(0.35, 0.7)), file)
+    manifest = ModelManifest.read(folder)
+    golden = manifest.golden
+    answer = Runtime.open(file, device="cpu", threads=1).segment(golden.slice[None], golden.window)[0]
+    share = float(np.mean(answer != golden.segmentation))
+    assert share > 0.01
+    variant = Variant("variants/int8.onnx", file_sha256(file), 0.8, 0.8, share, answer)
+    dataclasses.replace(manifest, variants={"int8": variant}).write(folder)
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def rates(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What measuring finds."""
+
+    def rate(runtime: Any, golden: object, batch: int) -> float:
+        precision = "int8" if "int8" in paths[id(runtime)] else "float32"
+        return RATES.get((precision, runtime.engine), 80.0)
+
+    paths: dict[int, str] = {}
+    kept: list[Any] = []
+    for kind in (Runtime, OpenVinoRuntime):
+
+        def opened(path: Path, *, whole: Any = kind.open, **given: Any) -> Any:
+            runtime = whole(path, **given)
+            paths[id(runtime)] = path.name
+            kept.append(runtime)
+            return runtime
+
+        monkeypatch.setattr(kind, "open", opened)
+    monkeypatch.setattr("serving.inference.tuning._slices_per_second", rate)
+
+
+def served(tmp_path: Path, folder: Path, *, engine: Asked = "auto", precision: Any = "auto") -> LoadedModel:
+    tuner = Tuner(tmp_path, overrides=TuningOverrides(threads=1, batch_size=0))
+    models = Models(tmp_path / "kept", device="cpu", tuner=tuner, precision=precision, engine=engine)
+    return models.serve(str(folder))
+
+
+@pytest.mark.parametrize(
+    ("precision", "engine", "chosen"),
+    [
+        ("auto", "auto", ("int8", "openvino")),
+        ("auto", "onnxruntime", ("int8", "onnxruntime")),
+        ("float32", "auto", ("float32", "onnxruntime")),
+        ("float32", "openvino", ("float32", "openvino")),
+    ],
+)
+def test_the_fastest_of_what_may_be_is_served(
+    tmp_path: Path, folder: Path, precision: str, engine: Asked, chosen: tuple[str, str]
+) -> None:
+    """Among all, or among what settings leave; the model says what it is, and what it was chosen among."""
+    model = served(tmp_path, folder, engine=engine, precision=precision)
+    assert (model.precision, model.runtime.engine) == chosen
+    among = {(one.precision, one.engine) for one in model.tuning.compared}
+    assert among == {
+        (one, other)
+        for one in ("float32", "int8")
+        for other in ("onnxruntime", "openvino")
+        if precision in (one, "auto") and engine in (other, "auto")
+    }
+
+
+def test_a_library_that_answers_otherwise_is_refused_and_said_to_be(
+    tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """OpenVINO's, which would be the fastest, gives background everywhere: ONNX Runtime's int8 is served instead."""
+    monkeypatch.setattr(
+        OpenVinoRuntime, "segment_rows", lambda self, slices, windows, *, lane: np.zeros(slices.shape, np.uint8)
+    )
+    model = served(tmp_path, folder)
+    assert (model.precision, model.runtime.engine) == ("int8", "onnxruntime")
+    refused = [one for one in model.tuning.compared if one.refused]
+    assert [(one.precision, one.engine) for one in refused] == [("float32", "openvino"), ("int8", "openvino")]
+    assert all("does not reproduce its golden slice" in str(one.refused) for one in refused)
+    with pytest.raises(ModelError, match=r"in int8 by openvino: .* may; the file or the installation is damaged"):
+        served(tmp_path / "other", folder, engine="openvino", precision="int8")
+
+
+def test_what_could_be_measured_and_cannot_be_loaded_any_more_is_replaced(
+    tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A choice that is remembered: the next start goes on with ONNX Runtime, and logs why."""
+    assert served(tmp_path, folder).runtime.engine == "openvino"
+
+    def broken(path: Path, **_: Any) -> Any:
+        raise RuntimeRefused("OpenVINO cannot be used: libtbb.so.12 is not there")
+
+    monkeypatch.setattr(OpenVinoRuntime, "open", broken)
+    model = served(tmp_path, folder)
+    assert (model.precision, model.runtime.engine) == ("int8", "onnxruntime")
+    said = [record for record in caplog.records if record.message == "candidate_refused"]
+    assert "libtbb.so.12" in str(vars(said[-1])["ricefish_fields"]["reason"])
+
+
+def test_without_openvino_onnx_runtime_computes(tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on processors that it was not built for; who asks for it is told."""
+    found = importlib.util.find_spec
+    monkeypatch.setattr("importlib.util.find_spec", lambda name, *rest: None if name == "openvino" else found(name))
+    model = served(tmp_path, folder)
+    assert (model.precision, model.runtime.engine) == ("int8", "onnxruntime")
+    with pytest.raises(ModelError, match="RICEFISH_ENGINE is openvino, which is not installed here"):
+        served(tmp_path, folder, engine="openvino")
