@@ -56,6 +56,8 @@ class Batcher:
         self._woken = [threading.Condition(self._lock) for _ in range(lanes)]
         self._idle: set[int] = set()
         """Lanes that wait; of these, only one that is needed is woken."""
+        self._computing: set[int] = set()
+        """Lanes that have a batch which has not left the device."""
         self._closed = False
         self._fallback = MemoryFallback()
         self._threads = [
@@ -77,31 +79,21 @@ class Batcher:
         most_pixels: int | None = None,
         on_computed: ComputedCallback | None = None,
         counted: bool = True,
+        alone: Network | None = None,
     ) -> Answer:
         """Queues raw grey values, (N, Y, X) of any real type; the answer is their class indices, uint8 (N, Y, X).
 
         `window` is that of all slices, or one for each, float32 (N, 2).
         With urgency SLICE, requests are merged into batches of at most `merged_up_to` slices. `halo` is what tiles are
         shown around them where a slice alone does not fit the device, or has more than `most_pixels`, which are as many
-        as go through the network at once. `counted`: the observer is told of it. An answer can be
+        as go through the network at once. `counted`: the observer is told of it. `alone` is the same network on all
+        processors: it is asked where nothing else waits or is computed at the moment. An answer can be
         cancelled: what was begun for nobody else ends before its next piece. It holds OutOfDeviceMemory where nothing
         helped, and what the network raised. Raises RuntimeError once the queue is closed.
         """
         grey, rows = _grey(slices, urgency), _rows(window, len(slices))
-        return self._queue(
-            Request(
-                grey,
-                rows,
-                network,
-                urgency,
-                stream,
-                merged_up_to,
-                halo=halo,
-                most_pixels=most_pixels,
-                on_computed=on_computed,
-                counted=counted,
-            )
-        )
+        asked = (grey, rows, network, urgency, stream, merged_up_to, halo, most_pixels)
+        return self._queue(Request(*asked, on_computed=on_computed, counted=counted, alone=alone))
 
     def submit_with_confidence(
         self,
@@ -120,19 +112,8 @@ class Batcher:
         There are no tiles with confidence: it holds OutOfDeviceMemory where a slice does not fit as a whole.
         """
         grey, rows = _grey(slices, urgency), _rows(window, len(slices))
-        return self._queue(
-            Request(
-                grey,
-                rows,
-                network,
-                urgency,
-                stream,
-                merged_up_to,
-                confidence=True,
-                most_pixels=most_pixels,
-                on_computed=on_computed,
-            )
-        )
+        asked = (grey, rows, network, urgency, stream, merged_up_to)
+        return self._queue(Request(*asked, confidence=True, most_pixels=most_pixels, on_computed=on_computed))
 
     def _queue(self, request: Request) -> Future[Any]:
         with self._lock:
@@ -192,8 +173,10 @@ class Batcher:
     def _next(self, lane: int) -> list[Request]:
         """What this lane computes next, waiting for it; nothing once the queue is closed."""
         with self._lock:
+            self._computing.discard(lane)
             while not self._closed:
-                if batch := self._scheduler.next_batch(lane=lane):
+                if batch := self._scheduler.next_batch(lane=lane, idle=not self._computing):
+                    self._computing.add(lane)
                     return batch
                 self._idle.add(lane)
                 self._woken[lane].wait()
@@ -203,6 +186,8 @@ class Batcher:
         first = batch[0]
         try:
             outputs = self._computed(batch, lane)
+            with self._lock:  # before whoever is answered may ask again
+                self._computing.discard(lane)
             if len(batch) == 1:
                 first.give(outputs)
                 return
@@ -242,7 +227,7 @@ class Batcher:
                 first.network,
                 slices,
                 windows,
-                lane=lane,
+                lane=lane % first.network.lanes,
                 halo=first.halo,
                 confidence=first.confidence,
                 look=look,

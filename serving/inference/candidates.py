@@ -16,6 +16,8 @@ class Candidate:
     engine: Engine
     open: Callable[[int, int], SegmentationRuntime]
     """Threads of a batch and batches at once -> the loaded model. Raises RuntimeRefused."""
+    open_alone: Callable[[int], SegmentationRuntime]
+    """Threads -> the model once more, for a batch of single slices that nothing runs beside. Raises RuntimeRefused."""
     check: Callable[[SegmentationRuntime], None]
     """Raises RuntimeRefused where a loaded model does not answer its golden slice as it should."""
 

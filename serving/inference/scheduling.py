@@ -10,7 +10,7 @@ import time
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import IntEnum
 from typing import Any
 
@@ -73,6 +73,8 @@ class Request:
     """That go through the network at once; None: as many as fit."""
     confidence: bool = False
     counted: bool = True
+    alone: Network | None = None
+    """The same on all processors: computes it, as lane 0, where nothing else waits or is computed."""
     on_computed: ComputedCallback | None = None
     answer: Future[Any] = field(default_factory=Future)
     submitted: float = field(default_factory=time.perf_counter)
@@ -114,8 +116,11 @@ class Scheduler:
         """Puts a request at the end of its stream."""
         self._queues[request.urgency].setdefault(request.stream, deque()).append(request)
 
-    def next_batch(self, *, lane: int) -> list[Request]:
-        """The requests that are due, of those that this lane may compute, taken out; empty if there is none."""
+    def next_batch(self, *, lane: int, idle: bool = False) -> list[Request]:
+        """The requests that are due, of those that this lane may compute, taken out; empty if there is none.
+
+        `idle`: no other lane computes anything. What then waits alone is given all processors where it can be.
+        """
 
         def fits(request: Request) -> bool:
             return request.network.lanes > lane
@@ -126,7 +131,10 @@ class Scheduler:
             return []
         single = first.urgency is Urgency.SLICE
         self._in_a_row = self._in_a_row + 1 if single else 0
-        return self._merged(first) if single else [first]
+        batch = self._merged(first) if single else [first]
+        if idle and first.alone is not None and not any(self._queues.values()):
+            return [replace(request, network=first.alone) for request in batch]
+        return batch
 
     def waiting(self, urgency: Urgency) -> Iterator[Request]:
         """Those of one urgency."""

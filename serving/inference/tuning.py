@@ -24,6 +24,7 @@ from serving.inference.runtime.contract import Engine, SegmentationRuntime, Serv
 from serving.inference.runtime.libraries import version
 from serving.inference.runtime.memory import OutOfDeviceMemory
 from serving.inference.runtime.openvino_library import openvino_version
+from serving.inference.runtime.processors import processors
 from serving.inference.runtime.segmentation import window_rows
 from serving.inference.runtime.session import RuntimeRefused
 from serving.observability import logs
@@ -231,7 +232,7 @@ def _like(tuning: Tuning, candidates: Sequence[Candidate]) -> Tuning:
 
 def _ways(threads: int) -> Iterator[tuple[int, int]]:
     """Threads and lanes to try: one batch on all cores, or one core for each of several batches."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = processors()
     if threads:
         yield threads, 1
         return

@@ -61,5 +61,7 @@ class LoadedModel:
     runtime: SegmentationRuntime
     tuning: Tuning
     precision: Served
+    alone: SegmentationRuntime | None = None
+    """The same on all processors, for single slices that nothing runs beside; None where `runtime` itself is."""
     quality: QualityRuntime | None = None
     """Its Quality Classifier, where it has one."""

@@ -20,6 +20,7 @@ from serving.inference.runtime.contract import Engine, SegmentationRuntime, Serv
 from serving.inference.runtime.memory import OutOfDeviceMemory
 from serving.inference.runtime.openvino_library import openvino_version
 from serving.inference.runtime.openvino_runtime import OpenVinoRuntime
+from serving.inference.runtime.processors import processors
 from serving.inference.runtime.segmentation import Runtime
 from serving.inference.runtime.session import CPU, Device, DoesNotFit, RuntimeRefused, cuda_devices
 from serving.inference.scheduling import Urgency
@@ -100,7 +101,8 @@ class Loader:
                 model_sha256=identity.key,
                 like=None if like is None else like.tuning,
             )
-            runtime, tuning = self._opened(candidates, tuning, manifest, directly if like is None else self._answer)
+            answer = directly if like is None else self._answer
+            runtime, alone, tuning = self._opened(candidates, tuning, manifest, answer)
             quality = QualityRuntime.load(folder, device=self._device)
         except (DoesNotFit, OutOfDeviceMemory) as error:
             raise ModelError(f"model {identity} does not fit the device: {error}", reason="device") from error
@@ -127,7 +129,7 @@ class Loader:
             chosen=tuning.account,
             classifier=quality is not None,
         )
-        return LoadedModel(identity, manifest, runtime, tuning, tuning.precision, quality)
+        return LoadedModel(identity, manifest, runtime, tuning, tuning.precision, alone, quality)
 
     def _candidates(self, folder: Path, manifest: ModelManifest) -> list[Candidate]:
         """In the order of trust: float32 before int8, ONNX Runtime, which export checked them with, before OpenVINO."""
@@ -175,13 +177,19 @@ class Loader:
                 return OpenVinoRuntime.open(file, threads=threads, lanes=lanes)
             return Runtime.open(file, device=self._device, threads=threads, lanes=lanes)
 
-        return Candidate(
-            precision, engine, opened, lambda runtime: check_golden(manifest, runtime, precision, directly)
-        )
+        def opened_alone(threads: int) -> SegmentationRuntime:
+            if engine == "openvino":
+                return OpenVinoRuntime.open(file, threads=threads, keeps_memory=False)
+            return Runtime.open_alone(file, threads=threads)
+
+        def check(runtime: SegmentationRuntime) -> None:
+            check_golden(manifest, runtime, precision, directly)
+
+        return Candidate(precision, engine, opened, opened_alone, check)
 
     def _opened(
         self, candidates: Sequence[Candidate], tuning: Tuning, manifest: ModelManifest, answer: Answer
-    ) -> tuple[SegmentationRuntime, Tuning]:
+    ) -> tuple[SegmentationRuntime, SegmentationRuntime | None, Tuning]:
         """The model as it was chosen to be run; where that cannot be, by ONNX Runtime. Raises as the last one."""
         ordered = _in_turn_of(candidates, tuning)
         for candidate in ordered:
@@ -199,8 +207,20 @@ class Loader:
                     reason=error,
                 )
             else:
-                return runtime, dataclasses.replace(tuning, precision=candidate.precision, engine=candidate.engine)
+                found = dataclasses.replace(tuning, precision=candidate.precision, engine=candidate.engine)
+                return runtime, _alone(candidate, runtime, tuning.threads), found
         raise AssertionError("there is a candidate")
+
+
+def _alone(candidate: Candidate, runtime: SegmentationRuntime, threads: int) -> SegmentationRuntime | None:
+    """The model once more on all processors, where `runtime` leaves some idle that has one batch alone."""
+    if runtime.lanes == 1 or runtime.pixel_bytes is None or threads >= processors():  # None: on a GPU
+        return None
+    try:
+        return candidate.open_alone(processors())
+    except RuntimeRefused as error:
+        logs.event("not_opened_alone", level=logging.WARNING, reason=error)
+        return None
 
 
 def check_golden(manifest: ModelManifest, runtime: SegmentationRuntime, precision: Served, answer: Answer) -> None:

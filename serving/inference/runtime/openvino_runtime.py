@@ -7,9 +7,8 @@ on the disk.
 
 from __future__ import annotations
 
-import os
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ from serving.inference.runtime.contract import Engine
 from serving.inference.runtime.footprint import pixel_bytes
 from serving.inference.runtime.memory import is_out_of_memory, out_of_memory_told
 from serving.inference.runtime.openvino_library import openvino
+from serving.inference.runtime.processors import processors
 from serving.inference.runtime.segmentation import window_rows
 from serving.inference.runtime.session import CPU, DoesNotFit, RuntimeRefused
 
@@ -44,8 +44,9 @@ class OpenVinoRuntime:
     _whole: _Whole
 
     @classmethod
-    def open(cls, path: Path, *, threads: int = 0, lanes: int = 1) -> OpenVinoRuntime:
-        """Loads a model; `threads` are those of one batch, 0 all, and `lanes` the batches at once.
+    def open(cls, path: Path, *, threads: int = 0, lanes: int = 1, keeps_memory: bool = True) -> OpenVinoRuntime:
+        """Loads a model; `threads` are those of one batch, 0 all, and `lanes` the batches at once. It keeps the memory
+        that a batch was computed in for the next one, unless `keeps_memory` is false.
 
         Raises RuntimeRefused where OpenVINO is not installed or cannot load it, or it is no model of the contract, and
         DoesNotFit where the machine has no memory for it.
@@ -59,7 +60,7 @@ class OpenVinoRuntime:
                 if SEGMENTATION not in result.input(0).get_source_output().get_names():
                     part.remove_result(result)
             compiled = core.compile_model(part, "CPU", _settings(threads, lanes))
-            streams = tuple(_Stream(compiled.create_infer_request()) for _ in range(lanes))
+            streams = tuple(_Stream.of(compiled, keeps_memory=keeps_memory) for _ in range(lanes))
         except ImportError as error:
             raise RuntimeRefused(f"OpenVINO cannot be used: {error}") from error
         except RuntimeError as error:  # all that OpenVINO raises
@@ -105,16 +106,26 @@ class OpenVinoRuntime:
 
 @dataclass(frozen=True)
 class _Stream:
-    """One request of a compiled model, which computes one batch at a time and keeps its memory for the next."""
+    """One request of a compiled model, which computes one batch at a time."""
 
     request: Any
+    let_go: Callable[[], None]
+    """Is called after each batch, and may give back the memory that it was computed in."""
     _turn: threading.Lock = field(default_factory=threading.Lock)
+
+    @classmethod
+    def of(cls, compiled: Any, *, keeps_memory: bool) -> _Stream:
+        """A new one; the memory is that of all streams of a compiled model."""
+        return cls(compiled.create_infer_request(), (lambda: None) if keeps_memory else compiled.release_memory)
 
     def run(self, slices: NDArray[np.float32], windows: NDArray[np.float32]) -> dict[str, NDArray[Any]]:
         """The outputs by name."""
         with self._turn:
-            answer = self.request.infer({"slices": slices, "window": windows}, share_inputs=True)
-            return {name: array for output, array in answer.items() for name in output.names}
+            try:
+                answer = self.request.infer({"slices": slices, "window": windows}, share_inputs=True)
+                return {name: array for output, array in answer.items() for name in output.names}
+            finally:
+                self.let_go()
 
 
 class _Whole:
@@ -126,25 +137,22 @@ class _Whole:
         self._model = model
         self._threads = threads
         self._turn = threading.Lock()
-        self._compiled: Any = None
+        self._stream: _Stream | None = None
 
     def run(self, slices: NDArray[np.float32], windows: NDArray[np.float32]) -> dict[str, NDArray[Any]]:
         """The outputs by name."""
         with self._turn:
-            if self._compiled is None:
-                self._compiled = self._core.compile_model(self._model, "CPU", _settings(self._threads, 1))
-            try:
-                return _Stream(self._compiled.create_infer_request()).run(slices, windows)
-            finally:
-                self._compiled.release_memory()
+            if self._stream is None:
+                compiled = self._core.compile_model(self._model, "CPU", _settings(self._threads, 1))
+                self._stream = _Stream.of(compiled, keeps_memory=False)
+            return self._stream.run(slices, windows)
 
 
 def _settings(threads: int, lanes: int) -> dict[str, Any]:
     """Threads are not bound to cores: those of other models and lanes would be bound to the same ones."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return {
         "NUM_STREAMS": lanes,
-        "INFERENCE_NUM_THREADS": threads * lanes or cores,
+        "INFERENCE_NUM_THREADS": threads * lanes or processors(),
         "INFERENCE_PRECISION_HINT": "f32",
         "ENABLE_CPU_PINNING": False,
     }

@@ -14,8 +14,9 @@ from scans.intensity import Window
 from serving.inference.runtime.binding import BoundSession
 from serving.inference.runtime.contract import Engine
 from serving.inference.runtime.footprint import pixel_bytes
+from serving.inference.runtime.graph import leading_to
 from serving.inference.runtime.memory import out_of_memory_told
-from serving.inference.runtime.session import CPU, Device, cuda_devices, open_on_cpu, open_session
+from serving.inference.runtime.session import CPU, Device, cuda_devices, open_any, open_on_cpu, open_session
 
 _LANES_PER_GPU = 2
 """One copies while the other computes."""
@@ -57,6 +58,15 @@ class Runtime:
             return cls(sessions[:1], provider, lanes, pixel_bytes(path))
         bound = tuple(BoundSession(session, "cuda", gpu) for session, gpu in zip(sessions, places, strict=True))
         return cls(sessions, provider, len(sessions), _bound=bound)
+
+    @classmethod
+    def open_alone(cls, path: Path, *, threads: int) -> Runtime:
+        """A model on so many threads of the CPU, of the segmentation alone, beside one that was opened with `open`; it
+        has the weights once more, and gives back the memory of each batch. Raises RuntimeRefused.
+        """
+        part = leading_to(["segmentation"], path)
+        session = open_any(path, device="cpu", threads=threads, content=part, keeps_memory=False)
+        return cls((session,), CPU, 1, None, session)
 
     @property
     def engine(self) -> Engine:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import resource
 import shutil
 from collections.abc import Mapping
@@ -10,6 +9,7 @@ from pathlib import Path
 
 from serving.inference.runtime.libraries import missing_library, providers, version
 from serving.inference.runtime.openvino_library import openvino_version
+from serving.inference.runtime.processors import processors
 from serving.inference.runtime.session import CUDA, cuda_devices
 from serving.intake.limits import spare_bytes
 from serving.observability.findings import Level, Observed
@@ -25,7 +25,7 @@ _GIGABYTE = 1e9
 
 def device(settings: Settings) -> Observed:
     """Whether what RICEFISH_DEVICE asks for is there."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = processors()
     gpus = cuda_devices(settings.device)
     if gpus:
         return Observed(f"{len(gpus)} GPU{'s' * (len(gpus) > 1)}, {cores} processors")

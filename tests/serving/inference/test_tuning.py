@@ -31,6 +31,10 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_model(tmp_path_factory.mktemp("tuned"))
 
 
+def _never(_: int) -> Runtime:
+    raise AssertionError("nothing is measured alone")
+
+
 class Opener:
     """Counts how often the model is opened to be measured."""
 
@@ -40,7 +44,7 @@ class Opener:
 
     @property
     def candidate(self) -> Candidate:
-        return Candidate("float32", "onnxruntime", self, lambda _: None)
+        return Candidate("float32", "onnxruntime", self, _never, lambda _: None)
 
     def __call__(self, threads: int, lanes: int) -> Runtime:
         self.times += 1
@@ -125,7 +129,7 @@ def test_a_slow_moment_does_not_decide(
     monkeypatch.setattr("os.sched_getaffinity", lambda _: {0, 1}, raising=False)
     golden = ModelManifest.read(model).golden
     found = Tuner(tmp_path, overrides=TuningOverrides(threads=0, batch_size=0)).tune(
-        [Candidate("float32", "onnxruntime", machine.open, lambda _: None)], golden, model_sha256="a"
+        [Candidate("float32", "onnxruntime", machine.open, _never, lambda _: None)], golden, model_sha256="a"
     )
     assert (found.threads, found.lanes) == chosen
 
@@ -164,7 +168,7 @@ def test_the_fastest_candidate_is_chosen_and_remembered_with_what_it_beat(
         precision, _, engine = name.split()
         machine_alone = Machine(lambda way, now: rate or 0.001)
         machine_alone.advance = machine.advance  # type: ignore[method-assign]
-        return Candidate(cast("Served", precision), cast("Engine", engine), machine_alone.open, check)
+        return Candidate(cast("Served", precision), cast("Engine", engine), machine_alone.open, _never, check)
 
     candidates = [candidate(*pair) for pair in zip((FLOAT, VINO_FLOAT, INT8, VINO_INT8), rates, strict=True)]
     golden = ModelManifest.read(model).golden

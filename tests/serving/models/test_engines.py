@@ -47,7 +47,7 @@ def rates(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def rate(runtime: Any, golden: object, batch: int) -> float:
         precision = "int8" if "int8" in paths[id(runtime)] else "float32"
-        return RATES.get((precision, runtime.engine), 80.0)
+        return RATES.get((precision, runtime.engine), 80.0) * (1.1 if runtime.lanes > 1 else 1.0)
 
     paths: dict[int, str] = {}
     kept: list[Any] = []
@@ -63,8 +63,10 @@ def rates(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("serving.inference.tuning._slices_per_second", rate)
 
 
-def served(tmp_path: Path, folder: Path, *, engine: Asked = "auto", precision: Any = "auto") -> LoadedModel:
-    tuner = Tuner(tmp_path, overrides=TuningOverrides(threads=1, batch_size=0))
+def served(
+    tmp_path: Path, folder: Path, *, engine: Asked = "auto", precision: Any = "auto", threads: int = 1
+) -> LoadedModel:
+    tuner = Tuner(tmp_path, overrides=TuningOverrides(threads=threads, batch_size=0))
     models = Models(tmp_path / "kept", device="cpu", tuner=tuner, precision=precision, engine=engine)
     return models.serve(str(folder))
 
@@ -91,6 +93,22 @@ def test_the_fastest_of_what_may_be_is_served(
         for other in ("onnxruntime", "openvino")
         if precision in (one, "auto") and engine in (other, "auto")
     }
+
+
+@pytest.mark.parametrize("engine", ["onnxruntime", "openvino"])
+def test_what_runs_in_lanes_is_there_once_more_on_all_processors(
+    tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch, engine: Asked
+) -> None:
+    """For a slice that is alone; with the same answer. What has all processors anyway is there once."""
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: {0, 1}, raising=False)
+    model = served(tmp_path, folder, engine=engine, threads=0)
+    assert (model.runtime.lanes, model.tuning.threads) == (2, 1)
+    assert model.alone is not None and (model.alone.lanes, model.alone.engine) == (1, engine)
+    golden = model.manifest.golden
+    np.testing.assert_array_equal(
+        model.alone.segment(golden.slice[None], golden.window), model.runtime.segment(golden.slice[None], golden.window)
+    )
+    assert served(tmp_path / "other", folder, engine=engine, threads=2).alone is None
 
 
 def test_a_library_that_answers_otherwise_is_refused_and_said_to_be(
