@@ -29,6 +29,9 @@ Answer = Future[NDArray[np.uint8]]
 _MOST_CAST_PIXELS = 1 << 24
 """Of a scan's batch that waits as float32, four bytes a pixel. Larger ones wait as they are, so that the batches of all
 scans under way do not take gigabytes while one of them is computed."""
+_ALONE_SECONDS = 0.5
+"""After which whoever comes is taken to be alone: of several clients each would else have all processors at moments,
+and be held up by the next."""
 _FLOAT_BYTES = np.dtype(np.float32).itemsize
 
 
@@ -58,6 +61,8 @@ class Batcher:
         """Lanes that wait; of these, only one that is needed is woken."""
         self._computing: set[int] = set()
         """Lanes that have a batch which has not left the device."""
+        self._together = -math.inf
+        """When something last came while something else waited or was computed, by `time.monotonic`."""
         self._closed = False
         self._fallback = MemoryFallback()
         self._threads = [
@@ -87,7 +92,7 @@ class Batcher:
         With urgency SLICE, requests are merged into batches of at most `merged_up_to` slices. `halo` is what tiles are
         shown around them where a slice alone does not fit the device, or has more than `most_pixels`, which are as many
         as go through the network at once. `counted`: the observer is told of it. `alone` is the same network on all
-        processors: it is asked where nothing else waits or is computed at the moment. An answer can be
+        processors: it is asked where nothing else waits or is computed, and has not been of late. An answer can be
         cancelled: what was begun for nobody else ends before its next piece. It holds OutOfDeviceMemory where nothing
         helped, and what the network raised. Raises RuntimeError once the queue is closed.
         """
@@ -119,6 +124,8 @@ class Batcher:
         with self._lock:
             if self._closed:
                 raise RuntimeError("the batching queue is closed: the server stops")
+            if self._computing or not self._scheduler.empty:
+                self._together = time.monotonic()
             self._scheduler.add(request)
             lane = min(self._idle, default=request.network.lanes)
             if lane < request.network.lanes:
@@ -175,7 +182,8 @@ class Batcher:
         with self._lock:
             self._computing.discard(lane)
             while not self._closed:
-                if batch := self._scheduler.next_batch(lane=lane, idle=not self._computing):
+                alone = not self._computing and time.monotonic() - self._together >= _ALONE_SECONDS
+                if batch := self._scheduler.next_batch(lane=lane, alone=alone):
                     self._computing.add(lane)
                     return batch
                 self._idle.add(lane)

@@ -116,10 +116,10 @@ class Scheduler:
         """Puts a request at the end of its stream."""
         self._queues[request.urgency].setdefault(request.stream, deque()).append(request)
 
-    def next_batch(self, *, lane: int, idle: bool = False) -> list[Request]:
+    def next_batch(self, *, lane: int, alone: bool = False) -> list[Request]:
         """The requests that are due, of those that this lane may compute, taken out; empty if there is none.
 
-        `idle`: no other lane computes anything. What then waits alone is given all processors where it can be.
+        `alone`: nothing else is computed. What then waits by itself is given all processors where it can be.
         """
 
         def fits(request: Request) -> bool:
@@ -132,9 +132,14 @@ class Scheduler:
         single = first.urgency is Urgency.SLICE
         self._in_a_row = self._in_a_row + 1 if single else 0
         batch = self._merged(first) if single else [first]
-        if idle and first.alone is not None and not any(self._queues.values()):
+        if alone and first.alone is not None and self.empty:
             return [replace(request, network=first.alone) for request in batch]
         return batch
+
+    @property
+    def empty(self) -> bool:
+        """Whether nothing waits."""
+        return not any(self._queues.values())
 
     def waiting(self, urgency: Urgency) -> Iterator[Request]:
         """Those of one urgency."""

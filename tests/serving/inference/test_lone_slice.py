@@ -62,8 +62,11 @@ def scan_of(batcher: Batcher, network: Computer) -> Answer:
     return batcher.submit(slices, window=Window(0, 1), network=network, urgency=Urgency.NORMAL, stream="scan")
 
 
-def test_a_slice_alone_has_all_processors_until_something_else_comes(batcher: Batcher) -> None:
-    """One client after the other; a scan that comes meanwhile begins at once, and the next slice has its own lane."""
+def test_a_slice_alone_has_all_processors_until_something_else_comes(
+    batcher: Batcher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One client after the other; a scan that comes meanwhile begins at once, and slices have a lane of their own until
+    nothing has met for a while."""
     shared, alone = Computer(lanes=2), Computer(lanes=1)
     for turn in range(1, 4):
         answer = slice_of(batcher, shared, alone)
@@ -84,10 +87,18 @@ def test_a_slice_alone_has_all_processors_until_something_else_comes(batcher: Ba
     second.result(SECONDS)
     assert sorted(lane for lane, _ in shared.asked) == [0, 1]
     assert alone.asked == [(0, 1)] * 4
+    monkeypatch.setattr("serving.inference.batching._ALONE_SECONDS", 1e9)
+    shared.may_answer.release()
+    slice_of(batcher, shared, alone).result(SECONDS)
+    assert (len(shared.asked), len(alone.asked)) == (3, 4)
+    monkeypatch.setattr("serving.inference.batching._ALONE_SECONDS", 0.0)
+    alone.may_answer.release()
+    slice_of(batcher, shared, alone).result(SECONDS)
+    assert (len(shared.asked), len(alone.asked)) == (3, 5)
 
 
 def test_slices_that_wait_for_each_other_do_not_share_all_processors(batcher: Batcher) -> None:
-    """Of two requests that are there when a lane is free, neither is alone."""
+    """Of two requests that are there when a lane is free, the first is not alone."""
     shared, alone, other = Computer(lanes=1), Computer(lanes=1), Computer(lanes=1)
     busy = scan_of(batcher, shared)
     assert shared.begun.acquire(timeout=SECONDS)
