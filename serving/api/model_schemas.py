@@ -45,7 +45,7 @@ class FollowedResponse(BaseModel):
     refusal: RefusalResponse | None = Field(description="The version that the alias names, where that was refused.")
 
 
-class ComparedResponse(BaseModel):
+class ComparedCandidateResponse(BaseModel):
     """A way to compute a model, as it was compared with others."""
 
     precision: str
@@ -67,7 +67,7 @@ class PlaceResponse(ModelResponse):
     engine: str = Field(description="Library that computes it: onnxruntime or openvino.")
     threads: int = Field(description="Processor threads of one batch; 0 where a GPU computes.")
     lanes: int = Field(description="Batches computed at once.")
-    compared: list[ComparedResponse] = Field(
+    compared: list[ComparedCandidateResponse] = Field(
         description="What precision and engine were chosen among, by measuring; empty where nothing was measured."
     )
     followed: FollowedResponse | None = Field(description="null for what never moves: a folder or a fixed version.")

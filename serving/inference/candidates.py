@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from serving.inference.runtime.contract import Engine, SegmentationRuntime, Served
+from serving.inference.runtime.segmentation_runtime import Engine, SegmentationRuntime, Served
 
 
 @dataclass(frozen=True)
-class Candidate:
+class EngineCandidate:
     """A precision that export has found to be as good, by a library that is installed."""
 
     precision: Served
@@ -28,7 +28,7 @@ class Candidate:
 
 
 @dataclass(frozen=True)
-class Compared:
+class ComparedCandidate:
     """What became of a candidate when all were compared."""
 
     precision: Served
@@ -39,7 +39,7 @@ class Compared:
     """Why: it could not be loaded, or answered the golden slice otherwise than it should."""
 
     @classmethod
-    def of(cls, candidate: Candidate, rate: float | None, refused: Exception | None = None) -> Compared:
+    def of(cls, candidate: EngineCandidate, rate: float | None, refused: Exception | None = None) -> ComparedCandidate:
         """One that has a rate, or was refused."""
         return cls(candidate.precision, candidate.engine, rate, None if refused is None else str(refused))
 
@@ -49,6 +49,6 @@ class Compared:
         return f"{self.precision} by {self.engine}: {said}"
 
 
-def usual(candidates: Sequence[Candidate]) -> Candidate:
+def usual(candidates: Sequence[EngineCandidate]) -> EngineCandidate:
     """The one that is taken where nothing is measured: by ONNX Runtime if it may, in the fewest bits."""
     return [one for one in candidates if one.engine == "onnxruntime" or candidates[0].engine != "onnxruntime"][-1]

@@ -19,13 +19,13 @@ from typing import Any
 import numpy as np
 
 from scans.model.manifest import Golden
-from serving.inference.candidates import Candidate, Compared, usual
-from serving.inference.runtime.contract import Engine, SegmentationRuntime, Served
+from serving.inference.candidates import ComparedCandidate, EngineCandidate, usual
 from serving.inference.runtime.libraries import version
 from serving.inference.runtime.memory import OutOfDeviceMemory
 from serving.inference.runtime.openvino_library import openvino_version
 from serving.inference.runtime.processors import processors
 from serving.inference.runtime.segmentation import window_rows
+from serving.inference.runtime.segmentation_runtime import Engine, SegmentationRuntime, Served
 from serving.inference.runtime.session import RuntimeRefused
 from serving.observability import logs
 from serving.storage import replace_text
@@ -65,7 +65,7 @@ class Tuning:
     """Of the golden slice's shape, when it was measured; 0 where it was not."""
     precision: Served = "float32"
     engine: Engine = "onnxruntime"
-    compared: tuple[Compared, ...] = ()
+    compared: tuple[ComparedCandidate, ...] = ()
     """What it was chosen among, itself included; none where nothing was measured."""
 
     @property
@@ -100,7 +100,7 @@ class Tuner:
 
     def tune(
         self,
-        candidates: Sequence[Candidate],
+        candidates: Sequence[EngineCandidate],
         golden: Golden,
         *,
         model_sha256: str,
@@ -129,24 +129,26 @@ class Tuner:
         self._remember({**remembered, name: tuning})
         return tuning
 
-    def _unmeasured(self, candidates: Sequence[Candidate], golden: Golden) -> Tuning:
+    def _unmeasured(self, candidates: Sequence[EngineCandidate], golden: Golden) -> Tuning:
         chosen, pixels = usual(candidates), (self._overrides.batch_size or 1) * golden.slice.size
         return Tuning(pixels, self._overrides.threads or 1, 1, 0.0, chosen.precision, chosen.engine)
 
-    def _measured(self, candidates: Sequence[Candidate], golden: Golden) -> Tuning:
+    def _measured(self, candidates: Sequence[EngineCandidate], golden: Golden) -> Tuning:
         """Of the candidates that come near the fastest, each in the way that suits it; of these the fastest."""
-        compared: dict[str, Compared] = {}
+        compared: dict[str, ComparedCandidate] = {}
         if len(candidates) > 1:
             candidates = self._raced(candidates, golden, compared)
         best: Tuning | None = None
         for candidate, tuning in zip(candidates, self._in_their_ways(candidates, golden), strict=True):
-            compared[candidate.name] = Compared.of(candidate, tuning.slices_per_second)
+            compared[candidate.name] = ComparedCandidate.of(candidate, tuning.slices_per_second)
             if best is None or tuning.slices_per_second > best.slices_per_second * _CANDIDATE_WORTH:
                 best = tuning
         assert best is not None  # noqa: S101 - there is a candidate
         return dataclasses.replace(best, compared=tuple(compared.values()))
 
-    def _raced(self, candidates: Sequence[Candidate], golden: Golden, compared: dict[str, Compared]) -> list[Candidate]:
+    def _raced(
+        self, candidates: Sequence[EngineCandidate], golden: Golden, compared: dict[str, ComparedCandidate]
+    ) -> list[EngineCandidate]:
         """Those that answer as they should and come near the fastest, in their order; all are noted in `compared`."""
         threads, lanes = next(_ways(self._overrides.threads))
         runtimes: dict[str, SegmentationRuntime] = {}
@@ -158,7 +160,7 @@ class Tuner:
                 runtimes[candidate.name] = runtime
             except (RuntimeRefused, OutOfDeviceMemory) as error:
                 errors.append(error)
-                compared[candidate.name] = Compared.of(candidate, None, error)
+                compared[candidate.name] = ComparedCandidate.of(candidate, None, error)
                 logs.event("candidate_refused", precision=candidate.precision, engine=candidate.engine, reason=error)
         if not runtimes:
             raise errors[0]
@@ -169,15 +171,15 @@ class Tuner:
         medians = {name: statistics.median(measured) for name, measured in rates.items()}
         for candidate in candidates:
             if candidate.name in medians:
-                compared[candidate.name] = Compared.of(candidate, medians[candidate.name])
+                compared[candidate.name] = ComparedCandidate.of(candidate, medians[candidate.name])
         finalists = sorted(medians, key=lambda name: medians[name], reverse=True)[:_FINALISTS]
         return [
             one for one in candidates if one.name in finalists and medians[one.name] >= _CLOSE * max(medians.values())
         ]
 
-    def _in_their_ways(self, candidates: Sequence[Candidate], golden: Golden) -> list[Tuning]:
+    def _in_their_ways(self, candidates: Sequence[EngineCandidate], golden: Golden) -> list[Tuning]:
         """Each way in the batch that suits it, then all ways against each other, in turn: a machine's speed changes."""
-        ways: list[tuple[Candidate, SegmentationRuntime, Tuning]] = []
+        ways: list[tuple[EngineCandidate, SegmentationRuntime, Tuning]] = []
         for candidate in candidates:
             for threads, lanes in _ways(self._overrides.threads):
                 runtime = candidate.open(threads, lanes)
@@ -220,10 +222,10 @@ class Tuner:
 
 
 def _tuning(content: dict[str, Any]) -> Tuning:
-    return Tuning(**{**content, "compared": tuple(Compared(**one) for one in content["compared"])})
+    return Tuning(**{**content, "compared": tuple(ComparedCandidate(**one) for one in content["compared"])})
 
 
-def _like(tuning: Tuning, candidates: Sequence[Candidate]) -> Tuning:
+def _like(tuning: Tuning, candidates: Sequence[EngineCandidate]) -> Tuning:
     """How another model is run, in its precision and by its library where this one can be."""
     same = [one for one in candidates if (one.precision, one.engine) == (tuning.precision, tuning.engine)]
     chosen = same[0] if same else usual(candidates)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from scans.model.manifest import ModelManifest
-from serving.inference.runtime.contract import SegmentationRuntime, Served
+from serving.inference.runtime.segmentation_runtime import SegmentationRuntime, Served
 from serving.inference.tuning import Tuning
 from serving.models.quality_classifier import QualityRuntime
 

@@ -15,13 +15,13 @@ from numpy.typing import NDArray
 
 from scans.model.manifest import MANIFEST_FILE, MODEL_FILE, Golden, ManifestError, ModelManifest
 from serving.inference.batching import Batcher
-from serving.inference.candidates import Candidate
-from serving.inference.runtime.contract import Engine, SegmentationRuntime, Served
+from serving.inference.candidates import EngineCandidate
 from serving.inference.runtime.memory import OutOfDeviceMemory
 from serving.inference.runtime.openvino_library import openvino_version
 from serving.inference.runtime.openvino_runtime import OpenVinoRuntime
 from serving.inference.runtime.processors import processors
 from serving.inference.runtime.segmentation import Runtime
+from serving.inference.runtime.segmentation_runtime import Engine, SegmentationRuntime, Served
 from serving.inference.runtime.session import CPU, Device, DoesNotFit, RuntimeRefused, cuda_devices
 from serving.inference.scheduling import Urgency
 from serving.inference.tuning import Tuner, Tuning
@@ -131,7 +131,7 @@ class Loader:
         )
         return LoadedModel(identity, manifest, runtime, tuning, tuning.precision, alone, quality)
 
-    def _candidates(self, folder: Path, manifest: ModelManifest) -> list[Candidate]:
+    def _candidates(self, folder: Path, manifest: ModelManifest) -> list[EngineCandidate]:
         """In the order of trust: float32 before int8, ONNX Runtime, which export checked them with, before OpenVINO."""
         engines = self._engines()
         return [
@@ -169,7 +169,7 @@ class Loader:
             return ["onnxruntime"]
         return ["onnxruntime", "openvino"]
 
-    def _candidate(self, folder: Path, manifest: ModelManifest, precision: Served, engine: Engine) -> Candidate:
+    def _candidate(self, folder: Path, manifest: ModelManifest, precision: Served, engine: Engine) -> EngineCandidate:
         file = folder / (manifest.variants[precision].file if precision != "float32" else MODEL_FILE)
 
         def opened(threads: int, lanes: int) -> SegmentationRuntime:
@@ -185,10 +185,10 @@ class Loader:
         def check(runtime: SegmentationRuntime) -> None:
             check_golden(manifest, runtime, precision, directly)
 
-        return Candidate(precision, engine, opened, opened_alone, check)
+        return EngineCandidate(precision, engine, opened, opened_alone, check)
 
     def _opened(
-        self, candidates: Sequence[Candidate], tuning: Tuning, manifest: ModelManifest, answer: Answer
+        self, candidates: Sequence[EngineCandidate], tuning: Tuning, manifest: ModelManifest, answer: Answer
     ) -> tuple[SegmentationRuntime, SegmentationRuntime | None, Tuning]:
         """The model as it was chosen to be run; where that cannot be, by ONNX Runtime. Raises as the last one."""
         ordered = _in_turn_of(candidates, tuning)
@@ -212,7 +212,7 @@ class Loader:
         raise AssertionError("there is a candidate")
 
 
-def _alone(candidate: Candidate, runtime: SegmentationRuntime, threads: int) -> SegmentationRuntime | None:
+def _alone(candidate: EngineCandidate, runtime: SegmentationRuntime, threads: int) -> SegmentationRuntime | None:
     """The model once more on all processors, where `runtime` leaves some idle that has one batch alone."""
     if runtime.lanes == 1 or runtime.pixel_bytes is None or threads >= processors():  # None: on a GPU
         return None
@@ -251,7 +251,7 @@ def _share(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> float:
     return float(np.mean(one != other)) if one.shape == other.shape else 1.0
 
 
-def _in_turn_of(candidates: Sequence[Candidate], tuning: Tuning) -> list[Candidate]:
+def _in_turn_of(candidates: Sequence[EngineCandidate], tuning: Tuning) -> list[EngineCandidate]:
     """The chosen one first, then those of ONNX Runtime, of which float32 is trusted most and is the slowest, last."""
     chosen = [one for one in candidates if (one.precision, one.engine) == (tuning.precision, tuning.engine)]
     return chosen + [one for one in reversed(candidates) if one not in chosen and one.engine == "onnxruntime"]

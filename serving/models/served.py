@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from serving.inference.runtime.contract import Engine, Served
+from serving.inference.runtime.segmentation_runtime import Engine, Served
 from serving.inference.runtime.session import Device
 from serving.inference.tuning import Tuner
 from serving.models.cache import ModelCache

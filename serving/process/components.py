@@ -201,7 +201,8 @@ def _watched(settings: Settings, scratch: Scratch, database: Database, batcher: 
 
 def _labels(model: LoadedModel) -> tuple[str, ...]:
     identity = model.identity
-    return (identity.name, identity.version or "", identity.sha256, model.precision, model.runtime.provider)
+    how = (model.precision, model.runtime.provider, model.runtime.engine)
+    return (identity.name, identity.version or "", identity.sha256, *how)
 
 
 def _queued(counted: census.Census) -> QueuedScans:

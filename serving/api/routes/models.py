@@ -10,7 +10,7 @@ from serving.api.bodies import short_body
 from serving.api.dependencies import CallerResources
 from serving.api.document import BODY, refusals
 from serving.api.model_schemas import (
-    ComparedResponse,
+    ComparedCandidateResponse,
     EventResponse,
     FollowedResponse,
     ModelsResponse,
@@ -18,7 +18,7 @@ from serving.api.model_schemas import (
     RefusalResponse,
 )
 from serving.auth.identity import Identity
-from serving.inference.candidates import Compared
+from serving.inference.candidates import ComparedCandidate
 from serving.models.follower import Followed, Refusal
 from serving.models.served import ServedReference
 
@@ -72,9 +72,9 @@ def _place(
     )
 
 
-def _compared(compared: Compared, caller: Identity) -> ComparedResponse:
+def _compared(compared: ComparedCandidate, caller: Identity) -> ComparedCandidateResponse:
     refused = None if compared.refused is None else caller.shown(compared.refused)
-    return ComparedResponse(
+    return ComparedCandidateResponse(
         precision=compared.precision,
         engine=compared.engine,
         slices_per_second=compared.slices_per_second,

@@ -17,12 +17,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scans.intensity import Window
-from serving.inference.runtime.contract import Engine
 from serving.inference.runtime.footprint import pixel_bytes
 from serving.inference.runtime.memory import is_out_of_memory, out_of_memory_told
 from serving.inference.runtime.openvino_library import openvino
 from serving.inference.runtime.processors import processors
 from serving.inference.runtime.segmentation import window_rows
+from serving.inference.runtime.segmentation_runtime import Engine
 from serving.inference.runtime.session import CPU, DoesNotFit, RuntimeRefused
 
 SEGMENTATION, CONFIDENCE = "segmentation", "confidence"

@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 
 from scans.intensity import Window
 from serving.inference.runtime.binding import BoundSession
-from serving.inference.runtime.contract import Engine
 from serving.inference.runtime.footprint import pixel_bytes
 from serving.inference.runtime.graph import leading_to
 from serving.inference.runtime.memory import out_of_memory_told
+from serving.inference.runtime.segmentation_runtime import Engine
 from serving.inference.runtime.session import CPU, Device, cuda_devices, open_any, open_on_cpu, open_session
 
 _LANES_PER_GPU = 2

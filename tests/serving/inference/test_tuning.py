@@ -14,11 +14,11 @@ import pytest
 from numpy.typing import NDArray
 
 from scans.model.manifest import MODEL_FILE, ModelManifest
-from serving.inference.candidates import Candidate
+from serving.inference.candidates import EngineCandidate
 from serving.inference.runtime.binding import BoundSession
-from serving.inference.runtime.contract import Engine, Served
 from serving.inference.runtime.memory import is_out_of_memory
 from serving.inference.runtime.segmentation import Runtime, window_rows
+from serving.inference.runtime.segmentation_runtime import Engine, Served
 from serving.inference.runtime.session import RuntimeRefused
 from serving.inference.tuning import TUNING_FILE, Tuner, Tuning, TuningOverrides
 from tests.serving.models import GOLDEN_WINDOW, write_model
@@ -43,8 +43,8 @@ class Opener:
         self.times = 0
 
     @property
-    def candidate(self) -> Candidate:
-        return Candidate("float32", "onnxruntime", self, _never, lambda _: None)
+    def candidate(self) -> EngineCandidate:
+        return EngineCandidate("float32", "onnxruntime", self, _never, lambda _: None)
 
     def __call__(self, threads: int, lanes: int) -> Runtime:
         self.times += 1
@@ -129,7 +129,7 @@ def test_a_slow_moment_does_not_decide(
     monkeypatch.setattr("os.sched_getaffinity", lambda _: {0, 1}, raising=False)
     golden = ModelManifest.read(model).golden
     found = Tuner(tmp_path, overrides=TuningOverrides(threads=0, batch_size=0)).tune(
-        [Candidate("float32", "onnxruntime", machine.open, _never, lambda _: None)], golden, model_sha256="a"
+        [EngineCandidate("float32", "onnxruntime", machine.open, _never, lambda _: None)], golden, model_sha256="a"
     )
     assert (found.threads, found.lanes) == chosen
 
@@ -160,7 +160,7 @@ def test_the_fastest_candidate_is_chosen_and_remembered_with_what_it_beat(
     monkeypatch.setattr("serving.inference.tuning.time", machine)
     monkeypatch.setattr("os.sched_getaffinity", lambda _: {0, 1}, raising=False)
 
-    def candidate(name: str, rate: float | None) -> Candidate:
+    def candidate(name: str, rate: float | None) -> EngineCandidate:
         def check(_: object) -> None:
             if rate is None:
                 raise RuntimeRefused("it answers otherwise")
@@ -168,7 +168,7 @@ def test_the_fastest_candidate_is_chosen_and_remembered_with_what_it_beat(
         precision, _, engine = name.split()
         machine_alone = Machine(lambda way, now: rate or 0.001)
         machine_alone.advance = machine.advance  # type: ignore[method-assign]
-        return Candidate(cast("Served", precision), cast("Engine", engine), machine_alone.open, _never, check)
+        return EngineCandidate(cast("Served", precision), cast("Engine", engine), machine_alone.open, _never, check)
 
     candidates = [candidate(*pair) for pair in zip((FLOAT, VINO_FLOAT, INT8, VINO_INT8), rates, strict=True)]
     golden = ModelManifest.read(model).golden

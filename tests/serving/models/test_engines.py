@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.util
+import json
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,6 +18,7 @@ from serving.inference.runtime.segmentation import Runtime
 from serving.inference.runtime.session import RuntimeRefused
 from serving.inference.tuning import Tuner, TuningOverrides
 from serving.models.served import LoadedModel, ModelError, Models
+from tests.serving.in_process import running_app
 from tests.serving.models import threshold_model, write_model
 
 Asked = Literal["auto", "onnxruntime", "openvino"]
@@ -151,3 +153,34 @@ def test_without_openvino_onnx_runtime_computes(tmp_path: Path, folder: Path, mo
     assert (model.precision, model.runtime.engine) == ("int8", "onnxruntime")
     with pytest.raises(ModelError, match="RICEFISH_ENGINE is openvino, which is not installed here"):
         served(tmp_path, folder, engine="openvino")
+
+
+def test_a_server_says_what_computes_and_answers_a_lone_slice_with_all_processors(
+    tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In /v1/models, with the rates of all candidates."""
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: {0, 1}, raising=False)
+    with running_app(tmp_path, folder, device="cpu", threads=0, batch_size=0) as app:
+        (model,) = app.ask("GET", b"/v1/models").json()["models"]
+        assert (model["precision"], model["engine"], model["lanes"], model["threads"]) == ("int8", "openvino", 2, 1)
+        found = {(one["precision"], one["engine"]): one["slices_per_second"] for one in model["compared"]}
+        assert found[("int8", "openvino")] == pytest.approx(88)
+        assert [one["refused"] for one in model["compared"]] == [None] * 4
+        loaded, golden = app.resources.models.current, ModelManifest.read(folder).golden
+        batches: list[str] = []
+        for name, runtime in (("alone", loaded.alone), ("shared", loaded.runtime)):
+
+            def counted(*given: Any, whole: Any = runtime.segment_rows, of: str = name, **how: Any) -> Any:
+                batches.append(of)
+                return whole(*given, **how)
+
+            object.__setattr__(runtime, "segment_rows", counted)
+        window = np.array([[golden.window.lower, golden.window.upper]], np.float32)
+        inputs = [
+            {"name": name, "shape": list(array.shape), "datatype": "FP32", "data": array.ravel().tolist()}
+            for name, array in (("slices", golden.slice[None]), ("window", window))
+        ]
+        body = json.dumps({"inputs": inputs, "outputs": [{"name": "segmentation"}]}).encode()
+        answer = app.ask("POST", b"/v2/models/thresholds/infer", body=body).json()["outputs"][0]["data"]
+        assert batches == ["alone"]
+        assert answer == loaded.manifest.variants["int8"].segmentation.ravel().tolist()

@@ -1,4 +1,4 @@
-"""Contract: what a segmentation model that was loaded gives, whichever library computes it."""
+"""Segmentation runtime: what a segmentation model that was loaded gives, whichever library computes it."""
 
 from __future__ import annotations
 
