@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 
 from scans.intensity import Window
 from serving.inference.backpressure import SliceRoom
-from serving.inference.memory_fallback import MemoryFallback, Network, NobodyWaits, as_network_input, padded_pixels
+from serving.inference.memory_fallback import HasRoom, MemoryFallback, Network, NobodyWaits, padded_pixels
+from serving.inference.runtime.grey import FLOAT32, as_network_input, grey_type
 from serving.inference.runtime.segmentation import window_rows
 from serving.inference.scheduling import ComputedBatch, ComputedCallback, Request, Scheduler, Urgency
 from serving.inference.slice_memory import SliceMemory
@@ -27,12 +28,11 @@ from serving.observability.observer import Observer
 Answer = Future[NDArray[np.uint8]]
 
 _MOST_CAST_PIXELS = 1 << 24
-"""Of a scan's batch that waits as float32, four bytes a pixel. Larger ones wait as they are, so that the batches of all
-scans under way do not take gigabytes while one of them is computed."""
+"""Of a scan's batch of no grey type that waits as float32, four bytes a pixel. Larger ones wait as they are, so that
+the batches of all scans under way do not take gigabytes while one of them is computed."""
 _ALONE_SECONDS = 0.5
 """After which whoever comes is taken to be alone: of several clients each would else have all processors at moments,
 and be held up by the next."""
-_FLOAT_BYTES = np.dtype(np.float32).itemsize
 
 
 class Batcher:
@@ -230,7 +230,7 @@ class Batcher:
         pixels = sum(len(request.slices) for request in batch) * padded_pixels(*first.slices.shape[1:])
         limit = first.most_pixels if first.urgency is Urgency.SLICE else None
         with self.memory.taken(pixels, most_pixels=limit, look=look):
-            slices, windows = _together(batch)
+            slices, windows = _together(batch, lane)
             return self._fallback.segment(
                 first.network,
                 slices,
@@ -271,8 +271,8 @@ class Batcher:
 
 def scan_batch_bytes(slices: NDArray[Any], *, confidence: bool) -> int:
     """What a scan's batch takes until its answer is taken: grey values as they wait, class indices, confidence."""
-    grey = slices.nbytes if slices.size > _MOST_CAST_PIXELS else slices.size * _FLOAT_BYTES
-    return int(grey + slices.size * (1 + _FLOAT_BYTES * confidence))
+    dtype = slices.dtype if slices.size > _MOST_CAST_PIXELS else grey_type(slices.dtype)
+    return slices.size * (dtype.itemsize + 1 + FLOAT32.itemsize * confidence)
 
 
 def _grey(slices: NDArray[Any], urgency: Urgency) -> NDArray[Any]:
@@ -284,9 +284,12 @@ def _rows(window: Window | NDArray[np.float32], slices: int) -> NDArray[np.float
     return window_rows(window, slices) if isinstance(window, Window) else window
 
 
-def _together(batch: list[Request]) -> tuple[NDArray[Any], NDArray[np.float32]]:
-    """Slices (N, Y, X) and windows (N, 2) of all of them."""
+def _together(batch: list[Request], lane: int) -> tuple[NDArray[Any], NDArray[np.float32]]:
+    """Slices (N, Y, X) and windows (N, 2) of all of them; where the network has room of its own for them, there."""
+    first = batch[0]
     if len(batch) == 1:
-        return batch[0].slices, batch[0].windows
-    slices = np.concatenate([request.slices for request in batch], dtype=np.float32)
-    return slices, np.concatenate([request.windows for request in batch])
+        return first.slices, first.windows
+    shape, dtype = (sum(len(one.slices) for one in batch), *first.slices.shape[1:]), grey_type(first.slices.dtype)
+    room = first.network.room(shape, dtype, lane=lane) if isinstance(first.network, HasRoom) else None
+    slices = np.concatenate([one.slices for one in batch], out=np.empty(shape, dtype) if room is None else room)
+    return slices, np.concatenate([one.windows for one in batch])

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from serving.inference.memory_fallback import Network
+from serving.inference.runtime.grey import grey_type
 
 _MOST_IN_A_ROW = 4
 """Batches of single slices that go ahead of scans; then one of a scan is due, or bulk clients would stop them all."""
@@ -62,7 +63,8 @@ class Request:
     """Slices that somebody waits for."""
 
     slices: NDArray[Any]
-    """float32; of single slices, and of large batches of scans, as they came, cast by the thread that computes them."""
+    """Of a grey type; of single slices, and of large batches of scans, as they came, cast by the thread that computes
+    them."""
     windows: NDArray[np.float32]
     network: Network
     urgency: Urgency
@@ -84,6 +86,7 @@ class Request:
         return (
             self.network is other.network
             and self.slices.shape[1:] == other.slices.shape[1:]
+            and grey_type(self.slices.dtype) == grey_type(other.slices.dtype)
             and self.confidence == other.confidence
             and self.most_pixels == other.most_pixels
         )

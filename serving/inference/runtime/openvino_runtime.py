@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from scans.intensity import Window
 from serving.inference.runtime.footprint import pixel_bytes
+from serving.inference.runtime.grey import as_float32, as_network_input
 from serving.inference.runtime.memory import is_out_of_memory, out_of_memory_told
 from serving.inference.runtime.openvino_library import openvino
 from serving.inference.runtime.processors import processors
@@ -81,12 +82,10 @@ class OpenVinoRuntime:
 
     def segment(self, slices: NDArray[Any], window: Window) -> NDArray[np.uint8]:
         """Raw grey values (N, Y, X) of any real type -> class index of every pixel, uint8 (N, Y, X)."""
-        return self.segment_rows(np.ascontiguousarray(slices, np.float32), window_rows(window, len(slices)), lane=0)
+        return self.segment_rows(as_network_input(slices), window_rows(window, len(slices)), lane=0)
 
-    def segment_rows(
-        self, slices: NDArray[np.float32], windows: NDArray[np.float32], *, lane: int
-    ) -> NDArray[np.uint8]:
-        """float32 (N, Y, X) and a window for each slice, float32 (N, 2) -> uint8 (N, Y, X).
+    def segment_rows(self, slices: NDArray[Any], windows: NDArray[np.float32], *, lane: int) -> NDArray[np.uint8]:
+        """(N, Y, X) of a grey type and a window for each slice, float32 (N, 2) -> uint8 (N, Y, X).
 
         Calls with different lanes may run side by side. Raises OutOfDeviceMemory.
         """
@@ -95,7 +94,7 @@ class OpenVinoRuntime:
             return segmentation
 
     def segment_rows_with_confidence(
-        self, slices: NDArray[np.float32], windows: NDArray[np.float32], *, lane: int
+        self, slices: NDArray[Any], windows: NDArray[np.float32], *, lane: int
     ) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
         """Like `segment_rows`, with the winning class's probability, float32 (N, Y, X); one batch after the other,
         whatever the lane, each on the threads of all. Raises OutOfDeviceMemory."""
@@ -118,11 +117,11 @@ class _Stream:
         """A new one; the memory is that of all streams of a compiled model."""
         return cls(compiled.create_infer_request(), (lambda: None) if keeps_memory else compiled.release_memory)
 
-    def run(self, slices: NDArray[np.float32], windows: NDArray[np.float32]) -> dict[str, NDArray[Any]]:
+    def run(self, slices: NDArray[Any], windows: NDArray[np.float32]) -> dict[str, NDArray[Any]]:
         """The outputs by name."""
         with self._turn:
             try:
-                answer = self.request.infer({"slices": slices, "window": windows}, share_inputs=True)
+                answer = self.request.infer({"slices": as_float32(slices), "window": windows}, share_inputs=True)
                 return {name: array for output, array in answer.items() for name in output.names}
             finally:
                 self.let_go()
@@ -139,7 +138,7 @@ class _Whole:
         self._turn = threading.Lock()
         self._stream: _Stream | None = None
 
-    def run(self, slices: NDArray[np.float32], windows: NDArray[np.float32]) -> dict[str, NDArray[Any]]:
+    def run(self, slices: NDArray[Any], windows: NDArray[np.float32]) -> dict[str, NDArray[Any]]:
         """The outputs by name."""
         with self._turn:
             if self._stream is None:

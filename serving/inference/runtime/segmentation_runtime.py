@@ -45,17 +45,15 @@ class SegmentationRuntime(Protocol):
         """Raw grey values (N, Y, X) of any real type -> class index of every pixel, uint8 (N, Y, X)."""
         ...
 
-    def segment_rows(
-        self, slices: NDArray[np.float32], windows: NDArray[np.float32], *, lane: int
-    ) -> NDArray[np.uint8]:
-        """float32 (N, Y, X) and a window for each slice, float32 (N, 2) -> uint8 (N, Y, X).
+    def segment_rows(self, slices: NDArray[Any], windows: NDArray[np.float32], *, lane: int) -> NDArray[np.uint8]:
+        """(N, Y, X) of a grey type and a window for each slice, float32 (N, 2) -> uint8 (N, Y, X).
 
         Calls with different lanes may run side by side. Raises OutOfDeviceMemory.
         """
         ...
 
     def segment_rows_with_confidence(
-        self, slices: NDArray[np.float32], windows: NDArray[np.float32], *, lane: int
+        self, slices: NDArray[Any], windows: NDArray[np.float32], *, lane: int
     ) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
         """Like `segment_rows`, with the winning class's probability, float32 (N, Y, X). Raises OutOfDeviceMemory."""
         ...

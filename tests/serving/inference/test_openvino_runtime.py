@@ -78,6 +78,16 @@ def _row(piece: Any) -> Any:
     return np.ascontiguousarray(piece)
 
 
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.int16])
+def test_it_takes_slices_in_the_grey_type_that_they_have(model: Path, dtype: type) -> None:
+    """As the queue brings them: the answer is that of the same values in float32."""
+    runtime = OpenVinoRuntime.open(model, threads=1)
+    grey = GREY.clip(0).astype(dtype)
+    windows = window_rows(GOLDEN_WINDOW, len(grey))
+    expected = runtime.segment_rows(grey.astype(np.float32), windows, lane=0)
+    np.testing.assert_array_equal(runtime.segment_rows(grey, windows, lane=0), expected)
+
+
 def test_no_memory_is_told_from_other_errors(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """In OpenVINO's own words; the batch is then computed in halves, as with ONNX Runtime."""
     runtime = OpenVinoRuntime.open(model, threads=1)

@@ -200,7 +200,7 @@ def test_bound_buffers_answer_like_a_plain_run(model: Path) -> None:
         slices = generator.integers(-20, 120, (2, side, side + 1)).astype(np.float32)
         windows = window_rows(GOLDEN_WINDOW, 2)
         expected = session.run(["segmentation"], {"slices": slices, "window": windows})[0]
-        np.testing.assert_array_equal(bound.segment(slices, windows), expected)
+        np.testing.assert_array_equal(bound.run(slices, windows)[0], expected)
 
 
 @pytest.mark.parametrize(
