@@ -15,10 +15,11 @@ from torch import Tensor, nn
 
 from scans.intensity import IntensityRule, Window
 from scans.model.expected_dice import DiceCalibration
-from scans.model.manifest import MODEL_FILE, QUALITY_FOLDER, Golden, Kind, ModelManifest, file_sha256
+from scans.model.manifest import MODEL_FILE, QUALITY_FOLDER, Golden, Kind, ModelManifest, Variant, file_sha256
 from scans.organs import OrganMap
 from training.export.files import write_onnx
 from training.export.graph import QualityModel, SegmentationModel
+from training.export.precision import VARIANTS_DIR, write_int8
 from training.learning.networks import Architecture, ClassifierArchitecture, build_classifier, build_unet
 
 Size = Literal["unet", "tiny"]
@@ -51,6 +52,23 @@ def write_model(folder: Path, size: Size, *, seed: int = 1) -> Path:
     answer = _said(folder / MODEL_FILE, "segmentation", {"slices": golden[np.newaxis], "window": _ENDS})[0]
     _manifest(size, "segmentation", folder / MODEL_FILE, Golden(golden, WINDOW, answer)).write(folder)
     return folder
+
+
+def add_int8(model: Path) -> Path:
+    """Puts an int8 variant into a model folder that `write_model` wrote, and gives the model folder.
+
+    With random weights it is no better or worse than float32; its manifest says how much differs on the golden slice.
+    """
+    manifest = ModelManifest.read(model)
+    file, golden = model / VARIANTS_DIR / "int8.onnx", manifest.golden
+    file.parent.mkdir()
+    feed = {"slices": golden.slice[np.newaxis], "window": _ENDS}
+    write_int8(model / MODEL_FILE, file, [feed])
+    answer = _said(file, "segmentation", feed)[0]
+    differing = float(np.mean(answer != golden.segmentation))
+    variant = Variant(f"{VARIANTS_DIR}/{file.name}", file_sha256(file), 0.0, 0.0, differing, answer)
+    dataclasses.replace(manifest, variants={"int8": variant}).write(model)
+    return model
 
 
 def add_classifier(model: Path, *, seed: int = 1) -> Path:

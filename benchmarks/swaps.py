@@ -64,7 +64,7 @@ def swaps(size: Size, plan: Plan) -> dict[str, Any]:
         folder = Path(place)
         models = [write_model(folder / f"model-{seed}", size, seed=seed) for seed in range(1, _VERSIONS + 1)]
         with registered(folder, models) as registry:
-            server = servers.server(folder, model=CHAMPION, follow_seconds=_FOLLOW_SECONDS)
+            server = servers.server(folder, model=CHAMPION, follow_seconds=_FOLLOW_SECONDS, engine="onnxruntime")
             server.start()
             try:
                 return {"network": size, **_measured(server.url, registry, plan)}

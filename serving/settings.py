@@ -97,6 +97,8 @@ class Settings(BaseSettings):
     """Where the model runs. `cuda` refuses to start without a GPU; `auto` falls back to the CPU and says so."""
     precision: Literal["auto", "float32", "float16", "int8"] = "auto"
     """Arithmetic of the model; `auto`: the fastest of those whose accuracy was checked when the model was exported."""
+    engine: Literal["auto", "onnxruntime", "openvino"] = "auto"
+    """Library that computes the model on a CPU; `auto`: the fastest of those that reproduce the golden slice."""
     threads: int = Field(default=0, ge=0, le=4096)
     """Threads of inference on the CPU; 0: found by measuring."""
     batch_size: int = Field(default=0, ge=0, le=65_536)

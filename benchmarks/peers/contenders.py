@@ -102,7 +102,7 @@ class Running:
 
 def start_ricefish(folder: Path, *, model: Path, size: Size) -> Running:
     """`ricefish serve` as it comes: it finds threads and batch size by itself. Raises servers.DidNotStart."""
-    process = servers.server(folder, model=model).start()
+    process = servers.server(folder, model=model, engine="onnxruntime").start()
     about = {"version": version("ricefish"), "way": "as it comes"}
     return Running("Ricefish", process.url, dialects.binary_tensors(size), Tree(process.pid), about, process.stop)
 

@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 
 from scans.intensity import Window
 from serving.inference.backpressure import SliceRoom
-from serving.inference.memory_fallback import MemoryFallback, Network, NobodyWaits, as_network_input, padded_pixels
+from serving.inference.memory_fallback import HasRoom, MemoryFallback, Network, NobodyWaits, padded_pixels
+from serving.inference.runtime.grey import FLOAT32, as_network_input, grey_type
 from serving.inference.runtime.segmentation import window_rows
 from serving.inference.scheduling import ComputedBatch, ComputedCallback, Request, Scheduler, Urgency
 from serving.inference.slice_memory import SliceMemory
@@ -27,9 +28,11 @@ from serving.observability.observer import Observer
 Answer = Future[NDArray[np.uint8]]
 
 _MOST_CAST_PIXELS = 1 << 24
-"""Of a scan's batch that waits as float32, four bytes a pixel. Larger ones wait as they are, so that the batches of all
-scans under way do not take gigabytes while one of them is computed."""
-_FLOAT_BYTES = np.dtype(np.float32).itemsize
+"""Of a scan's batch of no grey type that waits as float32, four bytes a pixel. Larger ones wait as they are, so that
+the batches of all scans under way do not take gigabytes while one of them is computed."""
+_ALONE_SECONDS = 0.5
+"""After which whoever comes is taken to be alone: of several clients each would else have all processors at moments,
+and be held up by the next."""
 
 
 class Batcher:
@@ -56,6 +59,10 @@ class Batcher:
         self._woken = [threading.Condition(self._lock) for _ in range(lanes)]
         self._idle: set[int] = set()
         """Lanes that wait; of these, only one that is needed is woken."""
+        self._computing: set[int] = set()
+        """Lanes that have a batch which has not left the device."""
+        self._together = -math.inf
+        """When something last came while something else waited or was computed, by `time.monotonic`."""
         self._closed = False
         self._fallback = MemoryFallback()
         self._threads = [
@@ -77,31 +84,21 @@ class Batcher:
         most_pixels: int | None = None,
         on_computed: ComputedCallback | None = None,
         counted: bool = True,
+        alone: Network | None = None,
     ) -> Answer:
         """Queues raw grey values, (N, Y, X) of any real type; the answer is their class indices, uint8 (N, Y, X).
 
         `window` is that of all slices, or one for each, float32 (N, 2).
         With urgency SLICE, requests are merged into batches of at most `merged_up_to` slices. `halo` is what tiles are
         shown around them where a slice alone does not fit the device, or has more than `most_pixels`, which are as many
-        as go through the network at once. `counted`: the observer is told of it. An answer can be
+        as go through the network at once. `counted`: the observer is told of it. `alone` is the same network on all
+        processors: it is asked where nothing else waits or is computed, and has not been of late. An answer can be
         cancelled: what was begun for nobody else ends before its next piece. It holds OutOfDeviceMemory where nothing
         helped, and what the network raised. Raises RuntimeError once the queue is closed.
         """
         grey, rows = _grey(slices, urgency), _rows(window, len(slices))
-        return self._queue(
-            Request(
-                grey,
-                rows,
-                network,
-                urgency,
-                stream,
-                merged_up_to,
-                halo=halo,
-                most_pixels=most_pixels,
-                on_computed=on_computed,
-                counted=counted,
-            )
-        )
+        asked = (grey, rows, network, urgency, stream, merged_up_to, halo, most_pixels)
+        return self._queue(Request(*asked, on_computed=on_computed, counted=counted, alone=alone))
 
     def submit_with_confidence(
         self,
@@ -120,24 +117,15 @@ class Batcher:
         There are no tiles with confidence: it holds OutOfDeviceMemory where a slice does not fit as a whole.
         """
         grey, rows = _grey(slices, urgency), _rows(window, len(slices))
-        return self._queue(
-            Request(
-                grey,
-                rows,
-                network,
-                urgency,
-                stream,
-                merged_up_to,
-                confidence=True,
-                most_pixels=most_pixels,
-                on_computed=on_computed,
-            )
-        )
+        asked = (grey, rows, network, urgency, stream, merged_up_to)
+        return self._queue(Request(*asked, confidence=True, most_pixels=most_pixels, on_computed=on_computed))
 
     def _queue(self, request: Request) -> Future[Any]:
         with self._lock:
             if self._closed:
                 raise RuntimeError("the batching queue is closed: the server stops")
+            if self._computing or not self._scheduler.empty:
+                self._together = time.monotonic()
             self._scheduler.add(request)
             lane = min(self._idle, default=request.network.lanes)
             if lane < request.network.lanes:
@@ -192,8 +180,11 @@ class Batcher:
     def _next(self, lane: int) -> list[Request]:
         """What this lane computes next, waiting for it; nothing once the queue is closed."""
         with self._lock:
+            self._computing.discard(lane)
             while not self._closed:
-                if batch := self._scheduler.next_batch(lane=lane):
+                alone = not self._computing and time.monotonic() - self._together >= _ALONE_SECONDS
+                if batch := self._scheduler.next_batch(lane=lane, alone=alone):
+                    self._computing.add(lane)
                     return batch
                 self._idle.add(lane)
                 self._woken[lane].wait()
@@ -203,6 +194,8 @@ class Batcher:
         first = batch[0]
         try:
             outputs = self._computed(batch, lane)
+            with self._lock:  # before whoever is answered may ask again
+                self._computing.discard(lane)
             if len(batch) == 1:
                 first.give(outputs)
                 return
@@ -237,12 +230,12 @@ class Batcher:
         pixels = sum(len(request.slices) for request in batch) * padded_pixels(*first.slices.shape[1:])
         limit = first.most_pixels if first.urgency is Urgency.SLICE else None
         with self.memory.taken(pixels, most_pixels=limit, look=look):
-            slices, windows = _together(batch)
+            slices, windows = _together(batch, lane)
             return self._fallback.segment(
                 first.network,
                 slices,
                 windows,
-                lane=lane,
+                lane=lane % first.network.lanes,
                 halo=first.halo,
                 confidence=first.confidence,
                 look=look,
@@ -278,8 +271,8 @@ class Batcher:
 
 def scan_batch_bytes(slices: NDArray[Any], *, confidence: bool) -> int:
     """What a scan's batch takes until its answer is taken: grey values as they wait, class indices, confidence."""
-    grey = slices.nbytes if slices.size > _MOST_CAST_PIXELS else slices.size * _FLOAT_BYTES
-    return int(grey + slices.size * (1 + _FLOAT_BYTES * confidence))
+    dtype = slices.dtype if slices.size > _MOST_CAST_PIXELS else grey_type(slices.dtype)
+    return slices.size * (dtype.itemsize + 1 + FLOAT32.itemsize * confidence)
 
 
 def _grey(slices: NDArray[Any], urgency: Urgency) -> NDArray[Any]:
@@ -291,9 +284,12 @@ def _rows(window: Window | NDArray[np.float32], slices: int) -> NDArray[np.float
     return window_rows(window, slices) if isinstance(window, Window) else window
 
 
-def _together(batch: list[Request]) -> tuple[NDArray[Any], NDArray[np.float32]]:
-    """Slices (N, Y, X) and windows (N, 2) of all of them."""
+def _together(batch: list[Request], lane: int) -> tuple[NDArray[Any], NDArray[np.float32]]:
+    """Slices (N, Y, X) and windows (N, 2) of all of them; where the network has room of its own for them, there."""
+    first = batch[0]
     if len(batch) == 1:
-        return batch[0].slices, batch[0].windows
-    slices = np.concatenate([request.slices for request in batch], dtype=np.float32)
-    return slices, np.concatenate([request.windows for request in batch])
+        return first.slices, first.windows
+    shape, dtype = (sum(len(one.slices) for one in batch), *first.slices.shape[1:]), grey_type(first.slices.dtype)
+    room = first.network.room(shape, dtype, lane=lane) if isinstance(first.network, HasRoom) else None
+    slices = np.concatenate([one.slices for one in batch], out=np.empty(shape, dtype) if room is None else room)
+    return slices, np.concatenate([one.windows for one in batch])

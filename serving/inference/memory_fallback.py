@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 import weakref
 from collections.abc import Callable, Iterator
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from scans.tiling import STRIDE, least_tile, segment_slab
+from serving.inference.runtime.grey import as_network_input
 from serving.inference.runtime.memory import OutOfDeviceMemory
 from serving.observability import logs
 
@@ -30,16 +31,23 @@ class Network(Protocol):
         """Batches that are best computed at once."""
         ...
 
-    def segment_rows(
-        self, slices: NDArray[np.float32], windows: NDArray[np.float32], *, lane: int
-    ) -> NDArray[np.uint8]:
-        """float32 (N, Y, X), float32 (N, 2) -> uint8 (N, Y, X). Raises OutOfDeviceMemory."""
+    def segment_rows(self, slices: NDArray[Any], windows: NDArray[np.float32], *, lane: int) -> NDArray[np.uint8]:
+        """(N, Y, X) of a grey type, float32 (N, 2) -> uint8 (N, Y, X). Raises OutOfDeviceMemory."""
         ...
 
     def segment_rows_with_confidence(
-        self, slices: NDArray[np.float32], windows: NDArray[np.float32], *, lane: int
+        self, slices: NDArray[Any], windows: NDArray[np.float32], *, lane: int
     ) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
         """The same, with the winning class's probability, float32 (N, Y, X)."""
+        ...
+
+
+@runtime_checkable
+class HasRoom(Protocol):
+    """A network that copies batches to its device from memory of its own."""
+
+    def room(self, shape: tuple[int, ...], dtype: np.dtype[Any], *, lane: int) -> NDArray[Any] | None:
+        """Where a batch for that lane may be put together so that it is copied once; None: there is no such place."""
         ...
 
 
@@ -64,10 +72,11 @@ class MemoryFallback:
         """Slices (N, Y, X) of any real type and their windows (N, 2) -> segmentation, and confidence where it is asked
         for.
 
-        Only what goes through the network at once is cast to float32, as large slices of all lanes take gigabytes.
-        `halo` is what tiles are shown around them. `look` is called before each piece that goes through the network,
-        and what it raises ends the work. More than `most_pixels` do not go through the network at once, so
-        that memory need not run out first: where the system promises more than it has, it ends the process instead.
+        Those of no grey type are cast to float32, and only what goes through the network at once, as large slices of
+        all lanes take gigabytes. `halo` is what tiles are shown around them. `look` is called before each piece that
+        goes through the network, and what it raises ends the work. More than `most_pixels` do not go through the
+        network at once, so that memory need not run out first: where the system promises more than it has, it ends the
+        process instead.
         Raises OutOfDeviceMemory where nothing helps.
         """
         key = (id(network), slices.shape[1:], confidence)
@@ -120,11 +129,6 @@ def _whole(
     if confidence:
         return network.segment_rows_with_confidence(cast, windows, lane=lane)
     return (network.segment_rows(cast, windows, lane=lane),)
-
-
-def as_network_input(slices: NDArray[Any]) -> NDArray[np.float32]:
-    """Slices (N, Y, X) of any real type as a network takes them; the same array where it is so already."""
-    return np.ascontiguousarray(slices, np.float32)
 
 
 def padded_pixels(height: int, width: int) -> int:

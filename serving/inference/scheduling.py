@@ -10,7 +10,7 @@ import time
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import IntEnum
 from typing import Any
 
@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from serving.inference.memory_fallback import Network
+from serving.inference.runtime.grey import grey_type
 
 _MOST_IN_A_ROW = 4
 """Batches of single slices that go ahead of scans; then one of a scan is due, or bulk clients would stop them all."""
@@ -62,7 +63,8 @@ class Request:
     """Slices that somebody waits for."""
 
     slices: NDArray[Any]
-    """float32; of single slices, and of large batches of scans, as they came, cast by the thread that computes them."""
+    """Of a grey type; of single slices, and of large batches of scans, as they came, cast by the thread that computes
+    them."""
     windows: NDArray[np.float32]
     network: Network
     urgency: Urgency
@@ -73,6 +75,8 @@ class Request:
     """That go through the network at once; None: as many as fit."""
     confidence: bool = False
     counted: bool = True
+    alone: Network | None = None
+    """The same on all processors: computes it, as lane 0, where nothing else waits or is computed."""
     on_computed: ComputedCallback | None = None
     answer: Future[Any] = field(default_factory=Future)
     submitted: float = field(default_factory=time.perf_counter)
@@ -82,6 +86,7 @@ class Request:
         return (
             self.network is other.network
             and self.slices.shape[1:] == other.slices.shape[1:]
+            and grey_type(self.slices.dtype) == grey_type(other.slices.dtype)
             and self.confidence == other.confidence
             and self.most_pixels == other.most_pixels
         )
@@ -114,8 +119,11 @@ class Scheduler:
         """Puts a request at the end of its stream."""
         self._queues[request.urgency].setdefault(request.stream, deque()).append(request)
 
-    def next_batch(self, *, lane: int) -> list[Request]:
-        """The requests that are due, of those that this lane may compute, taken out; empty if there is none."""
+    def next_batch(self, *, lane: int, alone: bool = False) -> list[Request]:
+        """The requests that are due, of those that this lane may compute, taken out; empty if there is none.
+
+        `alone`: nothing else is computed. What then waits by itself is given all processors where it can be.
+        """
 
         def fits(request: Request) -> bool:
             return request.network.lanes > lane
@@ -126,7 +134,15 @@ class Scheduler:
             return []
         single = first.urgency is Urgency.SLICE
         self._in_a_row = self._in_a_row + 1 if single else 0
-        return self._merged(first) if single else [first]
+        batch = self._merged(first) if single else [first]
+        if alone and first.alone is not None and self.empty:
+            return [replace(request, network=first.alone) for request in batch]
+        return batch
+
+    @property
+    def empty(self) -> bool:
+        """Whether nothing waits."""
+        return not any(self._queues.values())
 
     def waiting(self, urgency: Urgency) -> Iterator[Request]:
         """Those of one urgency."""

@@ -6,13 +6,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from scans.model.manifest import ModelManifest
-from scans.precision import Precision
-from serving.inference.runtime.segmentation import Runtime
+from serving.inference.runtime.segmentation_runtime import SegmentationRuntime, Served
 from serving.inference.tuning import Tuning
 from serving.models.quality_classifier import QualityRuntime
-
-Served = Precision | Literal["float32"]
-"""Precision that a model is run in."""
 
 Reason = Literal["hash", "golden", "contract", "device", "registry", "store"]
 """Why a model is not served: its files are damaged, it answers otherwise than at export, it is not what a server
@@ -62,8 +58,10 @@ class LoadedModel:
 
     identity: ModelIdentity
     manifest: ModelManifest
-    runtime: Runtime
+    runtime: SegmentationRuntime
     tuning: Tuning
     precision: Served
+    alone: SegmentationRuntime | None = None
+    """The same on all processors, for single slices that nothing runs beside; None where `runtime` itself is."""
     quality: QualityRuntime | None = None
     """Its Quality Classifier, where it has one."""

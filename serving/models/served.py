@@ -14,10 +14,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
+from serving.inference.runtime.segmentation_runtime import Engine, Served
 from serving.inference.runtime.session import Device
 from serving.inference.tuning import Tuner
 from serving.models.cache import ModelCache
-from serving.models.loaded_model import LoadedModel, ModelError, ModelIdentity, ModelNotServed, Reason, Served
+from serving.models.loaded_model import LoadedModel, ModelError, ModelIdentity, ModelNotServed, Reason
 from serving.models.loader import Answer, Loader, directly
 from serving.models.pool import ModelPool
 from serving.models.references import KeptVersion, is_registered
@@ -72,12 +73,13 @@ class Models:
         device: Device,
         tuner: Tuner,
         precision: Served | Literal["auto"] = "auto",
+        engine: Engine | Literal["auto"] = "auto",
         remote: RemoteCopies | None = None,
         answer: Answer = directly,
     ) -> None:
         """`folder` holds copies by key, which other processes find `remote`; `answer`: see Loader."""
         self._cache = ModelCache(folder, remote=remote or NoRemoteCopies())
-        loader = Loader(device=device, tuner=tuner, precision=precision, answer=answer)
+        loader = Loader(device=device, tuner=tuner, precision=precision, engine=engine, answer=answer)
         self._pool = ModelPool(self._cache, loader, make_room=lambda: self.let_go(at_once=True))
         self._lock = threading.Lock()
         self._confirmed = time.monotonic()

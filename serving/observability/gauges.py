@@ -62,7 +62,7 @@ class Watched:
     depth: Callable[[], Mapping[str, int]]
     """Slices in the batching queue, by urgency."""
     models: Callable[[], Iterable[tuple[str, ...]]]
-    """Those that new scans can be segmented with: name, version, sha256, precision and provider of each."""
+    """Those that new scans can be segmented with: name, version, sha256, precision, provider and engine of each."""
     disks: Mapping[str, Path]
     """Folders whose disks may fill, by name."""
     uploads: Mapping[str, Path]
@@ -125,7 +125,7 @@ class Gauges(Collector):
         return family
 
     def _models(self) -> Metric:
-        names = ("name", "version", "sha256", "precision", "provider")
+        names = ("name", "version", "sha256", "precision", "provider", "engine")
         family = GaugeMetricFamily("ricefish_model_info", "A model that is served.", labels=names)
         for values in self._watched.models():
             family.add_metric(values, 1)

@@ -153,6 +153,7 @@ def _models(settings: Settings, store: Store, scratch: Scratch, batcher: Batcher
         device=settings.device,
         tuner=Tuner(scratch.root, overrides=TuningOverrides(threads=settings.threads, batch_size=settings.batch_size)),
         precision=settings.precision,
+        engine=settings.engine,
         remote=store,
         answer=in_turn(batcher),
     )
@@ -200,7 +201,8 @@ def _watched(settings: Settings, scratch: Scratch, database: Database, batcher: 
 
 def _labels(model: LoadedModel) -> tuple[str, ...]:
     identity = model.identity
-    return (identity.name, identity.version or "", identity.sha256, model.precision, model.runtime.provider)
+    how = (model.precision, model.runtime.provider, model.runtime.engine)
+    return (identity.name, identity.version or "", identity.sha256, *how)
 
 
 def _queued(counted: census.Census) -> QueuedScans:

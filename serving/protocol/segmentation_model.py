@@ -116,7 +116,8 @@ class OfferedSegmentation:
             if first:
                 self.statistics.executed(batch.seconds, rows=batch.slices)
 
-        submit = self.batcher.submit_with_confidence if confident else partial(self.batcher.submit, halo=HALO)
+        whole = partial(self.batcher.submit, halo=HALO, alone=self.model.alone)
+        submit = self.batcher.submit_with_confidence if confident else whole
         return [
             submit(
                 slices[first : first + size],

@@ -46,7 +46,12 @@ class ShadowModel:
             threads, batch_size = settings.threads or os.cpu_count() or 1, settings.batch_size or _BATCH_SIZE
             tuner = Tuner(scratch.root, overrides=TuningOverrides(threads=threads, batch_size=batch_size))
             models = Models(
-                store.models_dir, device=settings.device, tuner=tuner, precision=settings.precision, remote=store
+                store.models_dir,
+                device=settings.device,
+                tuner=tuner,
+                precision=settings.precision,
+                engine=settings.engine,
+                remote=store,
             )
             models.serve(settings.shadow)
             return models

@@ -11,6 +11,7 @@ import pytest
 pytestmark = pytest.mark.process
 
 REPOSITORY = Path(__file__).resolve().parents[2]
+ONE_RUNTIME = "only serving.inference.runtime imports onnxruntime and openvino"
 SERVING_LAYERS = "inside serving, each room imports only those below it"
 PACKAGES = ("scans", "training", "serving", "ricefish")
 UPWARDS = {
@@ -84,7 +85,8 @@ def test_imports_run_in_the_directions_of_the_design() -> None:
             "scans needs neither an inference engine nor a web framework nor a tracker",
         ),
         ("ricefish/__init__.py", "import onnxruntime", "the client needs neither the server nor an inference engine"),
-        ("serving/__init__.py", "import onnxruntime", "only serving.inference.runtime imports onnxruntime"),
+        ("serving/__init__.py", "import onnxruntime", ONE_RUNTIME),
+        ("serving/models/loader.py", "import openvino", ONE_RUNTIME),
         ("training/params.py", "import mlflow", "only training.tracking imports mlflow"),
         ("serving/storage/scratch.py", "import serving.queue.jobs", SERVING_LAYERS),
         ("serving/observability/logs.py", "import serving.models.served", SERVING_LAYERS),

@@ -31,6 +31,8 @@ SHAPE = (192, 96, 96)
 TRAINING_SECONDS = 1800
 _ROUNDING = 0.005
 """Share of voxels in which an answer may differ from the bare model's, which computes in other batches."""
+_ALIKE = {"RICEFISH_PRECISION": "float32", "RICEFISH_ENGINE": "onnxruntime"}
+"""For both workers, which else measure for themselves, and for the bare model."""
 
 
 @dataclass
@@ -115,9 +117,7 @@ class Site:
         if not kept.exists():
             model = self.models[version]
             manifest = ModelManifest.read(model)
-            fastest = manifest.variants.get("int8")  # on a CPU, where export has found it to be as good
-            file = model / (MODEL_FILE if fastest is None else fastest.file)
-            session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
+            session = onnxruntime.InferenceSession(model / MODEL_FILE, providers=["CPUExecutionProvider"])
             with open_volume(self._file()) as volume:
                 window = manifest.intensity.window(volume)
                 ends = np.array([[window.lower, window.upper]], np.float32)
@@ -150,7 +150,7 @@ def a_site(folder: Path) -> Iterator[Site]:
     """Started as docs/deployment.md says: the stores, training, the first champion, then a server and two workers."""
     project = small_pipeline(folder / "project")
     subprocess.run(["bash", project / "deploy/compose/make-secrets"], check=True, capture_output=True)
-    with network() as network_, closing(Composition(project, folder, network_)) as composition:
+    with network() as network_, closing(Composition(project, folder, network_, variables=_ALIKE)) as composition:
         owner = composition.services["training"].user or ""
         subprocess.run(["chown", "--recursive", owner, project], check=True)
         site = Site(composition, project, folder)

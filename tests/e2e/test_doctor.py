@@ -23,6 +23,8 @@ from typer.testing import CliRunner
 from harness.postgresql import new_postgresql_database, postgresql_server
 from ricefish.cli.app import app
 from scans.model.manifest import MODEL_FILE
+from serving.inference.tuning import Tuner, TuningOverrides
+from serving.models.served import Models
 from serving.process.diagnosis.machine import disks, open_files
 from tests.serving.models import write_model
 from tests.serving.running import RunningServer
@@ -86,7 +88,9 @@ def test_a_sound_installation_passes(tmp_path: Path, model: Path) -> None:
         "settings", "open files", "device", "ONNX Runtime", "disk", "port", "certificate", "store",
         "database", "clock", "registry", "model",
     ]  # fmt: skip
-    assert findings["model"]["found"].endswith("hash and golden slice agree, on CPUExecutionProvider in float32")
+    assert findings["model"]["found"].endswith(
+        "hash and golden slice agree, on CPUExecutionProvider in float32 by onnxruntime (not measured)"
+    )
     assert "fsync" in findings["store"]["found"] and "commit" in findings["database"]["found"]
     assert "0.0 s" in findings["clock"]["found"]
     assert list(tmp_path.iterdir()) == []
@@ -95,6 +99,21 @@ def test_a_sound_installation_passes(tmp_path: Path, model: Path) -> None:
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "COLUMNS": "200", "RICEFISH_PORT": "0"}
     shown = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, check=False).stdout
     assert "golden slice agree" in shown and shown.count("OK") >= 7
+
+
+def test_what_was_measured_is_told(
+    tmp_path: Path, model: Path, doctor_here: Doctor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a server that was started here has chosen, and among what; the golden slice is compared by that very one."""
+    rates = {"onnxruntime": 20.0, "openvino": 31.0}
+    monkeypatch.setattr("serving.inference.tuning._slices_per_second", lambda runtime, *_: rates[runtime.engine])
+    tuner = Tuner(tmp_path / "store" / "scratch", overrides=TuningOverrides(threads=1, batch_size=0))
+    (tmp_path / "store" / "scratch").mkdir(parents=True)
+    Models(tmp_path / "store" / "models", device="cpu", tuner=tuner).serve(str(model))
+    _, findings = doctor_here("--model", str(model), RICEFISH_THREADS="1")
+    assert findings["model"]["found"].endswith(
+        "in float32 by openvino, 1 x 1 threads (float32 by onnxruntime: 20/s; float32 by openvino: 31/s)"
+    )
 
 
 def test_it_may_look_while_a_server_runs(tmp_path: Path, model: Path) -> None:

@@ -6,7 +6,7 @@ for GPUs. Normalisation, argmax and the model's inputs and outputs stay as they 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -30,6 +30,8 @@ from training.params import Export
 from training.progress import track
 
 VARIANTS_DIR = "variants"
+Feed = Mapping[str, NDArray[np.float32]]
+"""The inputs of a model by name."""
 _QUANTISED = ["Conv", "ConvTranspose", "Add", "Relu", "MaxPool", "Concat", "Resize"]
 """What networks are made of; the arithmetic around them is left alone."""
 
@@ -142,17 +144,17 @@ def _worst_loss(exact: Summary, smaller: Summary) -> float:
 
 
 class _Calibration(CalibrationDataReader):  # type: ignore[misc]  # onnxruntime publishes no types
-    """Real slices, one at a time, as the model takes them."""
+    """Slices, one at a time, as the model takes them."""
 
-    def __init__(self, slices: Sequence[RealSlice], reader: SliceReader) -> None:
-        self._feeds = iter(_feeds(slices, reader))
+    def __init__(self, feeds: Iterable[Feed]) -> None:
+        self._feeds = iter(feeds)
 
-    def get_next(self) -> Mapping[str, NDArray[np.float32]] | None:
+    def get_next(self) -> Feed | None:
         """The next slice; None after the last."""
         return next(self._feeds, None)
 
 
-def _feeds(slices: Sequence[RealSlice], reader: SliceReader) -> Iterator[Mapping[str, NDArray[np.float32]]]:
+def _feeds(slices: Sequence[RealSlice], reader: SliceReader) -> Iterator[Feed]:
     for one in slices:
         grey = reader.image(one.record.id, one.slice_index).astype(np.float32)[np.newaxis]
         window = one.record.window
@@ -160,13 +162,18 @@ def _feeds(slices: Sequence[RealSlice], reader: SliceReader) -> Iterator[Mapping
 
 
 def _write_int8(whole: Path, path: Path, calibration: Sequence[RealSlice], reader: SliceReader) -> None:
+    write_int8(whole, path, _feeds(calibration, reader))
+
+
+def write_int8(whole: Path, path: Path, feeds: Iterable[Feed]) -> None:
+    """Makes an int8 model of a float32 one, with scales found on what each feed holds: `slices` and their `window`."""
     with TemporaryDirectory(dir=path.parent) as temporary:
         prepared = Path(temporary) / "prepared.onnx"
         quant_pre_process(whole, prepared, skip_symbolic_shape=True)
         quantize_static(
             prepared,
             path,
-            _Calibration(calibration, reader),
+            _Calibration(feeds),
             quant_format=QuantFormat.QDQ,
             op_types_to_quantize=_QUANTISED,
             per_channel=True,

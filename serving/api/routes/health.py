@@ -10,7 +10,8 @@ from anyio import CapacityLimiter, to_thread
 from fastapi import APIRouter, Request, Response
 
 from serving.api.dependencies import CallerResources, segmentation_model
-from serving.api.schemas import CheckResponse, HealthResponse, OrganResponse, ServedModelResponse
+from serving.api.model_schemas import ServedModelResponse
+from serving.api.schemas import CheckResponse, HealthResponse, OrganResponse
 from serving.observability.readiness import Check
 from serving.observability.telemetry import CONTENT_TYPE, Telemetry
 
@@ -74,6 +75,7 @@ async def get_model(resources: CallerResources) -> ServedModelResponse:
         organs=[OrganResponse(index=o.index, name=o.name, colour=o.colour) for o in manifest.organs.organs],
         provider=current.runtime.provider,
         precision=current.precision,
+        engine=current.runtime.engine,
         spacing_mm=manifest.spacing_mm,
         intensity_range=manifest.intensity_range,
         metrics=dict(manifest.metrics),

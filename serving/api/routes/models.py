@@ -9,7 +9,8 @@ from fastapi import APIRouter, Request
 from serving.api.bodies import short_body
 from serving.api.dependencies import CallerResources
 from serving.api.document import BODY, refusals
-from serving.api.schemas import (
+from serving.api.model_schemas import (
+    ComparedCandidateResponse,
     EventResponse,
     FollowedResponse,
     ModelsResponse,
@@ -17,6 +18,7 @@ from serving.api.schemas import (
     RefusalResponse,
 )
 from serving.auth.identity import Identity
+from serving.inference.candidates import ComparedCandidate
 from serving.models.follower import Followed, Refusal
 from serving.models.served import ServedReference
 
@@ -62,7 +64,21 @@ def _place(
         previous=None if place.before is None else place.before.identity.shown_version,
         precision=model.precision,
         provider=model.runtime.provider,
+        engine=model.runtime.engine,
+        threads=model.tuning.threads,
+        lanes=model.tuning.lanes,
+        compared=[_compared(one, caller) for one in model.tuning.compared],
         followed=None if followed is None else _followed(followed, caller),
+    )
+
+
+def _compared(compared: ComparedCandidate, caller: Identity) -> ComparedCandidateResponse:
+    refused = None if compared.refused is None else caller.shown(compared.refused)
+    return ComparedCandidateResponse(
+        precision=compared.precision,
+        engine=compared.engine,
+        slices_per_second=compared.slices_per_second,
+        refused=refused,
     )
 
 

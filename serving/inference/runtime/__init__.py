@@ -1,1 +1,1 @@
-"""ONNX Runtime, which only this package imports: a session of a model, and what may go wrong with it."""
+"""ONNX Runtime and OpenVINO, which only this package imports: a loaded model, and what may go wrong with it."""

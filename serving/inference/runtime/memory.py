@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 _SAID = (
-    "failed to allocate memory",
+    "failed to allocate",
+    "can't alloc",
     "out of memory",
     "bad allocation",
     "bad_alloc",
@@ -26,16 +27,16 @@ class OutOfDeviceMemory(MemoryError):
 
 @contextmanager
 def out_of_memory_told(shape: tuple[int, ...], device: str) -> Iterator[None]:
-    """For ONNX Runtime at a batch of that shape, (N, Y, X). Raises OutOfDeviceMemory if that is why it fails."""
+    """For a library at a batch of that shape, (N, Y, X). Raises OutOfDeviceMemory if that is why it fails."""
     try:
         yield
-    except Exception as error:  # ONNX Runtime's own exceptions share no base but this one
+    except Exception as error:  # what ONNX Runtime and OpenVINO raise shares no base but this one
         if is_out_of_memory(error):
             raise OutOfDeviceMemory(shape, device) from error
         raise
 
 
 def is_out_of_memory(error: Exception) -> bool:
-    """True for what ONNX Runtime raises when the device, or the machine, has no memory left."""
+    """True for what ONNX Runtime and OpenVINO raise when the device, or the machine, has no memory left."""
     text = str(error).lower()
     return isinstance(error, MemoryError) or any(said in text for said in _SAID)

@@ -13,8 +13,11 @@ from serving.inference.runtime.graph import leading_to
 from serving.inference.runtime.memory import is_out_of_memory
 
 Device = Literal["auto", "cuda", "cpu"]
+GpuGraphs = Literal["off", "cuda_graph", "tensorrt"]
+"""How what a GPU does for a batch is put together beforehand, if it is."""
 
 CUDA = "CUDAExecutionProvider"
+TENSORRT = "TensorrtExecutionProvider"
 CPU = "CPUExecutionProvider"
 
 _FLOAT, _UINT8 = "tensor(float)", "tensor(uint8)"
@@ -43,6 +46,18 @@ QUALITY = Signature(
 )
 
 
+@dataclass(frozen=True)
+class GpuOptions:
+    """How a GPU is used."""
+
+    graphs: GpuGraphs = "off"
+    memory_bytes: int | None = None
+    """That one session may take; None: all that there is."""
+
+
+ANYHOW = GpuOptions()
+
+
 class RuntimeRefused(ValueError):
     """A model that cannot be run as asked; the message names the file and what would be right."""
 
@@ -59,10 +74,16 @@ def cuda_devices(device: Device) -> list[int]:
 
 
 def open_session(
-    path: Path, *, device: Device, threads: int, gpu: int | None = None, signature: Signature = SEGMENTATION
+    path: Path,
+    *,
+    device: Device,
+    threads: int,
+    gpu: int | None = None,
+    signature: Signature = SEGMENTATION,
+    options: GpuOptions = ANYHOW,
 ) -> onnxruntime.InferenceSession:
     """A session of a model of the contract; see `open_any`. Raises RuntimeRefused where it is none."""
-    session = open_any(path, device=device, threads=threads, gpu=gpu)
+    session = open_any(path, device=device, threads=threads, gpu=gpu, options=options)
     _check_signature(path, session, signature)
     return session
 
@@ -90,29 +111,40 @@ def open_any(
     gpu: int | None = None,
     content: bytes | None = None,
     keeps_memory: bool = True,
+    options: GpuOptions = ANYHOW,
 ) -> onnxruntime.InferenceSession:
     """A session on that GPU, or on the CPU where `gpu` is None, of `content` where that is given in the file's stead.
 
     On the CPU, it keeps the memory that a batch was computed in for the next one, unless `keeps_memory` is false.
     Raises RuntimeRefused, of which DoesNotFit is one; see `Runtime.open`.
     """
-    options = _options(threads)
-    options.enable_cpu_mem_arena = keeps_memory
+    settings = _options(threads)
+    settings.enable_cpu_mem_arena = keeps_memory
     try:
         if gpu is not None:
             onnxruntime.preload_dlls()
-        session = onnxruntime.InferenceSession(content or path, sess_options=options, providers=_providers(gpu))
+        providers = _providers(gpu, options)
+        session = onnxruntime.InferenceSession(content or path, sess_options=settings, providers=providers)
     except Exception as error:  # ONNX Runtime's own exceptions share no base but this one
         if is_out_of_memory(error):
             raise DoesNotFit(f"{path} needs more memory than the device has left: {error}") from error
         raise RuntimeRefused(f"{path} is not a model that ONNX Runtime can load: {error}") from error
-    provider = session.get_providers()[0]
-    if device == "cuda" and provider != CUDA:
+    _check_provider(path, session.get_providers()[0], device=device, graphs=options.graphs)
+    return session
+
+
+def _check_provider(path: Path, provider: str, *, device: Device, graphs: GpuGraphs) -> None:
+    """Raises DoesNotFit where a session runs elsewhere than it was asked for."""
+    if device == "cuda" and provider not in (CUDA, TENSORRT):
         raise DoesNotFit(
             f"{path}: device cuda was asked for, but ONNX Runtime offers {provider}; "
             f"a GPU, its driver and onnxruntime-gpu[cuda,cudnn] are needed, or RICEFISH_DEVICE=cpu"
         )
-    return session
+    if graphs == "tensorrt" and provider != TENSORRT:
+        raise DoesNotFit(
+            f"{path}: TensorRT was asked for, but ONNX Runtime offers {provider}; "
+            f"a GPU and the libraries of TensorRT (libnvinfer) are needed, or RICEFISH_GPU_GRAPHS=off"
+        )
 
 
 def _options(threads: int) -> onnxruntime.SessionOptions:
@@ -124,7 +156,7 @@ def _options(threads: int) -> onnxruntime.SessionOptions:
     return options
 
 
-def _providers(gpu: int | None) -> list[Any]:
+def _providers(gpu: int | None, options: GpuOptions) -> list[Any]:
     if gpu is None:
         return [CPU]
     settings = {
@@ -132,7 +164,12 @@ def _providers(gpu: int | None) -> list[Any]:
         "cudnn_conv_algo_search": "HEURISTIC",
         "arena_extend_strategy": "kSameAsRequested",
     }
-    return [(CUDA, settings), CPU]
+    if options.memory_bytes is not None:
+        settings["gpu_mem_limit"] = str(options.memory_bytes)
+    if options.graphs == "cuda_graph":
+        settings["enable_cuda_graph"] = "1"
+    before: list[Any] = [(TENSORRT, {"device_id": str(gpu)})] if options.graphs == "tensorrt" else []
+    return [*before, (CUDA, settings), CPU]
 
 
 def _check_signature(path: Path, session: onnxruntime.InferenceSession, signature: Signature) -> None:

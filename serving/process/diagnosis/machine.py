@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import resource
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
 from serving.inference.runtime.libraries import missing_library, providers, version
+from serving.inference.runtime.openvino_library import openvino_version
+from serving.inference.runtime.processors import processors
 from serving.inference.runtime.session import CUDA, cuda_devices
 from serving.intake.limits import spare_bytes
 from serving.observability.findings import Level, Observed
@@ -24,7 +25,7 @@ _GIGABYTE = 1e9
 
 def device(settings: Settings) -> Observed:
     """Whether what RICEFISH_DEVICE asks for is there."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = processors()
     gpus = cuda_devices(settings.device)
     if gpus:
         return Observed(f"{len(gpus)} GPU{'s' * (len(gpus) > 1)}, {cores} processors")
@@ -38,8 +39,9 @@ def device(settings: Settings) -> Observed:
 
 
 def onnx_runtime(settings: Settings) -> Observed:
-    """Whether ONNX Runtime and its libraries fit the device."""
-    found = f"{version()}: {', '.join(name.removesuffix('ExecutionProvider') for name in providers())}"
+    """Whether ONNX Runtime and its libraries fit the device; and which OpenVINO there is beside it."""
+    offered = ", ".join(name.removesuffix("ExecutionProvider") for name in providers())
+    found = f"{version()}: {offered}; OpenVINO {openvino_version() or 'is not installed'}"
     if not cuda_devices("auto") or settings.device == "cpu":
         there = any(Path("/dev").glob("nvidia[0-9]*"))
         if there and CUDA not in providers() and settings.device != "cpu":

@@ -25,6 +25,7 @@ from serving.process.diagnosis.stand_ins import of_queue, of_store
 from serving.settings import Settings
 from serving.storage import Scratch, open_store
 from serving.storage.database import Database
+from serving.storage.locations import scratch_dir
 from serving.storage.tables import keys
 
 _SLOW_QUERY_SECONDS, _SLOW_COMMIT_SECONDS, _SLOW_STEP_SECONDS = 0.02, 0.25, 1.0
@@ -113,7 +114,8 @@ def registry(settings: Settings) -> Observed:
 
 
 def model(settings: Settings) -> Observed:
-    """Fetches the model, compares its hash, and has it segment its golden slice on the device."""
+    """Fetches the model, compares its hash, and has it segment its golden slice on the device, in the precision and by
+    the library that a server here has found to be the fastest, if one was started."""
     if not settings.model and settings.model_repository is not None:
         return Observed(f"none but the plain models in {settings.model_repository}")
     if not settings.model:
@@ -123,18 +125,19 @@ def model(settings: Settings) -> Observed:
             "A server does not start without (--model names one too); of a machine for workers ask with --worker.",
         )
     with tempfile.TemporaryDirectory(prefix="ricefish-doctor-") as folder, borrowed(settings) as store:
-        overrides = TuningOverrides(threads=settings.threads or 1, batch_size=settings.batch_size or 1)
+        overrides = TuningOverrides(threads=settings.threads, batch_size=settings.batch_size)
         models = Models(
             Path(folder) / "models",
             device=settings.device,
-            tuner=Tuner(Path(folder), overrides=overrides),
+            tuner=Tuner(scratch_dir(settings), overrides=overrides, measures=False),
             precision=settings.precision,
+            engine=settings.engine,
             remote=store.into(Path(folder) / "models"),
         )
         models.serve(settings.model, *settings.more_models)
         found = "; ".join(
             f"{place.model.identity}: hash and golden slice agree, on {place.model.runtime.provider} in "
-            f"{place.model.precision}{', from the cache' if place.trouble else ''}"
+            f"{place.model.tuning.account}{', from the cache' if place.trouble else ''}"
             for place in models.places
         )
         troubles = [str(place.trouble) for place in models.places if place.trouble is not None]

@@ -58,9 +58,10 @@ class Held:
 
 
 def test_large_batches_of_scans_wait_as_they_are() -> None:
-    """Four wait behind one that is computed, which alone is in floating point; small ones are cast before they wait."""
+    """Four of a type that networks do not take wait behind one that is computed, which alone is in floating point;
+    small ones are cast before they wait."""
     batcher, network = Batcher(lanes=1), Held()
-    large, small = np.zeros((1, SIDE, SIDE), dtype=np.uint8), np.zeros((1, 1000, 1000), dtype=np.uint8)
+    large, small = np.zeros((1, SIDE, SIDE), dtype=np.int8), np.zeros((1, 1000, 1000), dtype=np.int8)
 
     def ask(slices: NDArray[Any]) -> Any:
         return batcher.submit(slices, window=WINDOW, network=network, urgency=Urgency.NORMAL, stream="a")
@@ -85,7 +86,7 @@ def test_only_what_goes_through_the_network_is_cast() -> None:
     """Of a large slice a tile at a time, beside its answer: every lane of a large machine has such a slice."""
     batcher, network = Batcher(lanes=1), Held()
     network.open.set()
-    slices = np.zeros((1, SIDE, SIDE), dtype=np.uint8)
+    slices = np.zeros((1, SIDE, SIDE), dtype=np.int8)
     settings: dict[str, Any] = {"window": WINDOW, "network": network, "urgency": Urgency.NORMAL, "stream": "a"}
     try:
         with measured() as found:
@@ -97,10 +98,16 @@ def test_only_what_goes_through_the_network_is_cast() -> None:
     assert found["most"] < 1.6
 
 
-@pytest.mark.parametrize(("side", "confidence", "each"), [(4096, False, 5), (4096, True, 9), (4100, False, 2)])
-def test_what_a_batch_takes_is_known(side: int, confidence: bool, each: int) -> None:
-    """Bytes for each pixel of uint8: cast or as it is, its class indices, its confidence."""
-    slices = np.broadcast_to(np.uint8(0), (1, side, side))
+@pytest.mark.parametrize(
+    ("dtype", "side", "confidence", "each"),
+    [
+        *(("i1", 4096, False, 5), ("i1", 4096, True, 9), ("i1", 4100, False, 2)),
+        *(("u1", 4096, False, 2), ("u2", 4096, True, 7), ("u2", 4100, False, 3)),
+    ],
+)
+def test_what_a_batch_takes_is_known(dtype: str, side: int, confidence: bool, each: int) -> None:
+    """Bytes for each pixel: cast or, if it is large or of a grey type, as it is; its class indices, its confidence."""
+    slices = np.broadcast_to(np.zeros((), dtype), (1, side, side))
     assert scan_batch_bytes(slices, confidence=confidence) == each * side * side
 
 

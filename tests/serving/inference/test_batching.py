@@ -118,13 +118,14 @@ def test_single_slices_are_merged_and_scans_are_not(batcher: Batcher) -> None:
     assert network.batches == [[0], [1, 2, 3], [4], [5], [6, 7], [8, 9]]
 
 
-def test_slices_of_any_type_share_a_batch(batcher: Batcher) -> None:
-    """Whatever they are sent as, and however they lie in memory, the network gets float32."""
+def test_slices_share_a_batch_by_what_the_network_takes(batcher: Batcher) -> None:
+    """uint16 as it is, with its like; what is of no grey type, however it lies in memory, as float32, with all such."""
     network = Network()
     held(batcher, network)
     values = np.arange(16).reshape(1, 4, 4)
     given: list[NDArray[Any]] = [
         values.astype(np.uint16),
+        values.astype(np.uint16)[:, :, ::-1][:, :, ::-1],
         values.astype(np.float64),
         values.astype(np.int64),
         values.astype(">i2"),
@@ -139,7 +140,8 @@ def test_slices_of_any_type_share_a_batch(batcher: Batcher) -> None:
     network.open.set()
     for answer in asked:
         np.testing.assert_array_equal(answer.result(20), values.astype(np.uint8))
-    assert network.shapes[-1] == (len(given), 4, 4) and network.dtypes == {np.dtype(np.float32)}
+    assert network.shapes[-2:] == [(2, 4, 4), (4, 4, 4)]
+    assert network.dtypes == {np.dtype(np.uint16), np.dtype(np.float32)}
 
 
 def test_what_was_not_begun_can_be_cancelled(batcher: Batcher) -> None:

@@ -159,7 +159,8 @@ def test_what_waits_and_what_the_server_is(tmp_path: Path, model_dir: Path, exam
         assert metrics("scans_ended_total", outcome="cancelled") == 1
         assert metrics("uploads_in_progress", kind="resumable") == 1
         (model,) = metrics.labels("model_info")
-        assert (model["name"], model["provider"]) == ("thresholds", "CPUExecutionProvider")
+        ran = (model["name"], model["provider"], model["engine"])
+        assert ran == ("thresholds", "CPUExecutionProvider", "onnxruntime")
         assert model["sha256"] == server.get("/v1/model").json()["sha256"]
         for folder in ("store", "scratch"):
             assert 0 < metrics("disk_free_bytes", folder=folder) < metrics("disk_size_bytes", folder=folder)

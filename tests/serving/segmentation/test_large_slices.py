@@ -60,11 +60,17 @@ def inference(queue: Asked, shape: tuple[int, int, int], *, tile: int | None = N
 
 @pytest.mark.parametrize(
     ("side", "dtype", "most"),
-    [(1000, np.uint16, LANES + 1), (4096, np.uint8, 3), (8192, np.uint8, 2), (8192, np.uint16, 1)],
+    [
+        (1000, np.uint16, LANES + 1),
+        (4096, np.int8, 3),
+        (4096, np.uint8, 8),
+        (8192, np.uint8, 2),
+        (8192, np.uint16, 1),
+    ],
 )
 def test_batches_in_the_queue_are_bounded_by_their_bytes(side: int, dtype: type, most: int) -> None:
-    """16 lanes want 17 batches of common slices, and 1 GiB has room. In 256 MiB are three of 4096 x 4096, which wait in
-    floating point, two of 8192 x 8192 as they are, or one that is larger."""
+    """16 lanes want 17 batches of common slices, and 1 GiB has room. In 256 MiB are three of 4096 x 4096 that wait in
+    floating point, eight of a byte a pixel, two of 8192 x 8192 as they are, or one that is larger."""
     slices, slabs = (80, 1) if side == 1000 else (1, 10)
     queue, slab = Asked(scan_bytes=1 << (33 if side == 1000 else 31)), np.broadcast_to(dtype(0), (slices, side, side))
     boxes = [Box((z, 0, 0), (z + slices, side, side)) for z in range(0, slabs * slices, slices)]
