@@ -63,7 +63,7 @@ def measure(folder: Path, *, slices: int, console: Console) -> dict[str, Any]:
     try:
         with httpx.Client(base_url=server.url, timeout=_MOST_SECONDS, trust_env=False) as http:
             with _part(row, "post", server, console):
-                body = _scan(folder, slices)
+                body = generated_scan(folder, slices)
                 answer = http.post("/v1/scans", params={"filename": "large.nii"}, content=body).raise_for_status()
             with _part(row, "segment", server, console), _sampled(server) as samples:
                 scan = servers.wait_until_ended(http, answer.json()["id"])
@@ -118,7 +118,7 @@ def _sampled(server: servers.Process) -> Iterator[list[int]]:
         thread.join()
 
 
-def _scan(folder: Path, slices: int) -> Iterator[bytes]:
+def generated_scan(folder: Path, slices: int) -> Iterator[bytes]:
     """A NIfTI file of noise around smooth shapes, one slab repeated with other offsets, made while it is sent."""
     header = folder / "header.nii"
     with create_volume(header, shape=(1, SIDE, SIDE), dtype=np.uint16, frame=_frame()) as writer:

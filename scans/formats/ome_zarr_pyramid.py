@@ -2,13 +2,14 @@
 
 Level k holds every 2^k-th voxel along each axis, so that labels stay labels, or means of so many grey values. A slab is
 a power of two of slices, so each level's part of it is one shard, one file: slab n touches no file of any other slab.
-Every chunk has a checksum in it, by which whoever unpacks it finds it damaged.
+With deep levels, a coarser level's shard holds the parts of many slabs, so that a plane across y or x is in few chunks:
+see `ome_zarr_slabs`. Every chunk has a checksum in it, by which whoever unpacks it finds it damaged.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -45,6 +46,8 @@ class Pyramid:
     """Slices of a slab, a power of two."""
     reduction: Reduction = "stride"
     """How a level is made of the finer one, within a slab."""
+    deep_levels: bool = False
+    """Shards of coarser levels hold the parts of many slabs, which `SlabWriter` gathers."""
 
     @classmethod
     def create(
@@ -57,6 +60,7 @@ class Pyramid:
         organs: OrganMap | None,
         slab_slices: int,
         reduction: Reduction = "stride",
+        deep_levels: bool = False,
     ) -> Pyramid:
         """An empty pyramid: metadata, and no voxel yet. Raises ValueError unless `slab_slices` is a power of two.
 
@@ -71,7 +75,7 @@ class Pyramid:
         group = zarr.create_group(folder, zarr_format=3, attributes=_attributes(count, frame, organs, reduction))
         for level in range(count):
             z, y, x = (-(-size >> level) for size in shape)
-            depth = max(1, slab_slices >> level)
+            depth = _shard_depth(level, slab_slices, deep=deep_levels)
             chunk = (min(_CHUNK_DEPTH, depth), min(side, y), min(side, x))
             group.create_array(
                 str(level),
@@ -99,7 +103,8 @@ class Pyramid:
         shards = arrays[0].shards
         if shards is None:
             raise ValueError(f"{store} is not stored in slabs")
-        return cls(arrays, shards[0], _reduction(group.attrs.asdict()))
+        deep = len(arrays) > 1 and arrays[1].shards != (max(1, shards[0] >> 1), *(arrays[1].shards or ())[1:])
+        return cls(arrays, shards[0], _reduction(group.attrs.asdict()), deep)
 
     @classmethod
     def of_files(cls, files: Mapping[str, bytes]) -> Pyramid:
@@ -115,19 +120,20 @@ class Pyramid:
         return ["zarr.json", *(f"{level}/zarr.json" for level in range(_level_count(shape)))]
 
     @staticmethod
-    def shard_files(shape: Triple, slab_slices: int, number: int) -> list[str]:
+    def shard_files(shape: Triple, slab_slices: int, number: int, *, deep_levels: bool = False) -> list[str]:
         """`files(number)` of a pyramid of a volume of that shape."""
         start, files = number * slab_slices, []
+        last = start + slab_slices >= shape[0]
         for level in range(_level_count(shape)):
-            stride, depth = 2**level, max(1, slab_slices >> level)
-            if start % stride == 0:
-                files.append(f"{level}/c/{start // stride // depth}/0/0")
+            slabs = slabs_of_shard(level, slab_slices) if deep_levels else 1
+            if (last or (number + 1) % slabs == 0) if deep_levels else start % 2**level == 0:
+                files.append(Pyramid.shard_of(level, slab_slices, start, deep_levels=deep_levels))
         return files
 
     @staticmethod
-    def shard_of(level: int, slab_slices: int, z: int) -> str:
-        """The shard of a level in which slice z of the volume is, a multiple of 2^level."""
-        return f"{level}/c/{(z >> level) // max(1, slab_slices >> level)}/0/0"
+    def shard_of(level: int, slab_slices: int, z: int, *, deep_levels: bool = False) -> str:
+        """The shard of a level in which slice z of the volume is, or would be if the level had it."""
+        return f"{level}/c/{(z >> level) // _shard_depth(level, slab_slices, deep=deep_levels)}/0/0"
 
     @staticmethod
     def level_count(shape: Triple) -> int:
@@ -143,25 +149,35 @@ class Pyramid:
     def write(self, number: int, slab: NDArray[Any]) -> list[str]:
         """Writes slab `number`, all of its slices, into every level; gives `files(number)`.
 
-        The same slab gives the same bytes. Raises ValueError for a slab of another size, or that the volume has not.
+        The same slab gives the same bytes. Raises ValueError for a slab of another size, or that the volume has not,
+        and where levels are deep.
         """
+        if self.deep_levels:
+            raise ValueError("a pyramid of deep levels is written by a SlabWriter")
+        for level, part in enumerate(self.parts(number, slab)):
+            first = number * self.slab_slices >> level
+            self.levels[level][first : first + len(part)] = part
+        return self.files(number)
+
+    def parts(self, number: int, slab: NDArray[Any]) -> Iterator[NDArray[Any]]:
+        """What each level has of slab `number`, finest first, of those that have a slice of it. Raises as `write`."""
         start = number * self.slab_slices
         expected = (min(self.slab_slices, self.shape[0] - start), *self.shape[1:])
         if number < 0 or slab.shape != expected:
             raise ValueError(f"slab {number} of {slab.shape} voxels (z, y, x) in a volume of {self.shape}")
         part = slab
-        for level, array in enumerate(self.levels):
+        for level in range(len(self.levels)):
             if start % 2**level:
-                break
+                return
             if level:
                 part = reduced(part, self.reduction)
-            first = start >> level
-            array[first : first + len(part)] = part
-        return self.files(number)
+            yield part
 
     def files(self, number: int) -> list[str]:
-        """The shards of slab `number`, relative to the pyramid: one per level in which the slab has a slice."""
-        return self.shard_files(self.shape, self.slab_slices, number)
+        """The shards that are written with slab `number`, relative to the pyramid: one per level in which the slab has
+        a slice; of deep levels, one where the slab is the last of the shard's.
+        """
+        return self.shard_files(self.shape, self.slab_slices, number, deep_levels=self.deep_levels)
 
     def read(self, start: int, stop: int) -> NDArray[Any]:
         """Slices [start, stop) of the finest level."""
@@ -184,6 +200,18 @@ def show_window(folder: Path, window: Window) -> None:
     group = zarr.open_group(folder, mode="r+")
     ome: Any = group.attrs["ome"]
     group.update_attributes({"ome": {**ome, "omero": {"channels": [_channel(window)]}}})
+
+
+def slabs_of_shard(level: int, slab_slices: int) -> int:
+    """How many slabs a shard of a deep level holds the parts of."""
+    return (_shard_depth(level, slab_slices, deep=True) << level) // slab_slices
+
+
+def _shard_depth(level: int, slab_slices: int, *, deep: bool) -> int:
+    """Slices of a level in one shard. Deep ones are as deep as a slab and, where slabs are thin, as a chunk can be."""
+    if not deep:
+        return max(1, slab_slices >> level)
+    return max(slab_slices, min(_CHUNK_DEPTH, slab_slices << level))
 
 
 def _reduction(attributes: Mapping[str, Any]) -> Reduction:

@@ -7,6 +7,7 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
+from serving.api.known_stores import KnownStores
 from serving.api.problem_table import NotReady
 from serving.api.slow_answers import SlowAnswers
 from serving.auth.authentication import Auth
@@ -65,6 +66,8 @@ class Resources:
     shadow: Shadow
     slow_answers: SlowAnswers
     """The threads that results are made in."""
+    known_stores: KnownStores
+    """What is known of the stores that are looked at just now."""
     reviews: Reviews
     caller: Identity = ANYONE
     """On whose behalf they are used."""

@@ -16,6 +16,7 @@ Made = TypeVar("Made")
 _THREADS = 16
 _DRAWING_THREADS = 8
 _WHOLE_THREADS = 2
+_COMPARING_THREADS = 2
 
 
 class SlowAnswers:
@@ -25,6 +26,7 @@ class SlowAnswers:
         self._limiter = CapacityLimiter(threads)
         self._drawing = CapacityLimiter(_DRAWING_THREADS)
         self._whole = CapacityLimiter(_WHOLE_THREADS)
+        self._comparing = CapacityLimiter(_COMPARING_THREADS)
 
     async def make(self, work: Callable[[], Made]) -> Made:
         """What `work` gives. Raises what it raises."""
@@ -38,6 +40,11 @@ class SlowAnswers:
         """The same for what is made whole in much memory, surfaces and DICOM: two at a time, and neither pictures nor
         other downloads wait for them."""
         return await to_thread.run_sync(work, limiter=self._whole)
+
+    async def compared(self, work: Callable[[], Made]) -> Made:
+        """The same for files that are read whole before a part of them is handed out, as large as they are: two at a
+        time, and what is handed out already waits for none of them."""
+        return await to_thread.run_sync(work, limiter=self._comparing)
 
     async def pieces(self, made: Iterator[bytes]) -> AsyncIterator[bytes]:
         """The same pieces, each made when the one before has been sent. Raises what making them raises."""

@@ -153,6 +153,7 @@ class Acceptance:
             model=model.identity,
             organs=model.manifest.organs,
             slab_slices=found.slab_slices,
+            deep_levels=True,
             image_checksums=found.image_checksums,
             source_headers=found.source_headers,
             traceparent=self._tracing.traceparent(),

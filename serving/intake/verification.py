@@ -14,6 +14,7 @@ import numpy as np
 from scans.checksums import checksum, file_checksums
 from scans.formats import open_volume
 from scans.formats.ome_zarr_pyramid import Pyramid, show_window
+from scans.formats.ome_zarr_slabs import SlabWriter
 from scans.geometry import Frame, Spacing, Triple
 from scans.intensity import IntensityRule, Window, stride
 from scans.model.drift import Departure, grey_quantiles, shear_departures, spacing_departures
@@ -76,13 +77,13 @@ def verify(
     with open_volume(path, spacing=spacing, dataset=dataset) as volume:
         limits.check_volume(volume.shape, volume.dtype, name=path.name)
         depth = _slab_slices(volume.shape, volume.dtype, most=most_slices)
-        pyramid = _created(image, volume, slab_slices=depth)
+        writer = SlabWriter(_created(image, volume, slab_slices=depth))
         step, rows = stride(volume.shape), []
         checksums: dict[str, str] = {}
         for number, (box, slab) in enumerate(volume.slabs(depth)):
             start, stop = box.start[0], box.stop[0]
             rows += [slab[z - start, ::step, ::step].flatten() for z in _multiples(step, start, stop)]
-            checksums.update(file_checksums(image, pyramid.write(number, slab)))
+            checksums.update(file_checksums(image, writer.write(number, slab)))
             progress()
         sample = np.concatenate(rows)
         window = rule.fixed or rule.window_of(sample)
@@ -109,6 +110,7 @@ def _created(image: Path, volume: Volume, *, slab_slices: int) -> Pyramid:
         organs=None,
         slab_slices=slab_slices,
         reduction="local_mean",
+        deep_levels=True,
     )
 
 

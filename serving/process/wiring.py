@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 
 from serving.api.dependencies import Resources
+from serving.api.known_stores import KnownStores
 from serving.api.slow_answers import SlowAnswers
 from serving.auth.authentication import Auth, check_exposure
 from serving.auth.keys import Keys
@@ -108,6 +109,7 @@ def server(settings: Settings, *, telemetry: Telemetry, tracing: Tracing) -> Ite
             webhook=_webhook(settings, follower),
             shadow=components.shadow,
             slow_answers=SlowAnswers(),
+            known_stores=KnownStores(),
             reviews=Reviews(components.database, components.jobs, results),
         )
 

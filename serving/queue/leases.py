@@ -181,6 +181,11 @@ class Leases:
         """Gives a scan back unfinished, for the next who is free. Raises LeaseLost."""
         self._rows.park(lease.fence, queued=self._database.now)
 
+    def begin_anew(self, lease: Lease, why: str) -> None:
+        """Gives a scan back whose slabs are damaged in the store, to be made from its first one. Raises LeaseLost."""
+        anew = {"slabs_done": 0, "statistics": None, "judgement": None, "checksums": None}
+        self._rows.postpone(lease.fence, why, seconds=0.0, queued=self._database.now, **anew)
+
 
 def _lease(row: Row[Any]) -> Lease:
     """The lease of a row as it was found, before its epoch was raised."""

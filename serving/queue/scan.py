@@ -64,6 +64,8 @@ class Scan:
     """How what that classifier says of an organ becomes its expected Dice; None where it says nothing of organs."""
     image_checksums: Mapping[str, str] = field(default_factory=dict)
     """Of the files of its voxels, an OME-Zarr, by name relative to it; empty for a scan of an earlier version."""
+    deep_levels: bool = False
+    """Coarser levels of its segmentation lie in deep shards; those of an earlier version's do not."""
     source_headers: str | None = None
     """Checksum of what was kept of the headers of a DICOM series; None where nothing was."""
     warnings: tuple[Departure, ...] = ()
@@ -87,8 +89,8 @@ class Scan:
     def to_dict(self) -> dict[str, Any]:
         """What `from_dict` reads back, in types that JSON can hold."""
         content = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-        for name in ("traceparent", "good_threshold", "dice_calibration", "source_headers"):
-            if content[name] is None:
+        for name in ("traceparent", "good_threshold", "dice_calibration", "source_headers", "deep_levels"):
+            if content[name] is None or content[name] is False:
                 del content[name]
         del content["warnings"], content["notes"]
         content["image_checksums"] = dict(self.image_checksums)

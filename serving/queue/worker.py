@@ -82,6 +82,10 @@ class Run:
         scan, slab = self.lease.scan, done.slabs_done - 1
         logs.event("slab_finished", scan=scan.id, slab=slab, slabs=len(scan.boxes))
 
+    def begin_anew(self, why: str) -> None:
+        """Gives the scan back, to be made from its first slab: what is in the store is damaged. Raises LeaseLost."""
+        self._leases.begin_anew(self.lease, why)
+
 
 class Worker:
     """The threads of one process that work on the queue: one that takes, one that keeps leases, one per scan."""

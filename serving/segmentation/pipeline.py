@@ -13,7 +13,11 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
 
 from scans.geometry import Box
 from serving.inference.batching import Batcher
@@ -26,10 +30,11 @@ from serving.queue.worker import Run
 from serving.segmentation.judge import SlabJudge
 from serving.segmentation.slab_inference import Slab, SlabInference, goes_whole
 from serving.segmentation.stopwatch import ACTIVITIES, Stopwatch
-from serving.segmentation.stored_segmentation import SegmentationWriter
+from serving.segmentation.stored_segmentation import ResultDamaged, SegmentationWriter, StoredSegmentation
 from serving.segmentation.stored_voxels import open_voxels
 from serving.segmentation.writer import ResultWriter, SegmentedSlab
 from serving.storage import Scratch, Store
+from serving.storage.fenced_table import LeaseLost
 
 _AHEAD = 1
 """Slabs that wait between two activities, unless they are large: of those there is one at a time."""
@@ -100,7 +105,7 @@ class Segmenter:
             )
             writer = ResultWriter(
                 run,
-                SegmentationWriter(attempt, folder, scan),
+                SegmentationWriter(attempt, folder, scan, earlier=partial(self._earlier, run)),
                 judge,
                 batch_size=batch_size,
                 watch=watch,
@@ -116,6 +121,17 @@ class Segmenter:
             segmented = self._traced(inference.of(slabs))
             for _ in _ahead(ahead, writing, write, segmented, waiting=watch, activity="wait for write"):
                 run.check()
+
+    def _earlier(self, run: Run, number: int) -> NDArray[np.uint8]:
+        """A slab that is in the store already. Where it is damaged there, the scan begins anew: raises LeaseLost."""
+        scan = run.lease.scan
+        start, stop = scan.boxes[number].start[0], scan.boxes[number].stop[0]
+        try:
+            return StoredSegmentation(self._store, scan, run.lease.checksums).read(start, stop)
+        except ResultDamaged as damaged:
+            self._store.check()  # one that is away for a moment has lost nothing
+            run.begin_anew(f"{damaged}; it is being made again")
+            raise LeaseLost(f"scan {scan.id} begins anew") from damaged
 
     def _traced(self, slabs: Iterator[SegmentedSlab]) -> Iterator[SegmentedSlab]:
         """The same slabs, each with the span of its inference: from when the one before was whole to when it is."""

@@ -173,10 +173,13 @@ class Results:
             organs = np.where(organs == NOT_LABELLED, np.uint8(BACKGROUND), organs)
             return png(grey, organs, spacing_mm=(down, across), window=scan.window, organs=scan.organs, style=style)
 
-    def stored_file(self, scan: Scan, pyramid: KeptPyramid, name: str) -> ServedFile | None:
-        """A file of a pyramid as it is stored, by its name there; None where it has none of that name (yet)."""
+    def stored_file(self, scan: Scan, pyramid: KeptPyramid, name: str, *, compare: bool = True) -> ServedFile | None:
+        """A file of a pyramid as it is stored, by its name there; None where it has none of that name (yet).
+
+        Raises NotCompared as `ServedFiles.find`.
+        """
         with self._remaking(scan), self._as_damaged(scan.id):
-            return self._files.find(scan.id, pyramid.place, name, pyramid.checksums)
+            return self._files.find(scan.id, pyramid.place, name, pyramid.checksums, compare=compare)
 
     def stored_pieces(self, scan: Scan, file: ServedFile, start: int, stop: int) -> Iterator[bytes]:
         """Bytes [start, stop) of it, piece by piece."""

@@ -27,6 +27,10 @@ class NoFile(LookupError):
     """A file that a scan's pyramid does not hold."""
 
 
+class NotCompared(LookupError):
+    """A file that has to be read whole before anything of it is handed out."""
+
+
 class FileDamaged(DataDamaged):
     """A file is not as it was written, or is gone."""
 
@@ -73,14 +77,17 @@ class ServedFiles:
         self._lock = threading.Lock()
         self._comparing = threading.BoundedSemaphore(_COMPARED_AT_ONCE)
 
-    def find(self, scan_id: str, folder: str, name: str, checksums: Mapping[str, str]) -> ServedFile | None:
+    def find(
+        self, scan_id: str, folder: str, name: str, checksums: Mapping[str, str], *, compare: bool = True
+    ) -> ServedFile | None:
         """The file `name` of the pyramid in `folder` of a scan; None where nobody wrote it.
 
         Only what was noted is looked for, by name relative to the pyramid, whatever else there may be. Raises
-        FileDamaged where it was written, and is gone or another.
+        FileDamaged where it was written, and is gone or another, and NotCompared where it is not known yet and longer
+        than a piece, unless it is to `compare` it then, which takes as long as reading it.
         """
         noted = checksums.get(name)
-        return None if noted is None else self._whole(scan_id, f"{folder}/{name}", noted)
+        return None if noted is None else self._whole(scan_id, f"{folder}/{name}", noted, compare=compare)
 
     def pieces(self, file: ServedFile, start: int, stop: int) -> Iterator[bytes]:
         """Bytes [start, stop) of it. Raises FileDamaged."""
@@ -95,12 +102,14 @@ class ServedFiles:
                 return found[0]
         raise FileDamaged(file.name)
 
-    def _whole(self, scan_id: str, name: str, noted: str) -> ServedFile:
+    def _whole(self, scan_id: str, name: str, noted: str, *, compare: bool = True) -> ServedFile:
         stamp = self._store.stamp(scan_id, name)
         if stamp is None or not stamp.size:
             raise FileDamaged(name)
         file = ServedFile(scan_id, name, noted, stamp)
         if not self._is_known(file):
+            if not compare and file.size > PIECE_BYTES:
+                raise NotCompared(name)
             with self._comparing:  # who asks for the same file at the same time waits, and finds it known
                 if not self._is_known(file):
                     if checksum_of(self._read(file)) != noted and noted:

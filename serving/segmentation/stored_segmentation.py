@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from scans.checksums import checksum, file_checksums
 from scans.formats.ome_zarr_pyramid import Pyramid
+from scans.formats.ome_zarr_slabs import Earlier, SlabWriter
 from scans.geometry import Box
 from serving.queue.scan import Scan
 from serving.segmentation.correction import Correction
@@ -98,7 +99,10 @@ class StoredSegmentation:
         for _, group in by_group:
             first, *rest = group
             last = rest[-1] if rest else first
-            names = {Pyramid.shard_of(level, depth, plane * step) for plane in (first, *rest)}
+            names = {
+                Pyramid.shard_of(level, depth, plane * step, deep_levels=self._scan.deep_levels)
+                for plane in (first, *rest)
+            }
             pyramid = Pyramid.of_files({**self._metadata, **self._fetched(sorted(names))})
             part = pyramid.levels[level][first * stride : last * stride + 1 : stride, rows, columns]
             found[first - planes.start : last - planes.start + 1] = part
@@ -153,7 +157,8 @@ def _names(scan: Scan) -> list[str]:
 
 
 def _shards(scan: Scan, number: int) -> list[str]:
-    return Pyramid.shard_files(scan.shape, scan.slab_slices, number)
+    """That are written with a slab; the first is of the finest level."""
+    return Pyramid.shard_files(scan.shape, scan.slab_slices, number, deep_levels=scan.deep_levels)
 
 
 def _wrong(name: str, found: Mapping[str, bytes], checksums: Mapping[str, str]) -> bool:
@@ -165,19 +170,19 @@ def _wrong(name: str, found: Mapping[str, bytes], checksums: Mapping[str, str]) 
 class SegmentationWriter:
     """One attempt at a scan: slabs are written in a folder of its own, then published, each level's shard whole."""
 
-    def __init__(self, attempt: Attempt, folder: Path, scan: Scan) -> None:
-        """`folder` is empty, on a local disk, and this attempt's alone."""
+    def __init__(self, attempt: Attempt, folder: Path, scan: Scan, *, earlier: Earlier) -> None:
+        """`folder` is empty, on a local disk, and this attempt's alone. `earlier` gives slabs that are done."""
         self._attempt = attempt
         self._folder = folder
         self._shape = scan.shape
-        self._pyramid = create_pyramid(folder, scan)
+        self._slabs = SlabWriter(create_pyramid(folder, scan), earlier=earlier)
 
     def write(self, number: int, slab: NDArray[np.uint8]) -> Mapping[str, str]:
         """Slab `number`, uint8 (z, Y, X); it is durable when this returns. Gives the checksums of its shards.
 
-        Raises Fenced where another attempt has begun or the scan is gone.
+        Raises Fenced where another attempt has begun or the scan is gone, and what `earlier` raises.
         """
-        return self._published(self._pyramid.write(number, slab))
+        return self._published(self._slabs.write(number, slab))
 
     def write_metadata(self) -> Mapping[str, str]:
         """Writes anew what the result had when the scan was accepted; gives its checksums. Raises Fenced."""
@@ -203,4 +208,5 @@ def create_pyramid(folder: Path, scan: Scan) -> Pyramid:
         frame=scan.frame,
         organs=scan.organs,
         slab_slices=scan.slab_slices,
+        deep_levels=scan.deep_levels,
     )

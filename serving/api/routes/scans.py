@@ -114,3 +114,4 @@ async def retry_scan(resources: CallerResources, scan_id: ScanId) -> ScanRespons
 def delete_scan(resources: CallerResources, scan_id: ScanId) -> None:
     """Cancels the scan within the batch under way, where it is not finished, and removes all of it."""
     resources.janitor.remove(resources.jobs.scan(scan_id).id)
+    resources.known_stores.forget(scan_id)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import partial
 from pathlib import PurePosixPath
 from typing import Annotated, Any, Final
@@ -14,22 +15,24 @@ from fastapi.responses import StreamingResponse
 from scans.checksums import checksum
 from serving.api.dependencies import CallerResources, Resources, database_answers
 from serving.api.document import BINARY, refusals
+from serving.api.known_stores import Asked, Store
 from serving.api.labels_in_image import GROUP_FILE, label_file, label_group
 from serving.api.problem_table import NoResult
 from serving.api.ranges import asked_range, has_changed
 from serving.api.responses import ScanId
 from serving.api.versions import segmented
 from serving.observability.reasons import without_paths
-from serving.queue.jobs import ENDED, Job
-from serving.queue.scan import Scan
-from serving.segmentation.served_files import KeptPyramid, NoFile, ServedFile
+from serving.queue.jobs import ENDED
+from serving.segmentation.served_files import PIECE_BYTES, KeptPyramid, NoFile, NotCompared, ServedFile
 from serving.segmentation.stored_segmentation import noted_files
+from serving.storage import DataDamaged
 from serving.storage.contract import IMAGE_DIR, RESULT_DIR
 
 _ASKED_AGAIN: Final = "private, no-cache"
 """A copy is used once the server has said that it is still the same, and that whoever asks may still have it."""
 _TYPES: Final = {".json": "application/json"}
 _SHARD: Final = "application/octet-stream"
+_WHOLE, _IN_PART = 200, 206
 _PARTS: Final[dict[int | str, dict[str, Any]]] = {
     200: {"description": "The whole file.", "content": {_SHARD: {"schema": BINARY}, "application/json": {}}},
     206: {"description": "The part that Range asks for.", "content": {_SHARD: {"schema": BINARY}}},
@@ -53,7 +56,7 @@ Ranged = Annotated[
 ]
 
 
-Finding = Callable[[Resources, str], tuple[KeptPyramid, Scan, Job]]
+Finding = Callable[[Resources, str], Store]
 """Resources and a scan's id -> one of its pyramids, and what it is of."""
 
 
@@ -77,7 +80,7 @@ async def get_segmentation_file(
     request: Request, resources: CallerResources, scan_id: ScanId, name: StoredName, _range: Ranged = None
 ) -> Response:
     """The model's answer in the same way. While a scan is under way it holds the slabs that are finished."""
-    return await _answer(request, resources, scan_id, name, _answered)
+    return await _answer(request, resources, scan_id, name, _answered, store=RESULT_DIR)
 
 
 @router.head(
@@ -87,7 +90,7 @@ async def head_segmentation_file(
     request: Request, resources: CallerResources, scan_id: ScanId, name: StoredName
 ) -> Response:
     """Its length and version, without the file."""
-    return await _answer(request, resources, scan_id, name, _answered)
+    return await _answer(request, resources, scan_id, name, _answered, store=RESULT_DIR)
 
 
 @router.get(
@@ -102,7 +105,8 @@ async def get_correction_file(
     _range: Ranged = None,
 ) -> Response:
     """A correction in the same way; 255 is where nobody has looked."""
-    return await _answer(request, resources, scan_id, name, partial(_corrected, version=version))
+    find = partial(_corrected, version=version)
+    return await _answer(request, resources, scan_id, name, find, store=f"segmentations/{version}")
 
 
 @router.head(
@@ -114,15 +118,16 @@ async def head_correction_file(
     request: Request, resources: CallerResources, scan_id: ScanId, version: Correction, name: StoredName
 ) -> Response:
     """Its length and version, without the file."""
-    return await _answer(request, resources, scan_id, name, partial(_corrected, version=version))
+    find = partial(_corrected, version=version)
+    return await _answer(request, resources, scan_id, name, find, store=f"segmentations/{version}")
 
 
-def _image(resources: Resources, scan_id: str) -> tuple[KeptPyramid, Scan, Job]:
+def _image(resources: Resources, scan_id: str) -> Store:
     scan, job = resources.jobs.get(scan_id)
     return KeptPyramid(IMAGE_DIR, scan.image_checksums), scan, job
 
 
-def _answered(resources: Resources, scan_id: str) -> tuple[KeptPyramid, Scan, Job]:
+def _answered(resources: Resources, scan_id: str) -> Store:
     scan, job = resources.jobs.get(scan_id)
     if job.state in ENDED and job.state != "succeeded":
         raise NoResult(f"scan {scan_id} is {job.state}: {without_paths(job.error or 'it was cancelled')}")
@@ -130,7 +135,7 @@ def _answered(resources: Resources, scan_id: str) -> tuple[KeptPyramid, Scan, Jo
     return KeptPyramid(RESULT_DIR, files), scan, job
 
 
-def _corrected(resources: Resources, scan_id: str, *, version: int) -> tuple[KeptPyramid, Scan, Job]:
+def _corrected(resources: Resources, scan_id: str, *, version: int) -> Store:
     found = segmented(resources, scan_id, version)
     if found.correction is None:
         return _answered(resources, scan_id)
@@ -148,35 +153,93 @@ async def _answer_in_image(request: Request, resources: Resources, scan_id: str,
             return Response(status_code=304, headers={"ETag": tag, "Cache-Control": _ASKED_AGAIN})
         return Response(None if request.method == "HEAD" else group, headers=headers, media_type=_TYPES[".json"])
     if (of_labels := label_file(name)) is None:
-        return await _answer(request, resources, scan_id, name, _image)
+        return await _answer(request, resources, scan_id, name, _image, store=IMAGE_DIR)
     version, below = of_labels
-    find: Finding = partial(_corrected, version=version) if version else _answered
-    return await _answer(request, resources, scan_id, below, find)
+    if not version:
+        return await _answer(request, resources, scan_id, below, _answered, store=RESULT_DIR)
+    find = partial(_corrected, version=version)
+    return await _answer(request, resources, scan_id, below, find, store=str(version))
 
 
-async def _answer(request: Request, resources: Resources, scan_id: str, name: str, find: Finding) -> Response:
-    pyramid, scan, job = await run_in_threadpool(find, resources, scan_id)
-    file = await resources.slow_answers.make(partial(resources.results.stored_file, scan, pyramid, name))
-    if file is None:
-        raise NoFile(f"{pyramid.place} of scan {scan_id} has no file {name[:200]!r}" + _yet(job.state))
-    tag = f'"{file.checksum or file.stamp.mark}"'
-    headers = {"ETag": tag, "Accept-Ranges": "bytes", "Cache-Control": _ASKED_AGAIN}
-    if not has_changed(request.headers, tag):
+async def _answer(
+    request: Request, resources: Resources, scan_id: str, name: str, find: Finding, *, store: str
+) -> Response:
+    asked = Asked(resources.caller, scan_id, store)
+    known = resources.known_stores.get(asked)
+    look = partial(resources.known_stores.found, asked, partial(find, resources, scan_id))
+    found = known or await run_in_threadpool(look)
+    try:
+        return await _of(request, resources, found, name)
+    except DataDamaged:
+        resources.known_stores.forget(scan_id)
+        if known is None:
+            raise
+        found = await run_in_threadpool(look)  # raises where it was removed a moment ago, in another process
+        if found[2].state != known[2].state:
+            raise
+    return await _of(request, resources, found, name)
+
+
+async def _of(request: Request, resources: Resources, found: Store, name: str) -> Response:
+    """In one turn of a thread, but for files that were never compared and for long answers."""
+    pyramid, scan, job = found
+    work = partial(_ready, resources, found, name, request.headers, request.method)
+    try:
+        ready = await resources.slow_answers.make(work)
+    except NotCompared:
+        await resources.slow_answers.compared(partial(resources.results.stored_file, scan, pyramid, name))
+        ready = await resources.slow_answers.make(work)
+    if ready is None:
+        raise NoFile(f"{pyramid.place} of scan {scan.id} has no file {name[:200]!r}" + _yet(job.state))
+    file, part, content = ready
+    headers = {"ETag": _tag(file), "Accept-Ranges": "bytes", "Cache-Control": _ASKED_AGAIN}
+    if part is None:
         return Response(status_code=304, headers=headers)
+    headers |= part.headers(file.size)
     kind = _TYPES.get(PurePosixPath(name).suffix, _SHARD)
-    if request.method == "HEAD":
-        return Response(headers=headers | {"Content-Length": str(file.size)}, media_type=kind)
-    asked = asked_range(request.headers, size=file.size, tag=tag)
-    start, stop = asked or (0, file.size)
-    pieces = resources.slow_answers.pieces(resources.results.stored_pieces(scan, file, start, stop))
-    return StreamingResponse(pieces, 200 if asked is None else 206, headers | _part(file, asked), kind)
+    if content is not None or request.method == "HEAD":
+        return Response(content, part.status, headers, kind)
+    pieces = resources.slow_answers.pieces(resources.results.stored_pieces(scan, file, part.start, part.stop))
+    return StreamingResponse(pieces, part.status, headers, kind)
 
 
-def _part(file: ServedFile, asked: tuple[int, int] | None) -> dict[str, str]:
-    if asked is None:
-        return {"Content-Length": str(file.size)}
-    start, stop = asked
-    return {"Content-Length": str(stop - start), "Content-Range": f"bytes {start}-{stop - 1}/{file.size}"}
+@dataclass(frozen=True)
+class _Part:
+    """What of a file is sent."""
+
+    start: int
+    stop: int
+    status: int
+
+    def headers(self, size: int) -> dict[str, str]:
+        length = {"Content-Length": str(self.stop - self.start)}
+        if self.status == _WHOLE:
+            return length
+        return length | {"Content-Range": f"bytes {self.start}-{self.stop - 1}/{size}"}
+
+
+_Ready = tuple[ServedFile, _Part | None, bytes | None]
+"""The file, the part that is asked for (None: the sender has it), and its bytes where they are few."""
+
+
+def _ready(resources: Resources, found: Store, name: str, headers: Mapping[str, str], method: str) -> _Ready | None:
+    pyramid, scan, _ = found
+    file = resources.results.stored_file(scan, pyramid, name, compare=False)
+    if file is None:
+        return None
+    if not has_changed(headers, _tag(file)):
+        return file, None, None
+    if method == "HEAD":
+        return file, _Part(0, file.size, _WHOLE), None
+    asked = asked_range(headers, size=file.size, tag=_tag(file))
+    part = _Part(0, file.size, _WHOLE) if asked is None else _Part(*asked, _IN_PART)
+    if part.stop - part.start > PIECE_BYTES:
+        return file, part, None
+    return file, part, b"".join(resources.results.stored_pieces(scan, file, part.start, part.stop))
+
+
+def _tag(file: ServedFile) -> str:
+    return f'"{file.checksum or file.stamp.mark}"'
 
 
 def _yet(state: str) -> str:
