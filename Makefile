@@ -29,7 +29,7 @@ export HF_HUB_OFFLINE := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .PHONY: help setup demo check test attack compose-test image-test lint style format serve mlflow repro bench bench-peers bench-capacity \
-	bench-resume bench-soak bench-swaps bench-workers bench-training bench-seeds bench-expected figures table-1 table-2 bench-drift sbom audit deps graph wheel lock clean
+	bench-resume bench-soak bench-swaps bench-workers bench-training bench-seeds bench-expected gpu-check figures table-1 table-2 bench-drift sbom audit deps graph wheel lock clean
 
 help:  ## show this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):[^#]*## /  make \1\t/' | expand -t 22
@@ -111,6 +111,9 @@ bench-seeds: setup  ## Teacher, control and Student for five seeds of the demo (
 
 bench-expected: setup  ## the Dice that is expected of organs against the true one, on new fish (about 15 minutes)
 	@OMP_NUM_THREADS=1 python -m benchmarks.expected $(ARGS)
+
+gpu-check: setup  ## does the GPU path work here, and how fast: from golden slices to a scan of 6 GB (10 minutes)
+	@python -m benchmarks.gpu_check $(ARGS)
 
 figures: setup  ## write what was measured into README and docs/results.md
 	@python -m benchmarks.readme

@@ -63,7 +63,7 @@ def measure(folder: Path, *, slices: int, console: Console) -> dict[str, Any]:
     try:
         with httpx.Client(base_url=server.url, timeout=_MOST_SECONDS, trust_env=False) as http:
             with _part(row, "post", server, console):
-                body = generated_scan(folder, slices)
+                body = scan_body(folder, slices)
                 answer = http.post("/v1/scans", params={"filename": "large.nii"}, content=body).raise_for_status()
             with _part(row, "segment", server, console), _sampled(server) as samples:
                 scan = servers.wait_until_ended(http, answer.json()["id"])
@@ -118,16 +118,19 @@ def _sampled(server: servers.Process) -> Iterator[list[int]]:
         thread.join()
 
 
-def generated_scan(folder: Path, slices: int) -> Iterator[bytes]:
-    """A NIfTI file of noise around smooth shapes, one slab repeated with other offsets, made while it is sent."""
+def scan_body(folder: Path, slices: int, *, side: int = SIDE) -> Iterator[bytes]:
+    """A NIfTI file of uint16, noise around smooth shapes, one slab repeated with other offsets, made while it is sent.
+
+    Its header is written into the folder first.
+    """
     header = folder / "header.nii"
-    with create_volume(header, shape=(1, SIDE, SIDE), dtype=np.uint16, frame=_frame()) as writer:
-        writer.write(np.zeros((1, SIDE, SIDE), np.uint16))
+    with create_volume(header, shape=(1, side, side), dtype=np.uint16, frame=_frame()) as writer:
+        writer.write(np.zeros((1, side, side), np.uint16))
     start = bytearray(header.read_bytes()[:352])
     start[46:48] = np.array([slices], "<i2").tobytes()  # dim[3] of NIfTI-1
     yield bytes(start)
-    y, x = np.mgrid[:SIDE, :SIDE] / SIDE
-    noise = np.random.default_rng(1).integers(0, 400, (8, SIDE, SIDE)).astype(np.uint16)
+    y, x = np.mgrid[:side, :side] / side
+    noise = np.random.default_rng(1).integers(0, 400, (8, side, side)).astype(np.uint16)
     for number in range(slices):
         shape = 1800 * (1 + np.sin(9 * y + number / 40) * np.cos(7 * x - number / 90))
         yield (shape.astype(np.uint16) + noise[number % 8]).tobytes()

@@ -30,7 +30,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.capacity import SIDE, generated_scan
+from benchmarks.capacity import SIDE, scan_body
 from benchmarks.effort import effort_of
 from benchmarks.looking import Looker, View, opened_levels
 from benchmarks.models import write_model
@@ -92,7 +92,7 @@ def _finished(server: servers.Process, folder: Path, slices: int, console: Conso
     """Posts the scan; its id once it is segmented."""
     began = time.perf_counter()
     with httpx.Client(base_url=server.url, timeout=_MOST_SECONDS, trust_env=False) as http:
-        body = generated_scan(folder, slices)
+        body = scan_body(folder, slices)
         answer = http.post("/v1/scans", params={"filename": "large.nii"}, content=body).raise_for_status()
         scan = servers.wait_until_ended(http, answer.json()["id"])
     if scan["state"] != "succeeded":

@@ -40,7 +40,7 @@ def test_quick_measures_the_least_and_writes_beside_the_results(parser: argparse
     assert effort.picture(REPOSITORY / "docs" / "a.png") == effort.folder / "a.png"
 
 
-@pytest.mark.parametrize("name", [*BENCHMARKS, "peers.__main__", "tables.__main__"])
+@pytest.mark.parametrize("name", [*BENCHMARKS, "peers.__main__", "tables.__main__", "gpu_check.__main__"])
 def test_each_benchmark_can_be_run_quickly(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     """Every command of benchmarks/ has `--quick`."""
     with pytest.raises(SystemExit) as ended:

@@ -158,7 +158,7 @@ async def _answer_in_image(request: Request, resources: Resources, scan_id: str,
     if not version:
         return await _answer(request, resources, scan_id, below, _answered, store=RESULT_DIR)
     find = partial(_corrected, version=version)
-    return await _answer(request, resources, scan_id, below, find, store=str(version))
+    return await _answer(request, resources, scan_id, below, find, store=f"segmentations/{version}")
 
 
 async def _answer(
@@ -167,14 +167,14 @@ async def _answer(
     asked = Asked(resources.caller, scan_id, store)
     known = resources.known_stores.get(asked)
     look = partial(resources.known_stores.found, asked, partial(find, resources, scan_id))
-    found = known or await run_in_threadpool(look)
+    found = await run_in_threadpool(look) if known is None else known
     try:
         return await _of(request, resources, found, name)
     except DataDamaged:
         resources.known_stores.forget(scan_id)
         if known is None:
             raise
-        found = await run_in_threadpool(look)  # raises where it was removed a moment ago, in another process
+        found = await run_in_threadpool(look)  # which raises where it was removed a moment ago, in another process
         if found[2].state != known[2].state:
             raise
     return await _of(request, resources, found, name)

@@ -23,18 +23,25 @@ def leading_to(outputs: Sequence[str], path: Path) -> bytes | None:
     graphs = (onnx.AttributeProto.GRAPH, onnx.AttributeProto.GRAPHS)
     if any(attribute.type in graphs for node in graph.node for attribute in node.attribute):
         return None
-    used: set[str] = set(outputs)
-    needed: list[Any] = []
-    for node in reversed(graph.node):  # each comes after those whose outputs it uses
-        if not used.isdisjoint(node.output):
-            needed.append(node)
-            used.update(node.input)
+    needed = _needed(graph.node, outputs)
     if len(needed) == len(graph.node):
         return None
-    _keep(graph.node, needed[::-1])
+    _keep(graph.node, needed)
     _keep(graph.output, [output for output in graph.output if output.name in outputs])
     content: bytes = model.SerializeToString()
     return content
+
+
+def _needed(nodes: Sequence[Any], outputs: Sequence[str]) -> list[Any]:
+    """In their order, which says nothing: those that a conversion to float16 adds come after those that use them."""
+    makers = {name: number for number, node in enumerate(nodes) for name in node.output}
+    wanted, found = list(outputs), set[int]()
+    while wanted:
+        number = makers.get(wanted.pop())
+        if number is not None and number not in found:
+            found.add(number)
+            wanted.extend(nodes[number].input)
+    return [nodes[number] for number in sorted(found)]
 
 
 def _keep(field: Any, kept: list[Any]) -> None:

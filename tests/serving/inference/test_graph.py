@@ -7,7 +7,9 @@ from pathlib import Path
 import numpy as np
 import onnx
 from onnx import TensorProto, helper
+from onnxruntime.transformers.float16 import convert_float_to_float16
 
+from scans.intensity import Window
 from scans.model.manifest import MODEL_FILE
 from serving.inference.runtime.graph import leading_to
 from serving.inference.runtime.segmentation import Runtime
@@ -33,6 +35,17 @@ def test_with_and_without_confidence_the_segmentation_is_the_same(tmp_path: Path
     np.testing.assert_array_equal(runtime.segment_rows(slices, windows, lane=0), segmentation)
     assert set(np.unique(segmentation)) == {0, 1, 2}
     np.testing.assert_allclose(confidence, 1 / (1 + np.exp(-slices / 100)), rtol=1e-5)
+
+
+def test_the_order_of_nodes_says_nothing(tmp_path: Path) -> None:
+    """Those that a conversion to float16 adds come after those that use them; the model is served on the CPU too."""
+    folder = write_model(tmp_path, rounds=1)
+    path = tmp_path / "float16.onnx"
+    onnx.save(convert_float_to_float16(onnx.load(folder / MODEL_FILE), keep_io_types=True), path)
+    window, slices = Window(0, 100), np.arange(1, 97, 4, dtype=np.uint8).reshape(1, 4, 6)
+    runtime = Runtime.open(path, device="cpu", threads=1)
+    whole = Runtime.open(folder / MODEL_FILE, device="cpu", threads=1)
+    np.testing.assert_array_equal(runtime.segment(slices, window), whole.segment(slices, window))
 
 
 def test_a_graph_with_branches_is_left_whole(tmp_path: Path) -> None:
