@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from ricefish.cli import atlas, correct, dataset, keys, models, plan, plan_pipeline, reviews, runs, scans, sending
+from ricefish.cli import atlas, correct, dataset, keys, models, plan, reviews, runs, scans, sending
 from ricefish.cli.mistakes import fail
 from ricefish.cli.options import AsJson
 
@@ -29,8 +29,7 @@ app.command(name="correct")(correct.correct)
 app.add_typer(scans.app, name="scans")
 app.command(name="segment")(sending.segment)
 app.command(name="atlas")(atlas.atlas)
-plan.app.command(name="pipeline")(plan_pipeline.pipeline)
-app.add_typer(plan.app, name="plan")
+app.command(name="plan")(plan.plan)
 app.command(name="runs")(runs.runs)
 
 

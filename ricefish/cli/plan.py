@@ -19,18 +19,13 @@ if TYPE_CHECKING:
 
     from ricefish.planning.capacity import CapacityPlan, PlannedLoad, Rates
 
-app = typer.Typer()
-"""`plan` for a server's load, and `plan pipeline` for training."""
-
 _GB = 1e9
 _SI = {"k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "": 1.0}
 
 
-@app.callback(invoke_without_command=True)
 def plan(  # noqa: PLR0917 - typer passes options by name
-    context: typer.Context,
-    scans_per_day: Annotated[float | None, typer.Option(help="Scans on a working day.")] = None,
-    voxels: Annotated[str | None, typer.Option(help="Voxels of a scan: a number, 3G, or 3000x1000x1000.")] = None,
+    scans_per_day: Annotated[float, typer.Option(help="Scans on a working day.")],
+    voxels: Annotated[str, typer.Option(help="Voxels of a scan: a number, 3G, or 3000x1000x1000.")],
     metrics: Annotated[
         str | None,
         typer.Option(help="Address of /metrics of a worker that has segmented scans like these."),
@@ -64,12 +59,8 @@ def plan(  # noqa: PLR0917 - typer passes options by name
 ) -> None:
     """Says how many workers a load needs, what is the bottleneck, how long scans wait, and what is stored in a year.
 
-    Exit status 1 if something that more workers do not help cannot keep up. `plan pipeline` is for `dvc repro`.
+    Exit status 1 if something that more workers do not help cannot keep up.
     """
-    if context.invoked_subcommand is not None:
-        return
-    if scans_per_day is None or voxels is None:
-        raise typer.BadParameter("--scans-per-day and --voxels say what load; `plan pipeline` is for training")
     from ricefish.planning import capacity
 
     try:

@@ -85,9 +85,7 @@ def stored(tmp_path_factory: pytest.TempPathFactory, model_dir: Path) -> Iterato
 def test_every_file_of_a_result_is_missed_and_made_again(stored: Stored, damage: str) -> None:
     """503 before the first byte, with the reason; then the result is made again, byte for byte."""
     files = sorted(file for file in (stored.folder / "segmentation.ome.zarr").rglob("*") if file.is_file())
-    assert (
-        len(files) == 3 + 3 + 1
-    )  # metadata of two levels and of the whole, three slabs, which level 1 has in one shard
+    assert len(files) == 3 + 3 + 1  # metadata of two levels and the whole; three slabs, in level 1 one shard
     for number, file in enumerate(files):
         whole = file.read_bytes()
         DAMAGES[damage](file)
