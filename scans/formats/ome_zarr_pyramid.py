@@ -47,7 +47,7 @@ class Pyramid:
     reduction: Reduction = "stride"
     """How a level is made of the finer one, within a slab."""
     deep_levels: bool = False
-    """Shards of coarser levels hold the parts of many slabs, which `SlabWriter` gathers."""
+    """Shards of coarser levels hold the parts of many slabs, which `PyramidWriter` gathers."""
 
     @classmethod
     def create(
@@ -153,7 +153,7 @@ class Pyramid:
         and where levels are deep.
         """
         if self.deep_levels:
-            raise ValueError("a pyramid of deep levels is written by a SlabWriter")
+            raise ValueError("a pyramid of deep levels is written by a PyramidWriter")
         for level, part in enumerate(self.parts(number, slab)):
             first = number * self.slab_slices >> level
             self.levels[level][first : first + len(part)] = part

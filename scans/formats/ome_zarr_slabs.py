@@ -17,7 +17,7 @@ Earlier = Callable[[int], NDArray[Any]]
 """A slab that was written before, by its number."""
 
 
-class SlabWriter:
+class PyramidWriter:
     """Writes the slabs of one pyramid in their order, from any of them on."""
 
     def __init__(self, pyramid: Pyramid, *, earlier: Earlier | None = None) -> None:

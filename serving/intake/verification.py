@@ -14,7 +14,7 @@ import numpy as np
 from scans.checksums import checksum, file_checksums
 from scans.formats import open_volume
 from scans.formats.ome_zarr_pyramid import Pyramid, show_window
-from scans.formats.ome_zarr_slabs import SlabWriter
+from scans.formats.ome_zarr_slabs import PyramidWriter
 from scans.geometry import Frame, Spacing, Triple
 from scans.intensity import IntensityRule, Window, stride
 from scans.model.drift import Departure, grey_quantiles, shear_departures, spacing_departures
@@ -77,7 +77,7 @@ def verify(
     with open_volume(path, spacing=spacing, dataset=dataset) as volume:
         limits.check_volume(volume.shape, volume.dtype, name=path.name)
         depth = _slab_slices(volume.shape, volume.dtype, most=most_slices)
-        writer = SlabWriter(_created(image, volume, slab_slices=depth))
+        writer = PyramidWriter(_created(image, volume, slab_slices=depth))
         step, rows = stride(volume.shape), []
         checksums: dict[str, str] = {}
         for number, (box, slab) in enumerate(volume.slabs(depth)):

@@ -69,8 +69,8 @@ def telemetry_of_process() -> Telemetry:
 def server(settings: Settings, *, telemetry: Telemetry, tracing: Tracing) -> Iterator[Resources]:
     """The resources of a server, open for as long as the context lasts.
 
-    In this order: scratch, store, database, models (checked on golden slices), then the worker, which may need all.
-    Raises StoreError, DatabaseError, NoKeys or ModelError.
+    First scratch, store, database and models (checked), then the worker. Raises StoreError, DatabaseError, NoKeys or
+    ModelError.
     """
     with ExitStack() as stack:
         scratch = stack.enter_context(Scratch(scratch_dir(settings)).opened())
@@ -83,8 +83,7 @@ def server(settings: Settings, *, telemetry: Telemetry, tracing: Tracing) -> Ite
         pools = stack.enter_context(Pools.opened())
         uploads = _uploads(components, pools)
         stack.enter_context(_at_work(components, follower))
-        admission = _admission(components)
-        readers = stack.enter_context(_readers(settings))
+        admission, readers = _admission(components), stack.enter_context(_readers(settings))
         results = Results(components.store, components.jobs)
         yield Resources(
             models=components.models,

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from scans.checksums import file_checksums
 from scans.formats.ome_zarr_pyramid import Pyramid
-from scans.formats.ome_zarr_slabs import SlabWriter
+from scans.formats.ome_zarr_slabs import PyramidWriter
 from scans.measures.metrics import OrganCounts
 from scans.measures.statistics import OrganStatistics
 from scans.organs import NOT_LABELLED
@@ -29,7 +29,7 @@ def write_correction(
     the model's answer is, ValueError for a class that the scan has not.
     """
     classes = scan.organs.classes
-    writer, names = SlabWriter(create_pyramid(folder, scan)), Pyramid.metadata_files(scan.shape)
+    writer, names = PyramidWriter(create_pyramid(folder, scan)), Pyramid.metadata_files(scan.shape)
     statistics, counts = OrganStatistics.empty(classes), _no_counts(len(scan.organs))
     digest, not_labelled = hashlib.sha256(), 0
     for (number, box), slab in zip(enumerate(scan.boxes), _slabs(labels, scan), strict=True):

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from scans.checksums import checksum, file_checksums
 from scans.formats.ome_zarr_pyramid import Pyramid
-from scans.formats.ome_zarr_slabs import Earlier, SlabWriter
+from scans.formats.ome_zarr_slabs import Earlier, PyramidWriter
 from scans.geometry import Box
 from serving.queue.scan import Scan
 from serving.segmentation.correction import Correction
@@ -175,7 +175,7 @@ class SegmentationWriter:
         self._attempt = attempt
         self._folder = folder
         self._shape = scan.shape
-        self._slabs = SlabWriter(create_pyramid(folder, scan), earlier=earlier)
+        self._slabs = PyramidWriter(create_pyramid(folder, scan), earlier=earlier)
 
     def write(self, number: int, slab: NDArray[np.uint8]) -> Mapping[str, str]:
         """Slab `number`, uint8 (z, Y, X); it is durable when this returns. Gives the checksums of its shards.

@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 from scans.formats.ome_zarr_pyramid import Pyramid
-from scans.formats.ome_zarr_slabs import SlabWriter
+from scans.formats.ome_zarr_slabs import PyramidWriter
 from scans.formats.reductions import Reduction
 from scans.geometry import Frame, Spacing
 
@@ -44,11 +44,11 @@ def test_levels_are_the_same_wherever_it_was_begun(
     voxels = np.random.default_rng(depth).integers(0, 200, (depth, 3, 2), np.uint8)
     slabs = [voxels[start : start + slab] for start in range(0, depth, slab)]
     whole = created(folder / "whole", voxels, slab, reduction=reduction)
-    writer, names = SlabWriter(whole), []
+    writer, names = PyramidWriter(whole), []
     for number, one in enumerate(slabs):
         names += writer.write(number, one)
     assert len(names) == len(set(names)) and all((folder / "whole" / name).is_file() for name in names)
-    later = SlabWriter(created(folder / "later", voxels, slab, reduction=reduction), earlier=slabs.__getitem__)
+    later = PyramidWriter(created(folder / "later", voxels, slab, reduction=reduction), earlier=slabs.__getitem__)
     for number in range(first, len(slabs)):
         for name in later.write(number, slabs[number]):
             assert (folder / "later" / name).read_bytes() == (folder / "whole" / name).read_bytes()
@@ -82,10 +82,10 @@ def test_slabs_come_in_their_order(tmp_path: Path) -> None:
     voxels = np.zeros((300, 2, 2), np.uint8)
     pyramid = created(tmp_path / "a", voxels, 32)
     with pytest.raises(ValueError, match="slab 3 without those before it"):
-        SlabWriter(pyramid).write(3, voxels[96:128])
-    writer = SlabWriter(pyramid)
+        PyramidWriter(pyramid).write(3, voxels[96:128])
+    writer = PyramidWriter(pyramid)
     writer.write(0, voxels[:32])
     with pytest.raises(ValueError, match="slab 2 where slab 1 is the next"):
         writer.write(2, voxels[64:96])
-    with pytest.raises(ValueError, match="SlabWriter"):
+    with pytest.raises(ValueError, match="PyramidWriter"):
         pyramid.write(0, voxels[:32])

@@ -144,8 +144,8 @@ def _doctor(stored: Stored, *options: str) -> tuple[int, dict[str, str]]:
 def test_the_doctor_names_every_damaged_file_and_has_results_made_again(stored: Stored) -> None:
     """Of the result, the scan and the model, whatever the damage; nothing where all is whole."""
     assert _doctor(stored) == (0, {})
-    volume = stored.folder / "image.ome.zarr" / "1" / "c" / "2" / "0" / "0"
-    shard = stored.folder / "segmentation.ome.zarr" / "1" / "c" / "1" / "0" / "0"
+    volume = stored.folder / "image.ome.zarr" / "1" / "c" / "0" / "0" / "0"
+    shard = stored.folder / "segmentation.ome.zarr" / "0" / "c" / "1" / "0" / "0"
     models = stored.server.store / "models"
     manifest = next(file for file in models.rglob("manifest.json") if "quality" not in str(file))
     note = next((models / "references").glob("*.json"))

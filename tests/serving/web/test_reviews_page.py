@@ -46,7 +46,9 @@ def test_one_key_keeps_a_verdict_and_shows_the_next_slice(judging: Visit, offeri
         expect(what).to_contain_text("fish.nii.gz, slice")
         seen.append(what.inner_text())
         for picture in ("plain", "overlay"):
-            page.wait_for_function(f"document.getElementById('{picture}').naturalWidth > 0")
+            shown = page.locator(f"#{picture}[src]")
+            expect(shown).to_have_js_property("complete", value=True)
+            assert shown.evaluate("image => image.naturalWidth") > 0
         page.keyboard.press(key)
         expect(page.locator("#said")).to_have_text(f"{verdict}: kept.")
         expect(what).not_to_have_text(seen[-1])

@@ -10,10 +10,13 @@ from typer.testing import CliRunner
 
 from ricefish.cli.models import app
 from scans.model.manifest import ModelManifest
+from scans.registry.gate import GateLimits
 from tests.serving.models import write_classifier, write_model
 from tests.serving.registries import sqlite_registry
 from training.registry.versions import Registry
 from training.tracking import runs
+
+LIMITS = GateLimits(least_mean_dice=0.0, greatest_mean_loss=0.0, greatest_organ_loss=0.03)
 
 
 @pytest.mark.slow
@@ -28,7 +31,7 @@ def test_figures_are_not_the_parents_and_a_version_shows_whence_it_is(
     experiment = client.create_experiment("figures", artifact_location=(tmp_path / "runs").as_uri())
     parent, child = (client.create_run(experiment).info.run_id for _ in range(2))
     version = Registry("figures").register(
-        student, quality, evaluation=tmp_path / "evaluate.json", run_id=child, parent_id=parent
+        student, quality, evaluation=tmp_path / "evaluate.json", run_id=child, parent_id=parent, limits=LIMITS
     )
     shown = client.get_run(parent)
     assert (version.run_id, shown.data.metrics, len(shown.outputs.model_outputs)) == (parent, {}, 1)
