@@ -29,7 +29,7 @@ export HF_HUB_OFFLINE := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .PHONY: help setup demo check test attack compose-test image-test lint style format serve mlflow repro bench bench-peers bench-capacity \
-	bench-resume bench-soak bench-swaps bench-workers bench-training bench-seeds bench-expected gpu-check figures table-1 table-2 bench-drift sbom audit deps graph wheel lock clean
+	bench-resume bench-soak bench-swaps bench-workers bench-viewing bench-training bench-seeds bench-expected gpu-check figures table-1 table-2 bench-drift sbom audit deps graph wheel lock clean
 
 help:  ## show this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):[^#]*## /  make \1\t/' | expand -t 22
@@ -102,6 +102,9 @@ bench-swaps: setup  ## 20 moves of the champion under constant load: nothing fai
 
 bench-workers: setup  ## the same scans through one worker and through two (4 minutes)
 	@python -m benchmarks.workers $(ARGS)
+
+bench-viewing: setup  ## how fast a scan of 6 GB is looked at, as its viewer asks for it (minutes)
+	@python -m benchmarks.viewing $(ARGS)
 
 bench-training: setup  ## the loop that trains against the bare network, and what a GPU would wait for batches (10 minutes)
 	@python -m benchmarks.training_speed $(ARGS)

@@ -12,10 +12,9 @@ from __future__ import annotations
 
 import argparse
 import tempfile
-import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +25,7 @@ from rich.table import Table
 
 from benchmarks.effort import effort_of
 from benchmarks.models import write_model
+from benchmarks.server_memory import memory_samples
 from harness import servers
 from scans.formats import create_volume, open_volume
 from scans.geometry import Frame, Spacing
@@ -65,7 +65,10 @@ def measure(folder: Path, *, slices: int, console: Console) -> dict[str, Any]:
             with _part(row, "post", server, console):
                 body = scan_body(folder, slices)
                 answer = http.post("/v1/scans", params={"filename": "large.nii"}, content=body).raise_for_status()
-            with _part(row, "segment", server, console), _sampled(server) as samples:
+            with (
+                _part(row, "segment", server, console),
+                memory_samples(server, every_seconds=_SAMPLE_SECONDS) as samples,
+            ):
                 scan = servers.wait_until_ended(http, answer.json()["id"])
             row["segment_median_bytes_by_quarter"] = [
                 int(np.median(quarter)) for quarter in np.array_split(samples, _QUARTERS)
@@ -98,24 +101,6 @@ class _part:  # noqa: N801 - used as a statement
             f"peak {self._server.peak_bytes() / 1e6:.0f} MB",
             highlight=False,
         )
-
-
-@contextmanager
-def _sampled(server: servers.Process) -> Iterator[list[int]]:
-    """The server's memory, in bytes, twice a second for as long as the context lasts."""
-    samples, ended = [server.resident_bytes()], threading.Event()
-
-    def sample() -> None:
-        while not ended.wait(_SAMPLE_SECONDS):
-            samples.append(server.resident_bytes())
-
-    thread = threading.Thread(target=sample)
-    thread.start()
-    try:
-        yield samples
-    finally:
-        ended.set()
-        thread.join()
 
 
 def scan_body(folder: Path, slices: int, *, side: int = SIDE) -> Iterator[bytes]:

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
-import zarr
 from scipy.ndimage import zoom
 from torch import Tensor, nn
 
-from scans.geometry import Frame, Spacing, Triple
+from scans.geometry import Box, Frame, Spacing, Triple
 from scans.intensity import IntensityRule, Window
 from scans.organs import OrganMap
+from scans.volume import Volume
 from training.data.patches import PatchReader
 from training.data.prepared import (
     PREPARED_DIR,
@@ -23,9 +21,9 @@ from training.data.prepared import (
     SliceReader,
     Split,
     VolumeRecord,
-    create_array,
 )
-from training.data.pseudo_labels import KeptSlice
+from training.data.pseudo_labels import PSEUDO_LABELS_DIR, KeptSlice, PseudoLabelWriter
+from training.data.volume_writer import store_volume
 from training.learning.checkpoints import TEACHER, save_checkpoint
 from training.learning.further_training import FurtherTraining, LabelSource, TeacherTerm
 from training.learning.loop import Objective
@@ -38,7 +36,6 @@ from training.params import Params
 from training.recipe import Supervised
 
 ORGANS = OrganMap.from_mapping({number: f"organ_{number}" for number in range(1, 11)})
-PSEUDO_LABELS = Path("data/pseudo_labels")
 
 
 @dataclass(frozen=True)
@@ -76,7 +73,7 @@ def trainings(params: Params, *, shape: Triple, volumes: int, ranks: Processes) 
         catalogue,
         seed=1,
         kept=kept,
-        label_source=LabelSource(PSEUDO_LABELS, ""),
+        label_source=LabelSource(PSEUDO_LABELS_DIR, ""),
         teacher_term=TeacherTerm(student.alpha, student.temperature, clean_view=student.clean_view),
     )
     teacher = params.train_teacher.supervised
@@ -106,7 +103,7 @@ def _batches(
 ) -> PatchBatches:
     images, labels = (
         PatchReader(SliceReader(folder, cache_megabytes=0), cache_megabytes=recipe.sampling.cache_megabytes)
-        for folder in (PREPARED_DIR, PSEUDO_LABELS)
+        for folder in (PREPARED_DIR, PSEUDO_LABELS_DIR)
     )
     pools = [labelled_pool(catalogue.split("train"), ORGANS, reader=images)]
     if kept:
@@ -142,17 +139,15 @@ def _volume(name: str, split: Split, shape: Triple, *, seed: int) -> VolumeRecor
         source="noise",
         sha256=name,
     )
-    group = zarr.create_group(PREPARED_DIR / f"{name}.zarr")
-    _write(group, "image", image)
-    if split == "train":
-        _write(group, "labels", labels)
-        counts = [np.bincount(slice_.ravel(), minlength=ORGANS.classes) for slice_ in labels]
-        group.create_array("slice_voxels", data=np.array(counts, dtype=np.uint32))
-    else:
-        _write(zarr.create_group(PSEUDO_LABELS / f"{name}.zarr"), "labels", labels)
+    labelled = Volume.from_array(labels, record.frame)
+    store_volume(
+        PREPARED_DIR,
+        volume_id=name,
+        image=Volume.from_array(image, record.frame),
+        labels=labelled if split == "train" else None,
+        organs=ORGANS,
+    )
+    if split == "unlabelled":
+        with PseudoLabelWriter(PSEUDO_LABELS_DIR, name, shape) as writer:
+            writer.write(Box.of_shape(shape), labels)
     return record
-
-
-def _write(group: zarr.Group, name: str, voxels: np.ndarray[Any, Any]) -> None:
-    z, y, x = voxels.shape
-    create_array(group, name, shape=(z, y, x), dtype=voxels.dtype)[:] = voxels

@@ -17,10 +17,9 @@ from __future__ import annotations
 
 import argparse
 import tempfile
-import threading
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Sequence
+from contextlib import ExitStack
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -34,6 +33,7 @@ from benchmarks.capacity import SIDE, scan_body
 from benchmarks.effort import effort_of
 from benchmarks.looking import Looker, View, opened_levels
 from benchmarks.models import write_model
+from benchmarks.server_memory import memory_samples
 from harness import servers
 from scans.geometry import Triple
 
@@ -108,7 +108,7 @@ def _stepped(server: servers.Process, scan_id: str, axis: str, *, scale: float, 
         views = [View(place, scale) for place in _places(stores[0][0].shape, axis, steps)]
         pairs = [(None if axis == ANYWHERE else before, view) for before, view in pairwise([views[-1], *views])]
         first = [_step(looker, stores, before, view) for before, view in pairs]
-        with _sampled(server) as samples:
+        with memory_samples(server, every_seconds=_SAMPLE_SECONDS) as samples:
             looked = [_step(looker, stores, before, view) for before, view in pairs]
     milliseconds, requests, sent = (np.array(column) for column in zip(*looked, strict=True))
     return {
@@ -138,24 +138,6 @@ def _step(looker: Looker, stores: Sequence[Any], before: View | None, view: View
     began = time.perf_counter()
     requests, sent = looker.look(stores, view, before=before)
     return 1e3 * (time.perf_counter() - began), requests, sent
-
-
-@contextmanager
-def _sampled(server: servers.Process) -> Iterator[list[int]]:
-    """The server's memory, in bytes, twenty times a second for as long as the context lasts."""
-    samples, ended = [server.resident_bytes()], threading.Event()
-
-    def sample() -> None:
-        while not ended.wait(_SAMPLE_SECONDS):
-            samples.append(server.resident_bytes())
-
-    thread = threading.Thread(target=sample)
-    thread.start()
-    try:
-        yield samples
-    finally:
-        ended.set()
-        thread.join()
 
 
 def table(rows: Sequence[dict[str, Any]]) -> Table:

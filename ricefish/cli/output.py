@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-import uuid
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from ricefish.client.parameters import download_parameters
 from ricefish.client.upload_body import Report
 from scans.formats import DOWNLOADS, stem
 from scans.formats.label_names import LABELS_HEAD
+from scans.replacing import replacing
 
 _SHARE, _LEAST_BYTES = 100, 1_000_000
 """A segmentation takes about a hundredth of what its scan takes, or more; with less room it cannot be kept."""
@@ -124,12 +124,8 @@ def _write_beside(path: Path, text: str, *, force: bool) -> None:
             return
         if not force:
             raise OutputRefused(f"{path} exists and says something else; --force replaces it")
-    part = path.with_name(f".{path.name}.{uuid.uuid4().hex}.part")
-    try:
+    with replacing(path) as part:
         part.write_bytes(content)
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def result_suffix(said: str | None, *, with_scan: bool) -> str:

@@ -7,10 +7,7 @@ takes the place of the one before.
 from __future__ import annotations
 
 import csv
-import os
-import uuid
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +16,7 @@ import httpx
 from ricefish.client.connection import Connection, RicefishError
 from scans.mask_digest import mask_sha256
 from scans.mask_picture import MaskPictureError, mask_from_png
+from scans.replacing import replacing
 from scans.reviews import masks_dir, teaches
 
 
@@ -42,9 +40,11 @@ def export_reviews(connection: Connection, path: Path, parameters: Mapping[str, 
     The file appears when it and all masks are complete, and what was there before stays until then; of masks nothing
     is ever removed. Raises RicefishError.
     """
-    with _written(path) as part:
-        with connection.stream("/v1/reviews", params={**parameters, "format": "csv"}) as answer:
-            _write(part, answer.iter_bytes())
+    with replacing(path) as part:
+        asked = {**parameters, "format": "csv"}
+        with connection.stream("/v1/reviews", params=asked) as answer, part.open("wb") as file:
+            for piece in answer.iter_bytes():
+                file.write(piece)
         with part.open(encoding="utf-8", newline="") as file:
             rows = list(csv.DictReader(file))
         judged: dict[str, list[str]] = {}
@@ -70,8 +70,8 @@ def _fetch(connection: Connection, folder: Path, digest: str, review_ids: Iterab
         if not _is_of(digest, content):
             raise RicefishError(f"the mask of review {review_id} is not the one of its digest {digest}")
         folder.mkdir(exist_ok=True)
-        with _written(path) as part:
-            _write(part, [content])
+        with replacing(path) as part:
+            part.write_bytes(content)
         return True
     return False
 
@@ -81,22 +81,3 @@ def _is_of(digest: str, content: bytes) -> bool:
         return mask_sha256(mask_from_png(content)) == digest
     except MaskPictureError:
         return False
-
-
-def _write(path: Path, pieces: Iterable[bytes]) -> None:
-    with path.open("wb") as file:
-        for piece in pieces:
-            file.write(piece)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-@contextmanager
-def _written(path: Path) -> Iterator[Path]:
-    """A file to be written within, which then takes the place of `path`, unless something is raised."""
-    part = path.with_name(f".{path.name}.{uuid.uuid4().hex}.part")
-    try:
-        yield part
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)

@@ -28,9 +28,10 @@ from scans.formats.format_table import (
 )
 from scans.formats.signatures import reader_of, segments_reader_of
 from scans.formats.sources import CheckedVoxels, frame_of
-from scans.formats.writing import CheckedWriter, SlabWriter, Target, replacing, writable_dtype
+from scans.formats.writing import CheckedWriter, SlabWriter, Target, writable_dtype
 from scans.geometry import Frame, Spacing, Triple
 from scans.organs import OrganMap
+from scans.replacing import replacing
 from scans.volume import Volume
 
 __all__ = [

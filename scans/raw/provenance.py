@@ -5,13 +5,12 @@ from __future__ import annotations
 import csv
 import dataclasses
 import io
-import os
-import uuid
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from scans.raw.layout import PROVENANCE_FILE
+from scans.replacing import replacing
 
 
 class ProvenanceError(ValueError):
@@ -93,16 +92,8 @@ def write_provenance(raw_dir: Path, origins: Iterable[Origin]) -> None:
     writer = csv.DictWriter(text, _COLUMNS, lineterminator="\n")
     writer.writeheader()
     writer.writerows(dataclasses.asdict(origin) for origin in sorted(origins, key=lambda origin: origin.image))
-    path = raw_dir / PROVENANCE_FILE
-    beside = path.with_name(f".{path.name}.{uuid.uuid4().hex}.part")
-    try:
-        with beside.open("w", encoding="utf-8", newline="") as file:
-            file.write(text.getvalue())
-            file.flush()
-            os.fsync(file.fileno())
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
+    with replacing(raw_dir / PROVENANCE_FILE) as part, part.open("w", encoding="utf-8", newline="") as file:
+        file.write(text.getvalue())
 
 
 def origin_from(content: Mapping[str, str] | None) -> Origin | None:

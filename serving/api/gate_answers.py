@@ -9,15 +9,4 @@ from serving.models.weighing import Weighed
 def rows_of(weighed: Weighed) -> list[GateRowResponse]:
     """The mean first, then each organ; empty where there was no way to tell."""
     rows = () if weighed.verdict is None else weighed.verdict.rows
-    return [
-        GateRowResponse(
-            figure=row.figure,
-            candidate=row.candidate,
-            champion=row.champion,
-            change=row.change,
-            allowed_loss=row.allowed_loss,
-            least=row.least,
-            holds=row.holds,
-        )
-        for row in rows
-    ]
+    return [GateRowResponse.model_validate(row, from_attributes=True) for row in rows]
